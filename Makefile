@@ -1,0 +1,45 @@
+# Everything a person types. `make reproduce` and `make test` set up what they need by themselves.
+PYTHON ?= python3.11
+PY := .venv/bin/python
+PYTHON_FOUND := $(shell command -v $(PYTHON) || command -v python3)
+OFFLINE := HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1
+
+.PHONY: help setup reproduce test check lab export clean-notebooks hooks fig1 fig2 fig3 fig4
+
+help: ## what can be made
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+# The lock pins every package; the project itself is installed in place, without the network.
+.venv/installed: requirements.txt setup.py settings.ini
+	@$(PYTHON_FOUND) -c 'import sys; v = sys.version_info[:2]; \
+	    sys.exit(0 if v == (3, 11) else f"Python 3.11 is needed, found {v[0]}.{v[1]}: make PYTHON=python3.11")'
+	$(PYTHON_FOUND) -m venv .venv
+	$(PY) -m pip install -q --disable-pip-version-check -r requirements.txt
+	$(PY) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+setup: .venv/installed ## create .venv with everything
+
+reproduce: .venv/installed ## the whole embedded study: samples, scores, figures, summary
+	@$(OFFLINE) .venv/bin/ambiscale run conf/smoke.yaml
+
+test: .venv/installed ## every notebook and every test
+	@$(OFFLINE) $(PY) -m pytest -q tests
+
+fig1 fig2 fig3 fig4: .venv/installed ## one figure from stored scores
+	@$(OFFLINE) .venv/bin/ambiscale figure $(subst fig,,$@)
+
+lab: .venv/installed ## open the notebooks
+	.venv/bin/jupyter lab nbs
+
+export: .venv/installed ## notebooks to package
+	PATH="$(CURDIR)/.venv/bin:$$PATH" nbdev_export
+
+clean-notebooks: .venv/installed ## strip what must not be committed
+	.venv/bin/nbdev_clean
+
+check: .venv/installed ## re-execute all notebooks; fails if a committed output changes
+	$(PY) tests/check_outputs.py
+
+hooks: .venv/installed ## offered, not forced: merge and clean notebooks in git
+	.venv/bin/nbdev_install_hooks
