@@ -1,0 +1,35 @@
+"What every test may rely on: no network, one thread, the same random cases in every run."
+import os
+import shutil
+import tempfile
+from pathlib import Path
+import pytest
+from hypothesis import HealthCheck, settings
+
+OFFLINE = Path(__file__).parent/'offline'
+NET_LOG = Path(tempfile.mkdtemp(prefix='ambiscale-tests-'))/'network.log'
+
+os.environ.update(AMBISCALE_NET_LOG=str(NET_LOG), HF_HUB_OFFLINE='1', TRANSFORMERS_OFFLINE='1',
+                  PYTHONPATH=os.pathsep.join(filter(None, [str(OFFLINE), os.getenv('PYTHONPATH')])))
+for _name, _value in (('OMP_NUM_THREADS', '1'), ('TOKENIZERS_PARALLELISM', 'false'),
+                      ('MPLBACKEND', 'Agg')): os.environ.setdefault(_name, _value)
+os.environ.pop('AMBISCALE_ROOT', None)
+exec(compile((OFFLINE/'sitecustomize.py').read_text(), str(OFFLINE/'sitecustomize.py'), 'exec'), {})
+
+settings.register_profile('ci', derandomize=True, deadline=None, print_blob=True,
+                          suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile('ci')
+
+
+def pytest_unconfigure(config): shutil.rmtree(NET_LOG.parent, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def no_network():
+    "A test fails if it, or a process that it started, wanted to reach another machine."
+    NET_LOG.unlink(missing_ok=True)
+    yield NET_LOG
+    if NET_LOG.exists():
+        wanted = sorted(set(NET_LOG.read_text().split()))
+        NET_LOG.unlink()
+        pytest.fail(f"tried to reach {', '.join(wanted)}")

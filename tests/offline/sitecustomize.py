@@ -1,0 +1,45 @@
+"""Cuts a Python process off from every network but this machine; found through PYTHONPATH by each
+process that the tests start, kernels included. What was tried is written to AMBISCALE_NET_LOG."""
+import ipaddress
+import os
+import socket
+
+real = {name: getattr(socket.socket, name) for name in ('connect', 'connect_ex', 'sendto')}
+look_up = socket.getaddrinfo
+
+
+def at_home(host):
+    "Whether a name or an address is this machine; None and '' are, as in `getaddrinfo`."
+    if isinstance(host, bytes): host = host.decode()
+    if host in (None, '', 'localhost', socket.gethostname()): return True
+    try: return ipaddress.ip_address(host.partition('%')[0]).is_loopback
+    except ValueError: return False
+
+
+def refuse(host):
+    "Write down where a process wanted to go, and stop it."
+    if log := os.environ.get('AMBISCALE_NET_LOG'):
+        with open(log, 'a', encoding='utf-8') as f: f.write(f'{host}\n')
+    raise OSError(f'No network in tests: {host} is not this machine')
+
+
+def guarded(name):
+    "A method of sockets that goes no further than this machine."
+    def method(self, *args):
+        address = args[-1]
+        if self.family in (socket.AF_INET, socket.AF_INET6) and not at_home(address[0]):
+            refuse(address[0])
+        return real[name](self, *args)
+    return method
+
+
+def local_look_up(host, *args, **kwargs):
+    "Names of other machines are not looked up; addresses need no looking up."
+    if not at_home(host):
+        try: ipaddress.ip_address(host)
+        except ValueError: refuse(host)
+    return look_up(host, *args, **kwargs)
+
+
+for _name in real: setattr(socket.socket, _name, guarded(_name))
+socket.getaddrinfo = local_look_up

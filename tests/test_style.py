@@ -1,0 +1,414 @@
+"""House style, rule by rule, on every notebook; and what the repository promises about itself: the
+package is what the notebooks export, pins agree, imports are light, no machine leaves its traces."""
+import ast
+import configparser
+import fnmatch
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tokenize
+from dataclasses import dataclass
+from pathlib import Path
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+LIBRARY = sorted(ROOT.glob('nbs/*.ipynb'))
+RUNS = sorted(ROOT.glob('nbs/experiments/*.ipynb'))+sorted(ROOT.glob('nbs/figures/*.ipynb'))
+ORDER = {o.stem.partition('_')[2]: i for i, o in enumerate(LIBRARY) if o.stem[0].isdigit()}
+LONGEST, WIDEST, IN_A_ROW = 25, 100, 2 # lines of an export cell, columns, export cells
+HEAVY = ('torch', 'transformers', 'pandera', 'duckdb', 'statsmodels', 'matplotlib', 'seaborn',
+         'librosa', 'soundfile', 'openai', 'google.genai', 'papermill', 'plotly', 'dask')
+
+
+# --- reading notebooks ----------------------------------------------------------------------------
+@dataclass
+class Cell:
+    "A cell and where it stands."
+    where: str # Notebook and number of the cell
+    kind: str # 'markdown' or 'code'
+    text: str # Source, directives included
+    tags: tuple = ()
+    outputs: tuple = ()
+    count: int|None = None
+
+    @property
+    def lines(self): return [o for o in self.text.split('\n') if o.strip() and o[:2]!='#|']
+
+    @property
+    def exported(self): return self.kind=='code' and bool(re.search(r'(?m)^#\| *exports?i?\b', self.text))
+
+    @property
+    def body(self): return ast.parse(self.text).body if self.kind=='code' else []
+
+
+def read(path):
+    "The cells of a notebook."
+    name = path.relative_to(ROOT/'nbs').with_suffix('').as_posix()
+    return [Cell(f'{name} cell {i}', o['cell_type'], ''.join(o['source']),
+                 tuple(o['metadata'].get('tags', ())), tuple(o.get('outputs', ())),
+                 o.get('execution_count')) for i, o in enumerate(json.loads(path.read_text())['cells'])]
+
+
+def made(*texts, tags=()):
+    "Cells for an example; what begins with `#` and a blank, or with `>`, is prose."
+    kinds = ['markdown' if re.match(r'#+ |> ', o) else 'code' for o in texts]
+    return [Cell(f'example cell {i}', k, o, tuple(tags)) for i, (k, o) in enumerate(zip(kinds, texts))]
+
+
+def is_import(node): return isinstance(node, ast.Import|ast.ImportFrom)
+
+
+def public(cell):
+    "Functions and classes at the top level of an exported cell, without an underscore."
+    kinds = ast.FunctionDef|ast.AsyncFunctionDef|ast.ClassDef
+    return [o for o in cell.body if cell.exported and isinstance(o, kinds) and o.name[0]!='_']
+
+
+def is_table(cell):
+    "Whether a cell only assigns constants, or defines dataclasses that have fields and no methods."
+    def fields_only(o):
+        names = {ast.unparse(d).partition('(')[0] for d in getattr(o, 'decorator_list', ())}
+        return isinstance(o, ast.ClassDef) and 'dataclass' in names and all(
+            isinstance(x, ast.AnnAssign|ast.Expr) for x in o.body)
+    return all(isinstance(o, ast.Assign|ast.AnnAssign) or fields_only(o) for o in cell.body)
+
+
+def comments(text):
+    "Line number -> comment."
+    found = tokenize.generate_tokens(io.StringIO(text).readline)
+    return {o.start[0]: o.string.strip('# ') for o in found if o.type==tokenize.COMMENT}
+
+
+# --- the rules: each yields what is amiss ---------------------------------------------------------
+def page(cells):
+    "The first cell is `# Title`, a blank line, `> promise` on one line; there is no other H1."
+    lines = cells[0].text.split('\n') if cells else []
+    if not (len(lines)>2 and cells[0].kind=='markdown' and re.match(r'# \S', lines[0])
+            and not lines[1] and re.match(r'> \S', lines[2]) and lines[3:4] in ([], [''])):
+        yield f'{cells[0].where}: not `# Title`, a blank line, `> promise`'
+    for cell in cells[1:]:
+        prose = re.sub(r'(?ms)^```.*?^```', '', cell.text) if cell.kind=='markdown' else ''
+        if re.search(r'(?m)^# ', prose): yield f'{cell.where}: another H1'
+
+
+def imports_alone(cells):
+    "A cell with an import outside of functions has nothing else, and imports names, not stars."
+    for cell in cells:
+        found = [o for o in cell.body if any(map(is_import, ast.walk(o)))
+                 and not isinstance(o, ast.FunctionDef|ast.ClassDef)]
+        if found and not all(map(is_import, cell.body)): yield f'{cell.where}: imports among code'
+        for o in ast.walk(ast.Module(cell.body, [])):
+            if isinstance(o, ast.ImportFrom) and (o.level or o.names[0].name=='*'):
+                yield f'{cell.where}: import names, and from where they are: {ast.unparse(o)}'
+
+
+def short(cells):
+    "An export cell stops at 25 lines, tables of constants and parameter classes excepted."
+    for cell in cells:
+        if cell.exported and len(cell.lines)>LONGEST and not is_table(cell):
+            yield f'{cell.where}: {len(cell.lines)} lines: {cell.lines[0]}'
+
+
+def narrow(cells):
+    "Lines of code stop at 100 columns."
+    for cell in cells:
+        for line in cell.lines if cell.kind=='code' else ():
+            if len(line)>WIDEST: yield f'{cell.where}: {len(line)} columns: {line.strip()[:60]}'
+
+
+def demonstrated(cells):
+    "After two export cells something else: prose, a demonstration, a test."
+    row = 0
+    for cell in cells:
+        row = row+1 if cell.exported else 0
+        if row>IN_A_ROW: yield f'{cell.where}: {row} export cells in a row: {cell.lines[0]}'
+
+
+def described(cells):
+    "Public functions and classes have a docstring of one line that ends in a full stop."
+    for cell in cells:
+        for o in public(cell):
+            text = ast.get_docstring(o, clean=False) or ''
+            if '\n' in text or not text.endswith('.'): yield f'{cell.where}: docstring of {o.name}'
+
+
+def explained(cells):
+    "Every parameter of a public function has a type, or a comment on a line of its own."
+    for cell in cells:
+        said = comments(cell.text) if public(cell) else {}
+        for f in public(cell):
+            if isinstance(f, ast.ClassDef): continue
+            a = f.args
+            every = [o for o in (*a.posonlyargs, *a.args, a.vararg, *a.kwonlyargs, a.kwarg) if o]
+            alone = [o.end_lineno for o in every]
+            for o in every:
+                noted = said.get(o.end_lineno) and alone.count(o.end_lineno)==1 and o.lineno>f.lineno
+                if not (o.annotation or noted): yield f'{cell.where}: {o.arg} of {f.name}'
+
+
+def in_order(cells):
+    "A module imports from this package only what is numbered before it."
+    for cell in cells:
+        here = ORDER.get(cell.where.partition(' ')[0].partition('_')[2])
+        for o in ast.walk(ast.Module(cell.body, [])):
+            if not is_import(o): continue
+            home = getattr(o, 'module', None) or ''
+            names = [x.name for x in o.names]
+            full = [f'{home}.{x}' for x in names] if home=='ambiscale_nb' else [home] if home else names
+            for name in (x.split('.')[1] for x in full if x.startswith('ambiscale_nb.')):
+                if here is not None and ORDER.get(name, here)>=here:
+                    yield f'{cell.where}: {name} is not numbered before it'
+
+
+def one_parameter_cell(cells):
+    "One cell tagged `parameters`; each of its lines is `name: type = value  # meaning`."
+    tagged = [o for o in cells if 'parameters' in o.tags]
+    if len(tagged)!=1: yield f'{cells[0].where}: {len(tagged)} cells tagged `parameters`'
+    for cell in tagged:
+        said = comments(cell.text)
+        for line, o in zip(cell.text.split('\n'), cell.body, strict=False):
+            if not (isinstance(o, ast.AnnAssign) and o.value and line.startswith(ast.unparse(o.target))
+                    and said.get(o.lineno)): yield f'{cell.where}: {line}'
+            else: ast.literal_eval(o.value)
+        if len(cell.text.split('\n'))!=len(cell.body): yield f'{cell.where}: one parameter a line'
+
+
+def no_exports(cells):
+    "Experiments and figures export nothing: what they need is in the library."
+    for cell in cells:
+        if re.search(r'(?m)^#\| *(default_exp|export)', cell.text): yield f'{cell.where}: an export'
+
+
+def always_run(cells):
+    "No cell is skipped, so that JupyterLab, papermill and the tests run the same thing."
+    for cell in cells:
+        if re.search(r'(?m)^#\| *(eval *: *false|notest)|^skip_exec', cell.text):
+            yield f'{cell.where}: a cell that not every runner runs'
+
+
+def clean_outputs(cells):
+    "No error, no execution count, no control characters among the outputs."
+    for cell in cells:
+        if cell.count is not None: yield f'{cell.where}: execution count {cell.count}'
+        for o in cell.outputs:
+            if o.get('output_type')=='error': yield f"{cell.where}: {o['ename']}: {o['evalue']}"
+            if o.get('execution_count') is not None: yield f'{cell.where}: execution count'
+            text = json.dumps([o.get('text'), o.get('data')], ensure_ascii=False)
+            if re.search(r'\\u00[01]\w|\\[bfr]|[\x7f-\x9f]', text):
+                yield f'{cell.where}: control characters in its output'
+
+
+EVERYWHERE = (page, imports_alone, narrow, always_run, clean_outputs)
+IN_LIBRARY = (short, demonstrated, described, explained, in_order)
+IN_RUNS = (one_parameter_cell, no_exports)
+
+
+@pytest.mark.parametrize('rule', EVERYWHERE+IN_LIBRARY+IN_RUNS, ids=lambda o: o.__name__)
+def test_every_notebook_keeps(rule):
+    over = (*(LIBRARY if rule not in IN_RUNS else ()), *(RUNS if rule not in IN_LIBRARY else ()))
+    assert over
+    amiss = [o for path in over for o in rule(read(path))]
+    assert not amiss, f'{rule.__doc__}\n' + '\n'.join(amiss)
+
+
+BAD = [
+    (page, made('# Title\n> promise')), (page, made('# Title\n\nNo promise')),
+    (page, made('# Title\n\n> promise\non two lines')), (page, made('# A\n\n> b', '# C')),
+    (imports_alone, made('import os\nx = 1')), (imports_alone, made('try: import a\nexcept E: pass')),
+    (imports_alone, made('from os import *')), (imports_alone, made('from .core import ROOT')),
+    (short, made('#| exports\ndef f():\n'+'    x = 1\n'*25)),
+    (short, made('#| export\n@dataclass\nclass A:\n    def f(self):\n'+'        x = 1\n'*25)),
+    (narrow, made(f"x = '{'-'*100}'")),
+    (demonstrated, made('#| export\nx = 1', '#| exports\ny = 1', '#| exporti\nz = 1')),
+    (described, made('#| exports\ndef f(): ...')), (described, made('#| exports\nclass A: "no stop"')),
+    (described, made('#| exports\ndef f():\n    """Two\n    lines."""')),
+    (explained, made('#| exports\ndef f(a): "F."')),
+    (explained, made('#| exports\ndef f(a): # of f, not of a\n    "F."')),
+    (explained, made('#| exports\ndef f(\n    a, b, # of which?\n): "F."')),
+    (explained, made('#| exports\n@patch\ndef f(self:A, *args): "F."')),
+    (one_parameter_cell, made('x: int = 1 # one')),
+    (one_parameter_cell, made('x = 1  # untyped', tags=['parameters'])),
+    (one_parameter_cell, made('x: int = 1', tags=['parameters'])),
+    (one_parameter_cell, made('x: int = 1; y: int = 2  # two', tags=['parameters'])),
+    (one_parameter_cell, made('x: list = [1, # over\n  2]  # two lines', tags=['parameters'])),
+    (no_exports, made('#| export\nx = 1')), (always_run, made('#| eval: false\nx = 1')),
+    (clean_outputs, [Cell('', 'code', '', count=1)]),
+    (clean_outputs, [Cell('', 'code', '', outputs=(dict(output_type='error', ename='', evalue=''),))]),
+    (clean_outputs, [Cell('', 'code', '', outputs=(dict(output_type='stream', text='\x1b[1m'),))]),
+    (in_order, [Cell('01_labels cell 0', 'code', 'from ambiscale_nb.audio import RATE')]),
+    (in_order, [Cell('01_labels cell 0', 'code', 'from ambiscale_nb import labels')]),
+    (in_order, [Cell('01_labels cell 0', 'code', 'def f():\n    import ambiscale_nb.audio')]),
+]
+GOOD = [
+    (page, made('# Title\n\n> promise\n\n```\n# no title\n```')), (imports_alone, made('import os')),
+    (imports_alone, made('def f():\n    import os')), (short, made('#| export\nX = (\n'+'1,\n'*30+')')),
+    (short, made('#| export\n@dataclass(frozen=True)\nclass A:\n    "A."\n'+'    x: int = 1 # X\n'*30)),
+    (demonstrated, made('#| export\nx = 1', '#| export\ny = 1', 'x', '#| export\nz = 1')),
+    (explained, made('#| exports\ndef f(\n    self:A,\n    a, # A\n    *b, # More\n): "F."')),
+    (explained, made('#| exports\ndef f(a:int, b:str): "F."\ndef _g(a): pass')),
+    (one_parameter_cell, made('x: int = 1  # one\ny: list = [1, 2]  # two', tags=['parameters'])),
+    (in_order, [Cell('16_audio cell 0', 'code', 'from ambiscale_nb.core import ROOT')]),
+]
+
+
+@pytest.mark.parametrize(('rule', 'cells'), BAD, ids=[f'{r.__name__}-{i}' for i, (r, _) in enumerate(BAD)])
+def test_a_rule_sees_what_breaks_it(rule, cells): assert list(rule(cells))
+
+
+@pytest.mark.parametrize(('rule', 'cells'), GOOD, ids=[f'{r.__name__}-{i}' for i, (r, _) in enumerate(GOOD)])
+def test_a_rule_lets_pass_what_keeps_it(rule, cells): assert not list(rule(cells))
+
+
+# --- the package is what the notebooks say --------------------------------------------------------
+def python(code, *args, **options):
+    "Run Python code in a process of its own; its output, or a failure that shows its errors."
+    env = {k: v for k, v in os.environ.items() if k!='IN_TEST'} # which would stop nbdev's index
+    done = subprocess.run([sys.executable, '-c', code, *args], capture_output=True, text=True, env=env,
+                          check=False, **options)
+    assert done.returncode==0, done.stdout+done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope='module')
+def copy(tmp_path_factory):
+    "A copy of the notebooks, cleaned and exported by nbdev."
+    root = tmp_path_factory.mktemp('copy')
+    shutil.copy(ROOT/'settings.ini', root)
+    shutil.copytree(ROOT/'nbs', root/'nbs', ignore=lambda folder, names: [
+        o for o in names if not (o.endswith('.ipynb') or o in ('experiments', 'figures'))])
+    python('from nbdev.clean import nbdev_clean\nfrom nbdev.doclinks import nbdev_export\n'
+           'nbdev_clean()\nnbdev_export()', cwd=root)
+    return root
+
+
+def test_notebooks_are_clean(copy):
+    "`nbdev_clean` changes nothing."
+    dirty = [o.name for o in LIBRARY+RUNS if (copy/o.relative_to(ROOT)).read_bytes()!=o.read_bytes()]
+    assert not dirty, f'run nbdev_clean: {dirty}'
+
+
+def test_the_package_is_what_the_notebooks_export(copy):
+    "`nbdev_export` changes nothing."
+    def sources(root): return {o.name: o.read_text() for o in (root/'ambiscale_nb').glob('*.py')}
+    want, have = sources(copy), sources(ROOT)
+    assert sorted(want)==sorted(have)
+    stale = [o for o in want if want[o]!=have[o]]
+    assert not stale, f'run nbdev_export: {stale}'
+
+
+def test_cells_have_distinct_ids():
+    "Ids join a notebook's cells to the package's lines."
+    for path in LIBRARY+RUNS:
+        ids = [o['id'] for o in json.loads(path.read_text())['cells']]
+        assert len(ids)==len(set(ids)), path.name
+
+
+# --- pins -----------------------------------------------------------------------------------------
+def pins(text):
+    "Lower-case names and exact versions."
+    found = [re.fullmatch(r'([\w.\-]+)==([\w.]+)', o) for o in text.split()]
+    assert all(found), f'not name==version: {[o for o, m in zip(text.split(), found) if not m]}'
+    return {m[1].lower().replace('_', '-'): m[2] for m in found}
+
+
+@pytest.fixture(scope='module')
+def config():
+    "The facts in settings.ini."
+    cfg = configparser.ConfigParser(delimiters=['='])
+    cfg.read(ROOT/'settings.ini', encoding='utf-8')
+    return cfg['DEFAULT']
+
+
+def test_requirements_are_pinned_alike(config):
+    "What settings.ini asks for is what the full lock has."
+    lock = pins((ROOT/'requirements.txt').read_text())
+    wanted = pins(config['requirements'])|pins(config['dev_requirements'])
+    assert wanted=={o: lock.get(o) for o in wanted}
+
+
+@pytest.mark.skipif(not (ROOT/'environment.yml').exists(), reason='no environment.yml yet')
+def test_the_conda_environment_is_pinned_alike(config):
+    "environment.yml names this Python, and the lock or the same pins."
+    lock = pins((ROOT/'requirements.txt').read_text())
+    asked = yaml.safe_load((ROOT/'environment.yml').read_text())['dependencies']
+    conda = [o for o in asked if isinstance(o, str)]
+    pip = [x for o in asked if isinstance(o, dict) for x in o['pip']]
+    assert any(re.match(rf"python *=+ *{re.escape(config['min_python'])}\b", o) for o in conda), conda
+    listed = pins('\n'.join(o for o in pip if '==' in o))
+    assert listed=={o: lock.get(o) for o in listed}
+    assert '-r requirements.txt' in pip or set(pins(config['requirements']))<=set(listed)
+
+
+# --- traces ---------------------------------------------------------------------------------------
+TRACES = re.compile(rb'/[r]oot/|/[h]ome/[a-z]|/[U]sers/[a-z]|/[t]mp/w\b|(?<![\w.\-])/[w]ork/')
+HOSTS = re.compile(rb'(?i)[p]ypi\.org/|[p]ythonhosted\.org|[-]-(?:extra-)?index-url|[-]-find-links'
+                   rb'|[-]-trusted-host|[r]egistry\.npmjs|[p]roxy\.golang')
+CONTROL = re.compile('[\x00-\x08\x0b-\x1f\x7f-\x9f]')
+BINARY = ('.png', '.pdf', '.safetensors', '.parquet', '.npz', '.wav')
+
+
+def files():
+    "What belongs to the repository: all but git's own, the ignored, and environments."
+    ignored = ['.git', *(ROOT/'.gitignore').read_text().replace('/', '').split()]
+    def skip(name): return any(fnmatch.fnmatch(name, o) for o in ignored)
+    for folder, inner, names in os.walk(ROOT):
+        inner[:] = [o for o in inner if not skip(o) and not (Path(folder)/o/'pyvenv.cfg').exists()]
+        yield from (Path(folder)/o for o in sorted(names) if not skip(o))
+
+
+@pytest.mark.parametrize('pattern', [TRACES, HOSTS], ids=['paths', 'hosts'])
+def test_no_machine_leaves_its_traces(pattern):
+    "A path or a host of the machine that made a file helps nobody else."
+    found = [f'{o.relative_to(ROOT)}: {m[0].decode()}' for o in files()
+             for m in [pattern.search(o.read_bytes())] if m]
+    assert not found, '\n'.join(found)
+
+
+@pytest.mark.parametrize(('pattern', 'text'), [
+    (TRACES, b'/ro'+b'ot/x'), (TRACES, b'"/ho'+b'me/ann'), (TRACES, b'=/wo'+b'rk/x'),
+    (TRACES, b'/tm'+b'p/w/x'), (HOSTS, b'--index'+b'-url x')], ids=range(5))
+def test_traces_are_seen(pattern, text): assert pattern.search(text)
+
+
+def test_no_control_characters():
+    "Text files hold text."
+    found = [f'{o.relative_to(ROOT)}: {m[0]!a}' for o in files() if o.suffix not in BINARY
+             for m in [CONTROL.search(o.read_text(encoding='utf-8').replace('\r\n', '\n'))] if m]
+    assert not found, '\n'.join(found)
+
+
+# --- the whole ------------------------------------------------------------------------------------
+def test_ruff_has_nothing_to_say():
+    "Sources, notebooks and tests."
+    done = subprocess.run([sys.executable, '-m', 'ruff', 'check', '--no-cache', '--output-format=concise',
+                           '.'], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode==0, done.stdout+done.stderr
+
+
+SHOW_HEAVY = f"print(*(o for o in {HEAVY} if o in sys.modules))"
+
+
+def test_imports_are_light():
+    "Every module loads in seconds: what is heavy is loaded by the function that needs it."
+    assert not python(f'''import importlib, pkgutil, sys
+import ambiscale_nb
+for o in pkgutil.iter_modules(ambiscale_nb.__path__): importlib.import_module('ambiscale_nb.'+o.name)
+{SHOW_HEAVY}''', cwd=ROOT).split()
+
+
+@pytest.mark.skipif(not (ROOT/'ambiscale_nb'/'cli.py').exists(), reason='no ambiscale_nb/cli.py yet')
+def test_help_is_light():
+    "`ambiscale --help` answers at once."
+    out = python(f'''import sys
+from ambiscale_nb.cli import app
+try: app(['--help'])
+except SystemExit as e: assert not e.code
+print('====')
+{SHOW_HEAVY}''', cwd=ROOT)
+    shown, _, heavy = out.rpartition('====')
+    assert 'Usage' in shown and not heavy.split()
