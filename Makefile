@@ -4,7 +4,7 @@ PY := .venv/bin/python
 PYTHON_FOUND := $(shell command -v $(PYTHON) || command -v python3)
 OFFLINE := HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1
 
-.PHONY: help setup reproduce test check lab export clean-notebooks hooks fig1 fig2 fig3 fig4
+.PHONY: help setup reproduce test check lab export clean-notebooks readme hooks fig1 fig2 fig3 fig4
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -39,7 +39,10 @@ clean-notebooks: .venv/installed ## strip what must not be committed
 	.venv/bin/nbdev_clean
 
 check: .venv/installed ## re-execute all notebooks; fails if a committed output changes
-	$(PY) tests/check_outputs.py
+	$(PY) scripts/readme.py --check && $(PY) scripts/check.py
+
+readme: .venv/installed ## README.md from nbs/index.ipynb
+	$(PY) scripts/readme.py
 
 hooks: .venv/installed ## offered, not forced: merge and clean notebooks in git
 	.venv/bin/nbdev_install_hooks

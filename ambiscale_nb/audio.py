@@ -66,17 +66,19 @@ def wave_sha(
     wave:np.ndarray, # (n,) float32
 ) -> str: # 32 hexadecimal digits
     "BLAKE2b-128 of the samples."
-    return hashlib.blake2b(np.ascontiguousarray(wave, np.float32).tobytes(), digest_size=16).hexdigest()
+    samples = np.ascontiguousarray(wave, np.float32).tobytes()
+    return hashlib.blake2b(samples, digest_size=16).hexdigest()
 
 # %% ../nbs/16_audio.ipynb #b62c6553
 def probe(
     utterances:pd.DataFrame, # With `uid` and `path`
     max_seconds:float=30., # The model's window
-) -> tuple: # `utterances` that passed with `audio_sha` and `duration` in s; `quarantine` with `reason`
+) -> tuple: # Those that passed, with `audio_sha` and `duration` in s; the others, with `reason`
     "Read every clip once, before a model is asked about any."
     from tqdm import tqdm
     good, bad = [], []
-    for row in tqdm(utterances.itertuples(), total=len(utterances), desc='probe audio', leave=False):
+    rows = tqdm(utterances.itertuples(), total=len(utterances), desc='probe audio', leave=False)
+    for row in rows:
         try: wave = load_wave(row.path, max_seconds)
         except InputError as e: bad.append((row.uid, row.path, str(e)))
         else: good.append((wave_sha(wave), len(wave)/RATE))

@@ -94,14 +94,18 @@ def code_fingerprint(
                                    if o.is_file() and '__pycache__' not in o.parts)]
     return content_key([hashlib.blake2b(o.read_bytes()).hexdigest() for o in files])
 
-def stamp_of(target): return Path(target).with_suffix('.done.json')
+def stamp_of(
+    target:Path, # An executed notebook
+) -> Path: # Beside it
+    "Where it is noted that a run was finished, and how."
+    return Path(target).with_suffix('.done.json')
 
 def is_done(
     source:Path, # A notebook
     target:Path, # Where the executed one stands
     parameters:dict, # Of this run
 ) -> bool: # Whether nothing has changed since
-    "Was this run finished, with these parameters and this code?"
+    "Whether this run was finished, with these parameters and this code."
     stamp = stamp_of(target)
     if not (stamp.exists() and Path(target).exists()): return False
     want = dict(parameters=parameters, code=code_fingerprint(source))
@@ -128,8 +132,8 @@ def study_tasks(
     shared = dict(study=study.name, temperature=study.temperature, seed=study.seed)
     tasks = []
     for o in study.runs:
-        own = dict(model=o.model, corpus=o.corpus, root=o.root, condition=o.condition, verify=o.verify,
-                   n=study.n if o.n is None else o.n, beam_limit=study.beam_limit,
+        own = dict(model=o.model, corpus=o.corpus, root=o.root, condition=o.condition,
+                   verify=o.verify, n=study.n if o.n is None else o.n, beam_limit=study.beam_limit,
                    limit=study.limit if o.limit is None else o.limit,
                    widths=study.widths if o.widths is None else o.widths)
         name = f'{o.model}--{o.corpus}--{o.condition}.ipynb'
@@ -170,7 +174,8 @@ def calls_of(
     def watch():
         done = sum(len(study.store.have(o)) for o in (CANDIDATES, VERDICTS))
         plans = [*study.root.glob('plans/*.parquet'), *study.root.glob('verdict_plans/*.parquet')]
-        return done, max(done, sum(pd.read_parquet(o, columns=['group']).group.nunique() for o in plans))
+        planned = sum(pd.read_parquet(o, columns=['group']).group.nunique() for o in plans)
+        return done, max(done, planned)
     return watch
 
 # %% ../nbs/80_cli.ipynb #d248e1b4
@@ -201,13 +206,14 @@ def draw(
 ) -> Path: # The executed notebook
     "Draw one figure from stored scores."
     found = sorted((ROOT/'nbs/figures').glob(f'{stem}*.ipynb'))
-    if not found: choose(stem, [o.stem for o in sorted((ROOT/'nbs/figures').glob('*.ipynb'))], 'figure')
+    if not found:
+        choose(stem, [o.stem for o in sorted((ROOT/'nbs/figures').glob('*.ipynb'))], 'figure')
     target = RESULTS/study/'runs'/found[0].name
     return run_notebook(found[0], target, dict(study=study))
 
-# %% ../nbs/80_cli.ipynb #59fc0127
-app = typer.Typer(help='Ambiguous emotion under test-time scaling: run and read studies.', no_args_is_help=True, add_completion=False,
-                  pretty_exceptions_enable=False)
+# %% ../nbs/80_cli.ipynb #bc505ef0
+app = typer.Typer(help='Ambiguous emotion under test-time scaling: run and read studies.',
+                  no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 AsJson = Annotated[bool, typer.Option('--json', help='Machine-readable output.')]
 StudyFile = Annotated[Path, typer.Argument(help='A study, such as conf/smoke.yaml.')]
 
@@ -275,7 +281,8 @@ def status(study:StudyFile, verify:Annotated[bool, typer.Option(help='Recompute 
         table = pd.concat(parts, ignore_index=True)
         if table.empty: raise InputError(f'Nothing sampled yet: ambiscale run {study}')
         show(table, as_json)
-        if table[['torn', 'twice']].to_numpy().sum()+table.false_keys.fillna(0).sum(): raise typer.Exit(1)
+        damaged = table[['torn', 'twice', 'false_keys']].fillna(0).to_numpy().sum()
+        if damaged: raise typer.Exit(1)
 
 @app.command()
 def figure(number:Annotated[str, typer.Argument(help='1, 2, ... or a stem such as fig1_budget.')],

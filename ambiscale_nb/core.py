@@ -31,7 +31,8 @@ def choose(
     if value in options: return value
     near = difflib.get_close_matches(str(value), options, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise InputError(f"Unknown {what} {value!r}.{hint} Choose from: {', '.join(map(str, options))}.")
+    names = ', '.join(map(str, options))
+    raise InputError(f"Unknown {what} {value!r}.{hint} Choose from: {names}.")
 
 # %% ../nbs/00_core.ipynb #b68475e3
 def find_root(

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Callable
 import numpy as np
 import pandas as pd
-from .core import InputError, choose, content_key, rng_of
-from .labels import LabelSet, label_set
+from .core import InputError, choose, content_key
+from .labels import label_set
 
 # %% ../nbs/10_corpora.ipynb #2480d7e4
 VOTE = 'votes_'

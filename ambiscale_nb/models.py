@@ -100,5 +100,6 @@ def require(
 ) -> None: # Nothing, or an error
     "Refuse to go on where a model lacks a capability."
     lacking = [o for o in needs if not getattr(model.capabilities, o)]
-    if lacking: raise InputError(f"{model.name} has no {', '.join(lacking)}: choose strategies that "
-                                 f"do without, or another model (`ambiscale models` lists them)")
+    if not lacking: return
+    raise InputError(f"{model.name} has no {', '.join(lacking)}: choose strategies that do "
+                     f"without, or another model (`ambiscale models` lists them)")

@@ -4,16 +4,17 @@
 
 # %% auto #0
 __all__ = ['STR', 'INT', 'NUM', 'CANDIDATES', 'DECODES', 'CONDITIONS', 'SCHEMA', 'BLOCK', 'SHARD', 'HEARD', 'KINDS', 'BLANK',
-           'AGAIN', 'NO_LIMITS', 'Table', 'valid_text', 'typed', 'candidate_schema', 'group_key', 'candidate_key',
-           'lock', 'sync_folder', 'Journal', 'read_journal', 'whole', 'first_whole', 'publish', 'publish_locked',
-           'wait_for', 'shards', 'shard_groups', 'sealed_groups', 'write_shard', 'claim', 'abandoned', 'seal_folder',
-           'slug', 'folder_name', 'listed', 'folders', 'loose_groups', 'all_groups', 'read_shards', 'as_frame',
-           'read_folders', 'Store', 'Draw', 'decodings', 'lacking', 'check_items', 'heard', 'plan_pool', 'BadReply',
-           'error_kind', 'candidate_row', 'reply_row', 'error_rows', 'ask', 'Limits', 'spent_on', 'Report', 'missing',
-           'make_calls', 'keep_calls', 'sample_pool', 'pool_rows', 'answers', 'false_keys', 'store_status']
+           'AGAIN', 'NO_LIMITS', 'COSTS', 'Table', 'valid_text', 'typed', 'candidate_schema', 'group_key',
+           'candidate_key', 'lock', 'sync_folder', 'Journal', 'read_journal', 'whole', 'first_whole', 'publish',
+           'publish_locked', 'wait_for', 'shards', 'shard_groups', 'sealed_groups', 'write_shard', 'claim', 'abandoned',
+           'seal_folder', 'slug', 'folder_name', 'listed', 'folders', 'loose_groups', 'all_groups', 'read_shards',
+           'as_frame', 'read_folders', 'Store', 'Draw', 'decodings', 'lacking', 'check_items', 'heard', 'plan_pool',
+           'BadReply', 'error_kind', 'candidate_row', 'reply_row', 'error_rows', 'ask', 'Limits', 'spent_on', 'Report',
+           'missing', 'make_calls', 'keep_calls', 'sample_pool', 'pool_rows', 'answers', 'false_keys', 'store_status']
 
 # %% ../nbs/40_pool.ipynb #38e6d4e8
 import errno
+import itertools
 import json
 import math
 import os
@@ -249,10 +250,10 @@ def shard_groups(
     return df.error.eq('').groupby(df.group).all().to_dict()
 
 def sealed_groups(
-    folder:Path, # A folder of the store
+    files:list, # From `shards`
 ) -> dict: # Group key -> whether it was answered, in any shard
     "What is sealed in a folder."
-    found = [shard_groups(o, o.stat().st_mtime_ns) for o in shards(folder)]
+    found = [shard_groups(o, o.stat().st_mtime_ns) for o in files]
     return {k: any(o.get(k) for o in found) for k in set().union(*found)}
 
 # %% ../nbs/40_pool.ipynb #e0bf32c2
@@ -287,7 +288,12 @@ def abandoned(
     folder:Path, # A folder of the store
 ) -> list: # Paths
     "Half-written files that nobody can still be working on."
-    return [o for o in folder.glob('.*.tmp') if time.time()-o.stat().st_mtime>3600]
+    found = []
+    for o in folder.glob('.*.tmp'):
+        try: age = time.time()-o.stat().st_mtime
+        except FileNotFoundError: continue # Published meanwhile
+        if age>3600: found.append(o)
+    return found
 
 # %% ../nbs/40_pool.ipynb #289a9a6c
 def seal_folder(
@@ -302,11 +308,11 @@ def seal_folder(
         read = [read_journal(o) for o in claims]
         groups, torn = [g for gs, _ in read for g in gs], sum(n for _, n in read)
         while True:
-            new, repeated = first_whole(groups, sealed_groups(folder))
+            names = (folder/f'shard-{i:05d}.parquet' for i in itertools.count())
+            new, repeated = first_whole(groups, sealed_groups(files := shards(folder)))
             if not new: break
-            last = max((int(o.stem[6:]) for o in shards(folder)), default=-1)
             tmp = write_shard(folder, table, new)
-            try: won = publish(tmp, folder/f'shard-{last+1:05d}.parquet')
+            try: won = publish(tmp, next(o for o in names if o not in files))
             finally: tmp.unlink(missing_ok=True)
             if won: sync_folder(folder); break
         for o in [*claims, *abandoned(folder)]: o.unlink(missing_ok=True)
@@ -362,7 +368,7 @@ def all_groups(
 ) -> dict: # Group key -> whether it was answered
     "What is stored in a folder, sealed or not."
     loose = loose_groups(folder)
-    found = sealed_groups(folder)
+    found = sealed_groups(shards(folder))
     for rows in loose: found[rows[0]['group']] = found.get(rows[0]['group'], False) or whole(rows)
     return found
 
@@ -398,11 +404,12 @@ def read_folders(
     where:dict, # Column -> one value or several
 ) -> pd.DataFrame: # Each group once, sorted; an error only where there is no answer
     "Read sealed and unsealed rows as one table."
-    want, loose = list(columns or table.columns), [(o, loose_groups(o)) for o in places]
+    found = [(loose_groups(o), shards(o)) for o in places] # In this order, see above; listed once
+    kept = [g for loose, files in found for g in first_whole(loose, sealed_groups(files))[0]]
+    fresh = [r for g in kept for r in g if all(r[c] in listed(v) for c, v in where.items())]
+    want, files = list(columns or table.columns), [s for _, files in found for s in files]
     need = [c for c in table.columns if c in {*want, *table.order, 'group', 'error'}]
-    fresh = [r for o, groups in loose for g in first_whole(groups, sealed_groups(o))[0] for r in g
-             if all(r[c] in listed(v) for c, v in where.items())]
-    df, files = as_frame(table, fresh)[need], [s for o in places for s in shards(o)]
+    df = as_frame(table, fresh)[need]
     sealed = read_shards(files, need, where).reindex(columns=need) if files else df.head(0)
     df = pd.concat([sealed, df]) if len(df) else sealed
     late = df.error.ne('') & df.group.isin(df.group[df.error.eq('')])
@@ -714,9 +721,11 @@ class Limits:
 
 NO_LIMITS = Limits()
 
-# %% ../nbs/40_pool.ipynb #b2fdc5a4
+# %% ../nbs/40_pool.ipynb #9975e50d
+COSTS = ['index', 'n_tokens', 'n_in_tokens', 'cost_measured']
+
 def spent_on(
-    rows:pd.DataFrame, # Rows of `candidates`, whole groups
+    rows:pd.DataFrame, # The columns `COSTS` of whole groups
 ) -> Counter: # calls, tokens, usd
     "What answers have cost; the input of a call is paid for once."
     first = rows['index'].eq(0)
@@ -744,7 +753,7 @@ class Report:
         "Count a call."
         self.made, self.failed = self.made+whole(rows), self.failed+(not whole(rows))
         if not whole(rows): self.kinds[rows[0]['error']] += 1
-        self.spent.update(spent_on(pd.DataFrame(rows)))
+        self.spent.update(spent_on(pd.DataFrame(rows, columns=COSTS)))
 
 # %% ../nbs/40_pool.ipynb #d5dd0037
 def missing(
@@ -757,8 +766,8 @@ def missing(
     calls, known = plan.drop_duplicates('group'), store.groups(table, **where)
     calls = calls.assign(again=[o in known for o in calls.group])
     todo = calls[[not known.get(o) for o in calls.group]]
-    costs = ('group', 'index', 'n_tokens', 'n_in_tokens', 'cost_measured')
-    had, shared = store.read(table, costs, **where), plan.uid.nunique()-plan.audio_sha.nunique()
+    had = store.read(table, ['group', *COSTS], **where)
+    shared = plan.uid.nunique()-plan.audio_sha.nunique()
     return todo, Report(len(calls), len(calls)-len(todo), shared,
                         spent=spent_on(had[had.group.isin(calls.group)]))
 

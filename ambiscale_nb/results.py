@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['REFERENCES', 'DIST_METRICS', 'LABEL_METRICS', 'CELLS', 'Study', 'make_pools', 'one_pool', 'speaker_prior',
            'references', 'Truth', 'truth_of', 'interval', 'stratum_references', 'cost_of', 'score_pool', 'score_point',
-           'predictions_of', 'settings_row', 'score_study', 'stored_verdicts', 'score_run', 'summary']
+           'predictions_of', 'settings_row', 'stored_verdicts', 'score_study', 'score_run', 'summary']
 
 # %% ../nbs/70_results.ipynb #ec69584e
 import json
@@ -220,16 +220,23 @@ def score_pool(
             rows += score_point(point, strategy, pool, truth)
     return pd.DataFrame(rows), refused
 
-# %% ../nbs/70_results.ipynb #bc57bc48
-def score_point(point, strategy, pool, truth): # -> list of dicts
+# %% ../nbs/70_results.ipynb #b0344b10
+def score_point(
+    point, # A `BudgetPoint`
+    strategy:str, # Name
+    pool:Pool, # That it aggregates
+    truth:Truth, # For the pool's clips
+) -> list: # A dict for each stratum and metric
     "All strata and metrics of one strategy at one budget."
     k, out = (1 if strategy=='verifier_alone' or pool.kind=='score' else point.k), []
-    cell = dict(mode=pool.mode, style=pool.style, strategy=strategy, k=k, **cost_of(strategy, pool, k),
+    cell = dict(mode=pool.mode, style=pool.style, strategy=strategy, k=k,
+                **cost_of(strategy, pool, k),
                 unparsed=float(1-pool.parsed.mean()), ess=float(point.ess.mean()),
                 fallback=float(point.fallback.mean()), low_resolution=point.low_resolution)
     for stratum, use in truth.levels.items():
         for metric in (*DIST_METRICS, *LABEL_METRICS):
-            e, name = interval(metric, point, truth, use), 'L' if metric in LABEL_METRICS else metric
+            e = interval(metric, point, truth, use)
+            name = 'L' if metric in LABEL_METRICS else metric
             out.append(dict(cell, stratum=stratum, metric=metric, value=e.value, low=e.low,
                 high=e.high, n=e.n, speakers=e.clusters, reason=e.reason, interval=e.method,
                 **stratum_references(metric, truth, use), exact_or_mc=point.method(name),
@@ -246,15 +253,19 @@ def predictions_of(
         if applicable(strategy, pool): continue
         if strategy=='verifier_alone' and pool.kind!='score': continue
         p = predict(strategy, pool)
-        sets = [[o for o, c in zip(pool.labels, row) if c>0] for row in p.L]
+        sets = [[o for o, c in zip(pool.labels, row, strict=True) if c>0] for row in p.L]
         chosen = [pool.labels[i] if i>=0 else None for i in pick(p.L, pool.uids, strategy)]
         parts.append(pd.DataFrame(dict(uid=pool.uids, mode=pool.mode, style=pool.style,
             strategy=strategy, k=1 if pool.kind=='score' else pool.n, labels=sets, pick=chosen,
             dist=list(p.dist), n_eff=p.n_eff, ess=p.ess, flags=p.flags)))
     return pd.concat(parts, ignore_index=True)
 
-# %% ../nbs/70_results.ipynb #c4c69dc6
-def settings_row(run, rows, key): # -> dict, a row of `settings`
+# %% ../nbs/70_results.ipynb #091c5f70
+def settings_row(
+    run:dict, # From `Study.runs`
+    rows:pd.DataFrame, # Its answers
+    key:tuple, # (mode, style, kind, width) of a pool
+) -> dict: # A row of `settings`
     "What a pool was made with."
     mode, style, kind, width = key
     first = rows[(rows['mode']==mode) & (rows['style']==style) & (rows.decode==kind)
@@ -266,13 +277,24 @@ def settings_row(run, rows, key): # -> dict, a row of `settings`
     return dict(variant=name, mode=mode, style=style, model=run['model'], corpus=run['corpus'],
                 condition=run['condition'], **facts)
 
+# %% ../nbs/70_results.ipynb #e9e75a00
+def stored_verdicts(
+    study:Study, # Where the verdicts lie
+    run:dict, # From `Study.runs`
+    labels:tuple, # Class names
+) -> pd.DataFrame: # Index uid, columns labels
+    "A run's verdicts, clip by clip."
+    plan = study.read('verdict_plans', run['plan'])
+    uids = plan.uid.unique()
+    return pd.DataFrame(label_verdicts(verdict_rows(study.store, plan), uids, labels), uids, labels)
+
 # %% ../nbs/70_results.ipynb #a0c142fc
 def score_study(
     study:Study, # With finished sampling runs
     ks:tuple=(1, 2, 4, 8, 16), # Budgets
     progress:bool=True, # Show a progress bar
 ) -> dict: # Table name -> number of rows written
-    "Score every run of a study; writes `scores`, `predictions`, `settings`, `refusals`, `marginals`."
+    "Score every run and write `scores`, `predictions`, `settings`, `refusals` and `marginals`."
     from tqdm import tqdm
     tables = {o: [] for o in ('scores', 'predictions', 'settings', 'refusals', 'marginals')}
     truths = {}
@@ -286,14 +308,14 @@ def score_study(
     for name, df in done.items(): study.write(df, name)
     return {k: len(v) for k, v in done.items()}
 
-# %% ../nbs/70_results.ipynb #2c1851d7
-def stored_verdicts(study, run, labels): # -> DataFrame, index uid, columns labels
-    "A run's verdicts, clip by clip."
-    plan = study.read('verdict_plans', run['plan'])
-    uids = plan.uid.unique()
-    return pd.DataFrame(label_verdicts(verdict_rows(study.store, plan), uids, labels), uids, labels)
-
-def score_run(study, run, truth, labels, ks): # -> {table: DataFrame}
+# %% ../nbs/70_results.ipynb #e3a1de95
+def score_run(
+    study:Study, # Where the run's tables lie
+    run:dict, # From `Study.runs`
+    truth:Truth, # Of the run's corpus
+    labels:tuple, # Class names
+    ks:tuple, # Budgets
+) -> dict: # Table name -> DataFrame
     "The tables of one model, corpus and condition."
     rows = pool_rows(study.store, study.read('plans', run['plan']))
     verdicts = stored_verdicts(study, run, labels) if run['verified'] else None
@@ -320,7 +342,8 @@ def summary(
 ) -> pd.DataFrame: # Rows: model, mode, style, strategy, variant; columns: strata
     "Scores at the full budget as text, value and interval."
     df = scores[(scores.metric==metric) & (scores.condition==condition)]
-    full = df.groupby(['model', 'corpus', 'mode', 'style', 'strategy', 'variant']).k.transform('max')
+    cell = ['model', 'corpus', 'mode', 'style', 'strategy', 'variant']
+    full = df.groupby(cell).k.transform('max')
     df = df[df.k==full].assign(shown=lambda o: o.value.map('{:.3f}'.format) + ' [' +
         o.low.map('{:.3f}'.format) + ', ' + o.high.map('{:.3f}'.format) + ']')
     index = ['model', 'corpus', 'mode', 'style', 'variant', 'strategy', 'k', 'calls']

@@ -280,10 +280,10 @@ def strategy(
 
 # %% ../nbs/50_strategies.ipynb #1c5cf0ad
 NEEDS = {
-    'logprobs': (lambda pool, o: np.isfinite(pool.sum_logprob).any(),
+    'logprobs': (lambda pool, o: np.isfinite(pool.sum_logprob[pool.parsed]).any(),
         "log-probabilities, and this pool has none: use majority or mean, or sample again from a "
         "model that returns them"),
-    'verdicts': (lambda pool, o: np.isfinite(pool.verdict).any(),
+    'verdicts': (lambda pool, o: np.isfinite(pool.verdict[pool.parsed]).any(),
         "a verifier's verdicts, and this pool has none: run the verifier first"),
     'label_verdicts': (lambda pool, o: pool.label_verdict is not None
                        and np.isfinite(pool.label_verdict).any(),

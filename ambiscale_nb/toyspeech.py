@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['VERSION', 'RATE', 'EMOTIONS', 'DIMENSIONS', 'PROTOTYPES', 'SPLITS', 'DEFAULT_SIZE', 'VOWELS', 'CONSONANTS', 'HOP',
            'WINDOW', 'PHONES', 'SHARPNESS', 'draw_emotion', 'Speaker', 'speakers', 'sentences', 'timing', 'pulses',
-           'stft', 'istft', 'formant_gain', 'knobs', 'melody', 'synthesise', 'rater_population', 'judge', 'clip',
-           'clip_wave', 'render', 'load_toyspeech']
+           'stft', 'istft', 'formant_gain', 'knobs', 'melody', 'phone_tracks', 'synthesise', 'rater_population',
+           'judge', 'clip', 'clip_wave', 'render', 'load_toyspeech']
 
 # %% ../nbs/15_toyspeech.ipynb #90c98a00
 import itertools
@@ -15,9 +15,9 @@ from functools import lru_cache
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from .core import InputError, RESULTS, choose, rng_of, seed_of, write_atomic
+from .core import InputError, RESULTS, choose, rng_of, write_atomic
 from .labels import label_set
-from .corpora import VOTE, Corpus, load_corpus, register_corpus, votes_of
+from .corpora import VOTE, Corpus, register_corpus
 
 # %% ../nbs/15_toyspeech.ipynb #ebd6590b
 VERSION = 1  # of the corpus: another number gives other clips
@@ -138,14 +138,19 @@ def pulses(
     np.add.at(out, low+1, amp*(at-low))
     return out
 
-# %% ../nbs/15_toyspeech.ipynb #4b945b5c
-def stft(x): # (n,) samples to (frames, bins)
+# %% ../nbs/15_toyspeech.ipynb #8da8cf9d
+def stft(
+    x:np.ndarray, # (n,) samples
+) -> np.ndarray: # (frames, bins), complex
     "Short-time Fourier transform, Hann window of 32 ms, hop of 8 ms."
     x = np.pad(x, WINDOW//2)
     frames = np.lib.stride_tricks.sliding_window_view(x, WINDOW)[::HOP]
     return np.fft.rfft(frames*np.hanning(WINDOW+1)[:-1])
 
-def istft(X, n): # (frames, bins) to (n,) samples
+def istft(
+    X:np.ndarray, # (frames, bins), complex
+    n:int, # Samples wanted
+) -> np.ndarray: # (n,) samples
     "Overlap-add; four windows overlap, so the sum of squared windows is 1.5."
     frames = np.fft.irfft(X)*np.hanning(WINDOW+1)[:-1]/1.5
     out = np.zeros((len(X)-1)*HOP+WINDOW)
@@ -171,7 +176,7 @@ def knobs(
     speaker:Speaker, # Whose voice
 ) -> dict: # Physical settings
     "What the eight dimensions mean in sound."
-    v = dict(zip(DIMENSIONS, np.clip(z, -2.5, 2.5)))
+    v = dict(zip(DIMENSIONS, np.clip(z, -2.5, 2.5), strict=True))
     return dict(
         f0=speaker.f0*2**(2.6*v['f0']/12), # Hz
         swing=2.2*2**(.75*v['range']), # semitones, depth of the melody
@@ -195,6 +200,25 @@ def melody(
     curve = np.convolve(np.pad(accents[phone//2], 8, 'edge'), np.hanning(19)[1:-1]/9, 'valid')
     return k['f0']*2**((k['slope']*t+k['swing']*curve)/12)
 
+# %% ../nbs/15_toyspeech.ipynb #755ec083
+def phone_tracks(
+    sentence:str, # Phones
+    phone:np.ndarray, # (T,) which phone
+    inside:np.ndarray, # (T,) from 0 to 1 within it
+    tract:float, # Factor on formants
+) -> tuple: # Formants (T, 4) in Hz; gains of voice and noise, centre of the noise in Hz, each (T,)
+    "What the phones ask of the voice in every frame, smoothed over 40 ms."
+    voice, hiss, centre = np.array([PHONES[o][1:] for o in sentence])[phone].T
+    vowels = [o if o in VOWELS else sentence[min(i+1, len(sentence)-1)]
+              for i, o in enumerate(sentence)]
+    F = np.array([VOWELS[o] for o in vowels], float)[phone]*tract
+    F = np.c_[F, np.full(len(F), 3600*tract)]
+    smooth = lambda x: np.apply_along_axis(np.convolve, 0, np.pad(x, ((2, 2), (0, 0)), 'edge'),
+                                           np.ones(5)/5, 'valid')
+    F, (voice, hiss) = smooth(F), smooth(np.c_[voice, hiss]).T
+    hiss = hiss*np.where(np.isin(np.array(list(sentence))[phone], list('kpt')), inside>.55, 1)
+    return F, voice, hiss, centre
+
 # %% ../nbs/15_toyspeech.ipynb #c5a11552
 def synthesise(
     sentence:str, # Phones
@@ -205,15 +229,7 @@ def synthesise(
     "Speak a sentence in a manner."
     k = knobs(z, speaker)
     phone, inside = timing(sentence, k['factor'])
-    voice, hiss, centre = np.array([PHONES[o][1:] for o in sentence])[phone].T
-    vowels = [o if o in VOWELS else sentence[min(i+1, len(sentence)-1)]
-              for i, o in enumerate(sentence)]
-    F = np.array([VOWELS[o] for o in vowels], float)[phone]*speaker.tract
-    F = np.c_[F, np.full(len(F), 3600*speaker.tract)]
-    smooth = lambda x: np.apply_along_axis(np.convolve, 0, np.pad(x, ((2, 2), (0, 0)), 'edge'),
-                                           np.ones(5)/5, 'valid')
-    F, (voice, hiss) = smooth(F), smooth(np.c_[voice, hiss]).T
-    hiss = hiss*np.where(np.isin(np.array(list(sentence))[phone], list('kpt')), inside>.55, 1)
+    F, voice, hiss, centre = phone_tracks(sentence, phone, inside, speaker.tract)
     freqs = np.fft.rfftfreq(WINDOW, 1/RATE)
     octaves = np.log2(np.maximum(freqs, 100)/100)
     tract = formant_gain(F, freqs)*10**(k['tilt']*octaves/20)
@@ -263,8 +279,8 @@ def judge(
 def clip(
     split:str, # `train`, `val` or `test`
     index:int, # Number within the split
-    reference:bool=False, # Also ask the 400 raters of the reference?
-) -> dict: # uid, speaker, sentence, w, z; raters, said (10,), heard (10, 8); reference (6,) if asked
+    reference:bool=False, # Also ask the 400 raters of the reference, for the key of that name?
+) -> dict: # uid, speaker, sentence, w, z; raters, said (10,), heard (10, 8); reference (6,)
     "Everything about a clip but its sound."
     rng = rng_of('toyspeech', VERSION, split, index)
     n, m = SPLITS[choose(split, SPLITS, 'split of toyspeech')]
@@ -300,7 +316,7 @@ def render(
     import soundfile
     from tqdm import tqdm
     paths = [Path(root)/f'v{VERSION}'/split/f"{c['uid']}.wav" for c in clips]
-    missing = [(c, p) for c, p in zip(clips, paths) if not p.exists()]
+    missing = [(c, p) for c, p in zip(clips, paths, strict=True) if not p.exists()]
     for c, path in tqdm(missing, desc=f'synthesise {split}', leave=False, disable=not missing):
         sound = io.BytesIO()
         soundfile.write(sound, clip_wave(c), RATE, subtype='PCM_16', format='WAV')
@@ -322,11 +338,12 @@ def load_toyspeech(
                  gender=c['speaker'].gender, transcript=c['sentence'], n_raters=len(c['said']),
                  out_of_set=0., flags='', ambiguity_source='votes',
                  kind='single' if (c['w']>0).sum()==1 else 'mixture',
-                 **dict(zip([VOTE+e for e in EMOTIONS], np.bincount(c['said'], minlength=6)*1.)),
-                 **dict(zip([f'reference_{e}' for e in EMOTIONS], c['reference'])))
-            for c, p in zip(clips, paths)]
-    ratings = [dict(corpus='toyspeech', uid=c['uid'], rater=f'r{r:02d}', label=EMOTIONS[s], weight=1.)
-               for c in clips for r, s in zip(c['raters'], c['said'])]
+                 **{VOTE+e: float((c['said']==i).sum()) for i, e in enumerate(EMOTIONS)},
+                 **{f'reference_{e}': c['reference'][i] for i, e in enumerate(EMOTIONS)})
+            for c, p in zip(clips, paths, strict=True)]
+    ratings = [dict(corpus='toyspeech', uid=c['uid'], rater=f'r{r:02d}', label=EMOTIONS[s],
+                    weight=1.)
+               for c in clips for r, s in zip(c['raters'], c['said'], strict=True)]
     return pd.DataFrame(rows), pd.DataFrame(ratings)
 
 # %% ../nbs/15_toyspeech.ipynb #3516ef3d

@@ -77,7 +77,7 @@ def clip(pool, u, idx=None):
 def defined(pool): return [s for s in POOLED if not applicable(s, pool)]
 
 @given(pools())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 def test_every_strategy_equals_the_plain_reference(pool):
     for s in defined(pool):
         got = predict(s, pool)
@@ -87,7 +87,7 @@ def test_every_strategy_equals_the_plain_reference(pool):
             np.testing.assert_allclose(got.dist[u], sum(w*d for w, d in outcomes), atol=1e-9, err_msg=s)
 
 @given(pools())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None, derandomize=True)
 def test_predictions_are_distributions_and_flags_are_true(pool):
     for s in defined(pool):
         p = predict(s, pool)
@@ -101,7 +101,7 @@ def test_predictions_are_distributions_and_flags_are_true(pool):
         if s in ('majority', 'mean'): assert not p.fallback.any()
 
 @given(pools(), st.randoms(use_true_random=False))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=30, deadline=None, derandomize=True)
 def test_the_order_of_the_pool_changes_nothing(pool, random):
     order = list(range(pool.n)); random.shuffle(order)
     for s in defined(pool):
@@ -110,7 +110,7 @@ def test_the_order_of_the_pool_changes_nothing(pool, random):
         np.testing.assert_array_equal(a.L, b.L) if s!='bon' and s!='alm_v' else np.testing.assert_allclose(a.L, b.L)
 
 @given(pools(), st.randoms(use_true_random=False))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=30, deadline=None, derandomize=True)
 def test_labels_may_be_renamed(pool, random):
     perm = list(range(len(pool.labels))); random.shuffle(perm)
     other = replace(pool, labels=tuple(pool.labels[i] for i in perm), dist=pool.dist[..., perm],
@@ -121,7 +121,7 @@ def test_labels_may_be_renamed(pool, random):
         np.testing.assert_allclose(a.dist[..., perm], b.dist, atol=1e-9)
 
 @given(pools())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=30, deadline=None, derandomize=True)
 def test_a_pool_twice_over_changes_no_mean(pool):
     twice = take(pool, [*range(pool.n)]*2)
     for s in defined(pool):
@@ -136,7 +136,7 @@ def test_a_pool_twice_over_changes_no_mean(pool):
             np.testing.assert_allclose(a.n_eff[ok], b.n_eff[ok])
 
 @given(pools(max_n=1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None, derandomize=True)
 def test_one_candidate_is_every_strategys_answer(pool):
     for s in defined(pool):
         p = predict(s, pool)
@@ -146,7 +146,7 @@ def test_one_candidate_is_every_strategys_answer(pool):
         np.testing.assert_allclose(p.dist[ok], want[ok])
 
 @given(pools(missing=False))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=30, deadline=None, derandomize=True)
 def test_limits_of_the_weights(pool):
     mean, bon, vote = (predict(s, pool) for s in ('mean', 'bon', 'majority'))
     for far in (1e9, np.inf):
@@ -162,14 +162,14 @@ def test_limits_of_the_weights(pool):
         np.testing.assert_allclose(predict('alm_v', equal).dist, mean.dist, atol=1e-12)
 
 @given(pools(mode='label'))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None, derandomize=True)
 def test_in_label_mode_mean_is_majority(pool):
     a, b = predict('mean', pool), predict('majority', pool)
     np.testing.assert_array_equal(a.L, b.L)
     np.testing.assert_array_equal(a.dist, b.dist)
 
 @given(pools(min_n=2))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None, derandomize=True)
 def test_axes_in_front_are_the_same_as_a_loop(pool):
     rng = np.random.default_rng(0)
     idx = rng.integers(0, pool.n, (5, len(pool.uids), 2))
@@ -182,7 +182,7 @@ def test_axes_in_front_are_the_same_as_a_loop(pool):
             np.testing.assert_array_equal(stack.flags[i], one.flags)
 
 @given(pools())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None, derandomize=True)
 def test_dropping_unparsed_candidates_oneself_gives_the_same(pool):
     for u in range(len(pool.uids)):
         one = rows(pool, [u])

@@ -1,0 +1,59 @@
+"""Every notebook runs from top to bottom: those of the library as nbdev runs them, experiments and
+figures as papermill runs them, with their defaults, in a folder of their own."""
+import os
+from pathlib import Path
+import papermill as pm
+import pytest
+from nbdev import test as nbdev_test
+
+ROOT = Path(__file__).parent.parent
+LIBRARY = sorted(ROOT.glob('nbs/*.ipynb'))
+EXPERIMENTS = sorted(ROOT.glob('nbs/experiments/*.ipynb')) # numbered in the order in which they build
+FIGURES = sorted(ROOT.glob('nbs/figures/*.ipynb')) # read what experiments wrote
+
+
+@pytest.mark.parametrize('path', LIBRARY, ids=lambda o: o.stem)
+def test_library(path, monkeypatch):
+    "Definitions, demonstrations and tests of a module, in this process."
+    monkeypatch.setenv('IN_TEST', '1') # set by nbdev, but never taken back
+    passed, _ = nbdev_test.test_nb(path, skip_flags=['notest'], basepath=ROOT)
+    assert passed, 'see the captured stderr'
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+    "A function that runs a notebook once, under a root that had nothing in it."
+    root, done = tmp_path_factory.mktemp('root'), {}
+    with pytest.MonkeyPatch.context() as m:
+        m.setenv('AMBISCALE_ROOT', str(root))
+        m.setenv('TQDM_DISABLE', '1')
+        m.delenv('MPLBACKEND') # a notebook shows its figures
+        def once(path):
+            if path not in done:
+                pm.execute_notebook(path, root/path.name, kernel_name='python3', cwd=path.parent,
+                                    progress_bar=False)
+                done[path] = root
+            return done[path]
+        yield once
+
+
+def written(root): return {o.relative_to(root).as_posix() for o in root.rglob('*') if o.is_file()}
+
+
+@pytest.mark.parametrize('path', EXPERIMENTS, ids=lambda o: o.stem)
+def test_experiment(path, run):
+    "The smoke run of an experiment, after those numbered before it; results go under the root."
+    before = written(ROOT/'figures')
+    for o in EXPERIMENTS[:EXPERIMENTS.index(path)+1]: root = run(o)
+    assert any(o.startswith('results/smoke/') for o in written(root))
+    assert written(ROOT/'figures')==before
+
+
+@pytest.mark.parametrize('path', FIGURES, ids=lambda o: o.stem)
+def test_figure(path, run):
+    "A figure from the smoke study; it writes files of its own stem, and none into the repository."
+    for o in EXPERIMENTS: run(o)
+    before = {o: os.stat(o).st_mtime_ns for o in (ROOT/'figures').rglob('*')}
+    files = [o for o in written(run(path)) if o.startswith('figures/')]
+    assert any(Path(o).stem.startswith(path.stem.partition('_')[0]) for o in files), files
+    assert {o: os.stat(o).st_mtime_ns for o in (ROOT/'figures').rglob('*')}==before
