@@ -99,7 +99,7 @@ def budget_curves(
             for name in [o for o in STYLE if o in set(part.strategy)]:
                 one, look = part[part.strategy==name].sort_values('k'), STYLE[name]
                 axes[i, j].fill_between(one.k, one.low, one.high, color=look[0], alpha=.12, lw=0)
-                axes[i, j].plot(one.k, one.value, marker=look[1], color=look[0], label=look[2], ms=5)
+                axes[i, j].plot(one.k, one.value, look[1]+'-', color=look[0], label=look[2], ms=5)
             axes[i, j].set(xscale='log', title=f'{stratum}, n = {part.n.max()}')
             ks = sorted(part.k.unique())
             axes[i, j].set_xticks(ks, [str(o) for o in ks])

@@ -725,12 +725,13 @@ NO_LIMITS = Limits()
 COSTS = ['index', 'n_tokens', 'n_in_tokens', 'cost_measured']
 
 def spent_on(
-    rows:pd.DataFrame, # The columns `COSTS` of whole groups
+    rows, # The columns `COSTS` of whole groups: a table, or a dict of lists
 ) -> Counter: # calls, tokens, usd
     "What answers have cost; the input of a call is paid for once."
-    first = rows['index'].eq(0)
-    tokens, usd = rows.n_tokens.sum() + rows.n_in_tokens[first].sum(), rows.cost_measured.sum()
-    return Counter(calls=int(first.sum()), tokens=float(tokens), usd=float(usd))
+    index, out, into, usd = (np.asarray(rows[c], float) for c in COSTS)
+    first = index==0
+    return Counter(calls=int(first.sum()), tokens=float(np.nansum(out)+np.nansum(into[first])),
+                   usd=float(np.nansum(usd)))
 
 # %% ../nbs/40_pool.ipynb #1afeded7
 @dataclass
@@ -753,7 +754,7 @@ class Report:
         "Count a call."
         self.made, self.failed = self.made+whole(rows), self.failed+(not whole(rows))
         if not whole(rows): self.kinds[rows[0]['error']] += 1
-        self.spent.update(spent_on(pd.DataFrame(rows, columns=COSTS)))
+        self.spent.update(spent_on({c: [o[c] for o in rows] for c in COSTS}))
 
 # %% ../nbs/40_pool.ipynb #d5dd0037
 def missing(

@@ -3,8 +3,8 @@
     python benchmarks/prefill.py [--save] [--repeats 3] [--tokens 4 16 64]
 
 Costs are CPU seconds of one thread, so that other work on the machine hardly counts. Every route
-delivers the same: features, tokens and log-probabilities. It fails if routes that must agree differ.
-The last line of the output is JSON; `--save` keeps it in prefill.json and in the README's table.
+delivers the same: features, tokens and log-probabilities. It fails where routes that must agree do
+not. The last line of the output is JSON; `--save` keeps it in prefill.json and in the README's table.
 """
 import os
 os.environ.setdefault('OMP_NUM_THREADS', '1')  # numpy too: CPU time adds its threads up
@@ -42,7 +42,8 @@ class Bench:
     def budget(self, tokens): # no early end: every route makes as many tokens
         self.ask = replace(self.ask, max_new_tokens=tokens)
         self.alm.settings['min_new_tokens'] = tokens
-        self.settings = dict(self.alm.settings, do_sample=True, temperature=1., max_new_tokens=tokens)
+        self.settings = dict(self.alm.settings, max_new_tokens=tokens, do_sample=True,
+                             temperature=1.)
 
     def inputs(self): return dict(self.alm.inputs(self.wave, self.ask))
 
@@ -50,16 +51,19 @@ class Bench:
         out = self.alm.model.generate(**inputs, num_return_sequences=n, output_logits=True,
                                       **self.settings)
         logp = self.alm.model.compute_transition_scores(out.sequences, out.logits, None, True)
-        return list(zip(out.sequences[:, inputs['input_ids'].shape[1]:].tolist(), logp.tolist(), strict=True))
+        new = out.sequences[:, inputs['input_ids'].shape[1]:]
+        return list(zip(new.tolist(), logp.tolist(), strict=True))
 
-    def A(self): return [row for inputs in [self.inputs()] for _ in range(N)
-                         for row in self.library(inputs, 1)]
+    def A(self):
+        inputs = self.inputs()
+        return [self.library(inputs, 1)[0] for _ in range(N)]
 
     def B(self): return self.library(self.inputs(), N)
 
     def C(self, n=N):
         self.alm._memo = (None, None)
-        return [(o.tokens, o.token_logprobs) for o in self.alm.sample(self.wave, self.ask, n, seed=1)]
+        replies = self.alm.sample(self.wave, self.ask, n, seed=1)
+        return [(o.tokens, o.token_logprobs) for o in replies]
 
     def forward(self, inputs, tokens): # log-probability of each token, by a plain forward pass
         ids = torch.cat([inputs['input_ids'], torch.tensor([tokens])], 1)
@@ -96,21 +100,24 @@ def measure(bench, routes, repeats, check): # each repeat runs every route in tu
     "Median CPU seconds, encoder rows and largest difference; ratios are medians over repeats."
     runs = [{k: bench.cost(k) for k in routes} for _ in range(repeats)]
     seconds = {k: np.array([r[k][0] for r in runs]) for k in routes}
-    first, last = routes[0], runs[-1]
-    worst = check({k: v[2] for k, v in last.items()})
+    ratio = {k: np.median(seconds[routes[0]]/seconds[k]) for k in routes[1:]}
+    worst = check({k: v[2] for k, v in runs[-1].items()})
     assert worst<1e-3, f'log-probabilities differ by {worst}'
     return dict(seconds={k: round(float(np.median(v)), 3) for k, v in seconds.items()},
-                encoder_rows={k: v[1] for k, v in last.items()}, largest_difference=float(f'{worst:.1e}'),
-                ratio={k: round(float(np.median(seconds[first]/seconds[k])), 2) for k in routes[1:]})
+                encoder_rows={k: v[1] for k, v in runs[-1].items()},
+                largest_difference=float(f'{worst:.1e}'),
+                ratio={k: round(float(v), 2) for k, v in ratio.items()})
 
-def table(out): # the rows of the README's table
+def table(out): # text for the README
     "Last figures in Markdown."
-    rows = [(f'{t} tokens x {N}', o) for t, o in out['samples'].items()]+[('6 labels', out['labels'])]
-    lines = [f"{out['device']}, {out['model']}, torch {out['torch']}, transformers "
-             f"{out['transformers']}, {out['date']}:", '', '| task | route | CPU s | encoder rows | times '
-             'cheaper |', '|---|---|---|---|---|']
-    return '\n'.join(lines+[f"| {task} | {NAMES[k]} | {s:.2f} | {o['encoder_rows'][k]} | "
-                            f"{o['ratio'].get(k, 1)} |" for task, o in rows for k, s in o['seconds'].items()])
+    rows = [*((f'{N} samples of {t} tokens', o) for t, o in out['samples'].items()),
+            (f'{len(LABELS)} label scores', out['labels'])]
+    head = (f"Last figures: {out['device']}; {out['model']}; torch {out['torch']}, transformers "
+            f"{out['transformers']}; {out['date']}.\n\n"
+            f"| task | route | CPU s | encoder rows | times cheaper |\n|---|---|--:|--:|--:|\n")
+    return head+'\n'.join(
+        f"| {task} | {NAMES[k]} | {s:.2f} | {o['encoder_rows'][k]} | {o['ratio'].get(k, 1):.1f} |"
+        for task, o in rows for k, s in o['seconds'].items())
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -130,8 +137,9 @@ def main():
     print(f"6 labels: {labels}")
     out = dict(benchmark='prefill', n=N, repeats=a.repeats, samples=samples, labels=labels,
         model=f'random Qwen2-Audio of {bench.alm.n_params/1e6:.0f} M parameters',
-        device=f'{os.cpu_count()}-core {platform.machine()} CPU, one thread', torch=torch.__version__,
-        transformers=transformers.__version__, date=str(date.today()))
+        device=f'{os.cpu_count()}-core {platform.machine()} CPU, one thread',
+        torch=torch.__version__.partition('+')[0], transformers=transformers.__version__,
+        date=str(date.today()))
     if a.save:
         (HERE/'prefill.json').write_text(json.dumps(out, indent=1)+'\n')
         readme = HERE/'README.md'

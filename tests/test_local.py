@@ -28,13 +28,14 @@ def one_thread():
 
 def make(ends=(), own=None):
     """A random model with weights so large that sound and place matter (at their usual size its
-    logits are nearly flat). Tokens in `ends` end its replies too, so that some come early; `own` are
-    a checkpoint's own settings."""
+    logits are nearly flat). Tokens in `ends` end its replies too, so that some come early; `own`
+    are a checkpoint's own settings."""
     model = toy_qwen2_audio(PROCESSOR, width=32, layers=2, ffn=48, lm_ffn=48, heads=2)
     for name, p in model.named_parameters():
         if p.ndim>1 and 'embed_positions' not in name: p.data *= 12
-    if len(ends): model.generation_config.eos_token_id = [model.generation_config.eos_token_id, *ends]
-    for k, v in (own or {}).items(): setattr(model.generation_config, k, v)
+    config = model.generation_config
+    if len(ends): config.eos_token_id = [config.eos_token_id, *ends]
+    for k, v in (own or {}).items(): setattr(config, k, v)
     return LocalALM(model, PROCESSOR, 'toy', 'random', max_seconds=3)
 
 @pytest.fixture
@@ -72,7 +73,8 @@ class Spy:
     "Counts the encoder's rows, and keeps what the processor was given."
     def __init__(self, alm):
         self.rows, self.given, real = [], [], alm.processor.apply_chat_template
-        alm.model.model.audio_tower.register_forward_hook(lambda m, a, o: self.rows.append(len(o[0])))
+        tower = alm.model.model.audio_tower
+        tower.register_forward_hook(lambda m, args, out: self.rows.append(len(out[0])))
         class Watched:
             tokenizer = alm.processor.tokenizer
             def apply_chat_template(_, *args, **kwargs):
@@ -114,8 +116,9 @@ def test_beams_are_the_librarys_distinct_and_best_first(alm, ender, width):
 def test_a_checkpoints_own_settings_have_no_say(alm):
     "As in the published Qwen2-Audio, and worse."
     other = make(own=dict(do_sample=True, top_k=2, top_p=.5, temperature=.2, repetition_penalty=5.,
-                          num_beams=3, min_p=.5, typical_p=.2, no_repeat_ngram_size=1, max_time=1e-3,
-                          length_penalty=3., bad_words_ids=[[alm.greedy(clip(0), ASK).tokens[0]]]))
+                          num_beams=3, min_p=.5, typical_p=.2, no_repeat_ngram_size=1,
+                          max_time=1e-3, length_penalty=3.,
+                          bad_words_ids=[[alm.greedy(clip(0), ASK).tokens[0]]]))
     assert everything(alm, 0)==everything(other, 0)
 
 # --- log-probabilities
@@ -152,8 +155,8 @@ def test_scores_do_not_depend_on_the_other_answers(alm):
     alone = [alm.score(clip(0), ASK, [a])[0] for a in ANSWERS]
     order = [3, 0, 4, 2, 1, 0]
     np.testing.assert_allclose(alone, together, atol=1e-4)
-    np.testing.assert_allclose(alm.score(clip(0), ASK, [ANSWERS[i] for i in order]), together[order],
-                               atol=1e-4)
+    shuffled = alm.score(clip(0), ASK, [ANSWERS[i] for i in order])
+    np.testing.assert_allclose(shuffled, together[order], atol=1e-4)
 
 def test_scores_are_natural_logarithms_of_probabilities(alm):
     "Answers of one letter are different continuations: their probabilities sum to less than one."
@@ -258,7 +261,8 @@ def test_a_cache_that_holds_the_whole_prompt_is_refused(alm):
         def generate(self, **kwargs):
             return alm.model.generate(**{**kwargs, 'max_new_tokens': 2, 'min_new_tokens': 2})
     sound, inputs = alm.model.config.audio_token_id, alm.inputs(clip(0), ASK)
-    assert read_prefix(alm.model, inputs, sound).cache.get_seq_length()==inputs['input_ids'].shape[1]-1
+    good = read_prefix(alm.model, inputs, sound)
+    assert good.cache.get_seq_length()==inputs['input_ids'].shape[1]-1
     with pytest.raises(AssertionError, match='lack exactly the last token'):
         read_prefix(Greedy(), inputs, sound)
 
@@ -273,12 +277,15 @@ def test_a_prompt_without_sound_is_refused(alm):
         read_prefix(alm.model, dict(alm.tokenizer('hello', return_tensors='pt')),
                     alm.model.config.audio_token_id)
 
+def spoilt(n, value): # a clip whose first n samples are no numbers
+    return np.where(np.arange(12_000)<n, value, clip(0)).astype(np.float32)
+
 WRONG = {'integers': ((clip(0)*9000).astype(np.int16), 'int16'),
          'double': (clip(0).astype(float), 'float64'),
          'list': ([0., .1], 'list'),
          'stereo': (np.stack([clip(0), clip(1)]), r'\(2, 12000\)'),
-         'NaN': (np.where(np.arange(12_000)<7, np.nan, clip(0)).astype(np.float32), '7 samples are NaN'),
-         'infinite': (np.where(np.arange(12_000)<2, np.inf, clip(0)).astype(np.float32), '2 samples'),
+         'NaN': (spoilt(7, np.nan), '7 samples are NaN'),
+         'infinite': (spoilt(2, np.inf), '2 samples are NaN or infinite'),
          'empty': (clip(0)[:0], '0 samples'),
          'too short': (clip(0)[:800], '0.050 s is under 0.1 s'),
          'too long': (clip(0, 3.5), r"3.50 s is over the model's 3 s"),
@@ -298,7 +305,8 @@ def test_a_wrong_wave_is_refused_before_the_model_runs(alm, wave, why):
     (dict(temperature=float('nan')), 'got nan')])
 def test_wrong_sampling_settings_are_refused(alm, settings, why):
     spy = Spy(alm)
-    with pytest.raises(InputError, match=why): alm.sample(clip(0), ASK, **{'n': 2, 'seed': 1, **settings})
+    with pytest.raises(InputError, match=why):
+        alm.sample(clip(0), ASK, **{'n': 2, 'seed': 1, **settings})
     assert not spy.rows
 
 def test_a_clip_of_one_audio_token_is_refused(alm):

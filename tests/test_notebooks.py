@@ -54,6 +54,6 @@ def test_figure(path, run):
     "A figure from the smoke study; it writes files of its own stem, and none into the repository."
     for o in EXPERIMENTS: run(o)
     before = {o: os.stat(o).st_mtime_ns for o in (ROOT/'figures').rglob('*')}
-    files = [o for o in written(run(path)) if o.startswith('figures/')]
+    files = [o for o in written(run(path)) if o.startswith('results/smoke/figures/')]
     assert any(Path(o).stem.startswith(path.stem.partition('_')[0]) for o in files), files
     assert {o: os.stat(o).st_mtime_ns for o in (ROOT/'figures').rglob('*')}==before
