@@ -4,7 +4,7 @@
 
 Costs are CPU seconds of one thread, so that other work on the machine hardly counts. Every route
 delivers the same: features, tokens and log-probabilities. It fails where routes that must agree do
-not. The last line of the output is JSON; `--save` keeps it in prefill.json and in the README's table.
+not. The last line of the output is JSON; `--save` keeps it in prefill.json and README.md.
 """
 import os
 os.environ.setdefault('OMP_NUM_THREADS', '1')  # numpy too: CPU time adds its threads up

@@ -311,7 +311,7 @@ def test_wrong_sampling_settings_are_refused(alm, settings, why):
 
 def test_a_clip_of_one_audio_token_is_refused(alm):
     "The library takes a lone audio token for a placeholder of old, and fails."
-    with pytest.raises(InputError, match='gave 1 audio tokens, at least 2'):
+    with pytest.raises(InputError, match='gave 1 audio tokens'):
         alm.greedy(clip(0, .1), ASK)
 
 @pytest.mark.parametrize('width', [1, 0])

@@ -334,7 +334,6 @@ def test_requirements_are_pinned_alike(config):
     assert wanted=={o: lock.get(o) for o in wanted}
 
 
-@pytest.mark.skipif(not (ROOT/'environment.yml').exists(), reason='no environment.yml yet')
 def test_the_conda_environment_is_pinned_alike(config):
     "environment.yml names this Python, and the lock or the same pins."
     lock = pins((ROOT/'requirements.txt').read_text())
@@ -410,7 +409,6 @@ if 'figures' in names: import ambiscale_nb.figures
     assert not others.split() and set(drawing.split())<={'matplotlib', 'seaborn', 'statsmodels'}
 
 
-@pytest.mark.skipif(not (ROOT/'ambiscale_nb'/'cli.py').exists(), reason='no ambiscale_nb/cli.py yet')
 def test_help_is_light():
     "`ambiscale --help` answers at once."
     out = python(f'''import sys
