@@ -106,7 +106,7 @@ def budget_curves(
             axes[i, j].minorticks_off()
         axes[i, 0].set_ylabel(METRIC_NAMES[metric]+(' ↓' if metric in LOWER else ' ↑'))
     fig.supxlabel('budget: samples per clip', fontsize='medium')
-    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc='outside upper center', ncols=4)
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc='outside lower center', ncols=4)
     return fig
 
 # %% ../nbs/71_figures.ipynb #9e89b45c
@@ -133,7 +133,7 @@ def strategy_intervals(
         ax.set_yticks(range(len(order)), [STYLE[o][2] for o in order])
         ax.grid(axis='y', color='.93')
     fig.supxlabel(title, fontsize='medium')
-    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc='outside upper center', ncols=2)
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc='outside lower center', ncols=2)
     return fig
 
 # %% ../nbs/71_figures.ipynb #b102ae8f
@@ -157,7 +157,7 @@ def size_curves(
         ax.set(xscale='log', xlabel='parameters', ylabel=METRIC_NAMES[metric]+(
             ' ↓' if metric in LOWER else ' ↑'))
         ax.set_xticks(sizes, [f'{o/1e6:.2g} M' for o in sizes]); ax.minorticks_off()
-    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc='outside upper center', ncols=4)
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc='outside lower center', ncols=4)
     return fig
 
 # %% ../nbs/71_figures.ipynb #59ed1312
@@ -179,5 +179,5 @@ def audio_control(
     ax.plot(swap.by_chance, at, 'x', color='k', label='expected from the marginals', zorder=5)
     ax.set_yticks(range(len(names)), [f'{m}, {p}' for m, p in names])
     ax.set(xlim=(0, 1), xlabel='accuracy', ylim=(len(names)-.5, -.5))
-    fig.legend(loc='outside upper center', ncols=3)
+    fig.legend(loc='outside lower center', ncols=3)
     return fig
