@@ -105,7 +105,7 @@ def budget_curves(
             axes[i, j].set_xticks(ks, [str(o) for o in ks])
             axes[i, j].minorticks_off()
         axes[i, 0].set_ylabel(METRIC_NAMES[metric]+(' ↓' if metric in LOWER else ' ↑'))
-    fig.supxlabel('budget: samples per clip', fontsize='medium')
+    for ax in axes[-1]: ax.set_xlabel('budget: samples per clip')
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc='outside lower center', ncols=4)
     return fig
 
@@ -132,7 +132,7 @@ def strategy_intervals(
         ax.set(title=f'{y}, {x}', ylim=(len(order)-.5, -.5))
         ax.set_yticks(range(len(order)), [STYLE[o][2] for o in order])
         ax.grid(axis='y', color='.93')
-    fig.supxlabel(title, fontsize='medium')
+    for ax in axes[-1]: ax.set_xlabel(title)
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc='outside lower center', ncols=2)
     return fig
 
