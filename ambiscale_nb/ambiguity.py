@@ -189,7 +189,7 @@ def floor_sensitivity(
 @dataclass(frozen=True)
 class Judgements:
     "Who said what: one row a rater and clip, for raters with a vote in the label set."
-    said: np.ndarray # Shape (J, K), the rater's votes; rows sum to 1, less if partly out of set
+    said: np.ndarray # Shape (J, K), the rater's votes; 1 in sum, less if partly out of set
     owner: np.ndarray # Shape (J,), row number of the clip
     n_clips: int # U, clips with and without judgements
 
@@ -210,7 +210,7 @@ class Judgements:
 
 # %% ../nbs/20_ambiguity.ipynb #ca4ea667
 def judgements_of(
-    ratings:pd.DataFrame, # Columns uid, rater, label, weight; a rater's weights sum to 1
+    ratings:pd.DataFrame, # Columns uid, rater, label, weight, in (0, 1]
     uids, # Clips, in order; ratings of others are left out
     labels, # Class names, in order; weight on others is left out
 ) -> Judgements: # One row a rater and clip
@@ -218,12 +218,13 @@ def judgements_of(
     missing = {'uid', 'rater', 'label', 'weight'}-set(ratings.columns)
     if missing: raise InputError(f"The ratings lack the columns {sorted(missing)}: mend the loader")
     index = pd.Index(uids)
-    one = ratings.groupby(['uid', 'rater', 'label']).weight.sum().unstack(fill_value=0.)
-    heavy = one.index[one.sum(axis=1)>1+1e-6]
-    if len(heavy): raise InputError(f"{len(heavy)} raters voted more than once on a clip, first "
-                                    f"{heavy[0]}: drop repeats or scale weights to sum to 1")
+    wrong = ~ratings.weight.between(0, 1, inclusive='right')
+    if wrong.any(): raise InputError(f"{wrong.sum()} weights are not in (0, 1], first "
+                                     f"{ratings.weight[wrong].iloc[0]:g}: see `corpora.weigh`")
+    known = ratings[ratings.uid.isin(index) & ratings.label.isin(labels)]
+    one = (known.groupby(['uid', 'rater', known.label.astype(str)], observed=True).weight.sum()
+           .unstack(fill_value=0.))
     one = one.reindex(columns=list(labels), fill_value=0.)
-    one = one[(one.sum(axis=1)>0) & one.index.get_level_values('uid').isin(index)]
     owner = index.get_indexer(one.index.get_level_values('uid'))
     order = np.argsort(owner, kind='stable')
     return Judgements(one.to_numpy(float)[order], owner[order], len(index))

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['REFERENCES', 'DIST_METRICS', 'LABEL_METRICS', 'CELLS', 'Study', 'make_pools', 'one_pool', 'speaker_prior',
-           'references', 'Truth', 'truth_of', 'interval', 'stratum_references', 'cost_of', 'score_pool', 'score_point',
-           'predictions_of', 'settings_row', 'stored_verdicts', 'score_study', 'score_run', 'summary']
+           'references', 'acted_references', 'Truth', 'truth_of', 'interval', 'stratum_references', 'cost_of',
+           'score_pool', 'score_point', 'predictions_of', 'settings_row', 'stored_verdicts', 'score_study', 'score_run',
+           'summary']
 
 # %% ../nbs/70_results.ipynb #ec69584e
 import json
@@ -13,15 +14,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 from .core import InputError, RESULTS, write_table
-from .labels import label_set
+from .labels import LabelSet, label_set, target_of
 from .corpora import votes_of
-from .ambiguity import (LEVELS, expand_votes, fit_prior, judgements_of,
+from .ambiguity import (LEVELS, Judgements, expand_votes, fit_prior, judgements_of,
     leave_one_rater_out, noise_floor, plurality_accuracy, soft_labels, strata, top_labels)
 from .pool import Store, answers, pool_rows
 from .verify import label_verdicts, verdict_rows
 from .strategies import STRATEGIES, Pool, applicable, pick, predict, text_ids
 from .budget import brier as pool_brier, curve
-from .metrics import bhattacharyya, brier, jsd, statistic, vote_noise
+from .metrics import bhattacharyya, brier, jsd, rater_noise, statistic
 from .statistics import cluster_ci, group_mean, mean_ci
 
 # %% ../nbs/70_results.ipynb #a9d3f54e
@@ -36,7 +37,8 @@ class Study:
     @property
     def store(self): return Store(self.root)
 
-    def table(self, *parts): return self.root.joinpath(*parts).with_suffix('.parquet')
+    def table(self, *parts): # A model's name may hold dots
+        return self.root.joinpath(*parts[:-1], f'{parts[-1]}.parquet')
 
     def write(self, df, *parts): return write_table(df, self.table(*parts))
 
@@ -77,6 +79,8 @@ def one_pool(
         raise InputError(f"{(count<count.max()).sum()} of {len(count)} clips have fewer than "
                          f"{count.max()} answers: run the sampling again to complete them")
     U, N, K = len(count), int(count.iloc[0]), len(labels)
+    if (rows.uid.to_numpy()!=np.repeat(count.index.to_numpy(), N)).any():
+        raise InputError("The rows of a clip do not stand together: sort them by uid first")
     at = lambda o: rows[o].to_numpy().reshape(U, N)
     first = rows.iloc[0]
     if first.decode=='score':
@@ -107,25 +111,35 @@ def speaker_prior(
 def references(
     votes:np.ndarray, # (U, K)
     speakers, # (U,) names
-    ratings:pd.DataFrame=None, # Single judgements, where the corpus has them
-    uids=None, # (U,) names of the clips, for the ratings
-    labels=None, # K class names, for the ratings
+    who:Judgements=None, # Who said what; by default every vote was one rater's
 ) -> dict: # metric -> {reference -> (U,)}
     "Floor, ceiling and trivial predictors, clip by clip."
     y, alpha = soft_labels(votes), fit_prior(votes)
-    who = expand_votes(votes) if ratings is None else judgements_of(ratings, uids, labels)
-    noise, n = vote_noise(votes), votes.sum(1)
+    who = expand_votes(votes) if who is None else who
+    noise, n = rater_noise(who), who.raters
     prior, flat = speaker_prior(y, speakers), np.full_like(y, 1/y.shape[1])
     tied, out = top_labels(votes).sum(1)>1, {}
     for name, m in (('jsd', jsd), ('bc', bhattacharyya), ('brier_debiased', brier),
                     ('accuracy', plurality_accuracy)):
-        out[name] = dict(noise_floor=noise_floor(votes, m, alpha, 200),
+        out[name] = dict(noise_floor=noise_floor(votes, m, alpha, 200, raters=n),
                          human=leave_one_rater_out(who, m), prior=m(prior, y), uniform=m(flat, y))
     b = out['brier_debiased']
     b.update(noise_floor=0*noise, human=b['human']-noise*n/np.maximum(n-1, 1),
              prior=b['prior']-noise, uniform=b['uniform']-noise)
     out['accuracy'] = {k: np.where(tied, np.nan, v) for k, v in out['accuracy'].items()}
     return {**out, 'uar': out['accuracy']}
+
+# %% ../nbs/70_results.ipynb #1ef36432
+def acted_references(
+    y:np.ndarray, # (U, K) one-hot acted labels
+    speakers, # (U,) names
+) -> dict: # metric -> {reference -> (U,)}
+    "Trivial predictors of an acted label; floor and human are unknown."
+    unknown = np.full(len(y), np.nan)
+    one = dict(noise_floor=unknown, human=unknown,
+               prior=plurality_accuracy(speaker_prior(y, speakers), y),
+               uniform=plurality_accuracy(np.full_like(y, 1/y.shape[1]), y))
+    return {'accuracy': one, 'uar': one}
 
 # %% ../nbs/70_results.ipynb #bc85d8de
 DIST_METRICS = {'jsd': jsd, 'bc': bhattacharyya, 'brier_debiased': pool_brier}
@@ -140,27 +154,42 @@ class Truth:
     speakers: np.ndarray # (U,) names
     labels: tuple # K class names
     refs: dict # From `references`
+    noise: np.ndarray # (U,) variance of the soft label, from `rater_noise`; NaN where unknown
+    source: str = 'votes' # `ambiguity_source`
     levels: dict = field(default_factory=dict) # Stratum -> (U,) bool
 
     def __post_init__(self):
         level = np.array([LEVELS[o] for o in strata(self.votes)])
-        self.levels = {'all': level!='', 'clear': level=='clear', 'ambiguous': level=='ambiguous'}
+        self.levels = {'all': level!=''}
+        if self.source!='acted': self.levels |= {o: level==o for o in ('clear', 'ambiguous')}
+
+    @property
+    def metrics(self): return tuple(self.refs)
 
     def rows(self, uids): # The same for some of the clips, in that order
         at = pd.Index(self.uids).get_indexer(uids)
         refs = {m: {k: v[at] for k, v in o.items()} for m, o in self.refs.items()}
-        return Truth(self.uids[at], self.votes[at], self.speakers[at], self.labels, refs)
+        return Truth(self.uids[at], self.votes[at], self.speakers[at], self.labels, refs,
+                     self.noise[at], self.source)
 
 # %% ../nbs/70_results.ipynb #75e01077
 def truth_of(
-    utterances:pd.DataFrame, # A corpus
+    utterances:pd.DataFrame, # The clips of a corpus that can be scored, see `set_aside`
     ratings:pd.DataFrame, # Its ratings, or None
-    labels:tuple, # Class names
+    labels:LabelSet, # The classes of the study
 ) -> Truth: # With references
     "Votes, strata and references of a corpus."
-    votes, uids = votes_of(utterances, labels), utterances.uid.to_numpy()
-    refs = references(votes, utterances.speaker, ratings, uids, labels)
-    return Truth(uids, votes, utterances.speaker.to_numpy(), tuple(labels), refs)
+    names, uids, speakers = labels.labels, utterances.uid.to_numpy(), utterances.speaker.to_numpy()
+    source = ' and '.join(utterances.ambiguity_source.unique())
+    if source=='acted':
+        acted = [target_of(o, labels) for o in utterances.acted]
+        votes = np.array([[float(o==k) for k in names] for o in acted])
+        refs, unknown = acted_references(votes, speakers), np.full(len(uids), np.nan)
+        return Truth(uids, votes, speakers, names, refs, unknown, source)
+    votes = votes_of(utterances, names)
+    who = expand_votes(votes) if ratings is None else judgements_of(ratings, uids, names)
+    return Truth(uids, votes, speakers, names, references(votes, speakers, who), rater_noise(who),
+                 source)
 
 # %% ../nbs/70_results.ipynb #f34ca9f3
 def interval(
@@ -174,7 +203,7 @@ def interval(
         stat = statistic(metric, point.L, truth.votes)
         return cluster_ci(stat, truth.speakers, stat.used & use)
     values = point.metrics[metric]
-    if metric=='brier_debiased': values = values-vote_noise(truth.votes)
+    if metric=='brier_debiased': values = values-truth.noise
     return mean_ci(np.where(use, values, np.nan), truth.speakers)
 
 # %% ../nbs/70_results.ipynb #2e603a45
@@ -234,7 +263,7 @@ def score_point(
                 unparsed=float(1-pool.parsed.mean()), ess=float(point.ess.mean()),
                 fallback=float(point.fallback.mean()), low_resolution=point.low_resolution)
     for stratum, use in truth.levels.items():
-        for metric in (*DIST_METRICS, *LABEL_METRICS):
+        for metric in truth.metrics:
             e = interval(metric, point, truth, use)
             name = 'L' if metric in LABEL_METRICS else metric
             out.append(dict(cell, stratum=stratum, metric=metric, value=e.value, low=e.low,
@@ -273,7 +302,7 @@ def settings_row(
     name = f'beam{width}' if kind=='beam' else kind
     facts = dict(pool=kind, width=int(width), temperature=float(first.temperature),
         prompt=first.prompt_id, verifier=run['model'], score='mean', tau=1.,
-        label_set=run['label_set'], votes='rater', seed=int(first.run_seed))
+        label_set=run['label_set'], votes=run['convention'], seed=int(first.run_seed))
     return dict(variant=name, mode=mode, style=style, model=run['model'], corpus=run['corpus'],
                 condition=run['condition'], **facts)
 
@@ -299,10 +328,10 @@ def score_study(
     tables = {o: [] for o in ('scores', 'predictions', 'settings', 'refusals', 'marginals')}
     truths = {}
     for run in tqdm(study.runs(), desc='score', disable=not progress):
-        labels, corpus = label_set(run['label_set']).labels, run['corpus']
+        labels, corpus = label_set(run['label_set']), run['corpus']
         if corpus not in truths: truths[corpus] = truth_of(study.read('utterances', corpus),
             study.read('ratings', corpus) if run['has_ratings'] else None, labels)
-        for name, df in score_run(study, run, truths[corpus], labels, ks).items():
+        for name, df in score_run(study, run, truths[corpus], labels.labels, ks).items():
             tables[name].append(df)
     done = {k: pd.concat(v, ignore_index=True) for k, v in tables.items()}
     for name, df in done.items(): study.write(df, name)
@@ -326,7 +355,8 @@ def score_run(
         tag = dict(who, variant=setting['variant'])
         scores, refused = score_pool(pool, truth, ks)
         out['settings'].append(pd.DataFrame([setting]))
-        out['scores'].append(scores.assign(**tag))
+        out['scores'].append(scores.assign(**tag, label_set=run['label_set'],
+                                           convention=run['convention'], source=truth.source))
         out['predictions'].append(predictions_of(pool).assign(**tag))
         out['refusals'].append(pd.DataFrame([dict(tag, mode=pool.mode, style=pool.style, strategy=s,
                                                   reason=r) for s, r in refused]))

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from .core import InputError, RESULTS, choose, rng_of, write_atomic
 from .labels import label_set
-from .corpora import VOTE, Corpus, register_corpus
+from .corpora import Corpus, register_corpus
 
 # %% ../nbs/15_toyspeech.ipynb #ebd6590b
 VERSION = 1  # of the corpus: another number gives other clips
@@ -328,24 +328,22 @@ def load_toyspeech(
     root:Path=None, # Where the WAV files are kept; under RESULTS if not given
     split:str='test', # `train`, `val` or `test`
     n:int=None, # The first n clips; the whole split if not given
-) -> tuple: # `utterances` and `ratings`
+) -> tuple: # clips and ratings
     "The corpus as tables; `reference_<label>` columns carry the share among 400 raters."
     n = DEFAULT_SIZE[choose(split, SPLITS, 'split of toyspeech')] if n is None else n
     if n<1: raise InputError(f"toyspeech needs at least one clip, got n={n}")
     clips = [clip(split, i, reference=True) for i in range(n)]
     paths = render(split, clips, Path(root or RESULTS/'corpora'/'toyspeech'))
     rows = [dict(corpus='toyspeech', uid=c['uid'], path=str(p), speaker=c['speaker'].name,
-                 gender=c['speaker'].gender, transcript=c['sentence'], n_raters=len(c['said']),
-                 out_of_set=0., flags='', ambiguity_source='votes',
-                 kind='single' if (c['w']>0).sum()==1 else 'mixture',
-                 **{VOTE+e: float((c['said']==i).sum()) for i, e in enumerate(EMOTIONS)},
+                 gender=c['speaker'].gender, transcript=c['sentence'], flags='',
+                 ambiguity_source='votes', kind='single' if (c['w']>0).sum()==1 else 'mixture',
                  **{f'reference_{e}': c['reference'][i] for i, e in enumerate(EMOTIONS)})
             for c, p in zip(clips, paths, strict=True)]
-    ratings = [dict(corpus='toyspeech', uid=c['uid'], rater=f'r{r:02d}', label=EMOTIONS[s],
-                    weight=1.)
+    ratings = [dict(corpus='toyspeech', uid=c['uid'], rater=f'r{r:02d}', label=EMOTIONS[s], order=0)
                for c in clips for r, s in zip(c['raters'], c['said'], strict=True)]
     return pd.DataFrame(rows), pd.DataFrame(ratings)
 
 # %% ../nbs/15_toyspeech.ipynb #3516ef3d
 register_corpus(Corpus('toyspeech', load_toyspeech, 'six', '10 simulated of 40',
-    'Apache-2.0, made by this package', 'synthetic emotional speech whose ambiguity is known'));
+    'Apache-2.0, made by this package', 'synthetic emotional speech whose ambiguity is known',
+    splits=('test', 'train', 'val')));

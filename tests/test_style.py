@@ -396,14 +396,14 @@ SHOW_HEAVY = f"print(*(o for o in {HEAVY} if o in sys.modules))"
 
 
 def test_imports_are_light():
-    "What is heavy is loaded by the function that needs it; the module that draws may load matplotlib."
+    "What is heavy is loaded by the function that needs it; modules that draw may load matplotlib."
     out = python(f'''import importlib, pkgutil, sys
 import ambiscale_nb
 names = {{o.name for o in pkgutil.iter_modules(ambiscale_nb.__path__)}}
-for o in sorted(names-{{'figures'}}): importlib.import_module('ambiscale_nb.'+o)
+for o in sorted(names-{{'figures', 'cards'}}): importlib.import_module('ambiscale_nb.'+o)
 {SHOW_HEAVY}
 print('====')
-if 'figures' in names: import ambiscale_nb.figures
+import ambiscale_nb.figures, ambiscale_nb.cards
 {SHOW_HEAVY}''', cwd=ROOT)
     others, _, drawing = out.partition('====')
     assert not others.split() and set(drawing.split())<={'matplotlib', 'seaborn', 'statsmodels'}
