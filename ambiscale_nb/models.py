@@ -122,7 +122,7 @@ def require(
 
 # %% ../nbs/31_models.ipynb #66f567d4
 RETRIED = ('rate_limit', 'server', 'timeout', 'connection') # Nothing was answered: try again
-UNUSABLE = ('truncated', 'not_json', 'empty', 'wrong_n', 'nan_logprob') # Answered, and paid for
+UNUSABLE = ('truncated', 'not_json', 'malformed', 'empty', 'wrong_n', 'nan_logprob') # Paid for
 FATAL = ('auth', 'forbidden', 'not_found', 'quota') # The next clip would fare no better
 
 class CallError(RuntimeError):
