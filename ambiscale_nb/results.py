@@ -214,8 +214,10 @@ def stratum_references(
 ) -> dict: # Reference -> value
     "Mean references of a stratum; for UAR the mean over the classes that people heard."
     heard = truth.votes.argmax(1) if metric=='uar' else None
-    return {o: float(group_mean(np.where(use, v, np.nan), heard)(np.ones((1, len(use))))[0])
-            for o, v in truth.refs[metric].items()}
+    def mean(values): # NaN where nobody knows
+        if not np.isfinite(values).any(): return np.nan
+        return float(group_mean(values, heard)(np.ones((1, len(use))))[0])
+    return {o: mean(np.where(use, v, np.nan)) for o, v in truth.refs[metric].items()}
 
 # %% ../nbs/70_results.ipynb #f30a05ee
 def cost_of(
@@ -367,10 +369,11 @@ def score_run(
 # %% ../nbs/70_results.ipynb #02f15e7a
 def summary(
     scores:pd.DataFrame, # From `score_study`
-    metric:str='jsd', # Which one
+    metric:str='', # Which one; JSD, or accuracy where nobody voted, if not given
     condition:str='none', # Which audio
 ) -> pd.DataFrame: # Rows: model, mode, style, strategy, variant; columns: strata
     "Scores at the full budget as text, value and interval."
+    metric = metric or ('jsd' if (scores.metric=='jsd').any() else 'accuracy')
     df = scores[(scores.metric==metric) & (scores.condition==condition)]
     cell = ['model', 'corpus', 'mode', 'style', 'strategy', 'variant']
     full = df.groupby(cell).k.transform('max')
@@ -378,4 +381,5 @@ def summary(
         o.low.map('{:.3f}'.format) + ', ' + o.high.map('{:.3f}'.format) + ']')
     index = ['model', 'corpus', 'mode', 'style', 'variant', 'strategy', 'k', 'calls']
     wide = df.pivot(index=index, columns='stratum', values='shown')
-    return wide[['all', 'clear', 'ambiguous']].reset_index().rename_axis(columns=None)
+    shown = [o for o in ('all', 'clear', 'ambiguous') if o in wide]
+    return wide[shown].reset_index().rename_axis(columns=None)

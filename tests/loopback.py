@@ -1,0 +1,300 @@
+"""A server on this machine that speaks the wire protocols of OpenAI, vLLM and Gemini, and fails on command.
+
+    with Loopback(latency=.2, most=32) as server: ... server.url, server.gemini, server.asked
+
+Answers depend on the audio, the text and the seed alone. A token is a character, and its log-probability
+depends on the audio and on everything before it, so that what different routes report can be compared.
+`server.faults` is a list of names that the next requests meet, one each; `server.always` is met by all."""
+import base64
+import hashlib
+import json
+import math
+import socket
+import struct
+import threading
+import time
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+END, END_ID = '<|eot_id|>', 100_257
+WORDS = ('angry', 'happy', 'neutral', 'sad')
+KNOWN = ('demo', 'gpt-audio-1.5', 'gemini-3.8-flash', 'gpt-4o-audio-preview', 'gemini-2.0-flash')
+
+
+def chance(*parts):
+    "A number from 0 to 1 that depends on `parts` alone."
+    digest = hashlib.blake2b(json.dumps(parts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, 'big')/2**64
+
+
+def logprobs(sound, question, ids):
+    "The log-probability of each token of an answer."
+    return [-.05-2*chance(sound, question, ids[:i+1]) for i in range(len(ids))]
+
+
+def ids_of(text): return [ord(o) for o in text]
+
+
+def retry_info(delay):
+    return [{'@type': 'type.googleapis.com/google.rpc.RetryInfo', 'retryDelay': delay}]
+
+
+# Name -> status, message, further fields of the error, headers
+REFUSALS = {
+    'bad_request': (400, 'Invalid value for messages', {}, {}),
+    'unauthorized': (401, 'Incorrect API key provided', {'code': 'invalid_api_key'}, {}),
+    'forbidden': (403, 'Country not supported', {}, {}),
+    'not_found': (404, 'The model does not exist', {'code': 'model_not_found'}, {}),
+    'context': (400, "This model's maximum context length is 2048 tokens", {'param': 'messages'}, {}),
+    'quota': (429, 'You exceeded your current quota', {'type': 'insufficient_quota'}, {}),
+    '429': (429, 'Slow down', {}, {}),
+    '429 for 7 s': (429, 'Slow down', {}, {'Retry-After': '7'}),
+    '429 until a date': (429, 'Slow down', {}, {'Retry-After': 'date'}),
+    '429 for 1e9 s': (429, 'Slow down', {}, {'Retry-After': '1e9'}),
+    '429 for -1 s': (429, 'Slow down', {}, {'Retry-After': '-1'}),
+    '429 garbage': (429, 'Slow down', {}, {'Retry-After': 'a while'}),
+    '429 RetryInfo': (429, 'Slow down', {'details': retry_info('12.5s')}, {}),
+    '500': (500, 'Internal error', {}, {}),
+    '503': (503, 'Overloaded', {}, {}),
+    'no logprobs': (400, 'Logprobs is not enabled for this model', {}, {}),
+    'no candidates': (400, 'Multiple candidates is not enabled for this model', {}, {}),
+}
+
+
+class Loopback:
+    "The server, and what it has seen."
+    def __init__(self, latency=0., most=None, lacks=(), key=None, serves=None, hold=30.):
+        self.latency, self.most, self.lacks, self.key, self.hold = latency, most, lacks, key, hold
+        self.serves = serves                     # the name under which it answers; as asked if None
+        self.faults, self.always, self.asked, self.headers = [], None, [], []
+        self.lock, self.stopped = threading.Lock(), threading.Event()
+        self.flying = self.peak = self.served = self.refused = 0
+        self.log = []                            # (time, status) of every response, for benchmarks
+        self.wall = time.time
+
+    def __enter__(self):
+        handler = type('Bound', (Handler,), {'home': self})
+        self.http = Http(('127.0.0.1', 0), handler)
+        threading.Thread(target=self.http.serve_forever, kwargs={'poll_interval': .02}, daemon=True).start()
+        self.gemini = f'http://127.0.0.1:{self.http.server_port}'
+        self.url = f'{self.gemini}/v1'
+        return self
+
+    def __exit__(self, *error):
+        self.stopped.set()
+        self.http.shutdown()
+        self.http.server_close()
+
+
+class Http(ThreadingHTTPServer):
+    daemon_threads, request_queue_size = True, 128
+    def handle_error(self, request, client_address): pass    # clients that hang up are part of the tests
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version, wbufsize, disable_nagle_algorithm = 'HTTP/1.1', -1, True
+
+    def log_message(self, *args): pass
+
+    def send(self, status, text, headers=(), kind='application/json'):
+        data = text if isinstance(text, bytes) else text.encode()
+        self.count(status)
+        self.send_response(status)
+        for k, v in {'Content-Type': kind, 'Content-Length': len(data), **dict(headers)}.items():
+            self.send_header(k, str(v))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def count(self, status):
+        "A request is over before its last byte is sent, so that the next one finds room."
+        with self.home.lock:
+            self.home.log.append((time.monotonic(), status))
+            if status==200: self.home.served += 1
+            elif status==429: self.home.refused += 1
+            if self.counted: self.home.flying -= 1
+            self.counted = False
+
+    def refuse(self, status, message, fields, headers):
+        headers = {k: formatdate(self.home.wall()+20, usegmt=True) if v=='date' else v
+                   for k, v in headers.items()}
+        error = {'message': message, 'code': status, 'type': 'error', 'param': None, **fields}
+        self.send(status, json.dumps({'error': error}), headers)
+
+    def do_POST(self):
+        home, self.counted = self.home, False
+        body = self.rfile.read(int(self.headers['Content-Length']))
+        ask = json.loads(body)
+        with home.lock:
+            home.asked.append((self.path, ask))
+            home.headers.append(dict(self.headers.items()))
+            fault = home.faults.pop(0) if home.faults else home.always
+            full = home.most is not None and home.flying>=home.most
+            if not full: home.flying += 1; self.counted = True
+            home.peak = max(home.peak, home.flying)
+        if full: return self.refuse(*REFUSALS['429'])
+        if home.latency: time.sleep(home.latency)
+        if fault in REFUSALS: return self.refuse(*REFUSALS[fault])
+        sent = self.headers.get('Authorization', self.headers.get('x-goog-api-key', ''))
+        if home.key and home.key not in sent:
+            return self.refuse(401, f'Incorrect API key provided: {sent}', {}, {})
+        route = self.gemini if ':generateContent' in self.path else self.openai
+        route(ask, fault)
+
+    def broken(self, fault, text):
+        "Faults below the protocol; False if this is none of them."
+        if fault=='timeout': self.home.stopped.wait(self.home.hold)
+        elif fault=='reset':
+            self.count(0)
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+            self.connection.close()
+        elif fault in ('slow headers', 'slow body'):
+            head = f'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(text)}\r\n\r\n'
+            cut = 20 if fault=='slow headers' else len(head)+5
+            self.wfile.write((head+text)[:cut].encode()); self.wfile.flush()
+            for o in (head+text)[cut:]:
+                if self.home.stopped.wait(.02): break
+                self.wfile.write(o.encode()); self.wfile.flush()
+        elif fault=='truncated JSON': self.send(200, text[:len(text)//2])
+        elif fault=='short body':
+            self.send(200, text[:len(text)//2], {'Content-Length': len(text), 'Connection': 'close'})
+        elif fault=='HTML body': self.send(200, '<html><body>Welcome</body></html>', kind='text/html')
+        elif fault=='not an object': self.send(200, '"fine"')
+        else: return False
+        self.close_connection = fault!='truncated JSON'
+        return True
+
+    def do_GET(self):
+        self.counted = False
+        self.send(200, json.dumps({'object': 'list', 'data': [{'id': o, 'object': 'model'} for o in KNOWN]}))
+
+    # --- OpenAI and vLLM --------------------------------------------------------------------------
+    def openai(self, ask, fault):
+        if self.path!='/v1/chat/completions': return self.refuse(404, 'Not Found', {}, {})
+        if ask['model'] not in KNOWN: return self.refuse(*REFUSALS['not_found'])
+        for o in self.home.lacks:
+            if o in ask: return self.refuse(400, f"Unsupported parameter: '{o}'", {'param': o}, {})
+        n, beam = ask.get('n', 1), ask.get('use_beam_search')
+        if n<1 or (n>1 and ask.get('temperature')==0 and not beam):
+            return self.refuse(400, 'n must be 1 when using greedy sampling', {}, {})
+        parts = ask['messages'][0]['content']
+        sound = next(o['input_audio']['data'] for o in parts if o['type']=='input_audio')
+        assert base64.b64decode(sound)[:4]==b'RIFF'
+        sound = hashlib.blake2b(sound.encode()).hexdigest()[:16]
+        question = next(o['text'] for o in parts if o['type']=='text')
+        choices = [self.choice(i, o, sound, question, ask)
+                   for i, o in enumerate(answers(sound, question, ask, n, beam))]
+        written = sum(len(o['message']['content'])+1 for o in choices)
+        out = {'id': 'chatcmpl-1', 'object': 'chat.completion', 'created': 1, 'choices': choices,
+               'model': self.home.serves or ask['model'], 'usage': {
+                   'prompt_tokens': 30+len(question), 'completion_tokens': written,
+                   'total_tokens': 30+len(question)+written,
+                   'prompt_tokens_details': {'audio_tokens': 30, 'cached_tokens': 0}}}
+        if 'prompt_logprobs' in ask: out['prompt_logprobs'] = prompt_logprobs(sound, question, ask)
+        self.damage(out, fault)
+        text = json.dumps(out)
+        if not self.broken(fault, text): self.send(200, text)
+
+    def choice(self, index, text, sound, question, ask):
+        ids = [*ids_of(text), END_ID]
+        out = {'index': index, 'finish_reason': 'stop', 'message': {'role': 'assistant', 'content': text}}
+        if ask.get('logprobs'): out['logprobs'] = {'content': [
+            {'token': chr(t) if t!=END_ID else END, 'logprob': p, 'bytes': None, 'top_logprobs': []}
+            for t, p in zip(ids, logprobs(sound, question, ids), strict=True)]}
+        if ask.get('return_token_ids'): out['token_ids'] = ids
+        return out
+
+    def damage(self, out, fault):
+        "Faults inside an answer that is well-formed otherwise."
+        first = out['choices'][0]
+        if fault=='empty choices': out['choices'] = []
+        elif fault=='no choices': del out['choices']
+        elif fault=='null content':
+            for o in out['choices']: o['message']['content'] = None
+        elif fault=='one null content': first['message']['content'] = None
+        elif fault=='refusal': first['message'].update(content=None, refusal="I can't judge emotions.")
+        elif fault=='content filter': first['message']['content'] = None; first['finish_reason'] = 'content_filter'
+        elif fault=='wrong n': out['choices'] = out['choices'][:-1] or out['choices']*2
+        elif fault=='NaN logprob': first['logprobs']['content'][0]['logprob'] = math.nan
+        elif fault=='null logprob': first['logprobs']['content'][0]['logprob'] = None
+        elif fault=='unheard': out['usage']['prompt_tokens_details']['audio_tokens'] = 0
+        elif fault=='no usage': del out['usage']
+
+    # --- Gemini -----------------------------------------------------------------------------------
+    def gemini(self, ask, fault):
+        "Accepts camelCase and snake_case, as the SDK sends both."
+        model = self.path.rpartition('/models/')[2].partition(':')[0]
+        if model not in KNOWN: return self.refuse(404, f'models/{model} is not found', {'status': 'NOT_FOUND'}, {})
+        config = ask.get('generationConfig', {})
+        n, wants = config.get('candidateCount', 1), config.get('responseLogprobs')
+        if 'n' in self.home.lacks and n>1: return self.refuse(*REFUSALS['no candidates'])
+        if n>8: return self.refuse(400, 'candidate_count must be between 1 and 8', {}, {})
+        if 'logprobs' in self.home.lacks and wants: return self.refuse(*REFUSALS['no logprobs'])
+        parts = [p for o in ask['contents'] for p in o['parts']]
+        data = next(p for p in parts if 'inlineData' in p or 'inline_data' in p)
+        data = data.get('inlineData') or data['inline_data']
+        assert base64.b64decode(data['data'].replace('-', '+').replace('_', '/')+'==')[:4]==b'RIFF'
+        sound = hashlib.blake2b(data['data'].encode()).hexdigest()[:16]
+        question = next(p['text'] for p in parts if 'text' in p)
+        found = answers(sound, question, dict(config, seed=config.get('seed', 0)), n, False)
+        out = {'candidates': [self.candidate(i, o, sound, question, wants) for i, o in enumerate(found)],
+               'modelVersion': self.home.serves or model, 'responseId': 'r1', 'usageMetadata': {
+                   'promptTokenCount': 32+len(question), 'candidatesTokenCount': sum(map(len, found)),
+                   'totalTokenCount': 32+len(question)+sum(map(len, found)), 'promptTokensDetails': [
+                       {'modality': 'AUDIO', 'tokenCount': 32}, {'modality': 'TEXT', 'tokenCount': len(question)}]}}
+        out = self.spoil(out, fault)
+        text = json.dumps(out)
+        if not self.broken(fault, text): self.send(200, text)
+
+    def candidate(self, index, text, sound, question, wants):
+        out = {'index': index, 'finishReason': 'STOP', 'content': {'role': 'model', 'parts': [{'text': text}]}}
+        if not wants: return out
+        ids = ids_of(text)
+        scores = logprobs(sound, question, ids)
+        chosen = [{'token': o, 'tokenId': t, 'logProbability': p}
+                  for o, t, p in zip(text, ids, scores, strict=True)]
+        return {**out, 'avgLogprobs': sum(scores)/len(scores), 'logprobsResult': {'chosenCandidates': chosen}}
+
+    def spoil(self, out, fault):
+        "Blocks and other outcomes of Gemini."
+        first = out['candidates'][0]
+        if fault=='prompt blocked':
+            del out['candidates']
+            out['promptFeedback'] = {'blockReason': 'SAFETY'}
+        elif fault=='empty choices': out['candidates'] = []
+        elif fault=='all safety':
+            for o in out['candidates']: o['finishReason'] = 'SAFETY'; del o['content']
+        elif fault=='safety': first['finishReason'] = 'SAFETY'; del first['content']
+        elif fault=='max tokens': first['finishReason'] = 'MAX_TOKENS'; first['content'] = {'role': 'model'}
+        elif fault=='unknown reason': first['finishReason'] = 'TIRED'
+        elif fault=='null content':
+            for o in out['candidates']: o['content'] = {'role': 'model', 'parts': []}
+        elif fault=='wrong n': out['candidates'] = out['candidates'][:-1] or out['candidates']*2
+        elif fault=='NaN logprob': first['logprobsResult']['chosenCandidates'][0]['logProbability'] = math.nan
+        elif fault=='unheard': out['usageMetadata']['promptTokensDetails'][0]['tokenCount'] = 0
+        elif fault=='thoughts': first['content']['parts'].insert(0, {'text': 'Hmm, angry', 'thought': True})
+        return out
+
+
+def answers(sound, question, ask, n, beam):
+    "What is said: `n` words."
+    words = ask.get('structured_outputs', {}).get('choice', WORDS)
+    if beam: return sorted(words, key=lambda o: -total(sound, question, o))[:n]
+    if ask.get('temperature')==0: return [max(words, key=lambda o: total(sound, question, o))]
+    return [words[int(chance(sound, question, ask.get('seed', 0), i)*len(words))] for i in range(n)]
+
+
+def total(sound, question, answer):
+    "The log-probability of an answer with its end."
+    return math.fsum(logprobs(sound, question, [*ids_of(answer), END_ID]))
+
+
+def prompt_logprobs(sound, question, ask):
+    "As vLLM reports them: the first token has none; the audio's tokens are in front."
+    prompt = [None, *({'151646': {'logprob': -9., 'rank': 5, 'decoded_token': '<|audio|>'}} for _ in range(4))]
+    prompt += [{str(ord(o)): {'logprob': -3., 'rank': 2, 'decoded_token': o}} for o in question]
+    if len(ask['messages'])<2: return prompt
+    assert ask['continue_final_message'] and not ask['add_generation_prompt']
+    answer = ask['messages'][1]['content']
+    ids = ids_of(answer.removesuffix(END))+[END_ID]*answer.endswith(END)
+    return prompt+[{str(t): {'logprob': p, 'rank': 1, 'decoded_token': END if t==END_ID else chr(t)}}
+                   for t, p in zip(ids, logprobs(sound, question, ids), strict=True)]
