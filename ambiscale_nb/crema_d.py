@@ -234,7 +234,7 @@ def published(
 
 # %% ../nbs/11_crema_d.ipynb #8103e7fe
 register_corpus(Corpus('crema_d', load_crema_d, 'six', raters='4 to 12, mean 9.2 by voice',
-    licence='ODbL 1.0 and DbCL 1.0: sharing with attribution', splits=('all', *FOLDS),
+    licence='ODbL 1.0 and DbCL 1.0: with attribution, share-alike', splits=('all', *FOLDS),
     about='acted sentences, judged by crowd listeners', published=published,
     exclude=('no_sound', 'rated_media_broken', 'no_audio'),
     audio=dict(files=7442, bytes=605_899_936, identical=3)));

@@ -51,9 +51,9 @@ def test_experiment(path, run):
 
 @pytest.mark.parametrize('path', FIGURES, ids=lambda o: o.stem)
 def test_figure(path, run):
-    "A figure from the smoke study; it writes files of its own stem, and none into the repository."
+    "A figure from the smoke study, or a corpus card; it writes files of its own stem, and none into the repository."
     for o in EXPERIMENTS: run(o)
     before = {o: os.stat(o).st_mtime_ns for o in (ROOT/'figures').rglob('*')}
-    files = [o for o in written(run(path)) if o.startswith('results/smoke/figures/')]
+    files = [o for o in written(run(path)) if o.startswith(('results/smoke/figures/', 'results/cards/'))]
     assert any(Path(o).stem.startswith(path.stem.partition('_')[0]) for o in files), files
     assert {o: os.stat(o).st_mtime_ns for o in (ROOT/'figures').rglob('*')}==before
