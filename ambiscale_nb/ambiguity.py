@@ -221,7 +221,7 @@ def judgements_of(
     wrong = ~ratings.weight.between(0, 1, inclusive='right')
     if wrong.any(): raise InputError(f"{wrong.sum()} weights are not in (0, 1], first "
                                      f"{ratings.weight[wrong].iloc[0]:g}: see `corpora.weigh`")
-    known = ratings[ratings.uid.isin(index) & ratings.label.isin(labels)]
+    known = ratings[ratings.uid.isin(index) & ratings.label.isin(list(labels))]
     one = (known.groupby(['uid', 'rater', known.label.astype(str)], observed=True).weight.sum()
            .unstack(fill_value=0.))
     one = one.reindex(columns=list(labels), fill_value=0.)
