@@ -42,7 +42,8 @@ def seconds_of(
     "Read how long a server asks to wait."
     text = str(text).strip()
     try:
-        if re.fullmatch(r'[+-]?\d+(\.\d*)?([eE][+-]?\d+)?s?', text): wait = float(text.rstrip('s'))
+        number = re.fullmatch(r'(?a)([+-]?\d+(\.\d*)?([eE][+-]?\d+)?)s?', text)
+        if number: wait = float(number[1])
         else: wait = parsedate_to_datetime(text).timestamp()-now
     except (ValueError, TypeError, OverflowError, IndexError): return None
     return wait if math.isfinite(wait) and wait>0 else None
@@ -431,7 +432,8 @@ def prepare(
     "Set up everything that makes no request."
     urls = [base_urls] if isinstance(base_urls, str) else list(base_urls)
     if not urls: raise InputError(f"{self.name} has no address: pass base_urls")
-    self.serving, self.lock, self.clients, self.wires = serving, threading.Lock(), {}, {}
+    self.serving, self.clients, self.wires = serving, {}, {}
+    self.lock, self.local = threading.Lock(), threading.local()
     self.secret()
     self.sleep = (lambda seconds: None) if self.replays else serving.sleep
     self.rng, self.refused = serving.rng or rng_of('retries', os.getpid()), set(serving.without)
@@ -449,6 +451,23 @@ def secret(self:Served):
     return '' if self.replays else secret_of(self.key)
 
 # %% ../nbs/33_endpoint.ipynb #301ba73b
+@patch
+def clock(
+    self:Served,
+) -> float: # Seconds, of no particular beginning
+    "The time that servers have spent on this thread's answers."
+    return getattr(self.local, 'spent', 0.)
+
+@patch
+def paid_time(
+    self:Served,
+    seconds:float, # That an answer took
+) -> float: # The same
+    "Let the clock go on."
+    self.local.spent = self.clock()+seconds
+    return seconds
+
+# %% ../nbs/33_endpoint.ipynb #7411fb12
 @patch
 @contextlib.contextmanager
 def place(self:Served):
@@ -468,7 +487,7 @@ def place(self:Served):
     finally:
         if not self.replays: gate.leave(kind, after)
 
-# %% ../nbs/33_endpoint.ipynb #7411fb12
+# %% ../nbs/33_endpoint.ipynb #42f99c1e
 @patch
 def client(
     self:Served,
@@ -504,7 +523,7 @@ def names_param(
     "Which of our parameters a refusal names."
     return next((o for o in params if e.param==o or re.search(TELLING[o], str(e))), '')
 
-# %% ../nbs/33_endpoint.ipynb #42f99c1e
+# %% ../nbs/33_endpoint.ipynb #789b1903
 @patch
 def given_up(
     self:Served,
@@ -523,7 +542,7 @@ def given_up(
         if new and self.tape: self.tape.keep(mark(found), refused=found, text=str(e))
     return found
 
-# %% ../nbs/33_endpoint.ipynb #789b1903
+# %% ../nbs/33_endpoint.ipynb #c61345e0
 @patch
 def offer(
     self:Served,
@@ -551,12 +570,14 @@ class EndpointALM(Served):
         base_urls=None, # One address or several; those of the profile if not given
         key:str|None=None, # NAME of the variable with the key; that of the profile if not given
         end:str|None=None, # Text of the token that ends an answer; needed to score answers
+        max_seconds:float=30., # Longest clip, which is the window of Whisper's encoder
         **options, # See `Served`
     ):
         self.profile, self.end = PROFILES[choose(profile, PROFILES, 'profile')], end
         known = vars(self.profile.capabilities)
         scores = known['label_scoring'] and bool(end)
-        can = Capabilities(**{**known, 'label_scoring': scores, 'verify': scores})
+        can = Capabilities(**{**known, 'label_scoring': scores, 'verify': scores,
+                              'max_seconds': max_seconds})
         options.setdefault('named', self.profile.named)
         super().__init__(model, can, base_urls or self.profile.base_urls,
                          self.profile.key if key is None else key, **options)
@@ -568,7 +589,7 @@ class EndpointALM(Served):
             timeout=self.serving.seconds, http_client=httpx2.Client(
                 transport=wire, trust_env=False, follow_redirects=False))
 
-# %% ../nbs/33_endpoint.ipynb #c61345e0
+# %% ../nbs/33_endpoint.ipynb #4d99cdcc
 @patch
 def body(
     self:EndpointALM,
@@ -585,7 +606,7 @@ def body(
             'max_completion_tokens': prompt.max_new_tokens, **self.profile.request, **more,
             'extra_body': extra}
 
-# %% ../nbs/33_endpoint.ipynb #4d99cdcc
+# %% ../nbs/33_endpoint.ipynb #7014f840
 @patch
 def post(
     self:EndpointALM,
@@ -601,7 +622,7 @@ def post(
             try: r = raw.parse(); check(r)
             except (AttributeError, TypeError, KeyError, ValueError, IndexError) as e:
                 raise CallError('malformed', f"not a chat completion: {e!r}") from e
-            return r, float(raw.headers[SPENT])
+            return r, self.paid_time(float(raw.headers[SPENT]))
     return persist(attempt, self.serving.retry, self.sleep, self.rng)
 
 # %% ../nbs/33_endpoint.ipynb #ab7f0bd0
@@ -636,7 +657,7 @@ def check_completion(
             raise CallError('nan_logprob', "a log-probability is not a number")
     if audio_tokens(r)==0: raise CallError('unheard', "the model was given 0 tokens of audio")
 
-# %% ../nbs/33_endpoint.ipynb #7014f840
+# %% ../nbs/33_endpoint.ipynb #94df52a6
 @patch
 def usage_of(
     self:EndpointALM,
@@ -659,7 +680,7 @@ def other_name(
         re.escape(asked)+r'-(\d{4}-\d\d-\d\d|\d{3,8})', served)
     return '' if same else f'answered by {served}'
 
-# %% ../nbs/33_endpoint.ipynb #94df52a6
+# %% ../nbs/33_endpoint.ipynb #fbf441e6
 @patch
 def replies(
     self:EndpointALM,
@@ -678,7 +699,7 @@ def replies(
         out.append(Reply(text, ids, finish, logp, use, seconds/n, notes, served))
     return out
 
-# %% ../nbs/33_endpoint.ipynb #fbf441e6
+# %% ../nbs/33_endpoint.ipynb #539b57e7
 @patch
 def draw(
     self:EndpointALM,
@@ -696,7 +717,7 @@ def draw(
     found, notes = self.offer(send, **optional)
     return None if found is None else self.replies(*found, notes)
 
-# %% ../nbs/33_endpoint.ipynb #539b57e7
+# %% ../nbs/33_endpoint.ipynb #51c76ed6
 @patch
 def greedy(
     self:EndpointALM,
@@ -718,7 +739,7 @@ def singles(
     if paid: out[0].usage['prompt_tokens'] = sum(paid)
     return out
 
-# %% ../nbs/33_endpoint.ipynb #51c76ed6
+# %% ../nbs/33_endpoint.ipynb #8b936b21
 @patch
 def sample(
     self:EndpointALM,
@@ -737,7 +758,7 @@ def sample(
     return found or singles(n, lambda i: self.draw(
         wave, prompt, f'sample {seed} {i}', temperature=t, seed=seed_of(seed, i)%2**31)[0])
 
-# %% ../nbs/33_endpoint.ipynb #8b936b21
+# %% ../nbs/33_endpoint.ipynb #d40e979b
 @patch
 def beams(
     self:EndpointALM,
@@ -757,7 +778,7 @@ def beams(
             'no_beams', f"{width} equal answers: this server ignores use_beam_search")
     return self.replies(*self.post(body, f'beam {width}', check))
 
-# %% ../nbs/33_endpoint.ipynb #d40e979b
+# %% ../nbs/33_endpoint.ipynb #9e0bf267
 @patch
 def prompt_tokens(
     self:EndpointALM,
@@ -799,7 +820,7 @@ def tail_score(
         raise CallError('nan_logprob', "a log-probability is not a number")
     return math.fsum(logp[P:])
 
-# %% ../nbs/33_endpoint.ipynb #9e0bf267
+# %% ../nbs/33_endpoint.ipynb #6115e0dd
 @patch
 def score(
     self:EndpointALM,
@@ -813,7 +834,7 @@ def score(
     return np.array([tail_score(bare, *self.prompt_tokens(wave, prompt, o), self.end)
                      for o in answers])
 
-# %% ../nbs/33_endpoint.ipynb #6115e0dd
+# %% ../nbs/33_endpoint.ipynb #6eb713e6
 @patch
 def pick(
     self:EndpointALM,

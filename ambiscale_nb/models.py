@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['MODELS', 'RETRIED', 'UNUSABLE', 'FATAL', 'NAMES_AS_OF', 'NAMES', 'HIDDEN', 'Reply', 'Capabilities', 'ALM',
            'ModelInfo', 'register_model', 'load_model', 'model_table', 'require', 'CallError', 'Name', 'known_names',
-           'Retired', 'check_name', 'cost_of', 'secret_forms', 'cleaner', 'secret_of', 'without_audio', 'request_key',
-           'Unrecorded', 'Tape', 'places', 'in_flight']
+           'Retired', 'check_name', 'cost_of', 'spelled', 'secret_forms', 'cleaner', 'secret_of', 'without_audio',
+           'request_key', 'Unrecorded', 'Tape', 'places', 'in_flight']
 
 # %% ../nbs/31_models.ipynb #2c3548c3
 import hashlib
@@ -21,7 +21,6 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Callable, Protocol
-from urllib.parse import quote
 import numpy as np
 import pandas as pd
 from fastcore.basics import patch
@@ -210,19 +209,25 @@ def cost_of(
     if audio_tokens is None: return (prompt_tokens*max(text, audio)+output_tokens*out)/1e6
     return ((prompt_tokens-audio_tokens)*text+audio_tokens*audio+output_tokens*out)/1e6
 
-# %% ../nbs/31_models.ipynb #79d1230c
+# %% ../nbs/31_models.ipynb #8ffc3ff6
+def spelled(
+    text:str, # A key, or an encoding of it
+) -> str: # A regular expression
+    "A pattern for a text, each of whose characters may be percent-encoded or escaped."
+    def any_of(c):
+        codes = ''.join(f'%(?:25)*{o:02x}' for o in c.encode())
+        return rf'\\*(?:{re.escape(c)}|{codes}|u{ord(c):04x})'
+    return ''.join(map(any_of, text))
+
 def secret_forms(
     secret:str, # A key
-) -> tuple: # As it is written exactly; as it is written in either case
-    "How a key may be spelled inside other text."
-    raw, plain = secret.encode(), json.dumps(secret)[1:-1]
-    exact = {secret, plain, plain.replace('/', '\\/')}
+) -> set: # Texts
+    "A key in itself, in hexadecimal and in base64."
+    raw, found = secret.encode(), {secret, secret.encode().hex()}
     for shift, first in enumerate((0, 2, 3)):
         for code in (b64encode, urlsafe_b64encode):
-            exact.add(code(bytes(shift)+raw).decode()[first:(shift+len(raw))*8//6])
-    spelled = {quote(secret, safe=''), ''.join(f'%{o:02x}' for o in raw), raw.hex(),
-               ''.join(f'\\u{ord(o):04x}' for o in secret)}
-    return exact, spelled
+            found.add(code(bytes(shift)+raw).decode()[first:(shift+len(raw))*8//6])
+    return found
 
 # %% ../nbs/31_models.ipynb #1b20f27a
 HIDDEN = '[redacted]'
@@ -231,12 +236,8 @@ def cleaner(
     secrets, # Keys
 ): # -> function from text to text
     "A function that removes keys from text, however they are encoded."
-    parts = []
-    for forms in map(secret_forms, secrets):
-        for mode, found in zip(('', 'i'), forms, strict=True):
-            longest = sorted(map(re.escape, found), key=len, reverse=True)
-            parts.append(f"(?{mode}:{'|'.join(longest)})")
-    pattern = re.compile('|'.join(parts) or r'(?!)')
+    forms = sorted({o for s in secrets for o in secret_forms(s)}, key=len, reverse=True)
+    pattern = re.compile('|'.join(map(spelled, forms)) or r'(?!)', re.IGNORECASE)
     return lambda text: pattern.sub(HIDDEN, text)
 
 # %% ../nbs/31_models.ipynb #334904f6

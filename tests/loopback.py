@@ -54,6 +54,7 @@ REFUSALS = {
     '429 for -1 s': (429, 'Slow down', {}, {'Retry-After': '-1'}),
     '429 garbage': (429, 'Slow down', {}, {'Retry-After': 'a while'}),
     '429 RetryInfo': (429, 'Slow down', {'details': retry_info('12.5s')}, {}),
+    'redirect': (302, 'Elsewhere', {}, {'Location': 'http://127.0.0.1:9/v1/chat/completions'}),
     '500': (500, 'Internal error', {}, {}),
     '503': (503, 'Overloaded', {}, {}),
     'no logprobs': (400, 'Logprobs is not enabled for this model', {}, {}),
@@ -131,6 +132,12 @@ class Handler(BaseHTTPRequestHandler):
             full = home.most is not None and home.flying>=home.most
             if not full: home.flying += 1; self.counted = True
             home.peak = max(home.peak, home.flying)
+        try: self.answer(ask, fault, full)
+        finally:
+            with home.lock: home.flying -= self.counted
+
+    def answer(self, ask, fault, full):
+        home = self.home
         if full: return self.refuse(*REFUSALS['429'])
         if home.latency: time.sleep(home.latency)
         if fault in REFUSALS: return self.refuse(*REFUSALS[fault])
