@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['EMBEDDED', 'app', 'AsJson', 'StudyFile', 'corpora', 'Name', 'Root', 'RunConfig', 'StudyConfig', 'read_study',
            'run_notebook', 'code_fingerprint', 'stamp_of', 'is_done', 'run_once', 'study_tasks', 'run_tasks',
-           'calls_of', 'figure_folder', 'draw', 'run_study', 'draw_card', 'show', 'told', 'list_corpora', 'validate',
-           'card', 'models', 'run', 'status', 'figure']
+           'calls_of', 'figure_folder', 'draw', 'draw_all', 'run_study', 'draw_card', 'show', 'told', 'list_corpora',
+           'validate', 'card', 'models', 'run', 'status', 'figure']
 
 # %% ../nbs/80_cli.ipynb #cece496a
 import hashlib
@@ -40,6 +40,7 @@ class RunConfig(BaseModel):
     n: int|None = Field(None, ge=0) # Samples; 0 for greedy answers only
     limit: int|None = Field(None, ge=0) # Clips; 0 for all
     widths: list[int]|None = None # Beam widths
+    score: bool = True # Take the probability of every label
     verify: bool = True # Let the model judge every label
 
 class StudyConfig(BaseModel):
@@ -140,7 +141,7 @@ def study_tasks(
     for o in study.runs:
         own = dict(model=o.model, corpus=o.corpus, root=o.root, split=o.split, labels=o.labels,
                    convention=o.convention, options=o.options, condition=o.condition,
-                   modes=o.modes, verify=o.verify, beam_limit=study.beam_limit,
+                   modes=o.modes, score=o.score, verify=o.verify, beam_limit=study.beam_limit,
                    n=study.n if o.n is None else o.n,
                    limit=study.limit if o.limit is None else o.limit,
                    widths=study.widths if o.widths is None else o.widths)
@@ -207,6 +208,15 @@ def draw(
     target = RESULTS/study/'runs'/found[0].name
     return run_notebook(found[0], target, dict(study=study, out=figure_folder(study)))
 
+# %% ../nbs/80_cli.ipynb #1f715bb8
+def draw_all(
+    study:StudyConfig, # A study that is scored
+):
+    "Draw the figures of a study."
+    with ProcessPoolExecutor(study.workers, get_context('spawn')) as pool:
+        jobs = [pool.submit(draw, o, study.name) for o in study.figures]
+        for job in jobs: job.result()
+
 # %% ../nbs/80_cli.ipynb #d248e1b4
 def run_study(
     study:StudyConfig, # A study
@@ -217,14 +227,14 @@ def run_study(
     if failed: return failed
     runs = [stamp_of(o[1]).read_text() for o in study_tasks(study)]
     changed = not all((here/f'{o}.parquet').exists() for o in ('scores', 'settings'))
-    parameters = dict(study=study.name, ks=study.ks)
+    parameters = dict(study=study.name, ks=study.ks, workers=study.workers)
     write_atomic(here/'study.json', study.model_dump_json(indent=1))
     sources = [score, *(ROOT/'nbs/figures'/f'{o}.ipynb' for o in study.figures)]
     state = content_key([runs, parameters, [code_fingerprint(o) for o in sources]])
     mark = here/'scored.json'
     if changed or not mark.exists() or json.loads(mark.read_text())!=state:
         run_notebook(score, here/'runs'/'02_score.ipynb', parameters)
-        for o in study.figures: draw(o, study.name)
+        draw_all(study)
         write_atomic(mark, json.dumps(state))
     lost = [o for o in study.figures if not (ROOT/figure_folder(study.name)/f'{o}.png').exists()]
     return [(o, 'not drawn') for o in lost]
