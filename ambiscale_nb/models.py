@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['MODELS', 'RETRIED', 'UNUSABLE', 'FATAL', 'NAMES_AS_OF', 'NAMES', 'HIDDEN', 'Reply', 'Capabilities', 'ALM',
-           'ModelInfo', 'register_model', 'load_model', 'model_table', 'require', 'CallError', 'Name', 'known_names',
-           'Retired', 'check_name', 'cost_of', 'spelled', 'secret_forms', 'cleaner', 'secret_of', 'without_audio',
-           'request_key', 'Unrecorded', 'Tape', 'places', 'in_flight']
+           'check_variable', 'check_url', 'ModelInfo', 'register_model', 'options_of', 'check_options', 'load_model',
+           'model_table', 'require', 'CallError', 'Name', 'known_names', 'Retired', 'check_name', 'cost_of', 'spelled',
+           'secret_forms', 'cleaner', 'secret_of', 'without_audio', 'request_key', 'Unrecorded', 'Tape', 'places',
+           'tape_of', 'in_flight']
 
 # %% ../nbs/31_models.ipynb #2c3548c3
 import hashlib
+import inspect
 import json
 import os
 import re
@@ -17,14 +19,16 @@ import threading
 import time
 import uuid
 from base64 import b64encode, urlsafe_b64encode
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Callable, Protocol
+from urllib.parse import urlsplit
 import numpy as np
 import pandas as pd
 from fastcore.basics import patch
-from .core import InputError, choose, content_key
+from .core import InputError, RESULTS, ROOT, choose, content_key
 from .prompts import Prompt
 
 # %% ../nbs/31_models.ipynb #ab43df75
@@ -54,6 +58,7 @@ class Capabilities:
     beams: bool = True # Beam search
     seed: bool = True # The same seed gives the same samples
     verify: bool = True # A graded yes or no
+    choices: bool = False # Samples that are held to a list of answers
     max_n: int = 16 # Samples in one request
     max_seconds: float = 30. # Longest clip
 
@@ -71,6 +76,29 @@ class ALM(Protocol):
     def beams(self, wave:np.ndarray, prompt:Prompt, width:int) -> list: ... # width replies
     def score(self, wave:np.ndarray, prompt:Prompt, answers:list) -> np.ndarray: ... # log p(answer)
 
+# %% ../nbs/31_models.ipynb #a87e3037
+def check_variable(
+    variable:str, # The name of an environment variable; '' for a server that wants no key
+) -> str: # The same
+    "Refuse what may be a key rather than the name of one; it is not repeated."
+    if not variable or re.fullmatch(r'([A-Z][A-Z0-9]*_)+(KEY|TOKEN)', str(variable)):
+        return variable
+    raise InputError("The key is given by the NAME of an environment variable that ends in _KEY "
+                     "or _TOKEN, such as OPENAI_API_KEY, and what was given is no such name (it "
+                     "is not repeated here, as it may be the key itself)")
+
+def check_url(
+    url:str, # Of a server
+) -> str: # The same, without a slash at the end
+    "Refuse what is no address, or has a key in it; it is not repeated then."
+    parts = urlsplit(str(url))
+    if parts.username or parts.password or parts.query:
+        raise InputError(f"The address of {parts.hostname} holds a password or a query: pass keys "
+                         f"in an environment variable, and its name as `key`")
+    if parts.scheme not in ('http', 'https') or not parts.hostname:
+        raise InputError(f"No address of a server: {url!r}, such as http://127.0.0.1:8000/v1")
+    return url.rstrip('/')
+
 # %% ../nbs/31_models.ipynb #59aad56d
 @dataclass(frozen=True)
 class ModelInfo:
@@ -82,6 +110,8 @@ class ModelInfo:
     capabilities: Capabilities
     about: str # One line
     status: str = 'available' # A retired name carries its successor here
+    options: tuple|None = None # What the factory takes; None where its signature says so
+    served: str = '' # The name that is sent to a server, where there is one
 
 # %% ../nbs/31_models.ipynb #5c09d3c6
 MODELS = {}
@@ -93,13 +123,36 @@ def register_model(
     MODELS[info.name] = info
     return info
 
+# %% ../nbs/31_models.ipynb #9b3e550e
+def options_of(
+    info:ModelInfo, # Of a registered model
+) -> tuple: # Names
+    "What a model can be loaded with."
+    if info.options is not None: return info.options
+    return tuple(inspect.signature(info.factory).parameters)
+
+def check_options(
+    name:str, # A registered model
+    options:dict, # As a study gives them
+) -> ModelInfo: # Of the model
+    "Refuse what a model cannot be loaded with, before anything is loaded or written."
+    info = MODELS[choose(name, MODELS, 'model')]
+    if options and not options_of(info):
+        raise InputError(f"{name} takes no options, got {', '.join(options)}")
+    for o in options: choose(o, options_of(info), f'option of {name}')
+    check_variable(options.get('key') or '')
+    urls = options.get('base_urls') or ()
+    for o in [urls] if isinstance(urls, str) else urls: check_url(o)
+    return info
+
 # %% ../nbs/31_models.ipynb #d3a24ccf
 def load_model(
     name:str, # A registered model
+    /,
     **options, # Passed to its factory
 ) -> ALM: # Ready to answer
     "Load a model through the registry."
-    return MODELS[choose(name, MODELS, 'model')].factory(**options)
+    return check_options(name, options).factory(**options)
 
 # %% ../nbs/31_models.ipynb #e63537f5
 def model_table() -> pd.DataFrame: # One row a model
@@ -146,31 +199,33 @@ class Name:
     audio_in: float|None = None # USD per million tokens of audio
     text_out: float|None = None # USD per million tokens that are written
     note: str = '' # What else is known
+    audio_rate: float|None = None # Tokens that a second of audio becomes
 
 NAMES_AS_OF = '2026-11' # Providers' pages and shutdown notices, as read then
 NAMES = {
-    'gpt-4o-audio-preview': Name('retired', 'gpt-audio-1.5', '2026-05-07', 2.5, 40., 10.),
+    'gpt-4o-audio-preview': Name('retired', 'gpt-audio-1.5', '2026-05-07', 2.5, 40., 10., '', 10.),
     'gpt-4o-audio-preview-2024-12-17': Name('retired', 'gpt-audio-1.5', '2026-07-23'),
-    'gpt-4o-mini-audio-preview': Name('unknown', 'gpt-audio-mini', '', .15, 10., .6),
-    'gpt-audio-1.5': Name('live', '', '', 2.5, 32., 10.),
-    'gpt-audio': Name('live', 'gpt-audio-1.5', '', 2.5, 32., 10., 'said to end 2027-01-20'),
-    'gpt-audio-mini': Name('live', '', '', .6, None, 2.4, 'deprecated; price of audio not shown'),
-    'gemini-2.0-flash': Name('retired', 'gemini-3.8-flash', '2026-06-01', .1, .7, .4),
-    'gemini-2.0-flash-001': Name('retired', 'gemini-3.8-flash', '2026-06-01', .1, .7, .4),
-    'gemini-2.5-flash': Name('unknown', 'gemini-3.8-flash', note='said to end 2026-11-12'),
-    'gemini-3.5-flash-lite': Name(note='named by one source'),
-    'gemini-3.8-flash': Name(note='named by one source'),
+    'gpt-4o-mini-audio-preview': Name('unknown', 'gpt-audio-mini', '', .15, 10., .6, '', 10.),
+    'gpt-audio-1.5': Name('live', '', '', 2.5, 32., 10., '', 10.),
+    'gpt-audio': Name('live', 'gpt-audio-1.5', '', 2.5, 32., 10., 'said to end 2027-01-20', 10.),
+    'gpt-audio-mini': Name('live', '', '', .6, None, 2.4, 'deprecated; audio price not shown', 10.),
+    'gemini-2.0-flash': Name('retired', 'gemini-3.8-flash', '2026-06-01', .1, .7, .4, '', 32.),
+    'gemini-2.0-flash-001': Name('retired', 'gemini-3.8-flash', '2026-06-01', .1, .7, .4, '', 32.),
+    'gemini-2.5-flash': Name('unknown', 'gemini-3.8-flash', '', note='said to end 2026-11-12',
+                             audio_rate=32.),
+    'gemini-3.5-flash-lite': Name(note='named by one source', audio_rate=32.),
+    'gemini-3.8-flash': Name(note='named by one source', audio_rate=32.),
 }
 
 # %% ../nbs/31_models.ipynb #b60b37f2
 def known_names(
-    own:dict|str|Path|None=None, # Name -> its fields, or a YAML file of that; over the table
+    own:dict|str|Path|None=None, # Name -> its fields, or a YAML file of that (under the root)
 ) -> dict: # Name -> `Name`
     "The table of names, with whatever the user knows better."
     if isinstance(own, (str, Path)):
         import yaml
-        if not Path(own).exists(): raise InputError(f"No table of names at {own}")
-        own = yaml.safe_load(Path(own).read_text())
+        if not (ROOT/own).exists(): raise InputError(f"No table of names at {own}")
+        own = yaml.safe_load((ROOT/own).read_text())
     table, known = dict(NAMES), [o.name for o in fields(Name)]
     for name, given in (own or {}).items():
         for o in given: choose(o, known, f'field of {name}')
@@ -237,19 +292,15 @@ def cleaner(
 ): # -> function from text to text
     "A function that removes keys from text, however they are encoded."
     forms = sorted({o for s in secrets for o in secret_forms(s)}, key=len, reverse=True)
-    pattern = re.compile('|'.join(map(spelled, forms)) or r'(?!)', re.IGNORECASE)
-    return lambda text: pattern.sub(HIDDEN, text)
+    pattern = re.compile('|'.join(map(spelled, forms)), re.IGNORECASE)
+    return (lambda text: pattern.sub(HIDDEN, text)) if forms else (lambda text: text)
 
 # %% ../nbs/31_models.ipynb #334904f6
 def secret_of(
     variable:str, # The name of an environment variable; '' for a server that wants no key
 ) -> str: # The key, or ''
-    "Read a key from the environment; the message never repeats what was given."
-    if not variable: return ''
-    if not re.fullmatch(r'[A-Z][A-Z0-9_]*', variable):
-        raise InputError("The key is given by the NAME of an environment variable, such as "
-                         "OPENAI_API_KEY, and what was given is no such name (it is not "
-                         "repeated here, as it may be the key itself)")
+    "Read a key from the environment."
+    if not check_variable(variable): return ''
     if not (key := os.environ.get(variable, '').strip()):
         raise InputError(f"{variable} is not set: export it, or replay recordings")
     if len(key)<8: raise InputError(f"The key in {variable} has {len(key)} characters: take one of "
@@ -352,6 +403,20 @@ def find(
         f.seek(at)
         return json.loads(f.readline())
 
+# %% ../nbs/31_models.ipynb #688f1ca3
+def tape_of(
+    tape:Tape|None=None, # Recordings, from Python
+    record:str|Path='', # Or the folder, under RESULTS, where they are to be written
+    replay:str|Path='', # Or the one from which they are to be read
+) -> Tape|None: # None where nothing is kept
+    "The recordings that a model is loaded with."
+    if bool(tape)+bool(record)+bool(replay)>1:
+        raise InputError("Either record, or replay, or pass a tape: not several of them")
+    if isinstance(tape, (str, Path)):
+        raise InputError(f"tape={str(tape)!r}: name the folder as `record` or as `replay`")
+    if record or replay: return Tape(RESULTS/(record or replay), 'record' if record else 'replay')
+    return tape
+
 # %% ../nbs/31_models.ipynb #5a0f4a6d
 def in_flight(
     work, # task -> result, called in threads
@@ -366,15 +431,14 @@ def in_flight(
             if not go(0): return
             yield work(o)
         return
-    flying, error, more = set(), None, True
+    flying, error, more, done = 0, None, True, SimpleQueue()
     with ThreadPoolExecutor(ahead) as pool:
         while True:
-            while more and len(flying)<ahead and (more := go(len(flying))):
+            while more and flying<ahead and (more := go(flying)):
                 if (task := next(tasks, tasks)) is tasks: more = False
-                else: flying.add(pool.submit(work, task))
+                else: pool.submit(work, task).add_done_callback(done.put); flying += 1
             if not flying: break
-            done, flying = wait(flying, return_when=FIRST_COMPLETED)
-            for o in done:
-                if e := o.exception(): error, more = error or e, False
-                else: yield o.result()
+            result, flying = done.get(), flying-1
+            if e := result.exception(): error, more = error or e, False
+            else: yield result.result()
     if error: raise error

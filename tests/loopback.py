@@ -15,10 +15,28 @@ import threading
 import time
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ambiscale_nb.core import rng_of
 
 END, END_ID = '<|eot_id|>', 100_257
 WORDS = ('angry', 'happy', 'neutral', 'sad')
-KNOWN = ('demo', 'gpt-audio-1.5', 'gemini-3.8-flash', 'gpt-4o-audio-preview', 'gemini-2.0-flash')
+KNOWN = ('demo', 'gpt-audio-1.5', 'gemini-3.8-flash', 'gpt-4o-audio-preview', 'gemini-2.0-flash',
+         'fixie-ai/ultravox-v0_3', 'fixie-ai/ultravox-v0_4')
+
+# Fault -> what is slept before the second request: least, most
+WAITS = {'429 for 7 s': (7, 7.3), '429 until a date': (19, 20.3), '429 for 1e9 s': (60, 60),
+         '429 for -1 s': (.5, 1), '429 garbage': (.5, 1), '429': (.5, 1), '429 RetryInfo': (12.5, 12.8)}
+
+
+class Time:
+    "A clock that moves when somebody sleeps."
+    def __init__(self): self.now, self.slept = 1e6, []
+    def clock(self): return self.now
+    def sleep(self, seconds): self.slept.append(seconds); self.now += seconds
+    @property
+    def options(self): return dict(clock=self.clock, sleep=self.sleep, wall=self.clock, rng=rng_of(0))
+
+
+def files(root): return {str(o.relative_to(root)): o.read_bytes() for o in sorted(root.rglob('*.parquet'))}
 
 
 def chance(*parts):
@@ -30,6 +48,9 @@ def chance(*parts):
 def logprobs(sound, question, ids):
     "The log-probability of each token of an answer."
     return [-.05-2*chance(sound, question, ids[:i+1]) for i in range(len(ids))]
+
+
+def name_of(data): return hashlib.blake2b(data.encode()).hexdigest()[:16]
 
 
 def ids_of(text): return [ord(o) for o in text]
@@ -64,9 +85,10 @@ REFUSALS = {
 
 class Loopback:
     "The server, and what it has seen."
-    def __init__(self, latency=0., most=None, lacks=(), key=None, serves=None, hold=30.):
+    def __init__(self, latency=0., most=None, lacks=(), key=None, serves=None, hold=30., hears=1e9):
         self.latency, self.most, self.lacks, self.key, self.hold = latency, most, lacks, key, hold
         self.serves = serves                     # the name under which it answers; as asked if None
+        self.hears = hears                       # seconds of a clip that it hears; the rest is cut
         self.faults, self.always, self.asked, self.headers = [], None, [], []
         self.lock, self.stopped = threading.Lock(), threading.Event()
         self.flying = self.peak = self.served = self.refused = 0
@@ -184,9 +206,7 @@ class Handler(BaseHTTPRequestHandler):
         if n<1 or (n>1 and ask.get('temperature')==0 and not beam):
             return self.refuse(400, 'n must be 1 when using greedy sampling', {}, {})
         parts = ask['messages'][0]['content']
-        sound = next(o['input_audio']['data'] for o in parts if o['type']=='input_audio')
-        assert base64.b64decode(sound)[:4]==b'RIFF'
-        sound = hashlib.blake2b(sound.encode()).hexdigest()[:16]
+        sound, seconds = self.heard(next(o['input_audio']['data'] for o in parts if o['type']=='input_audio'))
         question = next(o['text'] for o in parts if o['type']=='text')
         choices = [self.choice(i, o, sound, question, ask)
                    for i, o in enumerate(answers(sound, question, ask, n, beam))]
@@ -195,11 +215,19 @@ class Handler(BaseHTTPRequestHandler):
                'model': self.home.serves or ask['model'], 'usage': {
                    'prompt_tokens': 30+len(question), 'completion_tokens': written,
                    'total_tokens': 30+len(question)+written,
-                   'prompt_tokens_details': {'audio_tokens': 30, 'cached_tokens': 0}}}
+                   'prompt_tokens_details': {'audio_tokens': round(120*seconds), 'cached_tokens': 0}}}
         if 'prompt_logprobs' in ask: out['prompt_logprobs'] = prompt_logprobs(sound, question, ask)
         self.damage(out, fault)
         text = json.dumps(out)
         if not self.broken(fault, text): self.send(200, text)
+
+    def heard(self, data):
+        "What stands for the sound of a clip, and how many seconds of it were heard."
+        clip = base64.b64decode(data.replace('-', '+').replace('_', '/')+'==')
+        assert clip[:4]==b'RIFF' and clip[36:40]==b'data'
+        seconds = min(self.home.hears, (len(clip)-44)/32_000)
+        if seconds==(len(clip)-44)/32_000: return name_of(data), seconds
+        return name_of(clip[44:44+int(seconds*32_000)].hex()), seconds
 
     def choice(self, index, text, sound, question, ask):
         ids = [*ids_of(text), END_ID]
@@ -239,15 +267,14 @@ class Handler(BaseHTTPRequestHandler):
         parts = [p for o in ask['contents'] for p in o['parts']]
         data = next(p for p in parts if 'inlineData' in p or 'inline_data' in p)
         data = data.get('inlineData') or data['inline_data']
-        assert base64.b64decode(data['data'].replace('-', '+').replace('_', '/')+'==')[:4]==b'RIFF'
-        sound = hashlib.blake2b(data['data'].encode()).hexdigest()[:16]
+        sound, seconds = self.heard(data['data'])
         question = next(p['text'] for p in parts if 'text' in p)
         found = answers(sound, question, dict(config, seed=config.get('seed', 0)), n, False)
         out = {'candidates': [self.candidate(i, o, sound, question, wants) for i, o in enumerate(found)],
                'modelVersion': self.home.serves or model, 'responseId': 'r1', 'usageMetadata': {
                    'promptTokenCount': 32+len(question), 'candidatesTokenCount': sum(map(len, found)),
                    'totalTokenCount': 32+len(question)+sum(map(len, found)), 'promptTokensDetails': [
-                       {'modality': 'AUDIO', 'tokenCount': 32}, {'modality': 'TEXT', 'tokenCount': len(question)}]}}
+                       {'modality': 'AUDIO', 'tokenCount': round(128*seconds)}, {'modality': 'TEXT', 'tokenCount': len(question)}]}}
         out = self.spoil(out, fault)
         text = json.dumps(out)
         if not self.broken(fault, text): self.send(200, text)
@@ -284,9 +311,10 @@ class Handler(BaseHTTPRequestHandler):
 
 def answers(sound, question, ask, n, beam):
     "What is said: `n` words."
-    words = ask.get('structured_outputs', {}).get('choice', WORDS)
+    said = ('yes', 'no') if 'yes or no' in question else WORDS
+    words = ask.get('structured_outputs', {}).get('choice', said)
     if beam: return sorted(words, key=lambda o: -total(sound, question, o))[:n]
-    if ask.get('temperature')==0: return [max(words, key=lambda o: total(sound, question, o))]
+    if ask.get('temperature', 1)<.05: return [max(words, key=lambda o: total(sound, question, o))]*n
     return [words[int(chance(sound, question, ask.get('seed', 0), i)*len(words))] for i in range(n)]
 
 

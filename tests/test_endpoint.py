@@ -12,13 +12,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from loopback import END, WORDS, Loopback, ids_of, logprobs, total
-from ambiscale_nb.core import InputError, rng_of
+from loopback import END, WAITS, WORDS, Loopback, Time, files, ids_of, logprobs, total
+from ambiscale_nb import gemini, toyspeech  # noqa: F401 (models and corpus register)
+from ambiscale_nb.audio import probe, wave_reader
+from ambiscale_nb.core import InputError
+from ambiscale_nb.corpora import load_corpus
 from ambiscale_nb.endpoint import ENDPOINTS, EndpointALM, Gate, Retry, seconds_of, wav_of
-from ambiscale_nb.models import CallError, Retired, Tape, Unrecorded, cleaner, in_flight, load_model, places
-from ambiscale_nb.pool import CANDIDATES, Draw, Limits, Store, sample_pool
-from ambiscale_nb.prompts import parse, prompt
-from ambiscale_nb.verify import VERDICTS, verify_pool
+from ambiscale_nb.labels import label_set
+from ambiscale_nb.models import (MODELS, CallError, Retired, Tape, Unrecorded, check_options, cleaner, in_flight,
+                                 load_model, places)
+from ambiscale_nb.pool import CANDIDATES, Draw, Limits, Store, plan_pool, sample_pool
+from ambiscale_nb.prompts import STYLES, parse, prompt
+from ambiscale_nb.results import Study, score_study
+from ambiscale_nb.verify import VERDICTS, Judge, plan_verdicts, verify_pool
 
 LABELS = WORDS
 DIRECT, COT = prompt('label', 'direct', LABELS), prompt('label', 'cot', LABELS)
@@ -28,14 +34,6 @@ KEY = 'sk-Zq/7+x=9%Ab"cD-0123456789'
 
 def wave_of(uid): return (.3*np.sin(np.arange(4000)*('abc'.index(uid)+1)*.05)).astype(np.float32)
 WAVE = wave_of('a')
-
-class Time:
-    "A clock that moves when somebody sleeps."
-    def __init__(self): self.now, self.slept = 1e6, []
-    def clock(self): return self.now
-    def sleep(self, seconds): self.slept.append(seconds); self.now += seconds
-    @property
-    def options(self): return dict(clock=self.clock, sleep=self.sleep, wall=self.clock, rng=rng_of(0))
 
 @pytest.fixture
 def server():
@@ -57,9 +55,6 @@ def heard(server):
     return hashlib.blake2b(parts[0]['input_audio']['data'].encode()).hexdigest()[:16], parts[1]['text']
 
 # P5: how long to wait. Fault -> what is slept before the second request
-
-WAITS = {'429 for 7 s': (7, 7.3), '429 until a date': (19, 20.3), '429 for 1e9 s': (60, 60),
-         '429 for -1 s': (.5, 1), '429 garbage': (.5, 1), '429': (.5, 1), '429 RetryInfo': (12.5, 12.8)}
 
 @pytest.mark.parametrize('fault', WAITS)
 def test_p5_waits(fault, server):
@@ -244,6 +239,8 @@ def test_audio_goes_over_as_it_is(server):
     assert rate==16_000 and np.abs(got-WAVE).max()<1/32767 and sent['format']=='wav'
     loud = np.array([1., -1., 0.]*2000, np.float32)
     assert np.abs(soundfile.read(io.BytesIO(wav_of(loud)))[0]-loud).max()<1e-4
+    every = (np.arange(-2**15, 2**15)/2**15).astype(np.float32)         # what a file of 16 bits can hold
+    assert (soundfile.read(io.BytesIO(wav_of(every)), dtype='float32')[0]==every).all()
 
 @pytest.mark.parametrize('wave', [WAVE[:100], WAVE*np.nan, WAVE*9, WAVE.astype(float), np.tile(WAVE, 150)])
 def test_what_cannot_be_heard_is_not_sent(wave, server):
@@ -306,9 +303,45 @@ def test_a_key_is_named_never_given(server, monkeypatch):
     with pytest.raises(InputError) as e: EndpointALM('demo', 'vllm', 'http://u:hunter22@127.0.0.1/v1')
     assert 'hunter22' not in str(e.value)
 
-# Recordings
+# Options of registered models
 
-def files(root): return {str(o.relative_to(root)): o.read_bytes() for o in sorted(root.rglob('*.parquet'))}
+@pytest.mark.parametrize(('name', 'options', 'said'), [
+    ('ultravox-v0.4', dict(base_url='http://127.0.0.1/v1'), "Did you mean 'base_urls'"),
+    ('gpt-audio-1.5', dict(model='gpt-5'), "Unknown option of gpt-audio-1.5 'model'"),
+    ('gpt-audio-1.5', dict(key='sk-secret-value-123'), 'is not repeated here'),
+    ('gpt-audio-1.5', dict(key='AKIASECRETVALUE123'), 'is not repeated here'),
+    ('gpt-audio-1.5', dict(base_urls=['https://u:secret-value@h/v1']), 'password or a query'),
+    ('gpt-audio-1.5', dict(base_urls='https://h/v1?key=secret-value'), 'password or a query'),
+    ('gemini-3.8-flash', dict(temperature=1), 'Unknown option of gemini-3.8-flash'),
+    ('vllm', dict(profile='openai'), "Unknown option of vllm 'profile'")])
+def test_options_are_checked_before_anything_is_loaded(name, options, said, server):
+    with pytest.raises(InputError, match=said) as e: check_options(name, options)
+    assert 'secret-value' not in str(e.value) and 'SECRETVALUE' not in str(e.value)
+
+@pytest.mark.parametrize(('options', 'said'), [
+    (dict(retry={'trys': 3}), "Did you mean 'tries'"), (dict(without=['nn']), "Unknown parameter to do without"),
+    (dict(ceiling=0), 'ceiling must be 1 or more'), (dict(seconds=-1), 'seconds over 0'),
+    (dict(record='a', replay='b'), 'Either record, or replay'), (dict(tape='here'), 'as `record` or as `replay`'),
+    (dict(replay='nowhere'), 'No recordings in nowhere'), (dict(names={'demo': {'price': 1}}), 'field of demo'),
+    (dict(base_urls=[]), 'Which model')])
+def test_wrong_options_name_what_is_wrong(options, said, tmp_path, monkeypatch):
+    monkeypatch.setattr('ambiscale_nb.models.RESULTS', tmp_path)
+    model = {} if said=='Which model' else dict(model='demo')
+    with pytest.raises(InputError, match=said): load_model('vllm', **model, **options)
+
+def test_options_as_a_study_writes_them(server, tmp_path, monkeypatch):
+    monkeypatch.setattr('ambiscale_nb.models.RESULTS', tmp_path)
+    options = dict(model='demo', base_urls=[server.url], end=END, record='study/tape', revision='abc', name='mine',
+                   retry={'tries': 2}, ceiling=4, seconds=5, without=['seed'], names={'demo': {'text_in': 1}})
+    alm = load_model('vllm', **options)
+    assert (alm.name, alm.revision, alm.model, alm.ahead)==('mine', 'abc', 'demo', 4)
+    live = alm.greedy(WAVE, DIRECT)
+    alm.close()
+    assert live.downgrades=='seed refused' and list((tmp_path/'study'/'tape').glob('*.jsonl'))
+    again = load_model('vllm', **{k: v for k, v in options.items() if k!='record'}, replay='study/tape')
+    assert again.greedy(WAVE, DIRECT)==live and len(server.asked)==1
+
+# Recordings
 
 def same_but_for_scores(one, two):
     "Whether two stores agree in everything; how long scores took is measured outside the model."
@@ -422,6 +455,61 @@ def test_the_study_is_registered():
     assert status.startswith('retired 2026-05-07: take gpt-audio-1.5')
     alm = load_model('ultravox-v0.4')
     assert alm.model=='fixie-ai/ultravox-v0_4' and alm.capabilities.label_scoring and not alm.priced
+
+# Whole studies, from clips to scores
+
+STUDIES = {'ultravox-v0.4': 'score', 'gpt-audio-1.5': 'text', 'gemini-3.8-flash': 'text'}   # -> how it judges
+
+@pytest.fixture(scope='module')
+def corpus(tmp_path_factory):
+    "Ten clips with votes, and their sound."
+    utterances, ratings = load_corpus('toyspeech', str(tmp_path_factory.mktemp('toyspeech')), n=10)
+    return probe(utterances)[0], ratings, wave_reader(utterances)
+
+def run_study(name, corpus, root, **options):
+    "Sample, verify, write what the notebook writes, and score."
+    (clips, ratings, wave_of), labels = corpus, label_set('six').labels
+    study, prompts, judge = Study(name), [prompt('label', o, labels) for o in STYLES], Judge(STUDIES[name])
+    alm = load_model(name, key='', retry={'tries': 3, 'first': .001}, **options)
+    draw = Draw(n=4, widths=(3,), score=labels)
+    reports = [sample_pool(alm, clips, wave_of, prompts, draw, study.store, progress=False),
+               verify_pool(alm, clips, wave_of, labels, study.store, judge, progress=False)]
+    alm.close()
+    study.write(plan_pool(alm, clips, prompts, draw), 'plans', 'run')
+    study.write(plan_verdicts(alm, clips, labels, judge), 'verdict_plans', 'run')
+    study.write(clips, 'utterances', 'toyspeech'); study.write(ratings, 'ratings', 'toyspeech')
+    run = dict(model=alm.name, revision=alm.revision, corpus='toyspeech', condition='none', label_set='six',
+               convention='rater', has_ratings=True, verified=True)
+    (root/name/'plans'/'run.json').write_text(json.dumps(run))
+    score_study(study, (1, 4), progress=False)
+    return study, reports
+
+def table_of(study, table): return study.store.read(table).drop(columns=['latency_measured'])
+
+@pytest.mark.parametrize('name', STUDIES)
+def test_a_study_from_clips_to_scores_and_again_offline(name, corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr('ambiscale_nb.models.RESULTS', tmp_path)             # recordings are kept there
+    monkeypatch.setattr('ambiscale_nb.results.RESULTS', tmp_path/'live')
+    with Loopback(lacks=('n',) if name=='gpt-audio-1.5' else ()) as server:
+        server.faults = ['429', None, '500', None, 'truncated JSON', 'reset']
+        url = server.gemini if 'gemini' in name else server.url
+        live, reports = run_study(name, corpus, tmp_path/'live', base_urls=url, record='tape')
+    assert all(o.made==o.planned and not o.failed for o in reports)
+    monkeypatch.setattr('ambiscale_nb.results.RESULTS', tmp_path/'offline')
+    offline, again = run_study(name, corpus, tmp_path/'offline', replay='tape')           # no server any more
+    assert [o.made for o in again]==[o.made for o in reports]
+    for table in (CANDIDATES, VERDICTS):
+        pd.testing.assert_frame_equal(table_of(live, table), table_of(offline, table))
+    for table in ('scores', 'predictions', 'marginals', 'refusals'):
+        pd.testing.assert_frame_equal(live.read(table), offline.read(table))
+    rows, scores = live.store.read(CANDIDATES), live.read('scores')
+    assert set(rows.model)=={name} and set(rows.error)=={''} and scores.value.notna().any()
+    assert set(rows.decode)==({'greedy', 'sample', 'beam', 'score'} if name=='ultravox-v0.4' else {'greedy', 'sample'})
+    assert set(scores.strategy)>={'greedy', 'majority', 'bon', 'alm_v'}
+    assert (rows.cost_measured.sum()>0)==(name=='gpt-audio-1.5')     # nobody sells Ultravox; Gemini's price is unknown
+    served = {'ultravox-v0.4': 'fixie-ai/ultravox-v0_4'}.get(name, name)
+    assert set(rows.revision)=={served} and name in MODELS
+    if name=='gpt-audio-1.5': assert rows[rows.decode.eq('sample')].downgrades.eq('n refused').all()
 
 # Many at once
 
