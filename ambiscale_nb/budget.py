@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['RESERVED', 'within', 'pass_at_k', 'lose', 'target_at_k', 'vote_at_k', 'select_at_k', 'oracle_loss', 'oracle_label',
-           'blank', 'values', 'each', 'check_budget', 'brier', 'brier_parts', 'brier_at_k', 'subset_count', 'shuffles',
-           'subsets', 'BudgetPoint', 'measure', 'average', 'at_selector', 'add_fallback', 'exact_vote', 'at_average',
-           'expect', 'budgets', 'check_curve', 'curve']
+           'blank', 'values', 'each', 'check_budget', 'brier', 'brier_parts', 'brier_at_k', 'brier_law', 'subset_count',
+           'shuffles', 'subsets', 'BudgetPoint', 'measure', 'average', 'ways', 'distinct', 'whole_votes', 'by_label',
+           'alike', 'average_alike', 'at_selector', 'add_fallback', 'formulas', 'open_rows', 'fill_in', 'average_rest',
+           'count_alike', 'expect', 'budgets', 'check_curve', 'curves', 'budget_point', 'curve']
 
 # %% ../nbs/51_budget.ipynb #46f1d6ea
 from dataclasses import dataclass, field
@@ -14,10 +15,11 @@ from functools import lru_cache
 from itertools import combinations
 from math import comb
 import numpy as np
+import pandas as pd
 from scipy.stats import binom, hypergeom
 from .core import InputError, rng_of
-from .strategies import STRATEGIES, Pool, Strategy, applicable, check_pool
-from .strategies import rows, settings_of, take
+from .strategies import (STRATEGIES, Pool, Strategy, applicable, check_pool,
+    expected_verdict, rows, settings_of, take)
 
 # %% ../nbs/51_budget.ipynb #e10afa7e
 def within(
@@ -204,12 +206,31 @@ def brier_at_k(
     inverse = chance[:, 1:]@(1/j[1:])
     return chance[:, 0]*((1/K-y)**2).sum(-1) + (1-chance[:, 0])*a + inverse*b
 
+# %% ../nbs/51_budget.ipynb #7922233c
+def brier_law(
+    pool:Pool, # Samples
+    y:np.ndarray, # (U, K) soft labels
+    levels:dict, # Stratum -> (U,) bool
+    noise:np.ndarray=None, # (U,) variance of the soft label; 0 if not given, NaN where unknown
+    votes:bool=False, # Average the answers' labels instead of their distributions
+) -> pd.DataFrame: # A row a stratum: n, bias, variance, one (k=1), gain (the share averaged away)
+    "The scaling law of averaging, bias + variance/k, by stratum."
+    a, b = brier_parts(pool.credit if votes else pool.dist, pool.parsed, y)
+    a = a-(0 if noise is None else noise)
+    known, out = np.isfinite(a+b), []
+    for name, use in levels.items():
+        bias, variance = (o[use & known].mean() if (use & known).any() else np.nan for o in (a, b))
+        out.append(dict(stratum=name, n=int((use & known).sum()), bias=bias, variance=variance,
+                        one=bias+variance, gain=variance/(bias+variance)))
+    return pd.DataFrame(out)
+
 # %% ../nbs/51_budget.ipynb #b9a2ef9c
 def subset_count(
     n_utterances:int, # U
-) -> int: # 20 to 200
+) -> int: # 20 to 1000
     "Subsets for each utterance."
-    return int(np.clip(np.ceil(200_000/max(n_utterances, 1)), 20, 200))
+    few, many = (np.ceil(o/max(n_utterances, 1)) for o in (50_000, 200_000))
+    return int(np.clip(max(few, min(many, 200)), 20, 1000))
 
 # %% ../nbs/51_budget.ipynb #e9c30535
 @lru_cache(maxsize=4)
@@ -265,8 +286,8 @@ def measure(
     pool:Pool, # Possibly a stack of sub-pools
     strategy:Strategy, # Registered
     settings:dict, # Of the strategy
-    y:np.ndarray, # (U, K) soft labels, or None without metrics
     metrics:dict, # Name -> function (dist (..., U, K), y) -> (..., U)
+    y:np.ndarray, # (U, K) soft labels, or None without metrics
 ) -> dict: # Name -> (..., U), and L (..., U, K)
     "A strategy's prediction and its metrics."
     p = strategy.aggregate(pool, **settings)
@@ -277,22 +298,114 @@ def measure(
 def average(
     pool:Pool, # The whole pool
     idx:np.ndarray, # (S, U or 1, k) subsets
-    strategy:Strategy, # Registered
-    settings:dict, # Of the strategy
+    jobs:dict, # Name -> (strategy, settings, metrics)
     y:np.ndarray, # (U, K) soft labels, or None without metrics
-    metrics:dict, # Name -> function (dist (..., U, K), y) -> (..., U)
-) -> tuple: # Two dicts, name -> (U,) or (U, K): means and their standard errors
+) -> dict: # Name -> two dicts, of means and of their standard errors, (U,) or (U, K) each
     "Mean over subsets of what `measure` gives, a few utterances at a time."
-    S, U, parts = len(idx), len(pool.uids), []
+    S, U, parts = len(idx), len(pool.uids), {o: [] for o in jobs}
     step = max(1, 200_000//(S*idx.shape[-1]*len(pool.labels)))
     for start in range(0, U, step):
         at = slice(start, start+step)
-        own = idx[:, at] if idx.shape[1]>1 else idx
-        got = measure(take(rows(pool, at), own), strategy, settings, None if y is None else y[at],
-                      metrics)
-        parts.append({o: (v.mean(0), v.std(0, ddof=min(S-1, 1))/S**.5) for o, v in got.items()})
-    mean, se = ({o: np.concatenate([p[o][i] for p in parts]) for o in parts[0]} for i in (0, 1))
-    return mean, se
+        sub = take(rows(pool, at), idx[:, at] if idx.shape[1]>1 else idx)
+        for name, job in jobs.items():
+            got = measure(sub, *job, None if y is None else y[at])
+            parts[name].append({o: (v.mean(0), v.std(0, ddof=min(S-1, 1))/S**.5)
+                                for o, v in got.items()})
+    join = lambda many, i: {o: np.concatenate([p[o][i] for p in many]) for o in many[0]}
+    return {o: (join(many, 0), join(many, 1)) for o, many in parts.items()}
+
+# %% ../nbs/51_budget.ipynb #21a18c5b
+@lru_cache(maxsize=100_000)
+def ways(
+    counts:tuple, # Answers of each kind, largest first
+    k:int, # Draws
+) -> int: # Different sub-pools
+    "How many different sub-pools of k there are."
+    total = np.ones(1)
+    for m in counts: total = np.convolve(total, np.ones(m+1))[:k+1]
+    return int(total[k])
+
+# %% ../nbs/51_budget.ipynb #820f22c1
+@lru_cache(maxsize=100_000)
+def distinct(
+    counts:tuple, # Answers of each kind, largest first
+    k:int, # Draws
+) -> tuple: # (V, k) positions among the answers in order of kind; (V,) chances, which sum to 1
+    "All different sub-pools of k answers, and how likely a random one is like that."
+    some, chance, left = np.zeros((1, 0), int), np.ones(1), np.array([k])
+    counts = [m for m in counts if m]
+    after = np.cumsum(counts[::-1])[::-1]
+    for m, rest in zip(counts, after, strict=True):
+        least, most = np.maximum(left-(rest-m), 0), np.minimum(left, m)
+        row = np.repeat(np.arange(len(left)), most-least+1)
+        x = np.arange(len(row)) - np.searchsorted(row, row) + least[row]
+        chance = chance[row]*hypergeom.pmf(x, rest, m, left[row])
+        some, left = np.c_[some[row], x], left[row]-x
+    first = np.cumsum(counts)-counts
+    at = [np.concatenate([np.arange(f, f+n) for f, n in zip(first, x, strict=True)]) for x in some]
+    return np.array(at, int), chance
+
+# %% ../nbs/51_budget.ipynb #c3660b8c
+def whole_votes(
+    pool:Pool, # Any pool
+) -> np.ndarray: # (U,) bool
+    "Clips on which no answer names two labels, or states a distribution with two largest entries."
+    credit = pool.credit
+    return ((credit==0) | (credit==1)).all((1, 2))
+
+def by_label(
+    pool:Pool, # Any pool
+    needs:frozenset, # Of a strategy
+) -> bool: # Whether answers with equal labels are the same to it
+    "Whether a strategy can tell apart two answers that name the same label."
+    judged = {'verdicts', 'label_verdicts'}
+    if pool.mode!='label' or pool.kind!='sample' or needs-judged: return False
+    if 'verdicts' not in needs: return True
+    v = pool.label_verdict
+    return v is not None and np.array_equal(expected_verdict(pool.dist, v), pool.verdict, True)
+
+# %% ../nbs/51_budget.ipynb #a88e5a2c
+def alike(
+    pool:Pool, # In label mode
+    k:int, # Budget
+    most:int, # Different sub-pools up to which a clip is counted out
+) -> tuple: # (F,) clip, (F, k) its candidates, (F,) chance; (U,) bool, the clips that are in it
+    "The different sub-pools of every clip, one below the other."
+    U, N, K = pool.dist.shape
+    kind = np.where(pool.parsed, pool.dist.argmax(-1), K)
+    m = (kind[..., None]==np.arange(K+1)).sum(1)
+    rank = np.argsort(np.argsort(-m, 1, kind='stable'), 1)
+    order = np.take_along_axis(rank, kind, 1).argsort(1, kind='stable')
+    case, back = np.unique(-np.sort(-m, 1), axis=0, return_inverse=True)
+    use = np.array([ways(tuple(o), k)<=most for o in case.tolist()])[back.ravel()]
+    use &= whole_votes(pool)
+    each = [distinct(tuple(o), k) if ways(tuple(o), k)<=most else None for o in case.tolist()]
+    mine = [each[i] for i in back.ravel()[use]]
+    clip = np.repeat(np.flatnonzero(use), [len(o[1]) for o in mine])
+    at, chance = (np.concatenate([o[i] for o in mine] or [np.zeros((0, k)[:2-i], int)])
+                  for i in (0, 1))
+    return clip, np.take_along_axis(order[clip], at, 1), chance, use
+
+# %% ../nbs/51_budget.ipynb #84315145
+def average_alike(
+    pool:Pool, # In label mode
+    k:int, # Budget
+    most:int, # As in `alike`
+    jobs:dict, # Name -> (strategy, settings, metrics)
+    y:np.ndarray, # (U, K) soft labels, or None without metrics
+) -> dict: # Name -> dict of (U,) or (U, K), NaN for clips with too many different sub-pools
+    "Mean over all subsets, each different one once."
+    (clip, idx, chance, use), U = alike(pool, k, most), len(pool.uids)
+    step, out = max(1, 400_000//(pool.n*len(pool.labels))), {o: {} for o in jobs}
+    for start in range(0, max(len(clip), 1), step):
+        at = slice(start, start+step)
+        here, sub = clip[at], take(rows(pool, clip[at]), idx[at])
+        for name, job in jobs.items():
+            for o, v in measure(sub, *job, None if y is None else y[here]).items():
+                add = [np.bincount(here, chance[at]*c, U) for c in np.atleast_2d(v.T)]
+                out[name][o] = out[name].get(o, 0) + np.stack(add, 1).reshape(U, *v.shape[1:])
+    return {name: {o: np.where(use.reshape(-1, *[1]*(v.ndim-1)), v, np.nan)
+                   for o, v in got.items()} for name, got in out.items()}
 
 # %% ../nbs/51_budget.ipynb #975f4e25
 def at_selector(
@@ -301,8 +414,9 @@ def at_selector(
     score:np.ndarray, # (U, N), NaN where missing
     y:np.ndarray, # (U, K) soft labels, or None without metrics
     metrics:dict, # Name -> function (dist (..., U, K), y) -> (..., U)
-) -> dict: # Name -> (U,), and L (U, K): sums over subsets in which some candidate has a score
-    "The part of a selector's expectations that comes from scored candidates."
+    *how, # Subsets and seed, for the fallback
+) -> tuple: # Two dicts, name -> (U,) or (U, K): expectations, and standard errors where drawn
+    "Expectations of a selector."
     w, first = select_at_k(score, k)
     lost = within((~pool.parsed).sum(-1), k, pool.n)
     out = dict(L=(w[..., None]*pool.credit).sum(1), n_eff=k*np.isfinite(score).mean(-1), ess=first,
@@ -310,91 +424,146 @@ def at_selector(
     for name, metric in metrics.items():
         mine = np.where(w>0, each(pool, y, metric), 0)
         out[name] = (w*mine).sum(-1) + lost*values(metric, blank(pool), y)
-    return out
+    return out, add_fallback(out, pool, k, np.isfinite(score), y, metrics, *how)
 
 # %% ../nbs/51_budget.ipynb #444b9e20
 def add_fallback(
-    out:dict, # As `at_selector` gives it; changed in place
+    out:dict, # Name -> (U,), and L (U, K): what scored candidates give; changed in place
     pool:Pool, # The whole pool
     k:int, # Budget
     scored:np.ndarray, # (U, N) bool
-    **how, # What `expect` needs besides: y, metrics, S, seed
+    y:np.ndarray, # (U, K) soft labels, or None without metrics
+    metrics:dict, # Name -> function (dist (..., U, K), y) -> (..., U)
+    *how, # Subsets and seed
 ) -> dict: # Name -> standard errors of what was drawn
     "Add what the majority says where parsed candidates were drawn, but none with a score."
-    se, free = {}, (~scored).sum(-1)
-    y, lost = how.pop('y'), out['empty'].copy()
+    se, free, lost = {}, (~scored).sum(-1), out['empty'].copy()
     for n in np.unique(free[out['fallback']>1e-12]):
         at = np.flatnonzero((free==n) & (out['fallback']>1e-12))
         sub = take(rows(pool, at), scored[at].argsort(-1, kind='stable')[:, :n])
         chance = within(n, k, pool.n)
-        got, err = expect(sub, STRATEGIES['majority'], {}, k, y=None if y is None else y[at], **how)
+        vote = {'': (STRATEGIES['majority'], {})}
+        got, err = expect(sub, vote, k, None if y is None else y[at], metrics, *how)['']
         for o in got.keys()-{'empty', 'fallback'}:
             wide = (slice(None), None) if o=='L' else slice(None)
-            void = values(how['metrics'][o], blank(sub), y[at]) if o in how['metrics'] else 0
+            void = values(metrics[o], blank(sub), y[at]) if o in metrics else 0
             out[o][at] += chance*got[o] - lost[at][wide]*void
             if o in err: se.setdefault(o, np.zeros(out[o].shape))[at] = chance*err[o]
         out['empty'][at] = chance*got['empty']
         out['fallback'][at] = chance*(1-got['empty'])
     return se
 
-# %% ../nbs/51_budget.ipynb #e5850057
-def exact_vote(
-    mean:dict, # Name -> expectations, changed in place
-    se:dict, # Name -> standard errors, changed in place
+# %% ../nbs/51_budget.ipynb #5fe9691a
+def formulas(
     pool:Pool, # The whole pool
-    k:int, # Budget
-) -> None: # `mean` and `se` hold the exact label where there is one
-    "Put the vote formula in place of Monte Carlo labels."
-    credit = pool.credit
-    whole = ((credit==0) | (credit==1)).all((1, 2))
-    mean['L'][whole] = vote_at_k(credit[whole].sum(1), pool.n, k)
-    mean['empty'][whole] = within((~pool.parsed[whole]).sum(-1), k, pool.n)
-    se['L'][whole] = 0
-    if whole.all(): del se['L']
-
-# %% ../nbs/51_budget.ipynb #b18b7be8
-def at_average(
-    pool:Pool, # The whole pool
-    strategy:Strategy, # `exact` is 'vote' or 'mean'
-    settings:dict, # Of the strategy
+    strategy:Strategy, # Registered
     k:int, # Budget
     y:np.ndarray, # (U, K) soft labels, or None without metrics
     metrics:dict, # Name -> function (dist (..., U, K), y) -> (..., U)
-    idx:np.ndarray, # (S, U, k) subsets
-) -> tuple: # Two dicts, name -> (U,) or (U, K): expectations, and standard errors where drawn
-    "Expectations of a vote or a plain average: formulas where there are any."
-    closed = {o: m for o, m in metrics.items() if getattr(m, 'exact', '')=='brier'}
-    drawn = {o: m for o, m in metrics.items() if o not in closed}
-    mean, se = average(pool, idx, strategy, settings, y, drawn)
+) -> dict: # Name -> (U,) or (U, K), NaN where unknown; empty if there is no formula
+    "What can be written down of a vote or an average at k."
+    if strategy.exact not in ('vote', 'mean'): return {}
     what = pool.credit if strategy.exact=='vote' else pool.dist
-    for o in closed: mean[o] = brier_at_k(what, pool.parsed, y, k)
-    mean['n_eff'] = mean['ess'] = k*pool.parsed.mean(-1)
-    if strategy.exact=='vote' or pool.mode=='label': exact_vote(mean, se, pool, k)
-    return mean, {o: v for o, v in se.items() if o not in RESERVED[1:]}
+    out = {o: brier_at_k(what, pool.parsed, y, k) for o, m in metrics.items()
+           if getattr(m, 'exact', '')=='brier'}
+    out['n_eff'] = out['ess'] = k*pool.parsed.mean(-1)
+    out['fallback'], out['L'] = np.zeros(len(pool.uids)), np.full(what[:, 0].shape, np.nan)
+    whole = whole_votes(pool) & (strategy.exact=='vote' or pool.mode=='label')
+    out['L'][whole] = vote_at_k(pool.credit[whole].sum(1), pool.n, k)
+    out['empty'] = np.where(whole, within((~pool.parsed).sum(-1), k, pool.n), np.nan)
+    return out
+
+# %% ../nbs/51_budget.ipynb #05ff38e2
+def open_rows(
+    known:dict, # Name -> (U, ...), what is known of a job
+    metrics:dict, # Name -> function
+    U:int, # Utterances
+) -> np.ndarray: # (U,) bool
+    "Utterances of which something is not known yet."
+    if {*RESERVED, *metrics}-known.keys(): return np.ones(U, bool)
+    return np.any([np.isnan(v).reshape(U, -1).any(1) for v in known.values()], 0)
+
+def fill_in(
+    known:dict, # Name -> (U, ...), NaN where unknown; changed in place
+    found:dict, # Name -> (n, ...)
+    at:np.ndarray, # (n,) the utterances that `found` is about
+    U:int, # Utterances
+) -> dict: # Name -> (U, ...) bool, what was taken from `found`
+    "Fill gaps in what is known; what is known stays."
+    taken = {}
+    for o, v in found.items():
+        new = np.full((U, *v.shape[1:]), np.nan); new[at] = v
+        old = known.setdefault(o, np.full(new.shape, np.nan))
+        taken[o] = np.isnan(old) & np.isfinite(new)
+        old[taken[o]] = new[taken[o]]
+    return taken
+
+# %% ../nbs/51_budget.ipynb #56c735c5
+def average_rest(
+    pool:Pool, # The whole pool
+    jobs:dict, # Name -> (strategy, settings, metrics)
+    known:dict, # Name -> what is known of the job; filled in place
+    k:int, # Budget
+    y:np.ndarray, # (U, K) soft labels, or None without metrics
+    S:int, # Subsets for each utterance, where they are drawn
+    seed:int, # Of the subsets
+) -> dict: # Name -> standard errors of what was drawn
+    "Average over subsets what no formula gives."
+    U, se = len(pool.uids), {o: {} for o in jobs}
+    at = np.flatnonzero(np.any([open_rows(known[o], job[2], U) for o, job in jobs.items()], 0))
+    if not len(at): return se
+    part, y = (pool, y) if len(at)==U else (rows(pool, at), None if y is None else y[at])
+    idx, complete = subsets(part, k, S, seed)
+    for name, (mean, err) in average(part, idx, jobs, y).items():
+        taken = fill_in(known[name], mean, at, U)
+        for o in taken.keys()-set(RESERVED[1:]) if not complete else ():
+            if not taken[o].any(): continue
+            se[name][o] = np.zeros(taken[o].shape)
+            se[name][o][at] = np.where(taken[o][at], err[o], 0)
+    return se
+
+# %% ../nbs/51_budget.ipynb #d6f935b0
+def count_alike(
+    pool:Pool, # In label mode
+    k:int, # Budget
+    jobs:dict, # Name -> (strategy, settings, metrics)
+    known:dict, # Name -> what is known of the job; filled in place
+    y:np.ndarray, # (U, K) soft labels, or None without metrics
+    most:int, # Different sub-pools up to which a clip is counted out
+) -> None: # `known` has more
+    "Count out clips with few different sub-pools."
+    U = len(pool.uids)
+    todo = {o: j for o, j in jobs.items() if open_rows(known[o], j[2], U).any()}
+    if not todo: return
+    for o, found in average_alike(pool, k, most, todo, y).items():
+        fill_in(known[o], found, np.arange(U), U)
 
 # %% ../nbs/51_budget.ipynb #558f1aa5
 def expect(
     pool:Pool, # The whole pool
-    strategy:Strategy, # Registered
-    settings:dict, # Of the strategy
+    jobs:dict, # Name -> (strategy, settings)
     k:int, # Budget
     y:np.ndarray, # (U, K) soft labels, or None without metrics
     metrics:dict, # Name -> function (dist (..., U, K), y) -> (..., U)
     S:int, # Subsets for each utterance, where they are drawn
     seed:int, # Of the subsets
-) -> tuple: # Two dicts, name -> (U,) or (U, K): expectations, and standard errors where drawn
+) -> dict: # Name -> two dicts, of (U,) or (U, K): expectations, and standard errors where drawn
     "Expectations over subsets of size k, by the best way there is."
-    if strategy.exact=='select':
-        score = strategy.score(pool, **settings)
-        out = at_selector(pool, k, score, y, metrics)
-        how = dict(y=y, metrics=metrics, S=S, seed=seed)
-        return out, add_fallback(out, pool, k, np.isfinite(score), **how)
-    idx, all_of_them = subsets(pool, pool.n if strategy.exact=='constant' else k, S, seed)
-    if all_of_them: return average(pool, idx, strategy, settings, y, metrics)[0], {}
-    if strategy.exact in ('vote', 'mean'):
-        return at_average(pool, strategy, settings, k, y, metrics, idx)
-    mean, se = average(pool, idx, strategy, settings, y, metrics)
-    return mean, {o: v for o, v in se.items() if o not in RESERVED[1:]}
+    out, routes = {}, {}
+    for name, (strategy, how) in jobs.items():
+        if strategy.exact=='select':
+            out[name] = at_selector(pool, k, strategy.score(pool, **how), y, metrics, S, seed)
+            continue
+        n = pool.n if strategy.exact=='constant' else k
+        known = formulas(pool, strategy, k, y, metrics)
+        way = routes.setdefault((n, 1<n<pool.n and by_label(pool, strategy.needs)), ({}, {}))
+        way[0][name] = strategy, how, {o: m for o, m in metrics.items() if o not in known}
+        way[1][name] = known
+    for (n, same), (group, known) in routes.items():
+        if same: count_alike(pool, n, group, known, y, max(S, 100))
+        se = average_rest(pool, group, known, n, y, S, seed)
+        out |= {o: (known[o], se[o]) for o in group}
+    return out
 
 # %% ../nbs/51_budget.ipynb #3f4ed234
 def budgets(
@@ -425,26 +594,52 @@ def check_curve(
         raise InputError(f"y has shape {np.shape(y)}: metrics need soft labels of shape "
                          f"{(len(pool.uids), len(pool.labels))}")
 
-# %% ../nbs/51_budget.ipynb #522a599a
-def curve(
+# %% ../nbs/51_budget.ipynb #e71ceaff
+def curves(
     pool:Pool, # A pool of N answers for each of U utterances
-    strategy_id:str, # A registered strategy that is applicable to it
+    strategies=None, # Ids, or name -> (id, settings); all that are applicable if not given
     ks=None, # Budgets, see `budgets`
     y:np.ndarray=None, # (U, K) soft labels, for metrics
     metrics:dict=None, # Name -> function (dist (..., U, K), y (U, K)) -> (..., U)
     n_subsets:int=None, # Subsets for each utterance, where they are drawn; see `subset_count`
     seed:int=0, # Of the subsets
+) -> dict: # Name -> list of a `BudgetPoint` for each budget
+    "What strategies give at every budget, from one pool."
+    if strategies is None: strategies = [o for o in STRATEGIES if not applicable(o, pool)]
+    named = strategies if isinstance(strategies, dict) else {o: (o, {}) for o in strategies}
+    metrics, y = metrics or {}, None if y is None else np.asarray(y, float)
+    for o, settings in named.values(): check_curve(pool, o, y, metrics, settings)
+    S = subset_count(len(pool.uids)) if n_subsets is None else n_subsets
+    if S<2: raise InputError(f"n_subsets must be at least 2 to have an error of its own, got {S}")
+    jobs = {o: (STRATEGIES[i], settings_of(i, **more)) for o, (i, more) in named.items()}
+    points = {o: [] for o in jobs}
+    for k in budgets(pool, ks):
+        for o, found in expect(pool, jobs, k, y, metrics, S, seed).items():
+            points[o].append(budget_point(pool, k, S, *found))
+    return points
+
+# %% ../nbs/51_budget.ipynb #997ba9e0
+def budget_point(
+    pool:Pool, # The whole pool
+    k:int, # Budget
+    S:int, # Subsets for each utterance, where they were drawn
+    mean:dict, # Name -> (U,) or (U, K), from `expect`
+    se:dict, # Name -> standard errors
+) -> BudgetPoint: # The same, in order
+    "Expectations as a point of a curve."
+    own, metrics = ({o: v for o, v in mean.items() if (o in RESERVED)==mine} for mine in (1, 0))
+    return BudgetPoint(k=k, metrics=metrics, se=se, n_subsets=S if se else 0,
+                       low_resolution=pool.kind=='sample' and 2*k>pool.n, **own)
+
+def curve(
+    pool:Pool, # A pool of N answers for each of U utterances
+    strategy_id:str, # A registered strategy that is applicable to it
+    ks=None, # Budgets, see `budgets`
+    y:np.ndarray=None, # (U, K) soft labels, for metrics
+    metrics:dict=None, # As in `curves`
+    n_subsets:int=None, # As in `curves`
+    seed:int=0, # Of the subsets
     **settings, # Of the strategy
 ) -> list: # A `BudgetPoint` for each budget
-    "What a strategy gives at every budget, from one pool."
-    metrics, y = metrics or {}, None if y is None else np.asarray(y, float)
-    check_curve(pool, strategy_id, y, metrics, settings)
-    S, points = subset_count(len(pool.uids)) if n_subsets is None else n_subsets, []
-    if S<2: raise InputError(f"n_subsets must be at least 2 to have an error of its own, got {S}")
-    how = STRATEGIES[strategy_id], settings_of(strategy_id, **settings)
-    for k in budgets(pool, ks):
-        mean, se = expect(pool, *how, k, y, metrics, S, seed)
-        own = {o: mean.pop(o) for o in RESERVED}
-        points.append(BudgetPoint(k=k, metrics=mean, se=se, n_subsets=S if se else 0,
-                                  low_resolution=pool.kind=='sample' and 2*k>pool.n, **own))
-    return points
+    "What one strategy gives at every budget."
+    return curves(pool, {'': (strategy_id, settings)}, ks, y, metrics, n_subsets, seed)['']

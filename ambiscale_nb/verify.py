@@ -4,11 +4,10 @@
 
 # %% auto #0
 __all__ = ['VERDICTS', 'SCHEMA', 'BLANK', 'Judge', 'check_judge', 'verdict_key', 'plan_verdicts', 'verdict_row', 'failed_verdict',
-           'judge_label', 'verify_pool', 'verdict_rows', 'label_verdicts', 'attach_verdicts']
+           'judge_label', 'verify_pool', 'verdict_rows', 'label_verdicts']
 
 # %% ../nbs/41_verify.ipynb #f2bf03f9
 import math
-import time
 from dataclasses import dataclass
 import numpy as np
 import pandas as pd
@@ -16,7 +15,8 @@ from scipy.special import expit
 from .core import InputError, choose, content_key, seed_of
 from .prompts import parse_verdict, verify_prompt
 from .pool import (CONDITIONS, INT, NO_LIMITS, NUM, STR, BadReply, Limits, Report,
-    Store, Table, candidate_key, error_kind, heard, keep_calls, make_calls, missing, typed)
+    Store, Table, at_a_time, caller, candidate_key, check_price, clock_of, error_kind, heard,
+    keep_calls, missing, take_part, typed)
 
 # %% ../nbs/41_verify.ipynb #8d73bd0f
 VERDICTS = Table('verdicts', dict(
@@ -121,13 +121,14 @@ def judge_label(
     task:dict, # A row of the plan
 ) -> list: # One row of `verdicts`; its score is from 0, no, to 1, yes, or NaN
     "Make one judgement."
-    start = time.perf_counter()
     if task['verifier']=='score':
+        clock = clock_of(model)
+        start = clock()
         yes, no = map(float, model.score(wave, prompt, ['yes', 'no']))
         if math.isnan(yes+no): raise BadReply('bad_score', f"log P of yes and no: {yes}, {no}")
         score = float(expit(yes-no)) # NaN if both are minus infinity
         return [verdict_row(task, score=score, status='undefined' if math.isnan(score) else 'ok',
-                            latency_measured=time.perf_counter()-start)]
+                            latency_measured=clock()-start)]
     reply = model.sample(wave, prompt, 1, task['seed'], task['temperature'])[0]
     score, use = parse_verdict(reply.text), reply.usage or {}
     return [verdict_row(task, score=score, status='unparsed' if math.isnan(score) else 'ok',
@@ -144,14 +145,18 @@ def verify_pool(
     judge:Judge=Judge(), # How it is asked
     limits:Limits=NO_LIMITS, # Where to stop
     progress:bool=True, # Show a progress bar
+    in_flight:int|None=1, # Calls under way at a time; None: as many as the model says (`ahead`)
+    part:str='', # Which share of the judgements, see `pool.take_part`
 ) -> Report: # What was done
     "Make the judgements that are missing; run it again to resume."
+    check_price(model, limits)
+    ahead = at_a_time(model, in_flight)
     plan = plan_verdicts(model, items, labels, judge)
-    todo, report = missing(store, VERDICTS, plan)
+    todo, report = missing(store, VERDICTS, take_part(plan, part))
     asked = {o.sha: o for o in (verify_prompt(label, labels) for label in labels)}
     def call(wave, task): return judge_label(model, wave, asked[task['prompt_sha']], task)
-    calls = make_calls(wave_of, todo, call, failed_verdict)
-    return keep_calls(calls, store, VERDICTS, todo, report, limits, progress)
+    work = caller(wave_of, call, failed_verdict)
+    return keep_calls(work, store, VERDICTS, todo, report, limits, progress, ahead)
 
 # %% ../nbs/41_verify.ipynb #2785db0c
 def verdict_rows(
@@ -173,16 +178,3 @@ def label_verdicts(
     mean = rows.groupby(['uid', 'label']).score.mean() # Leaves NaN out, and is NaN if all are
     index = pd.MultiIndex.from_product([list(uids), list(labels)])
     return mean.reindex(index).to_numpy(float).reshape(len(uids), len(labels))
-
-# %% ../nbs/41_verify.ipynb #83e56af4
-def attach_verdicts(
-    dist:np.ndarray, # (..., U, N, K) candidates; zeros where unparsed
-    verdicts:np.ndarray, # (U, K), from 0 to 1, NaN where missing
-) -> np.ndarray: # (..., U, N), from 0 to 1, NaN where there is none
-    "The verdict on each candidate of a pool."
-    dist, v = np.asarray(dist, float), np.asarray(verdicts, float)[..., None, :]
-    if dist.shape[-3::2]!=(v.shape[-3], v.shape[-1]):
-        raise InputError(f"Pool {dist.shape} and verdicts {np.shape(verdicts)} do not fit: clips "
-                         f"and labels must be the same, in the same order")
-    lost = ((dist>0) & np.isnan(v)).any(-1) | ~(dist>0).any(-1)
-    return np.where(lost, np.nan, (dist*np.nan_to_num(v)).sum(-1))

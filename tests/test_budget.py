@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from ambiscale_nb import budget
-from ambiscale_nb.budget import (average, brier, brier_at_k, brier_parts, budgets, curve, oracle_label, oracle_loss,
-    pass_at_k, select_at_k, shuffles, subset_count, vote_at_k, within)
+from ambiscale_nb.budget import (average, brier, brier_at_k, brier_law, brier_parts, budgets, by_label, curve, curves,
+    distinct, oracle_label, oracle_loss, pass_at_k, select_at_k, shuffles, subset_count, vote_at_k, ways, within)
 from ambiscale_nb.core import InputError
+from ambiscale_nb.simulate import simulate
 from ambiscale_nb.strategies import STRATEGIES, Pool, applicable, pool_of, predict, rows, take
 from test_strategies import NAMES, clip, defined, demo, pools, reference
 
@@ -108,6 +109,29 @@ def test_vote_at_k_fixture():
         np.testing.assert_allclose(vote_at_k([[5, 3, 2]], 10, k)[0, 0], p)
     np.testing.assert_allclose(vote_at_k([[5, 3, 2]], 10, 4)[0, 1:], [107/420, 43/420])
 
+def plain_vote(m, N, k, t):
+    "Formula E2 of methods.md, for one clip and one class, word by word."
+    total = 0
+    for a in range(1, min(m[t], k)+1):
+        state = {(0, 0): 1}  # draws so far, ties so far -> subsets
+        for c, n in [*enumerate(m), (None, N-sum(m))]:
+            if c==t: continue
+            new = {}
+            for (z, j), before in state.items():
+                for x in range(min(n, k-a-z, a if c is not None else n)+1):
+                    at = (z+x, j+(c is not None and x==a))
+                    new[at] = new.get(at, 0)+before*comb(n, x)
+            state = new
+        total += comb(m[t], a)*sum(o/(j+1) for (z, j), o in state.items() if z==k-a)
+    return total/comb(N, k)
+
+def test_vote_at_k_is_the_formula_word_by_word():
+    assert [round(plain_vote((5, 3, 2), 10, 4, t), 12) for t in range(3)]==[round(o, 12) for o in (9/14, 107/420, 43/420)]
+    m = np.random.default_rng(0).multinomial(64, np.ones(9)/9, 3)[:, :8]
+    for k in (1, 2, 5, 16):
+        want = [[plain_vote(tuple(o), 64, k, t) for t in range(8)] for o in m.tolist()]
+        np.testing.assert_allclose(vote_at_k(m, 64, k), want, atol=1e-12)
+
 def test_vote_at_k_is_safe_for_large_pools():
     for N, m in ((64, [20, 20, 10, 5, 4, 3, 1, 1]), (2000, [900, 700, 400])):
         for k in (1, 2, N//2, N-1, N):
@@ -182,6 +206,18 @@ def test_brier_parts_predict_fresh_samples():
         assert abs((a+b/k).mean()-fresh)<.01
     assert np.isnan(brier_parts(pool[:1], np.zeros((1, 8), bool), y)[0]).all()
 
+def test_brier_law_is_the_curve_by_stratum():
+    pool, noise = big(holes=.3), np.full(40, .01)
+    y, hard = truth(pool), np.arange(40)>25
+    law = brier_law(pool, y, {'hard': hard, 'none': hard & ~hard}, noise).set_index('stratum')
+    a, b = brier_parts(pool.dist, pool.parsed, y)
+    use = hard & np.isfinite(b)
+    np.testing.assert_allclose(law.loc['hard', ['bias', 'variance']].astype(float), [(a-.01)[use].mean(), b[use].mean()])
+    assert law.n['hard']==use.sum() and law.n['none']==0 and np.isnan(law.bias['none'])
+    assert law.one['hard']==law.bias['hard']+law.variance['hard']
+    votes = brier_law(pool, y, {'hard': hard}, votes=True)
+    np.testing.assert_allclose(votes.variance, brier_parts(pool.credit, pool.parsed, y)[1][use].mean())
+
 # ---- Monte Carlo
 
 def big(U=40, N=12, K=4, seed=0, mode='dist', holes=.1):
@@ -215,6 +251,13 @@ def test_the_standard_error_is_the_spread_over_seeds():
     runs = [curve(pool, 'mean', [4], y, {'jsd': jsd}, n_subsets=20, seed=o)[0] for o in range(60)]
     spread = np.std([o.metrics['jsd'].mean() for o in runs], ddof=1)
     assert .7 < spread/np.mean([o.mc_se('jsd') for o in runs]) < 1.4
+
+@pytest.mark.parametrize('U', [60, 400])
+def test_so_many_subsets_that_the_error_of_a_mean_is_small(U):
+    sim = simulate(np.random.default_rng(U), n_speakers=U//20, per_speaker=20, wordings=3)
+    for pool in sim.pools.values():
+        for points in curves(pool, None, (2, 4, 8), sim.y, METRICS).values():
+            for point in points: assert max([point.mc_se(m) for m in METRICS])<=.001
 
 def test_results_depend_neither_on_row_order_nor_on_the_other_rows():
     pool = big()
@@ -252,14 +295,86 @@ def test_memory_is_bounded_in_parts(monkeypatch):
     measure = budget.measure
     monkeypatch.setattr(budget, 'measure', lambda p, *a: (seen.append(p.dist.size), measure(p, *a))[1])
     idx = shuffles(tuple(pool.uids), 12, 50, 0)[..., :4]
-    mean, _ = average(pool, idx, STRATEGIES['w_bon'], {}, y, METRICS)
+    mean, _ = average(pool, idx, {'a': (STRATEGIES['w_bon'], {}, METRICS)}, y)['a']
     np.testing.assert_allclose(mean['jsd'], whole.metrics['jsd'])
-    average(big(U=900), np.concatenate([idx]*8, 1)[:, :900], STRATEGIES['mean'], {}, None, {})
+    average(big(U=900), np.concatenate([idx]*8, 1)[:, :900], {'b': (STRATEGIES['mean'], {}, {})}, None)
     assert max(seen)<=200_000
 
 def test_number_of_subsets():
-    assert subset_count(400)==200 and subset_count(10_000)==20
+    assert [subset_count(o) for o in (1, 60, 400, 10_000, 10**6)]==[1000, 834, 200, 20, 20]
     with pytest.raises(InputError, match='at least 2'): curve(big(), 'mean', [4], n_subsets=1)
+
+# ---- many strategies at once, and sub-pools that are alike
+
+def test_together_is_the_same_as_one_by_one():
+    for mode in ('label', 'dist'):
+        pool = big(mode=mode)
+        y = truth(pool)
+        jobs = {s: (s, {}) for s in defined(pool)} | {'sharp': ('w_bon', {'tau': .1})}
+        for name, points in curves(pool, jobs, (1, 4, 12), y, METRICS, n_subsets=20).items():
+            alone = curve(pool, jobs[name][0], (1, 4, 12), y, METRICS, n_subsets=20, **jobs[name][1])
+            for a, b in zip(points, alone, strict=True):
+                assert a.se.keys()==b.se.keys() and a.n_subsets==b.n_subsets
+                for o in ('L', 'n_eff', 'ess', 'empty', 'fallback'):
+                    np.testing.assert_array_equal(getattr(a, o), getattr(b, o))
+                for m in METRICS: np.testing.assert_array_equal(a.metrics[m], b.metrics[m])
+
+def test_all_that_apply_are_taken_if_none_is_named():
+    pool = big(U=5)
+    assert [*curves(pool, ks=[1])]==[s for s in STRATEGIES if not applicable(s, pool)]
+
+@given(pools(min_n=4, max_n=8, max_u=2, mode='label'), st.integers(0, 9))
+@settings(max_examples=15, deadline=None, derandomize=True)
+def test_what_looks_at_labels_alone_is_exact_for_every_metric(pool, seed):
+    "Every registered strategy for which equal labels are equal, against all subsets one by one."
+    y, k = truth(pool, seed), pool.n//2
+    for s in [o for o in STRATEGIES if not applicable(o, pool) and by_label(pool, STRATEGIES[o].needs)]:
+        point, = curve(pool, s, [k], y, METRICS, n_subsets=2)
+        every = [predict_subset(pool, s, idx) for idx in combinations(range(pool.n), k)]
+        if STRATEGIES[s].exact=='constant': every = [predict(s, pool)]
+        split = ((pool.dist>0) & (pool.dist<1)).any((1, 2))
+        if not split.any() and STRATEGIES[s].exact!='select': assert not point.se, s
+        for o in ('L', 'n_eff', 'ess', 'empty', 'fallback'):
+            want = np.mean([getattr(e, o) for e in every], 0)
+            np.testing.assert_allclose(getattr(point, o)[~split], want[~split], atol=1e-9, err_msg=f'{s} {o}')
+        for m, f in METRICS.items():
+            if STRATEGIES[s].exact=='select': continue  # a metric of each candidate, see `brute`
+            want = np.mean([f(e.dist, y) for e in every], 0)
+            np.testing.assert_allclose(point.metrics[m][~split], want[~split], atol=1e-9, err_msg=f'{s} {m}')
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=4), st.integers(1, 8))
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_distinct_sub_pools_equal_brute_force(counts, k):
+    counts = tuple(sorted((o for o in counts if o), reverse=True))
+    if sum(counts)<k: return
+    kind = np.repeat(np.arange(len(counts)), counts)
+    want = {}
+    for idx in combinations(range(len(kind)), k):
+        got = tuple(kind[list(idx)])
+        want[got] = want.get(got, 0)+1/comb(len(kind), k)
+    at, chance = distinct(counts, k)
+    found = {tuple(kind[o]): c for o, c in zip(at, chance, strict=True)}
+    assert len(at)==ways(counts, k)==len(want)==len(found)
+    for o, c in want.items(): np.testing.assert_allclose(found[o], c)
+
+def test_clips_with_too_many_sub_pools_are_drawn_and_the_others_are_not():
+    rng = np.random.default_rng(0)
+    few = np.eye(6)[np.repeat([0, 1], [30, 10])][None]
+    pool = Pool(['few', 'many'], tuple('abcdef'), 'label', 'direct', 'sample',
+                np.concatenate([few, np.eye(6)[rng.integers(0, 6, (1, 40))]]), np.ones((2, 40), bool))
+    y = truth(pool)
+    point, = curve(pool, 'majority', [20], y, METRICS, n_subsets=100)
+    assert point.se['jsd'][0]==0<point.se['jsd'][1] and 'brier' not in point.se and 'L' not in point.se
+    more, = curve(pool, 'majority', [20], y, METRICS, n_subsets=4000)
+    np.testing.assert_allclose(point.metrics['jsd'], more.metrics['jsd'], atol=4*point.se['jsd'][1]+1e-12)
+    assert abs(point.metrics['jsd']-more.metrics['jsd'])[0]<1e-12
+
+def test_verdicts_on_rationales_are_not_verdicts_on_labels():
+    pool = big(mode='label', holes=0)
+    assert by_label(pool, frozenset({'verdicts'})) and not by_label(pool, frozenset({'logprobs'}))
+    own = replace(pool, verdict=np.random.default_rng(0).random((40, 12)))
+    assert not by_label(own, frozenset({'verdicts'})) and by_label(own, frozenset())
+    assert not by_label(replace(pool, mode='dist'), frozenset())
 
 # ---- what holds for every curve
 

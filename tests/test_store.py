@@ -18,6 +18,7 @@ from ambiscale_nb.labels import label_set
 from ambiscale_nb.models import Capabilities, Reply
 from ambiscale_nb.pool import CANDIDATES, INT, STR, Draw, Limits, Store, Table, sample_pool
 from ambiscale_nb.prompts import prompt
+from ambiscale_nb.strategies import expected_verdict
 
 FOUR = label_set('four').labels
 DIRECT, COT = prompt('label', 'direct', FOUR), prompt('label', 'cot', FOUR)
@@ -417,9 +418,9 @@ def test_limits_hold_over_runs(tmp_path):
     spent = run(Scripted(), store).spent
     assert spent==dict(calls=12, tokens=12*9+6*17*2, usd=0)
     bad = {f'clip{i:03}': TimeoutError() for i in range(6)}
-    report = run(Scripted(bad), Store(tmp_path/'b'), limits=Limits(errors=.25))
-    assert (report.failed, report.stopped)==(4, 'errors: 4 of 3')
-    assert run(Scripted(), Store(tmp_path/'c'), limits=Limits(errors=0)).stopped==''
+    report = run(Scripted(bad), Store(tmp_path/'b'), limits=Limits(fail_on_error=.25))
+    assert (report.failed, report.stopped)==(3, 'fail_on_error: 3 of 3')
+    assert run(Scripted(), Store(tmp_path/'c'), limits=Limits(fail_on_error=True)).stopped==''
 
 def test_two_runs_give_the_same_bytes(tmp_path):
     def files(root, items):
@@ -541,11 +542,11 @@ def test_the_verdict_of_a_distribution_is_the_expected_one():
     dist, v = rng.dirichlet(np.full(4, .3), (5, 7)), rng.random((5, 4))
     dist[rng.random((5, 7))<.3] = 0
     v[rng.random((5, 4))<.2] = np.nan
-    got = verify.attach_verdicts(dist, v)
+    got = expected_verdict(dist, v)
     for u in range(5):
         for i in range(7):
             used = dist[u, i]>0
             want = (dist[u, i]*v[u])[used].sum() if used.any() else np.nan
             assert np.isclose(got[u, i], want, equal_nan=True)
-    lead = verify.attach_verdicts(np.stack([dist, dist[:, ::-1]]), v)
+    lead = expected_verdict(np.stack([dist, dist[:, ::-1]]), v)
     assert np.allclose(lead[1], got[:, ::-1], equal_nan=True)

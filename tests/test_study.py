@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from ambiscale_nb.core import ROOT, InputError
+from ambiscale_nb.strategies import STRATEGIES
 
 PROJECT = ROOT
 SAMPLE, SCORE = (PROJECT/'nbs/experiments'/o for o in ('01_sample.ipynb', '02_score.ipynb'))
@@ -94,8 +95,10 @@ def test_a_killed_study_has_the_same_tables_byte_for_byte(whole, resumed, table)
 
 def test_every_cell_stands_with_its_floor_and_ceiling(whole):
     scores = pd.read_parquet(whole/'results'/'small'/'scores.parquet')
-    assert set(scores.strategy) == {'greedy', 'majority', 'mean', 'bon', 'w_bon', 'alm_v', 'w_alm_v',
+    refused = pd.read_parquet(whole/'results'/'small'/'refusals.parquet')
+    assert set(scores.strategy) >= {'greedy', 'majority', 'mean', 'bon', 'w_bon', 'alm_v', 'w_alm_v',
                                     'label_logprob', 'verifier_alone'}
+    assert set(scores.strategy) | set(refused.strategy) == set(STRATEGIES) and refused.reason.ne('').all()
     assert set(zip(scores['mode'], scores['style'], strict=True)) == {(m, s) for m in ('label', 'dist')
                                                          for s in ('direct', 'cot')}
     assert scores[['value', 'noise_floor', 'prior', 'uniform', 'calls', 'unparsed']].notna().all().all()

@@ -1,0 +1,36 @@
+"""A run in small, for tests of fan-out: twelve calls of a twentieth of a second, each kept in the store at once.
+A ledger beside the store holds what was paid for, and by which worker."""
+import os
+import time
+from pathlib import Path
+
+import nbformat
+
+from ambiscale_nb.pool import INT, STR, Store, Table
+
+CALLS = 12
+NOTES = Table('notes', dict(key=STR, group=STR, model=STR, index=INT, text=STR, error=STR),
+              ('model',), ('group', 'index'))
+CODE = 'import sys\nsys.path.insert(0, home)\nfrom small_run import run\nrun(folder, name)'
+
+
+def run(folder, name):
+    "Make the calls that are missing."
+    store = Store(Path(folder)/'store')
+    have = store.have(NOTES, model=name)
+    for key in (f'{name}-{i}' for i in range(CALLS)):
+        if key in have: continue
+        with open(Path(folder)/'ledger', 'a') as f: f.write(f'{key} {os.getppid()}\n')  # the worker
+        time.sleep(.05)
+        store.append(NOTES, [dict(key=key, group=key, model=name, index=0, text='x', error='')])
+    store.seal(NOTES, model=name)
+
+
+def notebook(path, code, **parameters):
+    "A notebook with a cell of parameters, and a cell of code."
+    lines = [f'{k}: {type(v).__name__} = {v!r}  # Given' for k, v in parameters.items()]
+    cells = [nbformat.v4.new_code_cell(o) for o in ('\n'.join(lines), code)]
+    cells[0].metadata['tags'] = ['parameters']
+    kernel = dict(name='python3', display_name='python3', language='python')
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=dict(kernelspec=kernel)), path)
+    return path
