@@ -158,7 +158,7 @@ def print_summary(
     table = summary(Study(name).read('scores'))
     short = table[table.variant.isin(['greedy', 'sample', 'score']) & table['mode'].eq('label')]
     print('JSD in bits with 95 % intervals over speakers, lower is better (label mode):')
-    show(short.drop(columns=['mode', 'calls']+['corpus']*(short.corpus.nunique()==1)))
+    show(short.drop(columns=['mode']+['corpus']*(short.corpus.nunique()==1)))
     print(f'Figures: {figure_folder(name)}/   Tables: '
           f'{(RESULTS/name).relative_to(ROOT)}/scores.parquet')
 

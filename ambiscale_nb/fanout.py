@@ -366,11 +366,13 @@ def read_outcome(
     target:Path, # Of its task
 ) -> Outcome: # What became of it
     "An outcome, also of a task whose worker or scheduler is gone."
-    from distributed import KilledWorker
+    from distributed import CancelledError, KilledWorker
     out = Outcome(Path(target).stem, 'open', 'the scheduler is gone', target=str(target))
-    if job.status=='finished': return job.result()
-    if job.status=='error':
-        e = job.exception()
+    try:
+        if job.status=='finished': return job.result()
+        e = job.exception() if job.status=='error' else None
+    except (OSError, CancelledError): return out # It went while it was asked
+    if e is not None:
         out.status, out.error = 'failed', repr(e)
         if isinstance(e, KilledWorker):
             out.error, out.tries = 'every worker that had it died', e.allowed_failures+1

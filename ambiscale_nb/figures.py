@@ -21,7 +21,11 @@ STYLE = {
     'mean': ('#56B4E9', 'D', 'mean of distributions'), 'bon': ('#D55E00', '^', 'BoN (likelihood)'),
     'w_bon': ('#E69F00', 'v', 'W-BoN'), 'alm_v': ('#009E73', 'P', 'ALM-v (verifier)'),
     'w_alm_v': ('#CC79A7', 'X', 'W-ALM-v'), 'label_logprob': ('#7F7F7F', '*', 'label scores'),
-    'verifier_alone': ('#B0A000', 'd', 'verifier alone')}
+    'verifier_alone': ('#B0A000', 'd', 'verifier alone'),
+    'dirichlet': ('#332288', '<', 'Dirichlet'),
+    'dirichlet_v': ('#882255', '>', 'Dirichlet, verifier'),
+    'adaptive_mode': ('#117733', 'h', 'stop when the vote is sure'),
+    'adaptive_dist': ('#44AA99', 'H', 'stop when the mix is sure')}
 METRIC_NAMES = {'jsd': 'JSD, bits', 'bc': 'Bhattacharyya coefficient', 'accuracy': 'accuracy',
                 'brier_debiased': 'debiased Brier score', 'uar': 'UAR'}
 LOWER = ('jsd', 'brier_debiased')

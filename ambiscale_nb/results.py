@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['REFERENCES', 'DIST_METRICS', 'LABEL_METRICS', 'CELLS', 'TABLES', 'Study', 'make_pools', 'one_pool', 'speaker_prior',
-           'references', 'acted_references', 'Truth', 'truth_of', 'interval', 'stratum_references', 'cost_of',
-           'score_pool', 'score_point', 'predictions_of', 'settings_row', 'stored_verdicts', 'pool_tables', 'run_pools',
-           'score_study', 'summary']
+           'references', 'acted_references', 'Truth', 'truth_of', 'interval', 'stratum_references', 'Bills', 'priced',
+           'stopped_points', 'cell_of', 'points_of', 'cost_of', 'score_pool', 'score_point', 'predictions_of',
+           'settings_row', 'bills_of', 'pool_tables', 'run_pools', 'score_study', 'summary']
 
 # %% ../nbs/70_results.ipynb #ec69584e
 import json
@@ -21,7 +21,9 @@ from .ambiguity import (LEVELS, Judgements, expand_votes, fit_prior, judgements_
 from .pool import Store, answers, pool_rows
 from .verify import label_verdicts, verdict_rows
 from .strategies import STRATEGIES, Pool, applicable, pick, predict, text_ids
-from .budget import brier as pool_brier, curve
+from .budget import brier as pool_brier, curves
+from .adaptive import adaptive_points
+from .costs import Ledger, answer_ledger, cost_row, stopped_row, verdict_ledger
 from .metrics import bhattacharyya, brier, jsd, rater_noise, statistic
 from .statistics import cluster_ci, group_mean, mean_ci
 
@@ -219,18 +221,65 @@ def stratum_references(
         return float(group_mean(values, heard)(np.ones((1, len(use))))[0])
     return {o: mean(np.where(use, v, np.nan)) for o, v in truth.refs[metric].items()}
 
-# %% ../nbs/70_results.ipynb #f30a05ee
-def cost_of(
+# %% ../nbs/70_results.ipynb #a88702e6
+@dataclass(frozen=True)
+class Bills:
+    "What the answers and verdicts of a pool cost."
+    answers: Ledger # From `answer_ledger`
+    verdicts: dict|None = None # From `verdict_ledger`, where there are verdicts
+
+def priced(
+    row:dict, # From `cost_of`
+) -> dict: # answers, calls, tokens: means a clip; NaN where not known
+    "The costs that a score carries."
+    names = dict(answers='answers', calls='calls', tokens='out_tokens')
+    return {k: row.get(o, np.nan) for k, o in names.items()}
+
+# %% ../nbs/70_results.ipynb #453f9d56
+def stopped_points(
+    pool:Pool, # Any pool
+    y:np.ndarray, # (U, K) soft labels
+    seed:int=0, # Of the orders in which answers come
+) -> dict: # Name of the rule -> a point of its curve; nothing where answers are no samples
+    "Adaptive stopping on a pool."
+    if pool.kind!='sample' or pool.n<4: return {}
+    return adaptive_points(pool, y, DIST_METRICS, seed=seed)
+
+def cell_of(
+    point, # A `BudgetPoint`
     strategy:str, # Name
     pool:Pool, # That it aggregates
-    k:int, # Budget
-) -> dict: # `calls`, `tokens`: means per clip
-    "Calls and output tokens a clip."
-    judged = len(pool.labels) if STRATEGIES[strategy].needs & {'verdicts', 'label_verdicts'} else 0
-    if strategy=='verifier_alone': return dict(calls=judged, tokens=judged)
-    if pool.kind=='score': return dict(calls=1, tokens=0)
-    tokens = np.nanmean(pool.n_tokens) if np.isfinite(pool.n_tokens).any() else np.nan
-    return dict(calls=(1 if pool.kind=='beam' else k)+judged, tokens=float(k*tokens+judged))
+) -> dict: # mode, style, strategy, k
+    "Where a point stands."
+    k = 1 if strategy=='verifier_alone' or pool.kind=='score' else point.k
+    return dict(mode=pool.mode, style=pool.style, strategy=strategy, k=k)
+
+# %% ../nbs/70_results.ipynb #9dae1268
+def points_of(
+    pool:Pool, # Of one prompt and decoding
+    y:np.ndarray, # (U, K) soft labels
+    ks:tuple, # Budgets of sampled pools
+    seed:int=0, # Of Monte Carlo subsets
+) -> tuple: # (strategy, `BudgetPoint`) of each, (strategy, reason) of each that does not apply
+    "Every strategy on a pool, at every budget."
+    reasons = {o: applicable(o, pool) for o in STRATEGIES
+               if o!='verifier_alone' or pool.kind=='score'} # Once is enough
+    budgets = [k for k in ks if k<=pool.n] if pool.kind=='sample' else None
+    able = [o for o, reason in reasons.items() if not reason]
+    found = curves(pool, able, budgets, y, DIST_METRICS, seed=seed)
+    points = [(o, point) for o, many in found.items() for point in many]
+    return points+[*stopped_points(pool, y, seed).items()], [o for o in reasons.items() if o[1]]
+
+def cost_of(
+    strategy:str, # Name
+    point, # A `BudgetPoint` of it
+    pool:Pool, # That it aggregates
+    bills:Bills=None, # What the pool cost
+) -> dict: # Columns of `cost_row`; empty without bills
+    "What a point costs a clip."
+    if bills is None: return {}
+    if strategy not in STRATEGIES: return stopped_row(point, bills.answers)
+    return cost_row(strategy, pool, point.k, bills.answers, bills.verdicts)
 
 # %% ../nbs/70_results.ipynb #d53c94a7
 def score_pool(
@@ -238,18 +287,16 @@ def score_pool(
     truth:Truth, # For at least its clips
     ks:tuple=(1, 2, 4, 8, 16), # Budgets of sampled pools
     seed:int=0, # Of Monte Carlo subsets
-) -> tuple: # scores (DataFrame), refusals (list of strategy, reason)
+    bills:Bills=None, # What it cost; without them, costs are not known
+) -> tuple: # scores, costs (DataFrames), refusals (list of strategy, reason)
     "Every strategy on a pool, at every budget, in every stratum."
-    truth, rows, refused = truth.rows(pool.uids), [], []
-    y = soft_labels(truth.votes)
-    for strategy in STRATEGIES:
-        if strategy=='verifier_alone' and (pool.kind!='score'): continue # once is enough
-        reason = applicable(strategy, pool)
-        if reason: refused.append((strategy, reason)); continue
-        budgets = [k for k in ks if k<=pool.n] if pool.kind=='sample' else None
-        for point in curve(pool, strategy, budgets, y, DIST_METRICS, seed=seed):
-            rows += score_point(point, strategy, pool, truth)
-    return pd.DataFrame(rows), refused
+    truth, rows, costs = truth.rows(pool.uids), [], []
+    points, refused = points_of(pool, soft_labels(truth.votes), ks, seed)
+    for strategy, point in points:
+        cost = cost_of(strategy, point, pool, bills)
+        costs.append(cell_of(point, strategy, pool) | cost)
+        rows += score_point(point, strategy, pool, truth, cost)
+    return pd.DataFrame(rows), pd.DataFrame(costs), refused
 
 # %% ../nbs/70_results.ipynb #b0344b10
 def score_point(
@@ -257,11 +304,11 @@ def score_point(
     strategy:str, # Name
     pool:Pool, # That it aggregates
     truth:Truth, # For the pool's clips
+    cost:dict, # From `cost_of`
 ) -> list: # A dict for each stratum and metric
     "All strata and metrics of one strategy at one budget."
-    k, out = (1 if strategy=='verifier_alone' or pool.kind=='score' else point.k), []
-    cell = dict(mode=pool.mode, style=pool.style, strategy=strategy, k=k,
-                **cost_of(strategy, pool, k),
+    out = []
+    cell = dict(cell_of(point, strategy, pool), **priced(cost),
                 unparsed=float(1-pool.parsed.mean()), ess=float(point.ess.mean()),
                 fallback=float(point.fallback.mean()), low_resolution=point.low_resolution)
     for stratum, use in truth.levels.items():
@@ -308,35 +355,40 @@ def settings_row(
     return dict(variant=name, mode=mode, style=style, model=run['model'], corpus=run['corpus'],
                 condition=run['condition'], **facts)
 
-# %% ../nbs/70_results.ipynb #e9e75a00
-def stored_verdicts(
-    study:Study, # Where the verdicts lie
-    run:dict, # From `Study.runs`
-    labels:tuple, # Class names
-) -> pd.DataFrame: # Index uid, columns labels
-    "A run's verdicts, clip by clip."
-    plan = study.read('verdict_plans', run['plan'])
-    uids = plan.uid.unique()
-    return pd.DataFrame(label_verdicts(verdict_rows(study.store, plan), uids, labels), uids, labels)
+# %% ../nbs/70_results.ipynb #40a0c7de
+def bills_of(
+    pool:Pool, # Of a run
+    setting:dict, # From `settings_row`
+    rows:pd.DataFrame, # All answers of the run
+    seconds:dict, # uid -> length of its audio
+    judged:pd.DataFrame=None, # All verdicts of the run
+) -> Bills: # For `score_pool`
+    "What a pool cost, by its rows."
+    use = (rows['mode'].eq(pool.mode) & rows['style'].eq(pool.style) & rows.decode.eq(pool.kind)
+           & rows.width.eq(setting['width']))
+    verdicts = None if judged is None else verdict_ledger(judged, pool.uids, pool.labels, seconds)
+    return Bills(answer_ledger(rows[use], pool.uids, seconds, prompt_rows=rows), verdicts)
 
-# %% ../nbs/70_results.ipynb #ea2ce8ff
-TABLES = ('scores', 'predictions', 'settings', 'refusals', 'marginals')
+# %% ../nbs/70_results.ipynb #4a95a31c
+TABLES = ('scores', 'costs', 'predictions', 'settings', 'refusals', 'marginals')
 
 def pool_tables(
     pool:Pool, # Of one prompt and decoding
     setting:dict, # From `settings_row`
     truth:Truth, # Of the run's corpus
+    bills:Bills, # What it cost
     ks:tuple, # Budgets
 ) -> dict: # Table name -> DataFrame
     "All that is said of one pool."
     who = {o: setting[o] for o in ('model', 'corpus', 'condition', 'variant')}
     cell = dict(mode=pool.mode, style=pool.style)
-    scores, refused = score_pool(pool, truth, ks)
+    scores, costs, refused = score_pool(pool, truth, ks, bills=bills)
     said = [dict(who, **cell, label=o, answered=float(pool.credit[..., i].mean()))
             for i, o in enumerate(pool.labels)]
     return dict(
         scores=scores.assign(**who, label_set=setting['label_set'], convention=setting['votes'],
                              source=truth.source),
+        costs=costs.rename(columns=lambda o: f'{o}_measured' if 'wall' in o else o).assign(**who),
         predictions=predictions_of(pool).assign(**who), settings=pd.DataFrame([setting]),
         refusals=pd.DataFrame([dict(who, **cell, strategy=s, reason=r) for s, r in refused]),
         marginals=pd.DataFrame(said))
@@ -346,12 +398,17 @@ def run_pools(
     study:Study, # Where the run's tables lie
     run:dict, # From `Study.runs`
     labels:tuple, # Class names
-) -> list: # (pool, setting) of every prompt and decoding
+) -> list: # (pool, setting, bills) of every prompt and decoding
     "The pools of one model, corpus and condition."
-    rows = pool_rows(study.store, study.read('plans', run['plan']))
-    verdicts = stored_verdicts(study, run, labels) if run['verified'] else None
-    return [(pool, settings_row(run, rows, key))
+    plan, judged, verdicts = study.read('plans', run['plan']), None, None
+    rows, seconds = pool_rows(study.store, plan), plan.groupby('uid').seconds.first().to_dict()
+    if run['verified']:
+        asked = study.read('verdict_plans', run['plan'])
+        judged, uids = verdict_rows(study.store, asked), asked.uid.unique()
+        verdicts = pd.DataFrame(label_verdicts(judged, uids, labels), uids, labels)
+    made = [(pool, settings_row(run, rows, key))
             for key, pool in make_pools(rows, labels, verdicts).items()]
+    return [(*o, bills_of(*o, rows, seconds, judged)) for o in made]
 
 # %% ../nbs/70_results.ipynb #a0c142fc
 def score_study(
@@ -360,7 +417,7 @@ def score_study(
     workers:int=1, # Processes
     progress:bool=True, # Show a progress bar
 ) -> dict: # Table name -> number of rows written
-    "Score every run and write `scores`, `predictions`, `settings`, `refusals` and `marginals`."
+    "Score every run and write `TABLES`."
     from joblib import Parallel, delayed
     from tqdm import tqdm
     jobs, truths = [], {}
@@ -368,7 +425,8 @@ def score_study(
         labels, corpus = label_set(run['label_set']), run['corpus']
         if corpus not in truths: truths[corpus] = truth_of(study.read('utterances', corpus),
             study.read('ratings', corpus) if run['has_ratings'] else None, labels)
-        jobs += [(*o, truths[corpus], ks) for o in run_pools(study, run, labels.labels)]
+        jobs += [(pool, setting, truths[corpus], bills, ks)
+                 for pool, setting, bills in run_pools(study, run, labels.labels)]
     found = Parallel(n_jobs=workers, return_as='generator')(delayed(pool_tables)(*o) for o in jobs)
     found = [*tqdm(found, desc='score', unit='pool', total=len(jobs), disable=not progress)]
     done = {o: pd.concat([t[o] for t in found], ignore_index=True) for o in TABLES}
@@ -388,7 +446,7 @@ def summary(
     full = df.groupby(cell).k.transform('max')
     df = df[df.k==full].assign(shown=lambda o: o.value.map('{:.3f}'.format) + ' [' +
         o.low.map('{:.3f}'.format) + ', ' + o.high.map('{:.3f}'.format) + ']')
-    index = ['model', 'corpus', 'mode', 'style', 'variant', 'strategy', 'k', 'calls']
+    index = ['model', 'corpus', 'mode', 'style', 'variant', 'strategy', 'k']
     wide = df.pivot(index=index, columns='stratum', values='shown')
     shown = [o for o in ('all', 'clear', 'ambiguous') if o in wide]
     return wide[shown].reset_index().rename_axis(columns=None)

@@ -40,7 +40,8 @@ def ledger(folder):
 
 
 def drive(folder, tasks, env=None, **options):
-    "A study in a process and session of its own; its last line is what came of it."
+    """A study in a process and session of its own; its last line is what came of it. Its root is its folder:
+    what counts as done shall not change when somebody edits the package meanwhile."""
     code = ('import json, sys\nfrom pathlib import Path\nfrom ambiscale_nb.fanout import run_shards\n'
             'if __name__ == "__main__":\n'
             '    tasks, options = json.loads(sys.argv[1])\n'
@@ -48,8 +49,9 @@ def drive(folder, tasks, env=None, **options):
             '    print(json.dumps({o.name: [o.status, o.error, o.tries] for o in out}))\n')
     (folder/'drive.py').write_text(code)
     told = json.dumps([[[str(s), str(t), p] for s, t, p in tasks], options])
+    env = os.environ | dict(AMBISCALE_ROOT=str(folder)) | (env or {})
     process = subprocess.Popen([sys.executable, folder/'drive.py', told], start_new_session=True, text=True,
-                               env=os.environ | (env or {}), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                               env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     STARTED.append(process)
     return process
 
@@ -107,7 +109,8 @@ def dask(*words): return [sys.executable, '-m', 'dask', *words]
 @pytest.fixture
 def scheduler(tmp_path):
     "A scheduler and two workers, each a process of its own, on this machine's loopback address."
-    file, quiet = tmp_path/'scheduler.json', dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    file, quiet = tmp_path/'scheduler.json', dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                                 env=os.environ | dict(AMBISCALE_ROOT=str(tmp_path)))
     running = [subprocess.Popen(dask('scheduler', '--host', '127.0.0.1', '--port', '0', '--no-dashboard',
                                      '--no-show', '--scheduler-file', file), **quiet)]
     until(lambda: file.exists() and file.read_text().endswith('}'), what='no scheduler')
@@ -167,6 +170,17 @@ def test_a_notebook_that_kills_its_worker_is_reported_and_the_rest_goes_on(tmp_p
     assert [o[0] for o in out.values()] == ['done']*3
     assert 'FAILED poison: every worker that had it died' in said
     print('a notebook that kills every worker -> reported after 2 workers, 3 of 3 others done')
+
+
+@pytest.mark.parametrize('status', ['finished', 'error', 'cancelled', 'lost'])
+def test_a_scheduler_that_goes_while_it_is_asked_leaves_the_run_open(tmp_path, status):
+    from distributed.comm import CommClosedError
+    class Job:
+        def __init__(self): self.status = status
+        def result(self): raise CommClosedError('gone')
+        exception = result
+    told = fanout.read_outcome(Job(), tmp_path/'x.ipynb')
+    assert (told.name, told.status, told.error) == ('x', 'open', 'the scheduler is gone')
 
 
 def test_a_worker_of_another_clone_is_refused(tmp_path):

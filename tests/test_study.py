@@ -93,12 +93,23 @@ def test_a_killed_study_has_the_same_tables_byte_for_byte(whole, resumed, table)
     assert a == b
 
 
+def test_a_killed_study_costs_the_same(whole, resumed):
+    a, b = (pd.read_parquet(o/'results'/'small'/'costs.parquet') for o in (whole, resumed))
+    told = [c for c in a if not c.endswith('_measured')]
+    pd.testing.assert_frame_equal(a[told], b[told])
+    sampled = a[a.variant.eq('sample') & a.strategy.eq('majority') & a.k.eq(8)]
+    assert sampled[['answers', 'calls', 'in_tokens', 'audio_seconds', 'out_tokens']].notna().all().all()
+    assert sampled.answers.eq(8).all() and sampled.calls.eq(1).all() and sampled.unknown.str.contains('usd').all()
+
+
 def test_every_cell_stands_with_its_floor_and_ceiling(whole):
     scores = pd.read_parquet(whole/'results'/'small'/'scores.parquet')
     refused = pd.read_parquet(whole/'results'/'small'/'refusals.parquet')
     assert set(scores.strategy) >= {'greedy', 'majority', 'mean', 'bon', 'w_bon', 'alm_v', 'w_alm_v',
                                     'label_logprob', 'verifier_alone'}
-    assert set(scores.strategy) | set(refused.strategy) == set(STRATEGIES) and refused.reason.ne('').all()
+    stopped = {o for o in scores.strategy if o.startswith('adaptive_')}
+    assert set(scores.strategy) | set(refused.strategy) == set(STRATEGIES) | stopped and len(stopped) == 2
+    assert refused.reason.ne('').all()
     assert set(zip(scores['mode'], scores['style'], strict=True)) == {(m, s) for m in ('label', 'dist')
                                                          for s in ('direct', 'cot')}
     assert scores[['value', 'noise_floor', 'prior', 'uniform', 'calls', 'unparsed']].notna().all().all()
