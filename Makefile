@@ -4,7 +4,7 @@ PY := .venv/bin/python
 PYTHON_FOUND := $(shell command -v $(PYTHON) || command -v python3)
 OFFLINE := HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1
 
-.PHONY: help setup reproduce test check lab export clean-notebooks readme hooks fig1 fig2 fig3 fig4
+.PHONY: help setup reproduce test test-faults check lab export clean-notebooks readme hooks fig1 fig2 fig3 fig4
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -25,6 +25,9 @@ reproduce: .venv/installed ## the whole embedded study: samples, scores, figures
 
 test: .venv/installed ## every notebook and every test
 	@$(OFFLINE) $(PY) -m pytest -q tests
+
+test-faults: .venv/installed ## two hundred kills of racing writers, and a table of what was lost
+	@$(OFFLINE) $(PY) tests/kills.py --kills 200
 
 fig1 fig2 fig3 fig4: .venv/installed ## one figure from stored scores
 	@$(OFFLINE) .venv/bin/ambiscale figure $(subst fig,,$@)

@@ -67,10 +67,11 @@ def target_at_k(
     table = binom.pmf(np.arange(k+1), np.arange(N+1)[:, None], k/N)
     share, out = 1/np.arange(1, ways+1), np.zeros(V)
     for a in range(1, min(k, int(m.max(initial=0)))+1):
-        state = np.zeros((V, k-a+1, ways)); state[:, 0, 0] = 1
-        for c in range(ways-1): state = lose(state, table[others[:, c]], a)
-        state = lose(state, table[N-m-others.sum(-1)], 0)
-        out += table[m, a]*(state[:, k-a]@share)
+        at = np.flatnonzero(m>=a) # The others cannot have that many
+        state = np.zeros((len(at), k-a+1, ways)); state[:, 0, 0] = 1
+        for c in range(ways-1): state = lose(state, table[others[at, c]], a)
+        state = lose(state, table[N-m[at]-others[at].sum(-1)], 0)
+        out[at] += table[m[at], a]*(state[:, k-a]@share)
     return out/binom.pmf(k, N, k/N)
 
 # %% ../nbs/51_budget.ipynb #0850c9aa
@@ -100,9 +101,14 @@ def vote_at_k(
     U, K = m.shape
     if (votes!=m).any() or (m<0).any() or (m.sum(-1)>N).any():
         raise InputError(f"Votes must be whole numbers, at most N={N} in all, got {votes[:3]}")
-    others = np.sort(np.stack([np.delete(m, t, 1) for t in range(K)], 1), -1)
-    case, back = distinct_rows(np.concatenate([m[..., None], others], -1).reshape(U*K, K))
-    return target_at_k(case[:, 0], case[:, 1:], N, k)[back].reshape(U, K)
+    order = np.argsort(m, 1)
+    clip, same = distinct_rows(np.take_along_axis(m, order, 1))
+    others = np.stack([np.delete(clip, t, 1) for t in range(K)], 1)
+    case, back = distinct_rows(np.concatenate([clip[..., None], others], -1).reshape(-1, K))
+    out = np.zeros((U, K))
+    found = target_at_k(case[:, 0], case[:, 1:], N, k)[back].reshape(-1, K)
+    np.put_along_axis(out, order, found[same], 1)
+    return out
 
 # %% ../nbs/51_budget.ipynb #a5d7b967
 def select_at_k(

@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['SECRET', 'QUIET', 'HEAR_NO_CTRL_C', 'fit_to_share', 'NotebookError', 'tidy', 'run_notebook', 'code_fingerprint',
            'stamp_of', 'stamp_for', 'is_done', 'run_once', 'Outcome', 'run_shard', 'local_cluster', 'slurm_cluster',
-           'end_workers', 'connect', 'counted', 'count_file', 'count_more', 'count_plan', 'StudyWatch', 'time_text',
-           'cost_text', 'Progress', 'progress_text', 'read_outcome', 'running_now', 'end_line', 'collect', 'run_shards']
+           'end_workers', 'connect', 'counted', 'count_file', 'count_more', 'count_plan', 'StudyWatch', 'whole_name',
+           'time_text', 'cost_text', 'Progress', 'progress_text', 'read_outcome', 'running_now', 'end_line', 'collect',
+           'run_shards']
 
 # %% ../nbs/78_fanout.ipynb #d1590ef9
 import hashlib
@@ -292,7 +293,13 @@ class StudyWatch:
         begun = {o.stem for o, _ in self.plans}
         return dict(total, planned=sum(self.plans.values()), begun=len(begun))
 
-# %% ../nbs/78_fanout.ipynb #ff5c96ee
+# %% ../nbs/78_fanout.ipynb #c85bfc69
+def whole_name(
+    name:str, # Of a run: 'm--c--none', or of a part of it: 'm--c--none--2of8'
+) -> str: # 'm--c--none'
+    "The run that a part belongs to."
+    return re.sub(r'--\d+of\d+$', '', name)
+
 def time_text(
     seconds:float, # At least 0
 ) -> str: # '42 s', '4 min', '3 h 10 min', '2 d 5 h'
@@ -316,11 +323,12 @@ def cost_text(
 class Progress:
     "Says how far a study is; a line that is renewed on a terminal, one a minute in a log."
     def __init__(self,
-        runs:int, # Of the study
+        names:list, # Of the study's runs
         watch=None, # () -> dict, as `StudyWatch`
         file=None, # Where to write; stderr if not given, False for nowhere
     ):
-        self.runs, self.watch, self.file = runs, watch, sys.stderr if file is None else file
+        self.runs, self.watch, self.file = len(names), watch, sys.stderr if file is None else file
+        self.plans = len({whole_name(o) for o in names})
         self.start, self.next, self.spoken = time.monotonic(), 1., -60.
         self.past = deque(maxlen=300)
         self.live = bool(self.file) and self.file.isatty()
@@ -334,24 +342,24 @@ class Progress:
         count = self.watch() if self.watch else {}
         self.next = now+max(1., 20*(time.monotonic()-self.start-now))
         self.past.append((now, count.get('calls', 0)))
-        text = progress_text(count, self.past, over, self.runs, running)
+        text = progress_text(count | dict(plans=self.plans), self.past, over, self.runs, running)
         if self.live: print(f'\r\x1b[K{text[:os.get_terminal_size(self.file.fileno()).columns-1]}',
                             end='', file=self.file, flush=True)
         elif now-self.spoken>=60: self.spoken = now; self.say(text)
 
 # %% ../nbs/78_fanout.ipynb #fbc5918f
 def progress_text(
-    count:dict, # From a watch; empty if there is none
+    count:dict, # From a watch, with `plans`, how many there will be; empty if there is none
     past:list, # (seconds, calls) of earlier looks, oldest first
     over:int, # Runs that are over
     runs:int, # Of the study
     running:list, # Names of runs
 ) -> str: # One line
     "How far, how long still, how much, and what is running."
-    parts = [f'{over} of {runs} runs']
+    parts, plans = [f'{over} of {runs} runs'], count.get('plans', runs)
     if planned := count.get('planned'):
-        about = 'about ' if count['begun']<runs else ''
-        planned = max(planned*max(runs/count['begun'], 1), count['calls'])
+        about = 'about ' if count['begun']<plans else ''
+        planned = max(planned*max(plans/count['begun'], 1), count['calls'])
         parts.append(f"{count['calls']:,} of {about}{planned:,.0f} calls")
         then = next((o for o in past if past[-1][0]-o[0]<=300), past[-1])
         done, took = past[-1][1]-then[1], past[-1][0]-then[0]
@@ -427,7 +435,7 @@ def run_shards(
 ) -> list: # An `Outcome` for each task, in their order
     "Execute notebooks side by side; run it again to continue."
     had = {o[1]: Outcome(Path(o[1]).stem, 'had', target=str(o[1])) for o in tasks if is_done(*o)}
-    shown = Progress(len(tasks), watch, None if progress else False)
+    shown = Progress([Path(o[1]).stem for o in tasks], watch, None if progress else False)
     todo, found = [o for o in tasks if o[1] not in had], {}
     if not todo: return [had[o[1]] for o in tasks]
     with connect(min(workers, len(todo)), scheduler, slurm, tries) as client:

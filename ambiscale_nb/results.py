@@ -401,7 +401,8 @@ def run_pools(
 ) -> list: # (pool, setting, bills) of every prompt and decoding
     "The pools of one model, corpus and condition."
     plan, judged, verdicts = study.read('plans', run['plan']), None, None
-    rows, seconds = pool_rows(study.store, plan), plan.groupby('uid').seconds.first().to_dict()
+    rows = pool_rows(study.store, plan)
+    seconds = dict(zip(plan.uid, plan.seconds, strict=True)) if 'seconds' in plan else {}
     if run['verified']:
         asked = study.read('verdict_plans', run['plan'])
         judged, uids = verdict_rows(study.store, asked), asked.uid.unique()

@@ -153,13 +153,14 @@ def figure_folder(
 def draw(
     stem:str, # A figure notebook's stem, or the start of it: `fig1`
     study:str, # Folder under results/
+    out:str='', # Where to, under the project's root; `figure_folder` if empty
 ) -> Path: # The executed notebook
     "Draw one figure from stored scores."
     found = sorted((ROOT/'nbs/figures').glob(f'{stem}*.ipynb'))
     if not found:
         choose(stem, [o.stem for o in sorted((ROOT/'nbs/figures').glob('*.ipynb'))], 'figure')
     target = RESULTS/study/'runs'/found[0].name
-    return run_notebook(found[0], target, dict(study=study, out=figure_folder(study)))
+    return run_notebook(found[0], target, dict(study=study, out=out or figure_folder(study)))
 
 # %% ../nbs/79_studies.ipynb #9b51cfac
 def draw_all(
@@ -177,10 +178,9 @@ def write_report(
     "Put a study on one page that opens offline."
     from ambiscale_nb.report import nonce_of, publish
     from ambiscale_nb.results import Study
-    executed = draw('report', study)
-    target = ROOT/figure_folder(study)/'report.html' if study!=EMBEDDED else \
-        RESULTS/study/'report.html'
-    return publish(executed, target, nonce_of(Study(study)), f'Study {study}')
+    out = f'results/{study}/report'
+    executed = draw('report', study, out)
+    return publish(executed, ROOT/out/'report.html', nonce_of(Study(study)), f'Study {study}')
 
 # %% ../nbs/79_studies.ipynb #fdb14d9a
 def score_and_draw(

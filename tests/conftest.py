@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
+import faults
 
 OFFLINE = Path(__file__).parent/'offline'
 NET_LOG = Path(tempfile.mkdtemp(prefix='ambiscale-tests-'))/'network.log'
@@ -33,3 +34,19 @@ def no_network():
         wanted = sorted(set(NET_LOG.read_text().split()))
         NET_LOG.unlink()
         pytest.fail(f"tried to reach {', '.join(wanted)}")
+
+
+# The table of faults: what pytest said of the tests behind each line
+
+OUTCOMES = {}
+
+
+def pytest_runtest_logreport(report):
+    if report.when=='call' or report.outcome!='passed':
+        OUTCOMES.setdefault(faults.test_of(report.nodeid), []).append(report.outcome)
+
+
+def pytest_sessionfinish():
+    if not os.getenv('AMBISCALE_WRITE_FAULTS'): return
+    text = '# What can go wrong, and what then happens\n\nWritten by a run of the tests, see `faults.py`.\n\n'
+    (Path(__file__).parent/'faults.md').write_text(text+faults.table(OUTCOMES))

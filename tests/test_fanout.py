@@ -330,7 +330,7 @@ def test_looking_costs_at_most_a_twentieth_of_the_time(monkeypatch):
         def isatty(self): return False
         def write(self, text): self.text += text
         def flush(self): pass
-    shown = fanout.Progress(1, watch, Log())
+    shown = fanout.Progress(['a'], watch, Log())
     while clock[0] < 1000: clock[0] += .1; shown.look(0, ['a'])
     assert len(looked)*2 <= 1000/20+2
     lines = shown.file.text.splitlines()

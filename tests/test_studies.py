@@ -1,14 +1,17 @@
 """A study by the command: stopped by a limit and continued, in parts, and the same as a plain papermill loop."""
+import base64
 import os
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import pandas as pd
 import pytest
 import yaml
 
 from ambiscale_nb.core import ROOT
+from loopback import END, Loopback
 
 SHARED = dict(n=8, temperature=1., widths=[3], limit=10, beam_limit=4)
 RUNS = [dict(model='tiny-alm-nano', parts=2),
@@ -100,3 +103,48 @@ def test_no_folder_of_this_machine_is_in_an_executed_notebook(commanded):
     root = commanded[0]
     for o in (root/'results/small/runs').glob('*.ipynb'):
         assert str(root) not in o.read_text() and str(Path.home()) not in o.read_text(), o.name
+
+
+# A served model, by the command
+
+KEY = 'sk-sentinel+0123/456789=abc'
+
+
+@pytest.fixture(scope='module')
+def served(tmp_path_factory):
+    "A study of a model behind a server, and the same again from recordings, when the server is gone."
+    root = place(tmp_path_factory.mktemp('served'))
+    def study(name, **load):
+        run = dict(model='vllm', load=dict(model='demo', key='DEMO_API_KEY', **load))
+        text = yaml.safe_dump(dict(name=name, n=4, limit=5, ks=[1, 4], runs=[run]))
+        (root/f'{name}.yaml').write_text(text)
+        return call(root, tool('ambiscale'), 'run', f'{name}.yaml')
+    os.environ['DEMO_API_KEY'] = KEY
+    try:
+        with Loopback() as server:
+            server.faults = ['429', None, '500']
+            live = study('live', base_urls=[server.url], end=END, max_seconds=30.)
+        again = study('again', replay='live/recordings', end=END, max_seconds=30.)
+    finally: del os.environ['DEMO_API_KEY']
+    return root, live, again
+
+
+def test_a_served_study_runs_and_is_repeated_from_its_recordings(served):
+    root, *said = served
+    for code, text in said: assert code == 0, text[-3000:]
+    for table in ('scores', 'predictions', 'marginals', 'refusals'):
+        a, b = ((root/f'results/{o}/{table}.parquet').read_bytes() for o in ('live', 'again'))
+        assert a == b
+    scores = pd.read_parquet(root/'results/live/scores.parquet')
+    assert set(scores.model) == {'demo'} and scores.value.notna().any()
+
+
+def test_no_key_is_in_any_file(served):
+    root = served[0]
+    forms = [KEY, quote(KEY, safe=''), base64.b64encode(KEY.encode()).decode(), KEY.replace('/', '\\/')]
+    files = [o for o in (root/'results').rglob('*') if o.is_file()]
+    assert any('recordings' in o.parts for o in files) and len(files) > 10
+    for o in files:
+        data = o.read_bytes()
+        assert not any(form.encode() in data for form in forms), o
+    assert not any(form in text for form in forms for _, text in served[1:])
