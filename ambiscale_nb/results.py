@@ -10,7 +10,7 @@ __all__ = ['REFERENCES', 'DIST_METRICS', 'LABEL_METRICS', 'CELLS', 'TABLES', 'St
 
 # %% ../nbs/70_results.ipynb #ec69584e
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 from .core import InputError, RESULTS, write_table
@@ -65,8 +65,9 @@ def make_pools(
     "The pools of one model, corpus and condition."
     parsed = answers(rows, labels).set_index('key')
     by = ['mode', 'style', 'decode', 'width']
+    whole = rows[~rows.error.ne('').groupby([rows[o] for o in (*by, 'uid')]).transform('any')]
     return {key: one_pool(part, parsed, tuple(labels), verdicts)
-            for key, part in rows.groupby(by, sort=True)}
+            for key, part in whole.groupby(by, sort=True)}
 
 # %% ../nbs/70_results.ipynb #ff380e2c
 def one_pool(
@@ -201,12 +202,14 @@ def interval(
     use:np.ndarray, # (U,) bool, the stratum
 ): # -> Estimate
     "A metric of a cell with its interval."
+    values = point.metrics.get(metric)
+    if metric=='brier_debiased': # No bounds: it may be below 0
+        return mean_ci(np.where(use, values-truth.noise, np.nan), truth.speakers)
     if metric in LABEL_METRICS:
         stat = statistic(metric, point.L, truth.votes)
-        return cluster_ci(stat, truth.speakers, stat.used & use)
-    values = point.metrics[metric]
-    if metric=='brier_debiased': values = values-truth.noise
-    return mean_ci(np.where(use, values, np.nan), truth.speakers)
+        e = cluster_ci(stat, truth.speakers, stat.used & use)
+    else: e = mean_ci(np.where(use, values, np.nan), truth.speakers)
+    return replace(e, low=float(np.clip(e.low, 0, 1)), high=float(np.clip(e.high, 0, 1)))
 
 # %% ../nbs/70_results.ipynb #2e603a45
 def stratum_references(
@@ -346,12 +349,14 @@ def settings_row(
 ) -> dict: # A row of `settings`
     "What a pool was made with."
     mode, style, kind, width = key
-    first = rows[(rows['mode']==mode) & (rows['style']==style) & (rows.decode==kind)
-                 & (rows.width==width)].iloc[0]
+    mine = rows[(rows['mode']==mode) & (rows['style']==style) & (rows.decode==kind)
+                & (rows.width==width)]
+    first, failed = mine.iloc[0], mine.uid[mine.error.ne('')].nunique()
     name = f'beam{width}' if kind=='beam' else kind
     facts = dict(pool=kind, width=int(width), temperature=float(first.temperature),
         prompt=first.prompt_id, verifier=run['model'], score='mean', tau=1.,
-        label_set=run['label_set'], votes=run['convention'], seed=int(first.run_seed))
+        label_set=run['label_set'], votes=run['convention'], seed=int(first.run_seed),
+        failed=failed)
     return dict(variant=name, mode=mode, style=style, model=run['model'], corpus=run['corpus'],
                 condition=run['condition'], **facts)
 
@@ -387,7 +392,7 @@ def pool_tables(
             for i, o in enumerate(pool.labels)]
     return dict(
         scores=scores.assign(**who, label_set=setting['label_set'], convention=setting['votes'],
-                             source=truth.source),
+                             source=truth.source, failed=setting['failed']),
         costs=costs.rename(columns=lambda o: f'{o}_measured' if 'wall' in o else o).assign(**who),
         predictions=predictions_of(pool).assign(**who), settings=pd.DataFrame([setting]),
         refusals=pd.DataFrame([dict(who, **cell, strategy=s, reason=r) for s, r in refused]),

@@ -48,7 +48,7 @@ class LimitsConfig(BaseModel):
     tokens: float|None = Field(None, ge=0) # Input and output
     usd: float|None = Field(None, ge=0) # For models that have a price
     seconds: float|None = Field(None, ge=0) # At work, of all runs added up
-    fail_on_error: bool|float = False # Failed calls of a run: true, a number, or a share
+    fail_on_error: bool|float = False # Failed calls of a run, see below
 
 class StudyConfig(BaseModel):
     "A study: runs, budgets and what to draw."

@@ -53,14 +53,14 @@ def corpus(n, per, sd, rng):
     votes = np.where(tied, 2, 3)[:, None]*one[heard]+np.where(tied, 2, 1)[:, None]*one[other]
     right = clustered(who, LATENT, rng)<norm.ppf(RECALL)[heard]
     L = one[np.where(right, heard, other)]
-    point = SimpleNamespace(L=L, metrics={'jsd': clustered(who, ICC, rng)})
-    return SimpleNamespace(votes=votes, speakers=who, noise=None), point
+    point = SimpleNamespace(L=L, metrics={'brier_debiased': clustered(who, ICC, rng)})
+    return SimpleNamespace(votes=votes, speakers=who, noise=0.), point
 
 
 def cover(n, per, sd, runs, seed=0, progress=True):
     "Share of intervals that hold the truth, and of those that miss it on either side; mean width."
     rng = rng_of('coverage', n, sd, seed)
-    truth = {'jsd': 0., 'uar': RECALL.mean()}
+    truth = {'brier_debiased': 0., 'uar': RECALL.mean()}
     found = {o: [] for o in truth}
     for _ in tqdm(range(runs), desc=f'{n} speakers, sd {sd:g}', disable=not progress):
         people, point = corpus(n, per, sd, rng)
@@ -69,7 +69,7 @@ def cover(n, per, sd, runs, seed=0, progress=True):
             e = interval(metric, point, people, use)
             found[metric].append((e.low>known, e.high<known, e.high-e.low, bool(e.reason)))
     out = {}
-    for metric, name in (('jsd', 'mean'), ('uar', 'uar')):
+    for metric, name in (('brier_debiased', 'mean'), ('uar', 'uar')):
         above, below, width, none = np.array(found[metric], float).T
         out[name] = dict(coverage=round(float(1-(above+below)[none==0].mean()), 4),
                          too_high=round(float(above.mean()), 4), too_low=round(float(below.mean()), 4),

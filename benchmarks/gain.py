@@ -9,6 +9,10 @@ distribution from the model's single answer and from nothing else; `real` also k
 people think, more where they disagree, in two strengths. Counted at a nominal 5 %, two-sided: p <= .05
 of the donor test, of the shuffled levels, and of the naive test without control; a refusal (a strategy
 that its donors match exactly) counts as no rejection and is counted apart. Ends with one JSON line.
+
+Class confusion here is one fixed table, bent by each speaker's habit; it has seen no votes. A table fitted
+on the votes of the other speakers is another matter: in a first trial of 20 studies the test rejected it
+8 times, at a mean effect of .0002 bits. Such a strategy is not among the six counted here.
 """
 import argparse
 import json

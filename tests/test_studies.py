@@ -116,13 +116,14 @@ def served(tmp_path_factory):
     root = place(tmp_path_factory.mktemp('served'))
     def study(name, **load):
         run = dict(model='vllm', load=dict(model='demo', key='DEMO_API_KEY', **load))
-        text = yaml.safe_dump(dict(name=name, n=4, limit=5, ks=[1, 4], runs=[run]))
+        text = yaml.safe_dump(dict(name=name, n=4, limit=5, ks=[1, 4], runs=[run],
+                                   limits=dict(fail_on_error=3)))
         (root/f'{name}.yaml').write_text(text)
         return call(root, tool('ambiscale'), 'run', f'{name}.yaml')
     os.environ['DEMO_API_KEY'] = KEY
     try:
         with Loopback() as server:
-            server.faults = ['429', None, '500']
+            server.faults = ['429', None, 'bad_request', '500']
             live = study('live', base_urls=[server.url], end=END, max_seconds=30.)
         again = study('again', replay='live/recordings', end=END, max_seconds=30.)
     finally: del os.environ['DEMO_API_KEY']
@@ -137,6 +138,8 @@ def test_a_served_study_runs_and_is_repeated_from_its_recordings(served):
         assert a == b
     scores = pd.read_parquet(root/'results/live/scores.parquet')
     assert set(scores.model) == {'demo'} and scores.value.notna().any()
+    lost = scores[scores.stratum.eq('all') & scores.metric.eq('jsd')]
+    assert (lost.n+lost.failed == 5).all() and sorted(set(lost.failed)) == [0, 1]  # one call failed, and is told
 
 
 def test_no_key_is_in_any_file(served):
