@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['app', 'AsJson', 'StudyFile', 'corpora', 'Name', 'Root', 'models', 'Options', 'StudyName', 'show', 'told', 'draw_card',
            'list_corpora', 'validate', 'card', 'options_from', 'list_models', 'check_one', 'estimate', 'run',
-           'print_summary', 'status', 'figure', 'report', 'export']
+           'print_summary', 'status', 'figure', 'claim_text', 'claims', 'report', 'export']
 
 # %% ../nbs/80_cli.ipynb #66c8fb72
 import sys
@@ -190,6 +190,32 @@ def figure(number:Annotated[str, typer.Argument(help='1, 2, ... or a stem such a
         draw(f'fig{number}_' if number.isdigit() else number, study)
         print(f'Written: {figure_folder(study)}/')
 
+# %% ../nbs/80_cli.ipynb #43940feb
+def claim_text(
+    row, # A row of `claims.claims_of`
+) -> str: # Two lines
+    "A claim and its verdict."
+    number = '' if pd.isna(row.low) else (f' {row.effect:.3f} [{row.low:.3f}, {row.high:.3f}] '
+                                          f'{row.unit} ({row.shown}),')
+    return f'{row.claim:>2}  {row.verdict.upper()}: {row.says}\n   {number} {row.note}'
+
+@app.command()
+def claims(study:StudyName=EMBEDDED,
+           variant:Annotated[str, typer.Option(help='sample, beam3, ...')]='sample',
+           style:Annotated[str, typer.Option(help='direct or cot.')]='direct',
+           strong:Annotated[list[str]|None, typer.Option(help='Models of claim 5.')]=None,
+           as_json:AsJson=False):
+    "What a study says of the claims that were stated beforehand."
+    from ambiscale_nb.claims import STRONG, cells_of, claims_of
+    from ambiscale_nb.results import Study
+    with told():
+        cells = cells_of(Study(study), variant, style)
+        found = claims_of(cells, tuple(strong or STRONG))[0]
+        if as_json: return show(found, True)
+        print(f'{found.verdict.eq("supported").sum()} of {len(found)} claims are supported:\n')
+        for o in found.itertuples(): print(claim_text(o))
+
+# %% ../nbs/80_cli.ipynb #6371201c
 @app.command()
 def report(study:StudyName=EMBEDDED):
     "Put a study on one page that opens offline."

@@ -696,19 +696,19 @@ def failures_page(
 # %% ../nbs/75_report.ipynb #ca4e7973
 def stored_claims(
     study:Study, # A study
-    folder:Path, # Where its figures are, too
 ) -> pd.DataFrame|None: # None where there are none
-    "The claims that were stored with a study or its figures."
-    for path in (study.root/'claims.parquet', study.root/'claims.csv', Path(folder)/'claims.csv'):
-        if path.exists():
-            return pd.read_parquet(path) if path.suffix=='.parquet' else pd.read_csv(path)
+    "The verdicts that were stored with a study's scores."
+    path = study.table('claims')
+    return pd.read_parquet(path) if path.exists() else None
 
 def claims_page(
     claims:pd.DataFrame|None=None, # A row a claim; None where they were not computed
 ) -> Page: # A table
     "The verdicts on the claims."
     if claims is None or claims.empty: return note('Not computed: nobody tested the claims.')
-    return table(claims, digits={o: 3 for o in claims.select_dtypes('float').columns})
+    told = ['claim', 'says', 'verdict', 'effect', 'low', 'high', 'unit', 'p', 'note']
+    shown = claims[[o for o in told if o in claims]]
+    return table(shown, digits={o: 3 for o in shown.select_dtypes('float').columns})
 
 # %% ../nbs/75_report.ipynb #065cb180
 PACKAGES = ('ambiscale_nb', 'torch', 'transformers', 'openai', 'google-genai', 'numpy', 'pandas',

@@ -100,7 +100,7 @@ def hostile_study(root, texts, model, corpus):
     (study.root/'manifest.json').write_text(json.dumps({texts[3]: texts[4]}, indent=1))
     told = [valid_text(o) for o in texts]
     claims = pd.DataFrame(dict(claim=told, effect=np.nan, verdict=told[::-1]))
-    claims.to_csv(study.root/'claims.csv', index=False)
+    study.write(claims, 'claims')
     failed_notebook(study.root/'runs'/'one.failed.ipynb', texts[0])
     results.score_study(study, (1, 2, 4), progress=False)
     return study
