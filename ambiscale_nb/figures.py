@@ -25,7 +25,10 @@ STYLE = {
     'dirichlet': ('#332288', '<', 'Dirichlet'),
     'dirichlet_v': ('#882255', '>', 'Dirichlet, verifier'),
     'adaptive_mode': ('#117733', 'h', 'stop when the vote is sure'),
-    'adaptive_dist': ('#44AA99', 'H', 'stop when the mix is sure')}
+    'adaptive_dist': ('#44AA99', 'H', 'stop when the mix is sure'),
+    'log_pool': ('#AA4499', '1', 'log pool'), 'mbr': ('#999933', '2', 'nearest answer (MBR)'),
+    'barycentre': ('#661100', '3', 'JSD barycentre'), 'mob': ('#6699CC', '4', 'bests, likelihood'),
+    'mob_v': ('#888888', '+', 'bests, verifier')}
 METRIC_NAMES = {'jsd': 'JSD, bits', 'bc': 'Bhattacharyya coefficient', 'accuracy': 'accuracy',
                 'brier_debiased': 'debiased Brier score', 'uar': 'UAR'}
 LOWER = ('jsd', 'brier_debiased')

@@ -6,7 +6,7 @@
 __all__ = ['REFERENCES', 'DIST_METRICS', 'LABEL_METRICS', 'CELLS', 'TABLES', 'Study', 'make_pools', 'one_pool', 'speaker_prior',
            'references', 'acted_references', 'Truth', 'truth_of', 'interval', 'stratum_references', 'Bills', 'priced',
            'stopped_points', 'cell_of', 'points_of', 'cost_of', 'score_pool', 'score_point', 'predictions_of',
-           'settings_row', 'bills_of', 'pool_tables', 'run_pools', 'score_study', 'summary']
+           'recovery', 'bounds_of', 'settings_row', 'bills_of', 'pool_tables', 'run_pools', 'score_study', 'summary']
 
 # %% ../nbs/70_results.ipynb #ec69584e
 import json
@@ -22,10 +22,12 @@ from .pool import Store, answers, pool_rows
 from .verify import label_verdicts, verdict_rows
 from .strategies import STRATEGIES, Pool, applicable, pick, predict, text_ids
 from .budget import brier as pool_brier, curves
+from .beyond import FULL_ONLY, bounds, divergence
 from .adaptive import adaptive_points
 from .costs import Ledger, answer_ledger, cost_row, stopped_row, verdict_ledger
-from .metrics import bhattacharyya, brier, jsd, rater_noise, statistic
-from .statistics import cluster_ci, group_mean, mean_ci
+from ambiscale_nb.metrics import (bhattacharyya, brier, jsd, of_sums, rater_noise, ratio,
+    statistic)
+from .statistics import Estimate, cluster_ci, group_mean, mean_ci
 
 # %% ../nbs/70_results.ipynb #a9d3f54e
 @dataclass(frozen=True)
@@ -268,8 +270,9 @@ def points_of(
     reasons = {o: applicable(o, pool) for o in STRATEGIES
                if o!='verifier_alone' or pool.kind=='score'} # Once is enough
     budgets = [k for k in ks if k<=pool.n] if pool.kind=='sample' else None
-    able = [o for o, reason in reasons.items() if not reason]
-    found = curves(pool, able, budgets, y, DIST_METRICS, seed=seed)
+    able, how = [o for o, reason in reasons.items() if not reason], (y, DIST_METRICS)
+    found = curves(pool, [o for o in able if o not in FULL_ONLY], budgets, *how, seed=seed)
+    found |= curves(pool, [o for o in able if o in FULL_ONLY], [pool.n], *how, seed=seed)
     points = [(o, point) for o, many in found.items() for point in many]
     return points+[*stopped_points(pool, y, seed).items()], [o for o in reasons.items() if o[1]]
 
@@ -341,6 +344,47 @@ def predictions_of(
             dist=list(p.dist), n_eff=p.n_eff, ess=p.ess, flags=p.flags)))
     return pd.concat(parts, ignore_index=True)
 
+# %% ../nbs/70_results.ipynb #b9c27e2a
+def recovery(
+    lost:np.ndarray, # (U,) loss of a rule
+    random:np.ndarray, # (U,) loss of a random pick
+    oracle:np.ndarray, # (U,) loss of the oracle
+    speakers:np.ndarray, # (U,) names
+    use:np.ndarray, # (U,) bool, the stratum
+): # -> Estimate, 1 where the oracle is reached, above 1 where pooling is better than any answer
+    "Share of what choosing could gain (2603.12520)."
+    way = mean_ci(np.where(use, random-oracle, np.nan), speakers)
+    if not way.low>0:
+        why = way.reason or 'no way from a random pick to the oracle: its interval holds 0'
+        return Estimate(np.nan, np.nan, np.nan, way.n, way.clusters, 'none', why)
+    parts = np.c_[random-lost, random-oracle]*use[:, None]
+    stat = of_sums('recovery', parts, lambda s: ratio(s[..., 0], s[..., 1]), use)
+    return cluster_ci(stat, speakers)
+
+# %% ../nbs/70_results.ipynb #86e4ef8e
+def bounds_of(
+    pool:Pool, # Of one prompt and decoding
+    said:pd.DataFrame, # From `predictions_of`
+    truth:Truth, # For at least its clips
+) -> pd.DataFrame: # A row a stratum and strategy; none for one answer, or where nobody voted
+    "What a pool holds, and what each strategy makes of it, in bits of JSD."
+    if pool.kind not in ('sample', 'beam') or truth.source=='acted': return pd.DataFrame()
+    truth, rows = truth.rows(pool.uids), []
+    y = soft_labels(truth.votes)
+    b = {o: v.to_numpy() for o, v in bounds(pool, y).items()}
+    losses = {o: divergence(np.stack(part.dist), y) for o, part in said.groupby('strategy')}
+    for stratum, use in truth.levels.items():
+        if not use.any(): continue
+        at = dict(mode=pool.mode, style=pool.style, k=pool.n, stratum=stratum, n=int(use.sum()))
+        limits = {o: float(v[use].mean()) for o, v in b.items()}
+        for name, lost in losses.items():
+            regret = mean_ci(np.where(use, lost-b['oracle'], np.nan), truth.speakers)
+            e = recovery(lost, b['random'], b['oracle'], truth.speakers, use)
+            rows.append(dict(at, strategy=name, **limits, regret=regret.value,
+                regret_low=regret.low, regret_high=regret.high, recovery=e.value,
+                recovery_low=e.low, recovery_high=e.high, reason=e.reason))
+    return pd.DataFrame(rows)
+
 # %% ../nbs/70_results.ipynb #091c5f70
 def settings_row(
     run:dict, # From `Study.runs`
@@ -374,8 +418,8 @@ def bills_of(
     verdicts = None if judged is None else verdict_ledger(judged, pool.uids, pool.labels, seconds)
     return Bills(answer_ledger(rows[use], pool.uids, seconds, prompt_rows=rows), verdicts)
 
-# %% ../nbs/70_results.ipynb #4a95a31c
-TABLES = ('scores', 'costs', 'predictions', 'settings', 'refusals', 'marginals')
+# %% ../nbs/70_results.ipynb #18dfd4b5
+TABLES = ('scores', 'costs', 'predictions', 'settings', 'refusals', 'marginals', 'bounds')
 
 def pool_tables(
     pool:Pool, # Of one prompt and decoding
@@ -390,11 +434,13 @@ def pool_tables(
     scores, costs, refused = score_pool(pool, truth, ks, bills=bills)
     said = [dict(who, **cell, label=o, answered=float(pool.credit[..., i].mean()))
             for i, o in enumerate(pool.labels)]
+    predictions = predictions_of(pool)
     return dict(
         scores=scores.assign(**who, label_set=setting['label_set'], convention=setting['votes'],
                              source=truth.source, failed=setting['failed']),
         costs=costs.rename(columns=lambda o: f'{o}_measured' if 'wall' in o else o).assign(**who),
-        predictions=predictions_of(pool).assign(**who), settings=pd.DataFrame([setting]),
+        predictions=predictions.assign(**who), settings=pd.DataFrame([setting]),
+        bounds=bounds_of(pool, predictions, truth).assign(**who),
         refusals=pd.DataFrame([dict(who, **cell, strategy=s, reason=r) for s, r in refused]),
         marginals=pd.DataFrame(said))
 
@@ -435,7 +481,10 @@ def score_study(
                  for pool, setting, bills in run_pools(study, run, labels.labels)]
     found = Parallel(n_jobs=workers, return_as='generator')(delayed(pool_tables)(*o) for o in jobs)
     found = [*tqdm(found, desc='score', unit='pool', total=len(jobs), disable=not progress)]
-    done = {o: pd.concat([t[o] for t in found], ignore_index=True) for o in TABLES}
+    def whole(name): # Empty parts would only blur the types of columns
+        return pd.concat([t[name] for t in found if len(t[name])] or [pd.DataFrame()],
+                         ignore_index=True)
+    done = {o: whole(o) for o in TABLES}
     for name, df in done.items(): study.write(df, name)
     return {k: len(v) for k, v in done.items()}
 

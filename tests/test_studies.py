@@ -83,7 +83,7 @@ def test_the_finished_study_is_whole_and_sound(commanded):
                     'tiny-alm-nano--toyspeech--none--2of2.ipynb', 'tiny-alm-nano--toyspeech--swap.ipynb']
 
 
-@pytest.mark.parametrize('table', ['scores', 'predictions', 'settings', 'refusals', 'marginals'])
+@pytest.mark.parametrize('table', ['scores', 'predictions', 'settings', 'refusals', 'marginals', 'bounds', 'claims'])
 def test_a_papermill_loop_gives_the_same_tables(commanded, looped, table):
     a, b = ((o/'results/small'/f'{table}.parquet').read_bytes() for o in (commanded[0], looped))
     assert a == b

@@ -87,7 +87,7 @@ def test_a_killed_study_has_the_same_candidates(whole, resumed):
         pd.testing.assert_frame_equal(df, stored(resumed)[name])
 
 
-@pytest.mark.parametrize('table', ['scores', 'predictions', 'settings', 'refusals', 'marginals'])
+@pytest.mark.parametrize('table', ['scores', 'predictions', 'settings', 'refusals', 'marginals', 'bounds', 'claims'])
 def test_a_killed_study_has_the_same_tables_byte_for_byte(whole, resumed, table):
     a, b = ((o/'results'/'small'/f'{table}.parquet').read_bytes() for o in (whole, resumed))
     assert a == b
