@@ -20,7 +20,7 @@ import pandas as pd
 from scipy.stats import binom, hypergeom
 from .core import InputError, rng_of
 from .strategies import (STRATEGIES, Pool, Strategy, applicable, check_pool,
-    expected_verdict, rows, settings_of, take)
+    exchangeable, expected_verdict, rows, settings_of, take)
 
 # %% ../nbs/51_budget.ipynb #e10afa7e
 def within(
@@ -186,9 +186,11 @@ def check_budget(
     "Refuse a budget that the pool cannot answer for."
     if k!=int(k) or not 1<=k<=pool.n:
         raise InputError(f"Budget k={k} must be a whole number from 1 to N={pool.n}")
-    if pool.kind!='sample' and k!=pool.n:
+    if k!=pool.n and (why := exchangeable(pool)):
+        again = f'decode again with width {k}'
+        if pool.kind=='sample': again = f'judge {k} of them alone'
         raise InputError(f"Budget k={k} of a {pool.kind} pool of {pool.n}: its answers are not "
-                         f"exchangeable, k={pool.n} is all there is; decode again with width {k}")
+                         f"exchangeable ({why}), k={pool.n} is all there is; {again}")
 
 # %% ../nbs/51_budget.ipynb #2d66709d
 def brier(
@@ -594,7 +596,7 @@ def budgets(
 ) -> list: # Checked
     "The budgets of a curve."
     powers = [2**i for i in range(pool.n.bit_length())]
-    if ks is None: ks = powers if pool.kind=='sample' else [pool.n]
+    if ks is None: ks = [pool.n] if exchangeable(pool) else powers
     for k in ks: check_budget(pool, k)
     return [int(k) for k in ks]
 

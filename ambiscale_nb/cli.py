@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['app', 'AsJson', 'StudyFile', 'corpora', 'Name', 'Root', 'models', 'Options', 'StudyName', 'show', 'told', 'draw_card',
            'list_corpora', 'validate', 'card', 'options_from', 'list_models', 'check_one', 'estimate', 'run',
-           'print_summary', 'status', 'figure', 'claim_text', 'claims', 'report', 'export']
+           'print_summary', 'status', 'figure', 'claim_text', 'claims', 'pairs_from', 'import_answers', 'report',
+           'export']
 
 # %% ../nbs/80_cli.ipynb #66c8fb72
 import sys
@@ -15,7 +16,7 @@ import pandas as pd
 import typer
 import yaml
 from .core import InputError, RESULTS, ROOT, choose
-from .fanout import run_notebook
+from .fanout import NotebookError, run_notebook
 from .studies import (EMBEDDED, draw, estimate_study, figure_folder, read_study,
     run_study, spent_text, study_status, write_report)
 
@@ -37,7 +38,7 @@ class told:
     "Turns a user's error into one line and exit status 2."
     def __enter__(self): return self
     def __exit__(self, kind, e, trace):
-        if kind and issubclass(kind, InputError):
+        if kind and issubclass(kind, (InputError, NotebookError)):
             print(f'Error: {e}', file=sys.stderr)
             raise typer.Exit(2)
 
@@ -214,6 +215,31 @@ def claims(study:StudyName=EMBEDDED,
         if as_json: return show(found, True)
         print(f'{found.verdict.eq("supported").sum()} of {len(found)} claims are supported:\n')
         for o in found.itertuples(): print(claim_text(o))
+
+# %% ../nbs/80_cli.ipynb #dfddd458
+def pairs_from(
+    texts, # Such as `uid=clip_id`
+) -> dict: # Name -> value
+    "What a person maps."
+    bad = [o for o in texts if '=' not in o]
+    if bad: raise InputError(f"--map needs ours=theirs, such as uid=clip_id, got {bad[0]!r}")
+    return dict(o.split('=', 1) for o in texts)
+
+@app.command('import')
+def import_answers(path:Annotated[Path, typer.Argument(help='A table, or a log of another tool.')],
+        study:Annotated[str, typer.Option(help='Folder under results/ that takes them.')],
+        corpus:Annotated[str, typer.Option(help='A corpus, or a CSV of votes.')],
+        root:Root='', labels:str='', model:str='', style:str='direct', ids:str='',
+        format:Annotated[str, typer.Option(help='csv, jsonl, parquet, inspect, ...')]='auto',
+        map:Annotated[list[str]|None, typer.Option(help='Column of a table: uid=clip_id.')]=None):
+    "Score other people's answers: a table, or a log of inspect_ai, lmms-eval, UltraEval-Audio."
+    from ambiscale_nb.imports import import_file
+    with told():
+        show(import_file(path, study, corpus, root, labels=labels, fmt=format, model=model,
+                         style=style, ids=ids, mapping=pairs_from(map or ())))
+        score = ROOT/'nbs/experiments/02_score.ipynb'
+        run_notebook(score, RESULTS/study/'runs'/score.name, dict(study=study))
+        print_summary(study)
 
 # %% ../nbs/80_cli.ipynb #6371201c
 @app.command()

@@ -260,7 +260,7 @@ def panel_entropy(
 ) -> np.ndarray: # Shape (..., U), bits
     "Expected entropy of the soft label that `raters` draws from each distribution would give."
     p, raters = np.asarray(p, float), np.asarray(raters).astype(int)
-    out = np.empty(p.shape[:-1])
+    p, out = np.where(p<1e-12, 0, p), np.empty(p.shape[:-1]) # Tinier shares overflow in scipy
     for n in np.unique(raters):
         j, here = np.arange(n+1), raters==n
         bits = -xlogy(j/n, j/n)/np.log(2)

@@ -20,7 +20,8 @@ from .ambiguity import (LEVELS, Judgements, expand_votes, fit_prior, judgements_
     leave_one_rater_out, noise_floor, plurality_accuracy, soft_labels, strata, top_labels)
 from .pool import Store, answers, pool_rows
 from .verify import label_verdicts, verdict_rows
-from .strategies import STRATEGIES, Pool, applicable, pick, predict, text_ids
+from ambiscale_nb.strategies import (STRATEGIES, Pool, applicable, exchangeable, pick, predict,
+    text_ids)
 from .budget import brier as pool_brier, curves
 from .beyond import FULL_ONLY, bounds, divergence
 from .adaptive import adaptive_points
@@ -269,7 +270,7 @@ def points_of(
     "Every strategy on a pool, at every budget."
     reasons = {o: applicable(o, pool) for o in STRATEGIES
                if o!='verifier_alone' or pool.kind=='score'} # Once is enough
-    budgets = [k for k in ks if k<=pool.n] if pool.kind=='sample' else None
+    budgets = None if exchangeable(pool) else [k for k in ks if k<=pool.n]
     able, how = [o for o, reason in reasons.items() if not reason], (y, DIST_METRICS)
     found = curves(pool, [o for o in able if o not in FULL_ONLY], budgets, *how, seed=seed)
     found |= curves(pool, [o for o in able if o in FULL_ONLY], [pool.n], *how, seed=seed)

@@ -856,7 +856,7 @@ def listwise_verdicts(
 def order_audit(
     scores:np.ndarray, # (P, U, N) verdicts under P orders, NaN where missing
     places:np.ndarray, # (P, U, N) where each answer stood, from 0
-) -> dict: # n clips, agreement in [0, 1], by_place: mean verdict there, less the answer's own
+) -> dict: # n clips, agreement in [0, 1], by_place: mean verdict there, less that over all orders
     "How far a verifier's view depends on the order in which it is shown the answers."
     mean, scores = listwise_verdicts(scores), np.asarray(scores, float)
     use, P = np.isfinite(scores).any(-1).all(0), len(scores)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CELL', 'ROW', 'sealed_files', 'conditions', 'cells', 'sorted_parts', 'whole_clips', 'rectangle', 'failed_in',
-           'lay_out', 'read_all', 'reader_of', 'stored_pools', 'stream_scores']
+           'lay_out', 'read_all', 'reader_of', 'stored_pools', 'part_points', 'count', 'stream_scores']
 
 # %% ../nbs/58_stream.ipynb #a0d3d4f9
 from functools import lru_cache
@@ -15,7 +15,8 @@ import pandas as pd
 from .core import InputError, choose
 from .prompts import parse
 from .pool import CANDIDATES, folders, listed, shards
-from .strategies import Pool, applicable, check_pool, rows as take_rows
+from ambiscale_nb.strategies import (STRATEGIES, Pool, applicable, check_pool,
+    rows as take_rows)
 from .budget import curves
 
 # %% ../nbs/58_stream.ipynb #4be824b4
@@ -190,6 +191,40 @@ def stored_pools(
         elif failed:
             warnings.warn(f'{len(failed)} clips with failed calls are left out', stacklevel=2)
 
+# %% ../nbs/58_stream.ipynb #9727e700
+def part_points(
+    pool:Pool, # Some clips of a cell
+    y:np.ndarray, # (U, K) soft labels
+    strategies, # Ids
+    ks, # Budgets, or None
+    metrics:dict, # As in `stream_scores`
+): # Yields (strategy, whether it applies itself, `BudgetPoint`)
+    "Points of the strategies that apply, and of the majority for those that lack a score here."
+    able = [o for o in strategies if not applicable(o, pool)]
+    lack = [o for o in strategies if o not in able and 'sample' in STRATEGIES[o].kinds
+            and pool.kind in STRATEGIES[o].kinds]
+    found = curves(pool, able, ks, y, metrics)
+    vote = curves(pool, ['majority'], ks, y, metrics)['majority'] if lack else []
+    yield from ((o, True, p) for o, points in found.items() for p in points)
+    yield from ((o, False, p) for o in lack for p in vote)
+
+# %% ../nbs/58_stream.ipynb #2699d500
+def count(
+    sums:dict, # (cell, strategy, k) -> sums; changed in place
+    keep, # As in `stream_scores`
+    where:tuple, # Values of `CELL`
+    strategy:str, # Id
+    uids:np.ndarray, # (U,) names
+    y:np.ndarray, # (U, K) soft labels
+    p, # `BudgetPoint`
+):
+    "Add a point to the sums of its cell."
+    if keep: keep(dict(zip(CELL, where, strict=True)), uids, strategy, p)
+    add = dict(n=len(y), empty=p.empty.sum(), agree=(p.L*y).sum(),
+               **{o: v.sum() for o, v in p.metrics.items()})
+    into = sums.setdefault((*where, strategy, p.k), dict.fromkeys(add, 0.))
+    for o, v in add.items(): into[o] += v
+
 # %% ../nbs/58_stream.ipynb #edc3f043
 def stream_scores(
     found, # (cell, Pool) pairs, as from `stored_pools`
@@ -200,16 +235,16 @@ def stream_scores(
     keep=None, # Function (cell, uids, strategy, point), called for every part
 ) -> pd.DataFrame: # A row for each cell, strategy and budget: n, empty, agree, the metrics' means
     "Means over clips of strategies at every budget, part by part."
-    sums = {}
+    sums, able, late = {}, set(), []
     for cell, pool in found:
-        y, use = np.asarray(y_of(pool.uids)), [o for o in strategies if not applicable(o, pool)]
-        for strategy, points in curves(pool, use, ks, y, metrics).items():
-            for p in points:
-                if keep: keep(cell, pool.uids, strategy, p)
-                add = dict(n=len(y), empty=p.empty.sum(), agree=(p.L*y).sum(),
-                           **{o: v.sum() for o, v in p.metrics.items()})
-                into = sums.setdefault((*cell.values(), strategy, p.k), dict.fromkeys(add, 0.))
-                for o, v in add.items(): into[o] += v
+        y, where = np.asarray(y_of(pool.uids)), tuple(cell.values())
+        for strategy, sure, point in part_points(pool, y, strategies, ks, metrics):
+            if sure: able.add((where, strategy))
+            job = (where, strategy, pool.uids, y, point)
+            if sure: count(sums, keep, *job)
+            else: late.append(job)
+    for job in late:
+        if job[:2] in able: count(sums, keep, *job)
     out = pd.DataFrame([dict(zip((*CELL, 'strategy', 'k'), o, strict=True)) | v
                         for o, v in sums.items()])
     means = out.columns.difference([*CELL, 'strategy', 'k', 'n'])
