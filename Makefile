@@ -2,9 +2,10 @@
 PYTHON ?= python3.11
 PY := .venv/bin/python
 PYTHON_FOUND := $(shell command -v $(PYTHON) || command -v python3)
+FIGS := $(patsubst nbs/figures/fig%_,fig%,$(foreach f,$(wildcard nbs/figures/fig*.ipynb),$(firstword $(subst _,_ ,$(f)))))
 OFFLINE := HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1
 
-.PHONY: help setup reproduce test test-faults check lab export clean-notebooks readme hooks fig1 fig2 fig3 fig4
+.PHONY: help setup reproduce test test-faults check lab export clean-notebooks readme hooks claims figures $(FIGS)
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -29,8 +30,13 @@ test: .venv/installed ## every notebook and every test
 test-faults: .venv/installed ## two hundred kills of racing writers, and a table of what was lost
 	@$(OFFLINE) $(PY) tests/kills.py --kills 200
 
-fig1 fig2 fig3 fig4: .venv/installed ## one figure from stored scores
+$(FIGS): .venv/installed
 	@$(OFFLINE) .venv/bin/ambiscale figure $(subst fig,,$@)
+
+figures: $(sort $(FIGS)) ## all figures from stored scores; one of them: make fig1 ... fig10
+
+claims: .venv/installed ## what the study says of the claims that were stated beforehand
+	@$(OFFLINE) .venv/bin/ambiscale claims
 
 lab: .venv/installed ## open the notebooks
 	.venv/bin/jupyter lab nbs

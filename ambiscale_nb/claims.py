@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['BASE', 'SCALED', 'WEIGHTED', 'SELECTING', 'PLAIN', 'CLAIMS', 'STRONG', 'ONE_DECIDES', 'WORDS', 'NO_PARTS',
            'PUBLISHED', 'VERDICTS', 'recipe', 'Cell', 'laid_out', 'cell_of_run', 'cells_of', 'Claim', 'part', 'able',
-           'together', 'by_corpus', 'improves', 'beyond_donors', 'gains_more', 'sized', 'larger_gain', 'small_lose',
-           'deficits', 'turned', 'strongest', 'fails', 'weighted_better', 'parts_of', 'stand', 'by_rule', 'dominance',
-           'part_name', 'shown_part', 'judged', 'verdict', 'claims_of', 'beside_published', 'write_claims',
-           'claim_effects']
+           'together', 'by_corpus', 'improves', 'beyond', 'beyond_donors', 'by_dose', 'gains_more', 'sized',
+           'larger_gain', 'small_lose', 'deficits', 'turned', 'strongest', 'fails', 'weighted_better', 'parts_of',
+           'stand', 'by_rule', 'dominance', 'part_name', 'shown_part', 'judged', 'verdict', 'claims_of',
+           'beside_published', 'write_claims', 'claim_effects']
 
 # %% ../nbs/73_claims.ipynb #718c6539
 from dataclasses import dataclass, field
@@ -17,7 +17,8 @@ import pandas as pd
 from scipy import stats
 from .core import InputError
 from .ambiguity import LEVELS, shared_credit, strata
-from .gain import Setting, gap_of, information, others_mix, tested
+from ambiscale_nb.gain import (Setting, doses, gap_of, information, others_mix, response,
+    tested)
 from .labels import label_set
 from .metrics import utterance_scores
 from .results import Study, truth_of
@@ -218,23 +219,40 @@ def improves(
     if len(use)<3: return {}
     return {f'{o.model} on {o.corpus}': part(o.gain(SCALED, metric), 0, o.speakers) for o in use}
 
-# %% ../nbs/73_claims.ipynb #48597147
+# %% ../nbs/73_claims.ipynb #0b0cd929
+def beyond(
+    cell:Cell, # With the base and these strategies
+    names:tuple=SCALED, # Strategies
+) -> dict: # Name -> (U,) bits; NaN where one of them, or a donor, is missing
+    "What each strategy knows of a clip beyond its donors, less what the base does."
+    use = np.all([np.isfinite(cell.dists[o]).all(1) for o in (BASE, *names)], 0)
+    out = {o: np.full(len(use), np.nan) for o in (BASE, *names)}
+    label = shared_credit(cell.dists[BASE][use])
+    for o, found in out.items():
+        if not use.any(): break
+        here = Setting(label, cell.dists[o][use], cell.votes[use], cell.speakers[use])
+        found[use] = information(here)
+    return {o: out[o]-out[BASE] for o in names}
+
 def beyond_donors(
     cells:list, # Of `Cell`
 ) -> Comparison: # Of one corpus
     "Claim 2: the gap of gains beyond donors, models and strategies averaged clip by clip."
-    found = []
-    for o in cells:
-        names = (BASE, *SCALED)
-        use, all_of = np.ones(len(o.votes), bool), np.full(len(o.votes), np.nan)
-        for name in names: use &= np.isfinite(o.dists[name]).all(1)
-        label = shared_credit(o.dists[BASE][use])
-        known = {s: information(Setting(label, o.dists[s][use], o.votes[use], o.speakers[use]))
-                 for s in names if use.any()}
-        if known: all_of[use] = np.mean([known[s] for s in SCALED], 0)-known[BASE]
-        found.append(all_of)
+    found = [np.mean([*beyond(o).values()], 0) for o in cells]
     ambiguous = np.tile(cells[0].level=='ambiguous', (len(found), 1))
     return tested(gap_of(np.array(found), ambiguous), cells[0].speakers)
+
+# %% ../nbs/73_claims.ipynb #28de1e45
+def by_dose(
+    cell:Cell, # With the base and these strategies
+    names:tuple=SCALED, # Strategies
+) -> pd.DataFrame: # A row a bin: strategy, role (`gain`, `beyond donors`), dose, value, low, ...
+    "Gain by the entropy of the votes, as it is and beyond donors."
+    dose, known, out = doses(cell.votes), beyond(cell, names), []
+    for o in names:
+        for role, gain in (('gain', cell.gain([o])), ('beyond donors', known[o])):
+            out.append(response(gain, dose, cell.speakers).assign(strategy=o, role=role))
+    return pd.concat(out, ignore_index=True)
 
 # %% ../nbs/73_claims.ipynb #c997bb69
 def gains_more(

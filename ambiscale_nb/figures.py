@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['STYLE', 'METRIC_NAMES', 'LOWER', 'LEVEL_LOOK', 'GUIDES', 'house_style', 'save_figure', 'choose_rows', 'draw_guides',
-           'budget_curves', 'strategy_intervals', 'size_curves', 'audio_control']
+           'budget_curves', 'strategy_intervals', 'size_curves', 'audio_control', 'dose_panels', 'cost_front',
+           'reliability_panels', 'skill_panels', 'confusion_panels', 'one_utterance']
 
 # %% ../nbs/71_figures.ipynb #38f05c32
 import io
@@ -187,4 +188,132 @@ def audio_control(
     ax.set_yticks(range(len(names)), [f'{m}, {p}' for m, p in names])
     ax.set(xlim=(0, 1), xlabel='accuracy', ylim=(len(names)-.5, -.5))
     fig.legend(loc='outside lower center', ncols=3)
+    return fig
+
+# %% ../nbs/71_figures.ipynb #3d961e47
+def dose_panels(
+    table:pd.DataFrame, # strategy, role, dose, value, low, high, as from `claims.by_dose`
+):
+    "Gain against the entropy of people's votes, a panel a role."
+    roles = [*dict.fromkeys(table.role)]
+    fig, axes = plt.subplots(1, len(roles), figsize=(3.9*len(roles), 3.3), squeeze=False,
+                             sharex=True, sharey=True)
+    for role, ax in zip(roles, axes[0], strict=True):
+        ax.axhline(0, color='.5', lw=.8)
+        for name, one in table[table.role==role].groupby('strategy', sort=False):
+            colour, marker, label = STYLE.get(name, ('.3', 'o', name))
+            ax.fill_between(one.dose, one.low, one.high, color=colour, alpha=.1, lw=0)
+            ax.plot(one.dose, one.value, marker+'-', color=colour, label=label, ms=4)
+        ax.set(title=role, xlabel="entropy of people's opinion, normalised")
+    axes[0, 0].set_ylabel('less JSD than a single answer, bits ↑')
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc='outside lower center', ncols=3)
+    return fig
+
+# %% ../nbs/71_figures.ipynb #03f40070
+def cost_front(
+    points:pd.DataFrame, # strategy, k, value, low, high, front (bool), and the cost
+    cost:str='answers', # Column
+    label:str='answers a clip, verdicts included', # Of the x axis
+):
+    "Quality against cost, with the front."
+    fig, ax = plt.subplots(figsize=(6.6, 4.1))
+    for name in [o for o in STYLE if o in set(points.strategy)]:
+        one, (colour, marker, text) = points[points.strategy==name].sort_values(cost), STYLE[name]
+        ax.errorbar(one[cost], one.value, yerr=[one.value-one.low, one.high-one.value], fmt=marker,
+                    color=colour, label=text, ms=5, elinewidth=.7, alpha=.9)
+    best = points[points.front].sort_values(cost).drop_duplicates(cost)
+    ax.step(best[cost], best.value, where='post', color='.3', lw=1, zorder=0)
+    ax.set(xscale='log', xlabel=label, ylabel='JSD, bits ↓')
+    ticks = [o for o in (1, 2, 4, 8, 16, 32, 64) if o<=1.1*points[cost].max()]
+    ax.set_xticks(ticks, [str(o) for o in ticks]); ax.minorticks_off()
+    ax.legend(bbox_to_anchor=(1.02, 1), loc='upper left', fontsize='small')
+    return fig
+
+# %% ../nbs/71_figures.ipynb #f073388f
+def reliability_panels(
+    table:pd.DataFrame, # strategy, panel (`shares` or `entropy`), said, heard, low, high
+):
+    "What was said against what people say."
+    fig, axes = plt.subplots(1, 2, figsize=(8, 3.7))
+    words = {'shares': ("predicted share of a label", "share of people's votes"),
+             'entropy': ('entropy of the prediction, bits', "entropy of people's votes, bits")}
+    for (panel, (x, y)), ax in zip(words.items(), axes, strict=True):
+        mine = table[table.panel==panel]
+        for name, one in mine.groupby('strategy', sort=False):
+            colour, marker, label = STYLE.get(name, ('.3', 'o', name))
+            ax.errorbar(one.said, one.heard, yerr=[one.heard-one.low, one.high-one.heard],
+                        fmt=marker+'-', color=colour, label=label, ms=4, lw=1, elinewidth=.7)
+        most = max(1., mine[['said', 'heard']].max().max()) if len(mine) else 1.
+        ax.plot([0, most], [0, most], color='.6', lw=.8, ls='--')
+        ax.set(xlabel=x, ylabel=y)
+    fig.legend(*axes[0].get_legend_handles_labels(), loc='outside lower center', ncols=4)
+    return fig
+
+# %% ../nbs/71_figures.ipynb #ec830fee
+def skill_panels(
+    table:pd.DataFrame, # model, strategy, stratum, skill, low, high, human
+):
+    "Share of the way from a trivial to a perfect predictor, by model and stratum."
+    models = [*dict.fromkeys(table.model)]
+    order = [o for o in STYLE if o in set(table.strategy)]
+    fig, axes = plt.subplots(1, len(models), sharey=True, sharex=True, squeeze=False,
+                             figsize=(1.2+2.6*len(models), 1.2+.24*len(order)))
+    for model, ax in zip(models, axes[0], strict=True):
+        for level, (colour, marker, shift) in LEVEL_LOOK.items():
+            one = table[(table.model==model) & (table.stratum==level)].set_index('strategy')
+            at = [order.index(o)+shift for o in one.index]
+            ax.errorbar(one.skill, at, xerr=[one.skill-one.low, one.high-one.skill], fmt=marker,
+                        color=colour, ms=4, lw=1.1, label=level)
+            if len(one) and np.isfinite(one.human.iloc[0]):
+                ax.axvline(one.human.iloc[0], color=colour, ls='--', lw=1)
+        ax.axvline(0, color='.5', lw=.8); ax.axvline(1, color='.5', lw=.8)
+        ax.set(title=model, xlabel='skill', ylim=(len(order)-.5, -.5))
+        ax.set_yticks(range(len(order)), [STYLE[o][2] for o in order])
+        ax.grid(axis='y', color='.93')
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc='outside lower center', ncols=2)
+    return fig
+
+# %% ../nbs/71_figures.ipynb #4577f8e7
+def confusion_panels(
+    shares:dict, # Title -> (K, K), rows sum to 1
+    labels:tuple, # K class names
+):
+    "Mass of predictions by mass of votes, one panel for each."
+    fig, axes = plt.subplots(1, len(shares), figsize=(.9+2.3*len(shares), 3.4), squeeze=False)
+    for (title, C), ax in zip(shares.items(), axes[0], strict=True):
+        ax.imshow(C, vmin=0, vmax=1, cmap='cividis')
+        for i, j in np.ndindex(C.shape):
+            ax.text(j, i, f'{100*C[i, j]:.0f}', ha='center', va='center', fontsize='x-small',
+                    color='w' if C[i, j]<.6 else 'k')
+        ax.set_xticks(range(len(labels)), labels, rotation=60, ha='right', rotation_mode='anchor')
+        ax.set_yticks(range(len(labels)), labels if ax is axes[0, 0] else [])
+        ax.set_title(title, fontsize='small')
+    fig.supylabel('people say', fontsize='small')
+    fig.supxlabel('said of the same clips, % of mass', fontsize='small')
+    return fig
+
+# %% ../nbs/71_figures.ipynb #5022a1c6
+def one_utterance(
+    wave:np.ndarray, # (n,) at 16 kHz; empty where the audio is not at hand
+    bars:dict, # Name -> (K,) shares: people first, then strategies
+    answers:np.ndarray, # (N, K) the single answers
+    labels:tuple, # K class names
+):
+    "The story of one clip."
+    fig = plt.figure(figsize=(8.6, 5.6))
+    grid = fig.add_gridspec(3, len(bars), height_ratios=(.8, 1.4, 1.3))
+    top, middle = fig.add_subplot(grid[0, :]), fig.add_subplot(grid[1, :])
+    if len(wave): top.plot(np.arange(len(wave))/16000, wave, color='.35', lw=.4)
+    else: top.text(.5, .5, 'the audio is not at hand', ha='center', transform=top.transAxes)
+    top.set(xlabel='s', yticks=[], xmargin=0)
+    middle.imshow(answers.T, cmap='Blues', vmin=0, vmax=1, aspect='auto')
+    middle.set_yticks(range(len(labels)), labels)
+    middle.set_xticks(range(len(answers)), range(1, len(answers)+1))
+    middle.set_xlabel('single answers')
+    for i, (name, share) in enumerate(bars.items()):
+        ax = fig.add_subplot(grid[2, i])
+        ax.barh(range(len(labels)), share, color='#D55E00' if not i else '#0072B2')
+        ax.set(xlim=(0, 1), ylim=(len(labels)-.5, -.5), title=STYLE.get(name, ('', '', name))[2])
+        ax.set_yticks(range(len(labels)), labels if not i else [])
+        ax.title.set_fontsize('x-small')
     return fig

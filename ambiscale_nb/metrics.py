@@ -10,11 +10,11 @@ __all__ = ['EPSILON', 'PRECISION', 'CIRCUMPLEX', 'CENTRE', 'POLICIES', 'METRICS'
            'entropy_bias', 'correlated', 'pearson_utt', 'spearman_utt', 'js_aer_llm', 'js_notebook', 'r2_pearson_utt',
            'entropy_seen', 'circumplex_cost', 'least_cost', 'emd', 'emd_sensitivity', 'soft_accuracy', 'hits',
            'answered', 'ratio', 'weighted_mean', 'Statistic', 'of_sums', 'mean_of', 'heard_labels', 'confusion',
-           'of_classes', 'mean_seen', 'uar_of', 'recalls', 'uar', 'f1_of_class', 'macro_f1_of', 'weighted_f1_of',
-           'r2_pooled_of', 'r2_class_of', 'soft_micro_f1_of', 'soft_macro_f1_of', 'by_value', 'auroc_of',
-           'disagreement_auroc_of', 'entropy_correlation_of', 'mass_bins', 'width_bins', 'gaps_of', 'ece_of',
-           'ece_classwise_of', 'ece_width_of', 'ece_aer_llm_of', 'reliability_slope_of', 'score_parts', 'Metric',
-           'MisleadingMetric', 'register_metric', 'asked_for', 'emd_circumplex', 'scored', 'utterance_scores',
+           'soft_confusion', 'of_classes', 'mean_seen', 'uar_of', 'recalls', 'uar', 'f1_of_class', 'macro_f1_of',
+           'weighted_f1_of', 'r2_pooled_of', 'r2_class_of', 'soft_micro_f1_of', 'soft_macro_f1_of', 'by_value',
+           'auroc_of', 'disagreement_auroc_of', 'entropy_correlation_of', 'mass_bins', 'width_bins', 'gaps_of',
+           'ece_of', 'ece_classwise_of', 'ece_width_of', 'ece_aer_llm_of', 'reliability_slope_of', 'score_parts',
+           'Metric', 'MisleadingMetric', 'register_metric', 'asked_for', 'emd_circumplex', 'scored', 'utterance_scores',
            'statistic', 'unparsed_bounds', 'Measured', 'measure']
 
 # %% ../nbs/60_metrics.ipynb #21800d8c
@@ -519,6 +519,15 @@ def confusion(
     L, q = checked_labels(L, q)
     said = np.c_[L, 1-L.sum(1)]
     return (heard_labels(q)*(np.ones(len(L)) if weights is None else weights)[:, None]).T@said
+
+def soft_confusion(
+    p, # Shape (U, K), predicted distributions
+    q, # Shape (U, K), soft labels or votes
+) -> np.ndarray: # Shape (K, K), rows sum to 1; NaN for a label that nobody used
+    "Where predictions put their mass, given where people put theirs."
+    p, q = checked_pair(p, soft_labels(q))
+    mass = q.T@p
+    return mass/np.where(q.sum(0)>0, q.sum(0), np.nan)[:, None]
 
 # %% ../nbs/60_metrics.ipynb #d2b781b4
 def of_classes(

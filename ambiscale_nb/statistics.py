@@ -7,7 +7,7 @@ __all__ = ['MANY', 'FEW', 'EXACT', 'ADJUST', 'Estimate', 'cluster_codes', 'clust
            'drawn', 'drawn_by_name', 'interval_of', 'cluster_ci', 'group_mean', 'mean_ci', 'Comparison', 'too_few',
            'sign_flip', 'paired_difference', 'difference', 'swapped', 'by_jackknife', 'paired_statistics',
            'mcnemar_midp', 'holm', 'benjamini_hochberg', 'adjust_families', 'power_of', 'detectable', 'tied_ranks',
-           'average_of']
+           'average_of', 'in_bins', 'reliability_table']
 
 # %% ../nbs/61_statistics.ipynb #d4b1b12c
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 from .core import InputError, choose, rng_of
+from .ambiguity import entropy, soft_labels
 from .metrics import Statistic, mean_of, mean_seen, of_sums, ratio
 
 # %% ../nbs/61_statistics.ipynb #f4d681de
@@ -472,3 +473,35 @@ def average_of(
     half = float(stats.t.ppf((1+level)/2, df)*error)
     return Estimate(float(value), float(value-half), float(value+half), n, g,
                     f'mean of {len(es)} corpora', se=error)
+
+# %% ../nbs/61_statistics.ipynb #cada11c8
+def in_bins(
+    said:np.ndarray, # Shape (M,)
+    heard:np.ndarray, # Shape (M,)
+    speakers, # Shape (M,) names
+    bins:int, # Of equal width, from 0 to the largest
+    least:int=10, # Values in a bin, at least; fewer are left out
+) -> pd.DataFrame: # A row a bin: said, heard, low, high, n
+    "Means of one quantity by bins of another."
+    top = max(float(said.max(initial=0)), 1e-9)
+    code, rows = np.minimum((said/top*bins).astype(int), bins-1), []
+    for b in np.unique(code):
+        here = code==b
+        if here.sum()<least: continue
+        e = mean_ci(np.where(here, heard, np.nan), speakers)
+        rows.append(dict(said=said[here].mean(), heard=e.value, low=e.low, high=e.high, n=e.n))
+    return pd.DataFrame(rows, columns=['said', 'heard', 'low', 'high', 'n'])
+
+# %% ../nbs/61_statistics.ipynb #eb25f8d5
+def reliability_table(
+    p:np.ndarray, # Shape (U, K), predicted distributions
+    votes:np.ndarray, # Shape (U, K)
+    speakers, # Shape (U,) names
+    bins:int=10, # Of shares; half as many of entropies
+) -> pd.DataFrame: # panel (`shares`, `entropy`), said, heard, low, high, n
+    "Whether shares can be believed, and entropies."
+    y, K = soft_labels(votes), np.shape(p)[1]
+    shares = in_bins(np.ravel(p), y.ravel(), np.repeat(np.asarray(speakers), K), bins)
+    bits = in_bins(entropy(p), entropy(y), speakers, bins//2)
+    return pd.concat([shares.assign(panel='shares'), bits.assign(panel='entropy')],
+                     ignore_index=True)
