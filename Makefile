@@ -5,7 +5,7 @@ PYTHON_FOUND := $(shell command -v $(PYTHON) || command -v python3)
 FIGS := $(patsubst nbs/figures/fig%_,fig%,$(foreach f,$(wildcard nbs/figures/fig*.ipynb),$(firstword $(subst _,_ ,$(f)))))
 OFFLINE := HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1
 
-.PHONY: help setup reproduce test test-faults check lab export clean-notebooks readme hooks claims figures $(FIGS)
+.PHONY: help setup reproduce test test-faults check lab export clean-notebooks readme docs hooks claims figures $(FIGS)
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -49,6 +49,9 @@ clean-notebooks: .venv/installed ## strip what must not be committed
 
 check: .venv/installed ## re-execute all notebooks; fails if a committed output changes
 	$(PY) scripts/readme.py --check && $(PY) scripts/check.py
+
+docs: .venv/installed ## the notebooks as a site that opens offline: _docs/index.html
+	$(PY) scripts/docs.py
 
 readme: .venv/installed ## README.md from nbs/index.ipynb
 	$(PY) scripts/readme.py

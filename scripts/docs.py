@@ -1,0 +1,114 @@
+"""Writes the notebooks as a small site that opens offline: `make docs`, then open _docs/index.html.
+
+Pages are rendered by nbconvert, in reading order, each with all titles at its side. The search looks through titles,
+headings, prose and names in the browser, from a file beside the pages: nothing is loaded from elsewhere. Formulas stay
+as they are written, in TeX.
+"""
+import html
+import json
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+from nbconvert import HTMLExporter
+from pygments.formatters import HtmlFormatter
+
+ROOT = Path(__file__).resolve().parent.parent
+EXPORTER = HTMLExporter(template_name='basic')
+GROUPS = (('Read me', ['index']), ('Notebooks', '[0-9]*'), ('Experiments', 'experiments/*'), ('Figures', 'figures/*'))
+LOOK = '''
+body { margin: 0; font: 16px/1.55 system-ui, "Segoe UI", Roboto, sans-serif; color: #222; display: flex; }
+nav { width: 17rem; flex: none; height: 100vh; overflow: auto; position: sticky; top: 0; background: #f6f7f8;
+  padding: 1rem; box-sizing: border-box; font-size: .86rem; }
+nav a { display: block; color: #333; text-decoration: none; padding: .12rem .3rem; border-radius: 3px; }
+nav a.here, nav a:hover { background: #dfe7f1; } nav h4 { margin: 1rem 0 .2rem; color: #666; }
+nav input { width: 100%; box-sizing: border-box; padding: .35rem; } nav small { color: #666; }
+main { max-width: 56rem; min-width: 0; padding: 1rem 2rem 4rem; box-sizing: border-box; }
+pre { overflow: auto; background: #f6f7f8; padding: .6rem .8rem; font-size: .84rem; line-height: 1.4; }
+.jp-OutputArea-output pre, .output_area pre { background: none; padding: .2rem .8rem; }
+blockquote { margin: 0 0 1rem; color: #555; border-left: 3px solid #ccc; padding-left: .8rem; }
+table { border-collapse: collapse; font-size: .85rem; display: block; overflow: auto; }
+td, th { border-bottom: 1px solid #ddd; padding: .2rem .6rem; text-align: left; } img { max-width: 100%; }
+.anchor-link, .jp-InputPrompt, .jp-OutputPrompt, .prompt { display: none; }
+@media (max-width: 800px) { body { display: block; } nav { width: auto; height: 40vh; position: static; }
+  main { padding: 1rem; } }
+'''
+FIND = '''
+const box = document.querySelector('nav input'), list = document.querySelector('#found');
+box.addEventListener('input', () => {
+  const words = box.value.toLowerCase().split(/\\s+/).filter(Boolean); list.replaceChildren();
+  if (!words.length) return;
+  const hits = PAGES.map(o => [words.reduce((s, w) => s + (o.title.toLowerCase().includes(w) ? 20 : 0)
+      + o.text.split(w).length - 1, 0), o]).filter(o => words.every(w => (o[1].title.toLowerCase()+o[1].text).includes(w)));
+  for (const [, o] of hits.sort((a, b) => b[0]-a[0]).slice(0, 12)) {
+    const a = document.createElement('a'); a.href = UP + o.page; a.textContent = o.title; list.append(a); }
+  if (!hits.length) list.textContent = 'nothing found'; });
+'''
+
+
+def sources() -> list:
+    "(group, notebook) in reading order."
+    out = []
+    for group, names in GROUPS:
+        found = [ROOT/'nbs'/f'{o}.ipynb' for o in names] if isinstance(names, list) else (ROOT/'nbs').glob(f'{names}.ipynb')
+        out += [(group, o) for o in sorted(found, key=lambda o: [int(t) if t.isdigit() else t
+                                                                 for t in re.split(r'(\d+)', o.stem)])]
+    return out
+
+
+def title(nb) -> str:
+    "The first heading of a notebook."
+    return next(o.source for o in nb.cells if o.cell_type=='markdown').split('\n')[0].lstrip('# ')
+
+
+def body(nb) -> str:
+    "A notebook as HTML, without cells that are hidden from readers."
+    nb.cells = [o for o in nb.cells if not o.source.startswith('#| hide') and not o.source.startswith('#| default_exp')]
+    for o in nb.cells:
+        if o.cell_type=='code': o.source = re.sub(r'(?m)^#\| exports?\n', '', o.source)
+    return re.sub(r'(href="[^":]+)\.ipynb', r'\1.html', EXPORTER.from_notebook_node(nb)[0])
+
+
+def page(name, content, pages, up) -> str:
+    "A whole page."
+    links, last = [], ''
+    for o in pages:
+        if o['group']!=last: links.append(f"<h4>{o['group']}</h4>"); last = o['group']
+        here = ' class="here"' if o['page']==name else ''
+        links.append(f'<a{here} href="{up}{o["page"]}">{html.escape(o["label"])}</a>')
+    here = next(o for o in pages if o['page']==name)
+    return (f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+            f'<title>{html.escape(here["title"])} · ambiscale_nb</title><link rel="stylesheet" href="{up}look.css">'
+            f'<nav><input type="search" placeholder="search" aria-label="search"><div id="found"></div>{"".join(links)}'
+            f'</nav><main>{content}</main><script>const UP = {json.dumps(up)};</script>'
+            f'<script src="{up}pages.js"></script><script src="{up}find.js"></script></html>')
+
+
+def build(out: Path) -> int:
+    "Write the site; how many pages."
+    pages, bodies = [], {}
+    for group, path in sources():
+        nb = nbformat.read(path, as_version=4)
+        name = str(path.relative_to(ROOT/'nbs').with_suffix('.html'))
+        label = title(nb) if path.stem=='index' else f'{path.stem.split("_")[0]}  {title(nb)}' if path.stem[0].isdigit() \
+            else title(nb)
+        text = ' '.join(o.source for o in nb.cells).lower()
+        pages.append(dict(page=name, group=group, title=title(nb), label=label, text=re.sub(r'\s+', ' ', text)))
+        bodies[name] = body(nb).replace('src="figures/', 'src="pictures/')
+    for name, content in bodies.items():
+        target = out/name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(page(name, content, pages, '../' if '/' in name else ''))
+    (out/'pictures').mkdir(exist_ok=True)
+    for o in (ROOT/'figures').glob('*.png'): (out/'pictures'/o.name).write_bytes(o.read_bytes())
+    (out/'look.css').write_text(LOOK+HtmlFormatter().get_style_defs('.highlight'))
+    shown = [{o: p[o] for o in ('page', 'title', 'text')} for p in pages]
+    (out/'pages.js').write_text(f'const PAGES = {json.dumps(shown)};')
+    (out/'find.js').write_text(FIND)
+    return len(pages)
+
+
+if __name__=='__main__':
+    folder = Path(sys.argv[1]) if len(sys.argv)>1 else ROOT/'_docs'
+    print(f'{build(folder)} pages: open {folder.name}/index.html')
