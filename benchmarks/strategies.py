@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ambiscale_nb.beyond import FULL_ONLY
 from ambiscale_nb.budget import brier, curves, vote_at_k
 from ambiscale_nb.core import content_key
 from ambiscale_nb.metrics import jsd
@@ -49,10 +50,12 @@ def all_curves(clips):
                    unjudged=.02)
     out = {}
     for mode, pool in sim.pools.items():
-        names = list(curves(pool, ks=[16]))
+        names = [o for o in curves(pool, ks=[16]) if o not in FULL_ONLY]
         exact = [o for o in names if STRATEGIES[o].exact]
         out[mode] = dict(strategies=len(names),
                          seconds=timed(curves, pool, names, KS, sim.y, {'jsd': jsd, 'brier': brier}),
+                         beyond=len(FULL_ONLY),
+                         beyond_seconds=timed(curves, pool, FULL_ONLY, KS, sim.y, {'jsd': jsd, 'brier': brier}),
                          exact=len(exact), exact_seconds=timed(curves, pool, exact, KS, sim.y, {'brier': brier}))
     return out
 
