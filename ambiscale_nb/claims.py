@@ -252,7 +252,8 @@ def by_dose(
     for o in names:
         for role, gain in (('gain', cell.gain([o])), ('beyond donors', known[o])):
             out.append(response(gain, dose, cell.speakers).assign(strategy=o, role=role))
-    return pd.concat(out, ignore_index=True)
+    shown = pd.concat(out, ignore_index=True)
+    return shown.astype(dict.fromkeys(['dose', 'value', 'low', 'high'], float))
 
 # %% ../nbs/73_claims.ipynb #c997bb69
 def gains_more(
