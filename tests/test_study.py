@@ -8,6 +8,7 @@ import time
 import pandas as pd
 import pytest
 
+from ambiscale_nb import results  # noqa: F401 (registers every strategy)
 from ambiscale_nb.core import ROOT, InputError
 from ambiscale_nb.strategies import STRATEGIES
 
