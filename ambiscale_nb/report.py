@@ -6,11 +6,11 @@
 __all__ = ['KEEP', 'LOOK', 'POLICY', 'SETTING', 'FULL', 'BY_LABEL', 'SEARCH', 'SHOWN', 'PANELS', 'GUIDES', 'CALLS',
            'CALL_COLUMNS', 'SOME', 'PACKAGES', 'plain', 'Page', 'nonce_of', 'script', 'library', 'publish', 'readable',
            'table', 'fold', 'spreadsheet', 'note', 'picture', 'at_full_budget', 'headline', 'estimate_text', 'ranked',
-           'leaderboard', 'leaderboard_page', 'planned_pairs', 'refused_cells', 'why_not', 'grid', 'grid_page',
-           'as_data', 'search_page', 'label_text', 'line_of', 'panel_traces', 'curves', 'choose_one', 'figure_page',
-           'curves_page', 'corpora_page', 'call_table', 'cost_page', 'some_answers', 'unread_page', 'failed_runs',
-           'left_out', 'missing_calls', 'failures_page', 'stored_claims', 'claims_page', 'versions', 'prompts_page',
-           'provenance_page']
+           'leaderboard', 'leaderboard_page', 'readings', 'readings_page', 'planned_pairs', 'refused_cells', 'why_not',
+           'grid', 'grid_page', 'as_data', 'search_page', 'label_text', 'line_of', 'panel_traces', 'curves',
+           'choose_one', 'figure_page', 'curves_page', 'corpora_page', 'call_table', 'cost_page', 'some_answers',
+           'unread_page', 'failed_runs', 'left_out', 'missing_calls', 'failures_page', 'stored_claims', 'claims_page',
+           'versions', 'prompts_page', 'provenance_page']
 
 # %% ../nbs/75_report.ipynb #da643234
 import base64
@@ -28,7 +28,7 @@ from .prompts import STYLES, prompt
 from .pool import CANDIDATES, answers, valid_text
 from .verify import VERDICTS
 from .strategies import STRATEGIES
-from .results import Study
+from .results import Study, plain_scores
 
 # %% ../nbs/75_report.ipynb #a3f03bb9
 KEEP = chr(160) # A blank at which no line is broken
@@ -243,7 +243,7 @@ def leaderboard(
 ) -> pd.DataFrame: # One row a setting, best first
     "The settings nearest to the votes, each beside its floor, its ceiling and its cost."
     from ambiscale_nb.figures import LOWER
-    df = at_full_budget(scores[scores.corpus==corpus])
+    df = plain_scores(at_full_budget(scores[scores.corpus==corpus]))
     metric = headline(df)
     main = ranked(df[(df.metric==metric) & (df.stratum=='all')], metric in LOWER, most)
     shown = [estimate_text(*o) for o in zip(main.value, main.low, main.high, strict=True)]
@@ -277,6 +277,35 @@ def leaderboard_page(
             f'first was chosen by these very clips, which flatters whoever it is.')]
         parts += [table(df, 'among', levels, digits) if df.among.nunique()>1 else
                   table(df.drop(columns='among'), None, levels, digits)]
+    return Page(''.join(parts))
+
+# %% ../nbs/75_report.ipynb #c02b7be4
+def readings(
+    scores:pd.DataFrame, # From `score_study`
+    corpus:str, # One corpus
+) -> pd.DataFrame: # One row a setting that is not plain; NaN where nothing plain compares
+    "What other verifiers, joined prompts and calibration make of the same answers."
+    df = at_full_budget(scores[scores.corpus==corpus])
+    metric = headline(df)
+    df = df[(df.metric==metric) & (df.stratum=='all')]
+    same = ['model', 'mode', 'style', 'strategy', 'pool']
+    df = df.assign(pool=df.variant.str.split().str[0])
+    own, other = plain_scores(df), df[df.reading!='plain']
+    beside = own.set_index(same).value.reindex(pd.MultiIndex.from_frame(other[same])).to_numpy()
+    shown = [estimate_text(*o) for o in zip(other.value, other.low, other.high, strict=True)]
+    out = other.assign(asked=other['mode']+', '+other['style'], plain=beside, **{metric: shown})
+    out = out.sort_values(['reading', 'model', 'asked', 'strategy', 'variant'])
+    return out[['reading', 'model', 'asked', 'strategy', 'variant', metric, 'plain', 'n']]
+
+def readings_page(
+    scores:pd.DataFrame, # From `score_study`
+) -> Page: # A table a corpus
+    "The other readings of each corpus."
+    parts = []
+    for corpus in sorted(scores.corpus.unique()):
+        df = readings(scores, corpus)
+        parts += [f'<h3>{html.escape(plain(corpus))}</h3>', table(df, 'reading', digits=dict(plain=3))
+                  if len(df) else note('Nothing was read otherwise.')]
     return Page(''.join(parts))
 
 # %% ../nbs/75_report.ipynb #650ba887
@@ -329,7 +358,7 @@ def grid(
     asked:tuple=(('label', 'direct'), ('label', 'cot'), ('dist', 'direct'), ('dist', 'cot')),
 ) -> pd.DataFrame: # corpus, model, asked, stratum, then a column a strategy, all text
     "Every cell of a study, or why it is empty."
-    df, rows = at_full_budget(scores), []
+    df, rows = plain_scores(at_full_budget(scores)), []
     df = df.assign(beam=df.variant.str.startswith('beam')).sort_values(['beam', 'variant'])
     metrics = {c: headline(o) for c, o in df.groupby('corpus')}
     names = list(dict.fromkeys([*STRATEGIES, *df.strategy]))
@@ -483,7 +512,8 @@ def curves(
     "Scores against the number of samples, with a choice of model and prompt."
     from plotly.subplots import make_subplots
     from ambiscale_nb.figures import METRIC_NAMES
-    df = scores[(scores.corpus==corpus) & (scores.condition=='none') & (scores.variant=='sample')]
+    df = plain_scores(scores[(scores.corpus==corpus) & (scores.variant=='sample')])
+    df = df[df.condition=='none']
     panels = [o for o in PANELS if len(df[(df.metric==o[0]) & (df.stratum==o[1])])]
     if not panels or df.k.nunique()<2: return None
     fig = make_subplots(rows=(len(panels)+1)//2, cols=2, vertical_spacing=.13, subplot_titles=[

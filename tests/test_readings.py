@@ -1,0 +1,112 @@
+"""The same stored answers, read otherwise: judged by another model, with both prompts joined, calibrated."""
+import numpy as np
+import pandas as pd
+import pytest
+from test_study import SAMPLE, SCORE, finish
+
+from ambiscale_nb import core, pool, results
+from ambiscale_nb.labels import label_set
+from ambiscale_nb.results import Study, plain_scores, run_pools, verifier_of
+from ambiscale_nb.strategies import predict, with_verdicts
+
+ONE = dict(study='small', model='tiny-alm-nano', limit=30, beam_limit=6, n=8, widths=[3], modes=['label'])
+KS = dict(study='small', ks=[1, 4, 8])
+SIX = label_set('six').labels
+
+
+@pytest.fixture(scope='module')
+def alone(tmp_path_factory):
+    "One model."
+    root = tmp_path_factory.mktemp('alone')
+    finish(root, SAMPLE, ONE)
+    finish(root, SCORE, KS)
+    return root
+
+
+@pytest.fixture(scope='module')
+def both(tmp_path_factory):
+    "Two models that judge each other; one has answered only half of the clips."
+    root = tmp_path_factory.mktemp('both')
+    finish(root, SAMPLE, ONE)
+    finish(root, SAMPLE, ONE | dict(model='tiny-alm-tiny', limit=16, modes=['label']))
+    finish(root, SCORE, KS)
+    return root
+
+
+@pytest.fixture
+def study(both, monkeypatch):
+    "The study of two models."
+    for module in (core, pool, results): monkeypatch.setattr(module, 'RESULTS', both/'results', raising=False)
+    return Study('small')
+
+
+def table(root, name): return pd.read_parquet(root/'results/small'/f'{name}.parquet')
+
+
+def test_plain_rows_do_not_change_when_another_model_joins(alone, both):
+    def of(root):
+        df = plain_scores(table(root, 'scores'))
+        df = df[df.model=='tiny-alm-nano'].reset_index(drop=True)
+        return df[[c for c in df if not c.endswith('_measured')]]
+    pd.testing.assert_frame_equal(of(alone), of(both))
+
+
+def test_every_reading_is_named_in_scores_and_settings(both):
+    scores, settings = table(both, 'scores'), table(both, 'settings')
+    assert set(scores.reading) == {'plain', 'other verifier', 'both prompts', 'calibrated'}
+    key = ['model', 'corpus', 'condition', 'mode', 'style', 'variant']
+    assert not settings.duplicated(key).any()
+    known = settings.set_index(key).reading
+    assert (known.reindex(pd.MultiIndex.from_frame(scores[key])).to_numpy() == scores.reading.to_numpy()).all()
+    assert not scores.duplicated([*key, 'strategy', 'k', 'stratum', 'metric']).any()
+
+
+def test_only_plain_pools_have_curves(both):
+    scores = table(both, 'scores')
+    many = scores[scores.model=='tiny-alm-nano'].groupby(['reading', 'variant', 'strategy', 'style']).k.nunique()
+    assert (many.drop('plain') == 1).all() and many['plain'].max() == 3
+
+
+def test_the_other_model_judges_as_by_hand(study):
+    runs = {o['model']: o for o in study.runs()}
+    heard = {m: verifier_of(study, o, SIX) for m, o in runs.items()}
+    tiny, nano = 'tiny-alm-tiny', 'tiny-alm-nano'
+    found, _ = run_pools(study, runs[tiny], SIX, tuple(heard.values()), set(runs))
+    (made, how, _, _), = [o for o in found if o[1]['variant'] == f'sample by {nano}' and o[0].style == 'cot']
+    assert how['role'] == 'cross' and how['verifier'] == nano
+    own = next(o[0] for o in found if o[1]['variant'] == 'sample' and o[0].style == 'cot')
+    view = heard[nano].verdicts.loc[own.uids].to_numpy()
+    want = predict('w_alm_v', with_verdicts(own, view, verifier=nano, role='cross')).dist
+    np.testing.assert_array_equal(predict('w_alm_v', made).dist, want)
+    said = study.read('predictions')
+    said = said[said.variant.eq(how['variant']) & said.strategy.eq('w_alm_v') & said['style'].eq('cot')]
+    np.testing.assert_allclose(np.stack(said.set_index('uid').dist[list(own.uids)]), want)
+
+
+def test_who_has_not_judged_every_clip_is_refused(both):
+    refused, scores = table(both, 'refusals'), table(both, 'scores')
+    why = refused[refused.variant.eq('sample by tiny-alm-tiny')]
+    assert set(why.reason) == {'tiny-alm-tiny judged all but 14 of 30 clips'}
+    assert {'alm_v', 'w_alm_v'} <= set(why.strategy)
+    assert not scores.variant.eq('sample by tiny-alm-tiny').any()
+
+
+def test_joined_prompts_are_the_mean_of_their_halves(study):
+    said = study.read('predictions')
+    run = next(o for o in study.runs() if o['model'] == 'tiny-alm-nano')
+    found, _ = run_pools(study, run, SIX)
+    parts = [o[0] for o in found if o[1]['variant'] == 'sample' and o[0].style in ('cot', 'direct')]
+    half = parts[0].n//2
+    share = [(p.dist[:, :half].sum(1), p.parsed[:, :half].sum(1)) for p in parts]
+    want = np.mean([s/np.maximum(n, 1)[:, None] for s, n in share], 0)
+    use = np.all([n > 0 for _, n in share], 0)
+    one = said[said.model.eq('tiny-alm-nano') & said.strategy.eq('prompt_ensemble')].set_index('uid')
+    assert (one['style'] == 'both').all() and use.sum() > 20
+    np.testing.assert_allclose(np.stack(one.dist[list(parts[0].uids)])[use], want[use])
+
+
+def test_another_judge_costs_its_calls(both):
+    costs = table(both, 'costs')
+    at = costs[costs.model.eq('tiny-alm-tiny') & costs.strategy.eq('w_alm_v') & costs.k.eq(8)
+               & costs['style'].eq('cot')].set_index('variant')
+    assert at.calls['sample by tiny-alm-nano'] == at.calls['sample'] > 1
