@@ -119,8 +119,8 @@ def mob_v(
 
 # %% ../nbs/52_beyond.ipynb #5af9a9c2
 NEEDS['confidence'] = (lambda pool, o: known(pool, 'confidence'),
-    "each answer's confidence from the likeliest tokens, and this pool has none: ask the endpoint "
-    "for them and fill `confidence`, or use w_bon")
+    "each answer's confidence from the likeliest tokens, and this pool has none: take a model in "
+    "this process, or use w_bon")
 
 @strategy(needs=('confidence',))
 def deepconf(

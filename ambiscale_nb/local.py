@@ -4,11 +4,13 @@
 
 # %% auto #0
 __all__ = ['PLAIN', 'GREEDY', 'SAMPLE', 'BEAMS', 'SEQUENCE_KEYS', 'SPECIAL_IDS', 'NOT_DECODING', 'SPECIAL', 'TEMPLATE', 'Prefix',
-           'read_prefix', 'chat', 'LocalALM', 'byte_bpe', 'toy_processor', 'toy_config', 'toy_qwen2_audio']
+           'read_prefix', 'chat', 'LocalALM', 'peaks', 'seeded', 'byte_bpe', 'toy_processor', 'toy_config',
+           'toy_qwen2_audio']
 
 # %% ../nbs/32_local.ipynb #ae42b102
 import copy
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 import numpy as np
@@ -16,7 +18,7 @@ from fastcore.basics import patch
 from .core import InputError
 from .audio import check_wave, wave_sha
 from .prompts import Prompt
-from .models import Capabilities, Reply
+from .models import TOP, Capabilities, Reply
 
 # %% ../nbs/32_local.ipynb #969aba9a
 PLAIN = dict(top_k=0, top_p=1., repetition_penalty=1.) # No decoding of anybody else's choice
@@ -136,11 +138,22 @@ def prefix(
     import torch
     key = (wave_sha(check_wave(wave, self.capabilities.max_seconds)), prompt.text)
     if self._memo[0]!=key:
+        self._memo = (None, None) # The old cache is let go before there is a new one
         with torch.inference_mode():
             inputs = self.inputs(wave, prompt)
-            made = read_prefix(self.model, inputs, self.model.config.audio_token_id)
-        self._memo = (key, made)
+            self._memo = (key, read_prefix(self.model, inputs, self.model.config.audio_token_id))
     return self._memo[1]
+
+# %% ../nbs/32_local.ipynb #5cf06a3e
+def peaks(
+    logits, # Tuple of one (rows, V) tensor a step
+    beams=None, # (n, L) the row that a beam continues at each step, -1 after its end
+): # -> (n, L) tensor, at least log TOP
+    "Mean negative log-probability of the `TOP` likeliest tokens of every step."
+    import torch
+    steps = [-o.float().log_softmax(-1).topk(min(TOP, o.shape[-1])).values.mean(-1) for o in logits]
+    sure = torch.stack(steps, 1)
+    return sure if beams is None else sure.gather(0, beams[:, :sure.shape[1]].clamp(min=0))
 
 # %% ../nbs/32_local.ipynb #e7986cf3
 @patch
@@ -160,10 +173,10 @@ def generate(
             max_new_tokens=prompt.max_new_tokens, **{**self.settings, **settings})
         scores = self.model.compute_transition_scores(out.sequences, out.logits,
             getattr(out, 'beam_indices', None), normalize_logits=True)
-    spent = (time.perf_counter()-start)/n
-    rows = out.sequences[:, prefix.ids.shape[1]:].tolist()
-    return [self.reply(row, s, prefix, spent)
-            for row, s in zip(rows, scores.tolist(), strict=True)]
+        sure = peaks(out.logits, getattr(out, 'beam_indices', None)).tolist()
+    rows, scores = out.sequences[:, prefix.ids.shape[1]:].tolist(), scores.tolist()
+    spent = (time.perf_counter()-start)/n # A GPU has finished only once its numbers are here
+    return [self.reply(*o, prefix, spent) for o in zip(rows, scores, sure, strict=True)]
 
 # %% ../nbs/32_local.ipynb #117c8e89
 @patch
@@ -171,6 +184,7 @@ def reply(
     self:LocalALM,
     row:list, # New tokens, padded after the end token
     scores:list, # Their log-probabilities
+    sure:list, # How peaked the model was at each, from `peaks`
     prefix:Prefix, # What they continue
     spent:float, # Seconds
 ) -> Reply: # Cut at the first end token
@@ -180,7 +194,23 @@ def reply(
     usage = dict(audio_tokens=prefix.audio_tokens, prompt_tokens=prefix.ids.shape[1],
                  output_tokens=len(tokens))
     return Reply(self.tokenizer.decode(tokens, skip_special_tokens=True), tokens,
-                 'length' if end is None else 'stop', scores[:len(tokens)], usage, spent)
+                 'length' if end is None else 'stop', scores[:len(tokens)], usage, spent,
+                 confidence=float(np.mean(sure[:len(tokens)])))
+
+# %% ../nbs/32_local.ipynb #7be04c19
+@contextmanager
+def seeded(
+    device, # A torch.device, the model's
+    seed:int, # Of what is drawn on it meanwhile
+):
+    "Seed one device for a while; its random state and the CPU's are put back afterwards."
+    import torch
+    state, on_cpu = torch.Generator(device).manual_seed(seed).get_state(), device.type=='cpu'
+    with torch.random.fork_rng([] if on_cpu else [device]):
+        if on_cpu: torch.set_rng_state(state)
+        else: torch.get_device_module(device).set_rng_state(state, device)
+        yield
+
 
 # %% ../nbs/32_local.ipynb #b9c62958
 @patch
@@ -203,13 +233,11 @@ def sample(
     temperature:float=1., # Over 0
 ) -> list: # `n` replies
     "Independent samples."
-    import torch
     if n<1: raise InputError(f"n must be at least 1, got {n}")
     if not temperature>0: raise InputError(f"temperature must be over 0, got {temperature}: "
                                            f"for the most likely answer use `greedy`")
     prefix = self.prefix(wave, prompt)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(self.model.device, seed):
         return self.generate(prefix, prompt, n, temperature=float(temperature), **SAMPLE)
 
 # %% ../nbs/32_local.ipynb #655b632f

@@ -60,7 +60,7 @@ CANDIDATES = Table('candidates', dict(
     condition=STR, block=INT, block_size=INT, index=INT,             # index: within the block
     run_seed=INT, seed=INT,                                          # of the study; of the block
     text=STR, tokens=STR, finish=STR, token_logprobs=STR,            # two of them JSON lists
-    sum_logprob=NUM, n_tokens=NUM, n_in_tokens=NUM, n_audio_tokens=NUM,
+    sum_logprob=NUM, confidence=NUM, n_tokens=NUM, n_in_tokens=NUM, n_audio_tokens=NUM,
     latency_measured=NUM, cost_measured=NUM,                         # seconds; USD
     error=STR, error_text=STR, downgrades=STR),
     parts=('model', 'corpus', 'prompt_id'),
@@ -746,8 +746,8 @@ def error_kind(
 
 # %% ../nbs/40_pool.ipynb #85e59839
 BLANK = dict(text=None, tokens=None, finish='', token_logprobs=None, sum_logprob=math.nan,
-             n_tokens=None, n_in_tokens=None, n_audio_tokens=None, latency_measured=None,
-             cost_measured=None, error='', error_text='', downgrades='')
+             confidence=math.nan, n_tokens=None, n_in_tokens=None, n_audio_tokens=None,
+             latency_measured=None, cost_measured=None, error='', error_text='', downgrades='')
 
 def candidate_row(
     task:dict, # A row of the plan
@@ -778,9 +778,10 @@ def reply_row(
         task, index, text=reply.text, finish=reply.finish, latency_measured=reply.latency_measured,
         tokens=None if reply.tokens is None else json.dumps([int(o) for o in reply.tokens]),
         token_logprobs=None if logp is None else json.dumps([float(o) for o in logp]),
-        sum_logprob=reply.sum_logprob, n_tokens=use.get('output_tokens'),
-        n_in_tokens=use.get('prompt_tokens'), n_audio_tokens=use.get('audio_tokens'),
-        cost_measured=use.get('usd'), downgrades='; '.join(o for o in notes if o))
+        sum_logprob=reply.sum_logprob, confidence=reply.confidence,
+        n_tokens=use.get('output_tokens'), n_in_tokens=use.get('prompt_tokens'),
+        n_audio_tokens=use.get('audio_tokens'), cost_measured=use.get('usd'),
+        downgrades='; '.join(o for o in notes if o))
 
 # %% ../nbs/40_pool.ipynb #3db539a7
 def clock_of(

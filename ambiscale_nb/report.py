@@ -297,6 +297,7 @@ def readings(
     out = out.sort_values(['reading', 'model', 'asked', 'strategy', 'variant'])
     return out[['reading', 'model', 'asked', 'strategy', 'variant', metric, 'plain', 'n']]
 
+# %% ../nbs/75_report.ipynb #5a6c07fe
 def readings_page(
     scores:pd.DataFrame, # From `score_study`
 ) -> Page: # A table a corpus
@@ -304,8 +305,8 @@ def readings_page(
     parts = []
     for corpus in sorted(scores.corpus.unique()):
         df = readings(scores, corpus)
-        parts += [f'<h3>{html.escape(plain(corpus))}</h3>', table(df, 'reading', digits=dict(plain=3))
-                  if len(df) else note('Nothing was read otherwise.')]
+        parts += [f'<h3>{html.escape(plain(corpus))}</h3>', note('Nothing was read otherwise.')
+                  if df.empty else table(df, 'reading', digits=dict(plain=3))]
     return Page(''.join(parts))
 
 # %% ../nbs/75_report.ipynb #650ba887
