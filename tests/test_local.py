@@ -59,14 +59,17 @@ def library(alm, wave, ask=ASK, **settings):
                                  top_k=0, top_p=1., repetition_penalty=1., **settings)
     return [cut(r, alm) for r in out.sequences[:, inputs['input_ids'].shape[1]:].tolist()], out
 
-def plain_logp(alm, wave, tokens, ask=ASK): # (len(tokens),)
-    "Log-probability of each token by a plain forward pass on the raw inputs."
+def plain_steps(alm, wave, tokens, ask=ASK): # (len(tokens), V)
+    "Log-probabilities at each token by a plain forward pass on the raw inputs."
     inputs = dict(alm.inputs(wave, ask))
     full = torch.cat([inputs.pop('input_ids'), torch.tensor([tokens])], 1)
     inputs['attention_mask'] = torch.ones_like(full)
     with torch.inference_mode(): logits = alm.model(input_ids=full, **inputs).logits[0]
-    logp = logits[-len(tokens)-1:-1].log_softmax(-1)
-    return logp.gather(1, full[0, -len(tokens):, None])[:, 0].numpy()
+    return logits[-len(tokens)-1:-1].log_softmax(-1)
+
+def plain_logp(alm, wave, tokens, ask=ASK): # (len(tokens),)
+    "Log-probability of each token."
+    return plain_steps(alm, wave, tokens, ask)[range(len(tokens)), tokens].numpy()
 
 class Spy:
     "Counts the encoder's rows, and keeps what the processor was given."
@@ -132,6 +135,14 @@ def test_token_logprobs_are_the_models_own_and_stop_at_the_end(ender):
         assert not set(o.tokens[:-1]) & ender.eos
         np.testing.assert_allclose(o.token_logprobs, plain_logp(ender, clip(0), o.tokens, OTHER),
                                    atol=1e-4)
+
+def test_confidence_is_that_of_a_forward_pass(ender):
+    "Mean negative log-probability of the five likeliest tokens, up to the end; beams change rows on their way."
+    found = [*ender.sample(clip(0), ASK, 6, 3), *ender.beams(clip(0), ASK, 5), ender.greedy(clip(0), ASK)]
+    assert len({round(o.confidence, 4) for o in found}) > 6
+    for o in found:
+        want = -plain_steps(ender, clip(0), o.tokens).topk(5).values.mean()
+        assert abs(o.confidence-float(want)) < 1e-4
 
 def test_finish_is_stop_or_length(ender):
     for ask in (ASK, OTHER):
