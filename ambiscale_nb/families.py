@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['WHOLE', 'BUILT_IN', 'REMEDIES', 'FAMILIES', 'DTYPES', 'Family', 'base64_chat', 'weight_files', 'folder_revision',
-           'find_checkpoint', 'check_family', 'load_weights', 'record_of', 'wrap', 'load_family', 'register_family']
+           'find_checkpoint', 'check_family', 'check_device', 'load_weights', 'record_of', 'wrap', 'load_family',
+           'register_family']
 
 # %% ../nbs/36_families.ipynb #3173e9db
 import base64
@@ -140,6 +141,20 @@ def check_family(
     if lacking: raise InputError(f"{family.name}: its processor needs {', '.join(lacking)}: "
                                  + '; '.join(REMEDIES.get(o, f'install {o}') for o in lacking))
 
+# %% ../nbs/36_families.ipynb #e81f3b6a
+def check_device(
+    device:str, # As torch names it; '' for a GPU where there is one
+) -> str: # The same, or what was chosen
+    "Refuse a device that this process can not use."
+    import torch
+    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    try: torch.empty(1, device=device).cpu()
+    except (RuntimeError, AssertionError) as e:
+        raise InputError(f"No device {device!r} can be used here ({str(e).splitlines()[0]:.90}): name "
+                         f"another (`device`), such as cpu, or leave it out") from e
+    return device
+
+
 # %% ../nbs/36_families.ipynb #ada691f2
 def load_weights(
     family:Family, # For its class
@@ -197,13 +212,13 @@ def load_family(
     dtype:str='', # As torch names it; bfloat16 on a GPU, float32 on the CPU
 ) -> LocalALM: # Ready to answer, with its `record`
     "A published model behind the wrapper of all local models."
-    import torch
     from transformers import AutoProcessor
     family = FAMILIES[choose(name, FAMILIES, 'family')]
     path, commit = find_checkpoint(family, folder, revision)
     check_family(family, path)
-    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    dtype = choose(dtype or ('float32' if device=='cpu' else 'bfloat16'), DTYPES, 'dtype')
+    device = check_device(device)
+    usual = 'float32' if device.startswith('cpu') else 'bfloat16'
+    dtype = choose(dtype or usual, DTYPES, 'dtype')
     processor = AutoProcessor.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     return wrap(family, load_weights(family, path, dtype).to(device), processor, commit)
 

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PLAIN', 'GREEDY', 'SAMPLE', 'BEAMS', 'SEQUENCE_KEYS', 'SPECIAL_IDS', 'NOT_DECODING', 'SPECIAL', 'TEMPLATE', 'Prefix',
-           'read_prefix', 'chat', 'LocalALM', 'peaks', 'seeded', 'byte_bpe', 'toy_processor', 'toy_config',
-           'toy_qwen2_audio']
+           'read_prefix', 'repeatable', 'chat', 'LocalALM', 'peaks', 'seeded', 'byte_bpe', 'toy_processor',
+           'toy_config', 'toy_qwen2_audio']
 
 # %% ../nbs/32_local.ipynb #ae42b102
 import copy
@@ -59,6 +59,18 @@ def read_prefix(
     assert cache.get_seq_length()==ids.shape[1]-1, 'the cache must lack exactly the last token'
     assert bool(inputs['attention_mask'][:, -1].all()), 'the prompt must not end in padding'
     return Prefix(ids, inputs['attention_mask'], cache, n_audio)
+
+# %% ../nbs/32_local.ipynb #94ab3e07
+@contextmanager
+def repeatable():
+    "Inference, without the one kernel of attention that gives other bits in every run."
+    import torch
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    try:
+        with torch.inference_mode(): yield
+    finally: torch.backends.cuda.enable_cudnn_sdp(before)
+
 
 # %% ../nbs/32_local.ipynb #d40f157e
 def chat(
@@ -135,11 +147,10 @@ def prefix(
     prompt:Prompt, # What is asked
 ) -> Prefix: # Read now, or remembered from the call before
     "The shared prefix of a clip and a prompt."
-    import torch
     key = (wave_sha(check_wave(wave, self.capabilities.max_seconds)), prompt.text)
     if self._memo[0]!=key:
         self._memo = (None, None) # The old cache is let go before there is a new one
-        with torch.inference_mode():
+        with repeatable():
             inputs = self.inputs(wave, prompt)
             self._memo = (key, read_prefix(self.model, inputs, self.model.config.audio_token_id))
     return self._memo[1]
@@ -165,9 +176,8 @@ def generate(
     **settings, # Of the library's `generate`
 ) -> list: # `n` replies
     "Continue a prefix with the library's own `generate`."
-    import torch
     start = time.perf_counter()
-    with torch.inference_mode():
+    with repeatable():
         out = self.model.generate(input_ids=prefix.ids, attention_mask=prefix.mask,
             past_key_values=prefix.repeat(n), num_return_sequences=n, output_logits=True,
             max_new_tokens=prompt.max_new_tokens, **{**self.settings, **settings})
@@ -270,7 +280,7 @@ def score(
     for i, row in enumerate(rows): ids[i, :len(row)] = torch.tensor(row)
     feed = torch.cat([prefix.ids[:, -1:].expand(n, 1), ids[:, :-1]], 1)
     where = torch.arange(P-1, P-1+L, device=ids.device)[None].expand(n, L)
-    with torch.inference_mode():
+    with repeatable():
         out = self.model(input_ids=feed, past_key_values=prefix.repeat(n), position_ids=where,
                          attention_mask=torch.ones(n, P-1+L, device=ids.device, dtype=torch.long))
     logp = out.logits.float().log_softmax(-1)

@@ -6,11 +6,11 @@
 __all__ = ['KEEP', 'LOOK', 'POLICY', 'SETTING', 'FULL', 'BY_LABEL', 'SEARCH', 'SHOWN', 'PANELS', 'GUIDES', 'CALLS',
            'CALL_COLUMNS', 'SOME', 'PACKAGES', 'plain', 'Page', 'nonce_of', 'script', 'library', 'publish', 'readable',
            'table', 'fold', 'spreadsheet', 'note', 'picture', 'at_full_budget', 'headline', 'estimate_text', 'ranked',
-           'leaderboard', 'leaderboard_page', 'readings', 'readings_page', 'planned_pairs', 'refused_cells', 'why_not',
-           'grid', 'grid_page', 'as_data', 'search_page', 'label_text', 'line_of', 'panel_traces', 'curves',
-           'choose_one', 'figure_page', 'curves_page', 'corpora_page', 'call_table', 'cost_page', 'some_answers',
-           'unread_page', 'failed_runs', 'left_out', 'missing_calls', 'failures_page', 'stored_claims', 'claims_page',
-           'versions', 'prompts_page', 'provenance_page']
+           'leaderboard', 'leaderboard_page', 'readings', 'readings_page', 'side_table', 'variance_page', 'audits_page',
+           'planned_pairs', 'refused_cells', 'why_not', 'grid', 'grid_page', 'as_data', 'search_page', 'label_text',
+           'line_of', 'panel_traces', 'curves', 'choose_one', 'figure_page', 'curves_page', 'corpora_page',
+           'call_table', 'cost_page', 'some_answers', 'unread_page', 'failed_runs', 'left_out', 'missing_calls',
+           'failures_page', 'stored_claims', 'claims_page', 'versions', 'prompts_page', 'provenance_page']
 
 # %% ../nbs/75_report.ipynb #da643234
 import base64
@@ -308,6 +308,38 @@ def readings_page(
         parts += [f'<h3>{html.escape(plain(corpus))}</h3>', note('Nothing was read otherwise.')
                   if df.empty else table(df, 'reading', digits=dict(plain=3))]
     return Page(''.join(parts))
+
+# %% ../nbs/75_report.ipynb #0b6f7e2d
+def side_table(
+    study:Study, # A scored study
+    name:str, # `variance` or `audits`
+    columns:list, # Which are shown
+    digits:dict, # Column -> decimals
+    group:str, # Column by which rows are grouped
+) -> Page: # The table, or that there is none
+    "A table that scoring wrote beside the scores, as it is."
+    if not study.table(name).exists(): return note('Not in this study: score it again.')
+    df = study.read(name)
+    if df.empty: return note('Nothing in this study can be split or audited.')
+    return table(df[columns], group, digits=digits)
+
+def variance_page(
+    study:Study, # A scored study
+) -> Page: # A table
+    "What a mean divergence owes to prompt, samples, verifier, speakers and clips."
+    shown = ['model', 'corpus', 'mode', 'strategy', 'k', 'source', 'levels', 'sd', 'of_mean',
+             'share', 'note']
+    return side_table(study, 'variance', shown, dict(sd=4, of_mean=4, share=2), 'model')
+
+# %% ../nbs/75_report.ipynb #6d83f0b4
+def audits_page(
+    study:Study, # A scored study
+) -> Page: # A table
+    "What each verifier reacts to, beside what one would that does not listen."
+    shown = ['model', 'verifier', 'role', 'corpus', 'mode', 'style', 'asked', 'audit', 'measure',
+             'value', 'low', 'high', 'n', 'blind', 'says', 'reason']
+    return side_table(study, 'audits', shown, dict.fromkeys(['value', 'low', 'high', 'blind'], 3),
+                      'verifier')
 
 # %% ../nbs/75_report.ipynb #650ba887
 def planned_pairs(

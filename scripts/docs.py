@@ -1,8 +1,8 @@
 """Writes the notebooks as a small site that opens offline: `make docs`, then open _docs/index.html.
 
 Pages are rendered by nbconvert, in reading order, each with all titles at its side. The search looks through titles,
-headings, prose and names in the browser, from a file beside the pages: nothing is loaded from elsewhere. Formulas stay
-as they are written, in TeX.
+headings, prose and names in the browser, from a file beside the pages: nothing is loaded from elsewhere. Formulas
+become MathML when the site is written, which browsers draw by themselves.
 """
 import html
 import json
@@ -11,11 +11,13 @@ import sys
 from pathlib import Path
 
 import nbformat
+from jinja2 import pass_context
+from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from pygments.formatters import HtmlFormatter
 
 ROOT = Path(__file__).resolve().parent.parent
-EXPORTER = HTMLExporter(template_name='basic')
 GROUPS = (('Read me', ['index']), ('Notebooks', '[0-9]*'), ('Experiments', 'experiments/*'), ('Figures', 'figures/*'))
 LOOK = '''
 body { margin: 0; font: 16px/1.55 system-ui, "Segoe UI", Roboto, sans-serif; color: #222; display: flex; }
@@ -23,7 +25,10 @@ nav { width: 17rem; flex: none; height: 100vh; overflow: auto; position: sticky;
   padding: 1rem; box-sizing: border-box; font-size: .86rem; }
 nav a { display: block; color: #333; text-decoration: none; padding: .12rem .3rem; border-radius: 3px; }
 nav a.here, nav a:hover { background: #dfe7f1; } nav h4 { margin: 1rem 0 .2rem; color: #666; }
-nav input { width: 100%; box-sizing: border-box; padding: .35rem; } nav small { color: #666; }
+nav input[type=search] { width: 100%; box-sizing: border-box; padding: .35rem; } #menu, label { display: none; }
+footer { display: flex; gap: 1rem; justify-content: space-between; border-top: 1px solid #ddd; margin-top: 3rem;
+  padding-top: .8rem; } footer a { color: #245; }
+math { font-size: 1.06em; } math[display=block] { overflow-x: auto; overflow-y: hidden; }
 main { max-width: 56rem; min-width: 0; padding: 1rem 2rem 4rem; box-sizing: border-box; }
 pre { overflow: auto; background: #f6f7f8; padding: .6rem .8rem; font-size: .84rem; line-height: 1.4; }
 .jp-OutputArea-output pre, .output_area pre { background: none; padding: .2rem .8rem; }
@@ -31,11 +36,12 @@ blockquote { margin: 0 0 1rem; color: #555; border-left: 3px solid #ccc; padding
 table { border-collapse: collapse; font-size: .85rem; display: block; overflow: auto; }
 td, th { border-bottom: 1px solid #ddd; padding: .2rem .6rem; text-align: left; } img { max-width: 100%; }
 .anchor-link, .jp-InputPrompt, .jp-OutputPrompt, .prompt { display: none; }
-@media (max-width: 800px) { body { display: block; } nav { width: auto; height: 40vh; position: static; }
-  main { padding: 1rem; } }
+@media (max-width: 800px) { body { display: block; } nav { width: auto; height: auto; position: static; }
+  main { padding: 1rem; } label { display: block; padding: .5rem .3rem 0; color: #245; } #all { display: none; }
+  #menu:checked ~ #all { display: block; } nav a { padding: .3rem; } }
 '''
 FIND = '''
-const box = document.querySelector('nav input'), list = document.querySelector('#found');
+const box = document.querySelector('nav input[type=search]'), list = document.querySelector('#found');
 box.addEventListener('input', () => {
   const words = box.value.toLowerCase().split(/\\s+/).filter(Boolean); list.replaceChildren();
   if (!words.length) return;
@@ -45,6 +51,36 @@ box.addEventListener('input', () => {
     const a = document.createElement('a'); a.href = UP + o.page; a.textContent = o.title; list.append(a); }
   if (!hits.length) list.textContent = 'nothing found'; });
 '''
+
+
+NAMED = r'<mi>(?:log|exp|max|min|ln|sin)</mi>'
+BEFORE = r'(?=<m(?:i|n|sub|sup|frac|over)\b|<mo>&#x02211;)'
+
+
+def mathml(tex: str, display: str = 'inline') -> str:
+    "A formula as MathML, with its TeX as a title; names of functions keep their distance."
+    out = convert(tex.strip().replace(r'\arg', r'\mathrm{arg}\,'), display=display)
+    if '\\' in out: raise ValueError(f'No MathML for {tex!r}: {out}')
+    for name in (rf'({NAMED}){BEFORE}', rf'(<(m(?:under|sub))>{NAMED}(?:(?!</?m(?:under|sub)>).)*</\2>){BEFORE}'):
+        out = re.sub(name, r'\1<mspace width="0.167em" />', out)
+    out = out.replace('<mo>&#x02016;</mo>', '<mo stretchy="false">&#x02016;</mo>')
+    return out.replace('<math ', f'<math title="{html.escape(tex.strip())}" ', 1)
+
+
+class Renderer(IPythonRenderer):
+    "Prose as HTML, formulas as MathML."
+    def inline_math(self, body): return mathml(body)
+    def block_math(self, body): return mathml(body, 'block')
+
+
+class Exporter(HTMLExporter):
+    "nbconvert's pages with formulas that need no script."
+    @pass_context
+    def markdown2html(self, context, source):
+        return MarkdownWithMath(renderer=Renderer(escape=False)).render(source)
+
+
+EXPORTER = Exporter(template_name='basic')
 
 
 def sources() -> list:
@@ -77,11 +113,15 @@ def page(name, content, pages, up) -> str:
         if o['group']!=last: links.append(f"<h4>{o['group']}</h4>"); last = o['group']
         here = ' class="here"' if o['page']==name else ''
         links.append(f'<a{here} href="{up}{o["page"]}">{html.escape(o["label"])}</a>')
-    here = next(o for o in pages if o['page']==name)
+    here = next(i for i, o in enumerate(pages) if o['page']==name)
+    around = [(pages[i], way) for i, way in ((here-1, '← '), (here+1, '→ ')) if 0<=i<len(pages)]
+    turn = ''.join(f'<a href="{up}{o["page"]}">{way}{html.escape(o["title"])}</a>' for o, way in around)
+    here = pages[here]
     return (f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
             f'<title>{html.escape(here["title"])} · ambiscale_nb</title><link rel="stylesheet" href="{up}look.css">'
-            f'<nav><input type="search" placeholder="search" aria-label="search"><div id="found"></div>{"".join(links)}'
-            f'</nav><main>{content}</main><script>const UP = {json.dumps(up)};</script>'
+            f'<nav><input type="search" placeholder="search" aria-label="search"><div id="found"></div>'
+            f'<label for="menu">all pages</label><input type="checkbox" id="menu"><div id="all">{"".join(links)}</div>'
+            f'</nav><main>{content}<footer>{turn}</footer></main><script>const UP = {json.dumps(up)};</script>'
             f'<script src="{up}pages.js"></script><script src="{up}find.js"></script></html>')
 
 

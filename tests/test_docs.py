@@ -41,6 +41,46 @@ def test_pages_show_prose_code_and_outputs_and_no_marks_of_the_exporter(site):
     for path in site.rglob('*.html'): assert not re.search(r'#\| ?(export|hide|default_exp)', path.read_text()), path
 
 
+FORMULAS = re.compile(r'\$\$.+?\$\$|\$[^$\n`]+(?:\n[^$\n`]+)?\$', re.S)
+
+
+def test_formulas_are_drawn_by_the_browser_and_none_is_left_in_tex(site):
+    shown = 0
+    for path in site.rglob('*.html'):
+        source = ROOT/'nbs'/path.relative_to(site).with_suffix('.ipynb')
+        prose = [''.join(o['source']) for o in json.loads(source.read_text())['cells'] if o['cell_type']=='markdown']
+        prose = [re.sub(r'(?ms)^```.*?^```|`[^`]*`', '', o) for o in prose]
+        want = sum(len(FORMULAS.findall(o)) for o in prose)
+        text = path.read_text()
+        assert text.count('<math ')==want, path.name
+        rest = re.sub(r'(?s)<(pre|code|math)\b.*?</\1>', '', text)
+        assert not re.search(r'\$[^$<]*\\[a-z]+|\\(?:frac|sum|hat|binom)\b', rest), path.name
+        shown += want
+    assert shown>50 and '<mfrac' in (site/'51_budget.html').read_text()
+
+
+@pytest.mark.parametrize(('tex', 'parts'), [
+    (r'\frac12', ('<mfrac><mn>1</mn><mn>2</mn></mfrac>',)),
+    (r'\arg\max_k m_k', ('<mi>arg</mi>', '<mi>max</mi>')),
+    (r'\log p', ('<mi>log</mi><mspace', '<mi>p</mi>')), (r'\log(p)', ('<mi>log</mi><mo',)),
+    ('a<b', ('title="a&lt;b"', '&#x0003C;'))])
+def test_a_formula_becomes_mathml(tex, parts):
+    found = docs.mathml(tex)
+    assert found.startswith('<math ') and all(o in found for o in parts), found
+
+
+def test_a_formula_without_mathml_is_an_error_and_not_text():
+    with pytest.raises(ValueError, match='No MathML for'): docs.mathml(r'\nosuchthing x')
+
+
+def test_pages_lead_on_in_reading_order(site):
+    pages = [o['page'] for o in json.loads((site/'pages.js').read_text()[len('const PAGES = '):-1])]
+    for before, after in zip(pages, pages[1:], strict=False):
+        foot = re.search(r'<footer>(.*)</footer>', (site/before).read_text())[1]
+        links = [((site/before).parent/o).resolve() for o in re.findall(r'href="([^"]+)"', foot)]
+        assert (site/after).resolve() in links
+
+
 def test_the_search_knows_names_and_headings(site):
     found = json.loads((site/'pages.js').read_text()[len('const PAGES = '):-1])
     assert any('donor_test' in o['text'] and o['page']=='62_gain.html' for o in found)

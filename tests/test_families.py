@@ -329,6 +329,19 @@ def test_a_folder_answers_like_the_model_that_wrote_it(checkpoint, name):
     assert loaded.capabilities.max_seconds==window # of this processor; the family's is longer
     assert window<FAMILIES[name].max_seconds
 
+@pytest.mark.parametrize('device', ['gpu', 'cuda:99', 'cuda:-7', 'meta'])
+def test_a_device_that_is_not_there_is_refused_before_weights_are_read(checkpoint, monkeypatch, device):
+    "Nor is the CPU taken instead."
+    monkeypatch.setattr(families, 'load_weights', lambda *args: pytest.fail('weights were read'))
+    with pytest.raises(InputError, match=f"No device '{device}' .* name another"):
+        load_model('qwen2-audio', folder=checkpoint/'qwen2-audio', device=device)
+
+def test_the_precision_follows_the_device(checkpoint):
+    for device in ('cpu', 'cpu:0'):
+        assert load_model('qwen2-audio', folder=checkpoint/'qwen2-audio', device=device).model.dtype is torch.float32
+    half = load_model('qwen2-audio', folder=checkpoint/'qwen2-audio', device='cpu', dtype='bfloat16')
+    assert half.record['dtype']=='bfloat16' and half.greedy(clip(0), ASK).tokens
+
 def test_a_folder_is_known_by_its_weights(checkpoint, tmp_path):
     family, copied = FAMILIES['qwen2-audio'], tmp_path/'renamed'
     shutil.copytree(checkpoint/'qwen2-audio', copied)

@@ -9,9 +9,9 @@ import pytest
 
 from ambiscale_nb.ambiguity import expand_votes, soft_labels, strata
 from ambiscale_nb.core import InputError, rng_of
-from ambiscale_nb.gain import (MOST, Setting, dealt, donor_test, donors_of, gain_table, gap_of, halves,
-                               information, matched_mix, over_donors, per_clip, response,
-                               shuffled_levels, slope_of, split_test, welch)
+from ambiscale_nb.gain import (FEW_DOSES, MOST, Setting, bends, curve, dealt, donor_test, donors_of, gain_table,
+                               gap_of, halves, information, matched_mix, natural_basis, odds_gap, odds_test,
+                               over_donors, per_clip, response, shuffled_levels, slope_of, split_test, welch)
 from ambiscale_nb.gain import tested as by_speaker
 from ambiscale_nb.metrics import jsd
 
@@ -184,3 +184,187 @@ def test_wrong_input_is_refused():
     with pytest.raises(InputError, match='no better side'): per_clip('entropy', s.scaled, s.votes)
     with pytest.raises(InputError, match='no better side'): per_clip('uar', s.scaled, s.votes)
     with pytest.raises(InputError): per_clip('jsdd', s.scaled, s.votes)
+
+
+# --- what has learned from votes ------------------------------------------------------------------
+def fitted(seed):
+    "Settings of the benchmark whose tables were fitted, and donors of any speaker."
+    rng = rng_of('test gain', seed)
+    who, truth, votes, single = bench.people(rng)
+    return bench.tables(rng_of('test tables', seed), single, who, votes)
+
+
+def test_donors_of_other_speakers_have_seen_the_votes_of_the_clip():
+    "Information is below 0 where tables of the same study are tried, and about 0 for those of another."
+    for seed in range(6):
+        s = fitted(seed)
+        same, apart = (s[o+', donors of any speaker'] for o in ('fitted table', 'table of another study'))
+        h, control = (information(o, donors=d) for o, d in (same, apart))
+        assert h.mean()<-.002 and abs(control.mean())<.001
+        amb = same[0].level=='ambiguous'
+        assert h[~amb].mean()<h[amb].mean()<0
+
+
+def test_the_tables_of_clip_and_donor_differ_by_the_votes_of_their_speakers_alone():
+    "The donor's table holds the clip's own speaker, and lies nearer to what people heard of that speaker."
+    who, _, votes, single = bench.people(rng_of('whose votes'))
+    answer, y, nearer = single.argmax(1), soft_labels(votes), []
+    for a in range(bench.K):
+        each = np.stack([y[(answer==a) & (who==s)].sum(0) for s in range(bench.SPEAKERS)])
+        n = each.sum(1, keepdims=True)
+        tables = (each.sum(0)-each)/(n.sum()-n) # by the speaker that is left out
+        for s, t in np.ndindex(bench.SPEAKERS, bench.SPEAKERS):
+            if s==t or not n[s]: continue
+            own, donor = (np.square(each[s]/n[s]-o).sum() for o in (tables[s], tables[t]))
+            nearer.append(donor<own)
+    assert np.mean(nearer)>.8
+
+
+def test_what_was_fitted_gets_donors_of_its_own_speaker_alone():
+    s = fitted(0)['fitted table and habit, said'][0]
+    donors = donors_of(s.base, s.speakers, own=True)
+    has = donors>=0
+    assert (s.speakers[donors]==s.speakers)[has].all()
+    answer, alone = s.base.argmax(1), ~has.any(0)
+    mates = [((answer==answer[i]) & (s.speakers==s.speakers[i])).sum()-1 for i in range(len(answer))]
+    assert (alone==(np.array(mates)<5)).all() and 0<alone.mean()<.2
+    h = information(s)
+    assert (np.isnan(h)==alone).all() and donor_test(s).n==(~alone).sum()
+    assert split_test(s, expand_votes(s.votes), splits=2).n==(~alone).sum()
+
+
+def test_a_fitted_table_that_says_so_is_refused():
+    for seed in range(3):
+        found = donor_test(fitted(seed)['fitted table, said'][0])
+        assert np.isnan(found.p) and found.value==0 and 'no spread' in found.p_reason
+
+
+def test_a_speaker_with_few_clips_of_an_answer_leaves_nothing_to_test():
+    s = made('real')
+    lone = Setting(s.base, s.scaled, s.votes, np.arange(len(s.votes)), fitted=True)
+    found = donor_test(lone)
+    assert np.isnan(found.p) and found.p_reason and found.n==0
+    assert np.isfinite(donor_test(Setting(s.base, s.scaled, s.votes, np.arange(len(s.votes)))).p)
+
+
+# --- curves ---------------------------------------------------------------------------------------
+def test_the_curve_is_the_natural_spline_of_patsy():
+    import statsmodels.api as sm
+    from patsy import dmatrix
+    rng = rng_of('spline')
+    dose, more = rng.random(300), rng.standard_normal(300)
+    gain, who = np.sin(5*dose)+more+rng.standard_normal(300), rng.integers(0, 12, 300)
+    k = np.quantile(dose, (.05, .35, .65, .95))
+    X = dmatrix('cr(x, knots=i, lower_bound=a, upper_bound=b)-1',
+                dict(x=np.clip(dose, k[0], k[-1]), i=k[1:-1], a=k[0], b=k[-1]))
+    inside = (dose>=k[0]) & (dose<=k[-1])
+    assert np.allclose(natural_basis(dose, k)[inside], np.asarray(X)[inside])
+    known = sm.OLS(gain, np.c_[natural_basis(dose, k), more-more.mean()]).fit().params
+    found = curve(gain, dose, who, more[:, None])
+    assert np.allclose(found.value, natural_basis(found.dose.to_numpy(), k)@known[:4])
+    assert (found.low<found.value).all() and (found.value<found.high).all() and (found.reason=='').all()
+
+
+def test_a_straight_line_bends_as_often_as_the_level_says_and_a_curve_is_found():
+    straight, bent, held = [], [], []
+    for seed in range(200):
+        rng = rng_of('bends', seed)
+        who, dose = np.repeat(np.arange(12), 30), rng.beta(2, 2, 360)
+        own = rng.standard_normal((2, 12))[:, who]
+        gain = .1*own[0]+(.2+.3*own[1])*dose+.3*rng.standard_normal(360)
+        straight.append(bends(gain, dose, who)['p'])
+        bent.append(bends(gain-4*(dose-.5)**2, dose, who)['p'])
+        if seed<60:
+            found = curve(gain, dose, who, points=3)
+            held.append((found.low<=.2*found.dose) & (.2*found.dose<=found.high))
+    assert .015<=np.mean(np.array(straight)<=.05)<=.08 and np.mean(np.array(bent)<=.05)>.9
+    assert np.mean(held)>.9
+
+
+def test_curves_that_cannot_be_drawn_say_why():
+    s = made('real')
+    h = information(s)
+    few = curve(h, np.round(s.votes.max(1)/8), s.speakers)
+    assert len(few)==1 and few.reason[0]==FEW_DOSES and few.value.isna().all()
+    assert curve(h*np.nan, h, s.speakers).reason[0]==FEW_DOSES
+    one = curve(h, rng_of('dose').random(len(h)), np.zeros(len(h)), points=4)
+    assert one.low.isna().all() and one.reason.str.contains('one speaker').all() and one.value.notna().all()
+    same = np.zeros((len(h), 1))
+    assert curve(h, rng_of('dose').random(len(h)), s.speakers, same).reason.str.contains('does not vary').all()
+    for p, reason in ((bends(h, h*0, s.speakers), FEW_DOSES), (bends(h, h, s.speakers%5), '5 speakers')):
+        assert np.isnan(p['p']) and reason in p['reason']
+
+
+# --- log odds -------------------------------------------------------------------------------------
+def answered(seed, gain=0., each=40, again=False):
+    "Clips with unanimous or split votes; single answers, and others that are right more often, or drawn again."
+    rng = rng_of('odds', seed)
+    who = np.repeat(np.arange(12), each)
+    amb = rng.random(len(who))<.5
+    votes = np.where(amb[:, None], [5, 3, 2], [10, 0, 0])
+    skill = 1/(1+np.exp(-(.8-.6*amb+.4*rng.standard_normal(12)[who])))
+    right = rng.random(len(who))<skill
+    better = rng.random(len(who))<skill if again else right | (rng.random(len(who))<gain)
+    said = [np.eye(3)[np.where(o, 0, 2)] for o in (right, better)]
+    return Setting(said[0], said[1], votes, who), amb
+
+
+def test_log_odds_are_the_interaction_of_a_logistic_regression():
+    import statsmodels.api as sm
+    s, amb = answered(0, .3)
+    rows = [(a, t, hit, .5+((amb==a) & (o.argmax(1)==(0 if hit else 2))).sum())
+            for a in (0, 1) for t, o in enumerate((s.base, s.scaled)) for hit in (0, 1)]
+    a, t, hit, n = np.array(rows).T
+    fit = sm.GLM(hit, np.c_[np.ones(8), a, t, a*t], family=sm.families.Binomial(), freq_weights=n).fit()
+    assert np.isclose(odds_test(s, 'accuracy').value, fit.params[3])
+
+
+def test_the_ceiling_is_what_people_themselves_would_earn():
+    "Of split votes a right answer earns .5 and a wrong one .2: odds are against .5, of unanimous ones against 1."
+    s, amb = answered(1, .3)
+    def odds(o, here, right, wrong, best):
+        hit = (o.argmax(1)==0)[here]
+        got, best = (hit*right+~hit*wrong).sum(), best*hit.size
+        return np.log((got+.5)/(best-got+.5))
+    want = [odds(s.scaled, *o)-odds(s.base, *o) for o in ((amb, .5, .2, .5), (~amb, 1, 0, 1))]
+    assert np.isclose(odds_test(s).value, want[0]-want[1])
+
+
+def test_log_odds_do_not_move_when_answers_are_smoothed_and_turn_with_the_levels():
+    s, amb = answered(2, .3)
+    dull = Setting(s.base, .7*s.scaled+.1, s.votes, s.speakers)
+    a, b = odds_test(s), odds_test(dull)
+    assert (a.value, a.low, a.p)==(b.value, b.low, b.p)
+    back = odds_test(Setting(s.scaled, s.base, s.votes, s.speakers))
+    assert np.isclose(a.value, -back.value) and np.isclose(a.p, back.p)
+
+
+def test_equal_odds_ratios_are_no_gap_although_accuracies_gain_unequally():
+    "Odds double in both levels: of 100 from 50 to 2/3, of 100 from 90 to 18/19."
+    parts = np.zeros((2, 2, 3))
+    parts[0, 0], parts[1, 1] = (5e5, 2e6/3, 1e6), (9e5, 18e6/19, 1e6)
+    assert abs(odds_gap(parts, np.ones(2, bool))())<1e-5
+
+
+def test_the_last_error_may_be_of_one_speaker_but_there_has_to_be_one():
+    s, amb = answered(3, .3)
+    perfect = np.tile(np.eye(3)[0], (len(amb), 1))
+    one = perfect.copy()
+    one[np.flatnonzero(~amb)[0]] = np.eye(3)[2]
+    one[np.flatnonzero(amb)[0]] = np.eye(3)[2]
+    found = odds_test(Setting(s.base, one, s.votes, s.speakers))
+    assert np.isfinite([found.value, found.low, found.high, found.p]).all()
+    for base, scaled, said in ((s.base, perfect, 'strategy earns all'), (perfect, s.scaled, 'base earns all'),
+                               (s.base, np.tile(np.eye(3)[2], (len(amb), 1)), 'strategy earns nothing on clear')):
+        lost = odds_test(Setting(base, scaled, s.votes, s.speakers), 'accuracy')
+        assert said in lost.reason or 'nothing on ambiguous' in lost.reason
+        assert np.isnan(lost.value) and np.isnan(lost.p) and lost.p_reason
+    with pytest.raises(InputError, match='soft_accuracy or accuracy'): odds_test(s, 'brier')
+
+
+def test_intervals_of_log_odds_hold_the_truth():
+    "A strategy that draws again with the same skill: the true gap is 0, for either way to count."
+    for metric in ('soft_accuracy', 'accuracy'):
+        found = [odds_test(answered(seed, again=True)[0], metric) for seed in range(200)]
+        assert .91<=np.mean([o.low<=0<=o.high for o in found])<=.99
+        assert .01<=np.mean([o.p<=.05 for o in found])<=.09

@@ -1,11 +1,13 @@
 """The wrapper of local models: every route to an answer agrees with the library, and repeats."""
 import inspect
+import weakref
 import numpy as np
 import pytest
 import torch
 from transformers.utils import logging
 from ambiscale_nb.core import InputError
-from ambiscale_nb.local import LocalALM, byte_bpe, read_prefix, toy_processor, toy_qwen2_audio
+from ambiscale_nb.local import (LocalALM, byte_bpe, read_prefix, repeatable, seeded, toy_processor,
+                                toy_qwen2_audio)
 from ambiscale_nb.prompts import Prompt
 
 logging.set_verbosity_error()
@@ -220,6 +222,60 @@ def test_random_states_are_left_alone(alm):
     everything(alm, 0)
     assert torch.equal(torch.get_rng_state(), before)
     assert (np.random.get_state()[1]==numpy_before).all()
+
+@pytest.mark.parametrize('cards', [1, 4])
+def test_a_model_on_the_cpu_leaves_gpus_alone(alm, monkeypatch, cards):
+    "To seed them all would take memory on each; here any touch fails."
+    def touched(*args): raise AssertionError('a GPU was touched')
+    monkeypatch.setattr('torch.cuda.device_count', lambda: cards)
+    for o in ('get_rng_state', 'set_rng_state', 'manual_seed', 'manual_seed_all'):
+        monkeypatch.setattr(f'torch.cuda.{o}', touched)
+    everything(alm, 0)
+
+class Cards:
+    "A pretended torch.cuda of two cards: their random states, and which were read or set."
+    def __init__(self): self.states, self.read, self.set = {0: 'a', 1: 'b'}, [], []
+    def get_rng_state(self, device): self.read.append(device.index); return self.states[device.index]
+    def set_rng_state(self, state, device): self.set.append(device.index); self.states[device.index] = state
+
+@pytest.mark.parametrize('number', [0, 1])
+def test_only_the_models_own_card_is_seeded(monkeypatch, number):
+    cards, real = Cards(), torch.Generator
+    monkeypatch.setattr('torch.get_device_module', lambda device=None: cards)
+    monkeypatch.setattr('torch.Generator', lambda device: real())
+    before = torch.get_rng_state()
+    with pytest.raises(KeyError), seeded(torch.device('cuda', number), 5):
+        assert torch.equal(cards.states[number], real().manual_seed(5).get_state())
+        raise KeyError
+    assert cards.states=={0: 'a', 1: 'b'} and set(cards.read+cards.set)=={number}
+    assert torch.equal(torch.get_rng_state(), before)
+
+def test_cudnns_attention_is_kept_out_of_every_route(alm):
+    "It does not repeat itself on a GPU (benchmarks/gpu.py). What a caller chose is put back, come what may."
+    seen = []
+    hook = alm.model.register_forward_pre_hook(
+        lambda m, args: seen.append(torch.backends.cuda.cudnn_sdp_enabled()))
+    routes = (lambda: alm.greedy(clip(0), ASK), lambda: alm.sample(clip(1), ASK, 2, 1),
+              lambda: alm.beams(clip(2), ASK, 2), lambda: alm.score(clip(3), ASK, ['x']))
+    for chosen in (True, False):
+        torch.backends.cuda.enable_cudnn_sdp(chosen)
+        for route in routes:
+            alm._memo = (None, None)
+            seen.clear(); route()
+            assert len(seen)>1 and not any(seen) # the prefix, then what follows it
+            assert torch.backends.cuda.cudnn_sdp_enabled() is chosen
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    hook.remove()
+    with pytest.raises(KeyError), repeatable(): raise KeyError
+    assert torch.backends.cuda.cudnn_sdp_enabled()
+
+def test_one_clips_cache_is_let_go_before_the_next_is_read(alm):
+    "On a GPU two of them may not fit."
+    old, alive = weakref.ref(alm.prefix(clip(0), ASK)), []
+    hook = alm.model.register_forward_pre_hook(lambda m, args: alive.append(old() is not None))
+    alm.prefix(clip(1), ASK)
+    hook.remove()
+    assert alive==[False]
 
 def test_the_callers_array_is_left_alone(alm):
     wave = clip(0)

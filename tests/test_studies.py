@@ -105,6 +105,85 @@ def test_no_folder_of_this_machine_is_in_an_executed_notebook(commanded):
         assert str(root) not in o.read_text() and str(Path.home()) not in o.read_text(), o.name
 
 
+# Verifiers: side by side, with other audio, and one that only judges
+
+JUDGED = dict(SHARED, model='tiny-alm-nano', modes=['label'], n=6, score=False, listwise=2, listwise_limit=8, audit=6)
+
+
+@pytest.fixture(scope='module')
+def judged(tmp_path_factory):
+    "One run in one piece, the same in two parts, and a run that only judges."
+    root, said = place(tmp_path_factory.mktemp('judged')), []
+    def papermill(study, **parameters):
+        words = [o for k, v in (JUDGED | parameters | dict(study=study)).items() for o in ('-y', yaml.safe_dump({k: v}))]
+        source = str(ROOT/'nbs/experiments/01_sample.ipynb')
+        said.append(call(root, tool('papermill'), '-k', 'python3', '--cwd', str(ROOT/'nbs/experiments'), source,
+                         str(root/f'{study}.ipynb'), *words))
+    papermill('whole')
+    for part in ('1/2', '2/2'): papermill('parts', part=part)
+    papermill('external', modes=[], n=0, widths=[], listwise=0, audit=0)
+    return root/'results', said
+
+
+def test_a_run_in_parts_judges_the_same_lists(judged):
+    from ambiscale_nb.pool import Store
+    from ambiscale_nb.verify import VERDICTS
+    root, said = judged
+    for code, text in said: assert code == 0, text[-3000:]
+    for folder in ('plans', 'verdict_plans', 'listwise_plans', 'listwise_clips', 'audit_plans'):
+        a, b = (pd.read_parquet(next((root/o/folder).glob('*.parquet'))) for o in ('whole', 'parts'))
+        pd.testing.assert_frame_equal(a, b)
+    a, b = (Store(root/o).read(VERDICTS).sort_values('key', ignore_index=True) for o in ('whole', 'parts'))
+    same = [c for c in a if not c.endswith('_measured')]
+    pd.testing.assert_frame_equal(a[same], b[same])
+    assert {*zip(a.verifier, a.condition, strict=True)} == {(o, c) for o in ('score', 'listwise') for c in ('none', 'swap')}
+    assert len(list((root/'parts/plans').glob('*.json'))) == 1  # only the last part finds everything, and says so
+
+
+def test_a_run_says_how_it_judged(judged):
+    import json
+    root = judged[0]
+    whole, external = (json.loads(next((root/o/'plans').glob('*.json')).read_text()) for o in ('whole', 'external'))
+    assert (whole['listwise'], whole['audited'], whole['lacks'], whole['modes']) == ('listwise', 6, [], ['label'])
+    assert (external['listwise'], external['audited'], external['verified'], external['modes']) == ('', 0, True, [])
+    assert not (root/'external/candidates').exists() and not (root/'external/listwise_plans').exists()
+
+
+def test_stored_lists_become_pools_and_audits(judged, monkeypatch):
+    from ambiscale_nb.audits import audit_rows, listwise_ledger, listwise_pool
+    from ambiscale_nb.labels import label_set
+    from ambiscale_nb.pool import pool_rows
+    from ambiscale_nb.results import Study, make_pools
+    from ambiscale_nb.verify import verdict_rows
+    monkeypatch.setattr('ambiscale_nb.results.RESULTS', judged[0])
+    study = Study('whole')
+    run = study.runs()[0]
+    rows, again = (verdict_rows(study.store, study.read(o, run['plan'])) for o in ('listwise_plans', 'audit_plans'))
+    uids = study.read('listwise_clips', run['plan']).uid
+    answers = pool_rows(study.store, study.read('plans', run['plan']))
+    pools = make_pools(answers, label_set(run['label_set']).labels)
+    speakers = study.read('utterances', run['corpus']).set_index('uid').speaker
+    assert len(uids) == 8 and rows.error.eq('').all() and again[again.verifier.eq('listwise')].uid.nunique() <= 6
+    for key, pool in pools.items():
+        if key[2] not in ('sample', 'beam'): continue
+        seen = listwise_pool(pool, rows, uids)
+        known = pool.parsed[[o in set(uids) for o in pool.uids]]
+        assert (pd.notna(seen.verdict) == known).all(), key  # whatever could be read was judged
+        table = audit_rows(seen, speakers[seen.uids], dict(model=run['model']), None, again[again.verifier.eq('listwise')], rows)
+        assert table.set_index(['audit', 'measure']).loc[('tie', 'missing'), 'value'] == 0
+        paid = listwise_ledger(seen, rows)['calls']
+        assert set(paid) <= {0, 2} and (paid == 2).any() == (rows.uid.isin(seen.uids[paid == 2]).any())
+
+
+def test_the_state_of_a_study_counts_each_kind_of_judgement(judged, monkeypatch):
+    from ambiscale_nb import studies
+    for o in ('results', 'studies'): monkeypatch.setattr(f'ambiscale_nb.{o}.RESULTS', judged[0])
+    table = studies.study_status('parts').set_index('asked')
+    assert [*table.index] == ['audit', 'candidates', 'listwise', 'verdicts']
+    assert (table.done == table.calls).all() and table.calls['verdicts'] == 60 and table.calls['listwise'] >= 16
+    assert table.unparsed.drop('candidates').isna().all()
+
+
 # A served model, by the command
 
 KEY = 'sk-sentinel+0123/456789=abc'

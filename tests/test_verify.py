@@ -1,17 +1,25 @@
 "Verifiers: what is asked once, what is missing, who judges whom, and the audits of audio, order and ties."
+import json
 import math
+import os
+import signal
 from dataclasses import replace
 import numpy as np
+import pandas as pd
 import pytest
+import loopback
 from ambiscale_nb import verify
 from ambiscale_nb.budget import curves
-from ambiscale_nb.core import InputError
+from ambiscale_nb.core import InputError, content_key
+from ambiscale_nb.endpoint import EndpointALM
 from ambiscale_nb.models import Capabilities, Reply
-from ambiscale_nb.pool import Draw, Store
+from ambiscale_nb.pool import Draw, Limits, Store, plan_pool, pool_rows
+from ambiscale_nb.prompts import listwise_prompt, parse_list
 from ambiscale_nb.strategies import (exchangeable, facts, listwise_verdicts, order_audit, pool_of, predict, real_choice,
     role_of, shuffle_audit, tie_audit, to_judge, verdict_pool, with_verdicts)
-from ambiscale_nb.verify import Judge, label_verdicts, plan_verdicts, verdict_rows, verify_pool
-from test_store import FOUR, Scripted, clips, run, wave_of
+from ambiscale_nb.verify import (Judge, label_verdicts, list_verdicts, options_of, order_of, plan_verdicts, verdict_rows,
+    verify_pool)
+from test_store import COT, DIRECT, FOUR, Scripted, clips, forked, run, wave_of
 
 NAN = math.nan
 
@@ -229,3 +237,227 @@ def test_coarse_scales_tie():
     pool = pool_of([[*FOUR]]*400, FOUR, label_verdict=v)
     tied = [tie_audit(with_verdicts(pool, o))['tied'] for o in (v, v.round(1), v.round())]
     assert tied[0]==0<tied[1]<tied[2] and tied[2]>.6
+
+# ---- listwise: the calls
+
+class Lister(Scripted):
+    "Hears the label whose place is the clip's number, modulo four; `lean`: it adds that to the first on the list."
+    name = 'lister'
+    def __init__(self, lean=0., die=None): super().__init__(); self.lean, self.die, self.asked = lean, die, []
+    def score(self, wave, prompt, answers):
+        self.calls += 1
+        self.asked.append((round(float(wave[0])*1000), tuple(answers)))
+        if self.calls==self.die: os.kill(os.getpid(), signal.SIGKILL)
+        best = FOUR[self.asked[-1][0]%4]
+        return np.array([2.*(o==best)+self.lean*(i==0) for i, o in enumerate(answers)])
+
+def listed(*options, n=6):
+    return pd.DataFrame([dict(uid=o, options=s) for o in clips(n).uid for s in options])
+
+def side_by_side(model, store, options=None, judge=None, items=None, **more):
+    judge, items = judge or Judge('listwise'), clips() if items is None else items
+    options = listed(FOUR) if options is None else options
+    report = verify_pool(model, items, wave_of, FOUR, store, judge, progress=False, options=options, **more)
+    return report, verdict_rows(store, plan_verdicts(model, items, FOUR, judge, options))
+
+def scores_of(rows, shown=FOUR, n=6):
+    return list_verdicts(rows, clips(n).uid, FOUR, np.array([[o in shown for o in FOUR]]*n))
+
+KEYS = ['3bae02c477de87e0e209005b9cf375a1', 'a6289b5a6380777870b9236bf5d9f482', '848ce30458d5fb3344fb44a0788ee23d']
+SEEDS = [0, 5934144765928247640, 0]
+
+def test_pointwise_judgements_keep_the_keys_under_which_they_are_stored():
+    "Keys and seeds of the first version with which studies were run: verdicts that were paid for are found again."
+    items = pd.DataFrame(dict(corpus='demo', uid=['a', 'b'], speaker=['x', 'y'], audio_sha=['s0', 's1']))
+    plans = [plan_verdicts(Ear(), items, FOUR, o) for o in (Judge(), Judge('text', repeats=2), Judge(condition='swap'))]
+    assert [content_key(o.group.tolist()) for o in plans]==KEYS
+    assert [o.seed.iloc[0] for o in plans]==SEEDS
+
+def test_a_list_is_judged_in_an_order_and_its_reverse(tmp_path):
+    model, store = Lister(), Store(tmp_path)
+    report, rows = side_by_side(model, store)
+    assert report.made==12 and len(rows)==12*4 and rows.key.is_unique and rows.status.eq('ok').all()
+    for at in range(6):
+        one, two = (o for i, o in model.asked if i==at)
+        assert one==two[::-1] and set(one)==set(FOUR)
+    assert len({o for _, o in model.asked})>4  # not one order for all clips
+    scores, places = scores_of(rows)
+    np.testing.assert_allclose(scores.sum(-1), 1)
+    assert (places.sum(0)==3).all()
+    np.testing.assert_allclose(listwise_verdicts(scores).argmax(-1), np.arange(6)%4)
+    side_by_side(model, store)
+    assert model.calls==12
+
+def test_pools_that_hold_the_same_labels_share_a_call_and_others_do_not(tmp_path):
+    two = ('angry', 'sad')
+    model, store = Lister(), Store(tmp_path)
+    side_by_side(model, store, listed(FOUR))
+    report, rows = side_by_side(model, store, listed(FOUR, two))
+    assert report.had==12 and model.calls==24
+    few = scores_of(rows, two)[0]
+    assert np.isnan(few[:, :, [1, 2]]).all() and np.allclose(np.nansum(few, -1), 1)
+    assert not np.allclose(few[:, :, 0], scores_of(rows)[0][:, :, 0])
+    assert np.isnan(scores_of(rows, FOUR[:3])[0]).all()  # what was judged on another list is no verdict on this one
+
+def test_the_key_of_a_list_holds_its_answers_and_their_order():
+    plan = plan_verdicts(Lister(), clips(1), FOUR, Judge('listwise', repeats=6), listed(FOUR, FOUR[:2], n=1))
+    assert plan.group.is_unique and len(plan)==12
+    assert {verify.verdict_key(o) for o in plan.to_dict('records')}=={*plan.group}
+    shas = {listwise_prompt(o).sha for o in (FOUR, FOUR[::-1], FOUR[:3])}
+    assert len(shas)==3 and order_of('a', FOUR, 0)==order_of('a', FOUR[::-1], 0)
+
+def test_the_lists_of_a_run_are_the_labels_of_its_pools(tmp_path):
+    store, model = Store(tmp_path), Scripted()
+    run(model, store, Draw(n=4), prompts=(DIRECT, COT))
+    rows = pool_rows(store, plan_pool(model, clips(), (DIRECT, COT), Draw(n=4)))
+    found = options_of(rows, FOUR)
+    for uid, part in rows[rows.decode.eq('sample')].groupby('uid'):
+        want = {tuple(o for o in FOUR if o in set(p.text)) for _, p in part.groupby('style')}
+        assert {o for o in want if len(o)>1}=={*found.options[found.uid==uid]}, uid
+    assert not found.duplicated().any()
+    one = rows[rows.decode.eq('greedy')]
+    assert not len(options_of(one, FOUR)) and not len(options_of(one, FOUR, ('greedy',)))  # one answer is no choice
+    rows['text'] = rows.text.where(rows['index'].ne(0), 'Hm.')
+    assert {*map(len, options_of(rows, FOUR).options)}<={2, 3}  # what cannot be read is not on the list
+    rows['error'] = rows.error.where(rows['style'].ne('cot') | rows.uid.ne('clip000') | rows['index'].ne(1), 'timeout')
+    assert (options_of(rows, FOUR).uid=='clip000').sum()<=1  # a pool with a failed call waits
+    assert not len(options_of(rows.iloc[:0], FOUR))
+
+def test_killed_and_resumed_no_call_is_made_twice(tmp_path):
+    for die in (1, 5, 9):
+        store = tmp_path/str(die)
+        pid = forked(lambda store=store, die=die: side_by_side(Lister(die=die), Store(store)))
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])==-signal.SIGKILL
+        again = Lister()
+        report, rows = side_by_side(again, Store(store))
+        assert (report.had, again.calls)==(die-1, 13-die)
+        assert len(rows)==48 and rows.key.is_unique
+    whole = side_by_side(Lister(), Store(tmp_path/'whole'))[1]
+    same = [c for c in rows if not c.endswith('_measured')]
+    pd.testing.assert_frame_equal(rows[same], whole[same])
+
+def test_where_nobody_has_a_choice_nothing_is_asked(tmp_path):
+    model = Lister()
+    for o in (listed(FOUR).iloc[:0], options_of(pd.DataFrame(dict(decode=[])), FOUR)):
+        report, rows = side_by_side(model, Store(tmp_path), o)
+        assert (report.planned, report.made, len(rows), model.calls)==(0, 0, 0, 0)
+    assert np.isnan(scores_of(rows)[0]).all()
+
+def test_a_limit_ends_a_listwise_run_and_the_next_goes_on(tmp_path):
+    first = side_by_side(Lister(), Store(tmp_path), limits=Limits(calls=5))[0]
+    assert first.made==5 and 'calls: 5 of 5' in first.stopped
+    second = side_by_side(Lister(), Store(tmp_path))[0]
+    assert (second.had, second.made)==(5, 7)
+
+def test_a_failed_list_is_an_error_for_each_answer_and_is_tried_again(tmp_path):
+    class Late(Lister):
+        def score(self, wave, prompt, answers):
+            if (self.calls, self.die)==(2, None): self.calls += 1; raise TimeoutError('no reply in 60 s')
+            return super().score(wave, prompt, answers)
+    store = Store(tmp_path)
+    report, rows = side_by_side(Late(), store)
+    bad = rows[rows.error.ne('')]
+    assert report.failed==1 and dict(report.kinds)=={'timeout': 1}
+    assert len(bad)==4 and set(bad.label)==set(FOUR) and bad.score.isna().all() and bad['index'].tolist()!=[0]*4
+    scores = scores_of(rows)[0]
+    assert np.isnan(scores).sum()==4 and np.isfinite(listwise_verdicts(scores)).all()  # the other order is left
+    assert order_audit(*scores_of(rows))['n']==5
+    assert side_by_side(Lister(), store)[0].made==1
+    assert np.isfinite(scores_of(side_by_side(Lister(), store)[1])[0]).all()
+
+@pytest.mark.parametrize('logp, status, error', [([-np.inf]*4, 'undefined', ''), ([0, NAN, 0, 0], 'error', 'bad_score')])
+def test_a_list_without_probabilities_has_no_scores(tmp_path, logp, status, error):
+    model = Lister()
+    model.score = lambda wave, prompt, answers: np.array(logp)
+    rows = side_by_side(model, Store(tmp_path))[1]
+    assert set(rows.status)=={status} and set(rows.error)=={error} and np.isnan(scores_of(rows)[0]).all()
+
+def test_some_answers_without_probability_are_a_sure_no(tmp_path):
+    model = Lister()
+    model.score = lambda wave, prompt, answers: np.array([0., -np.inf, -np.inf, -np.inf])
+    rows = side_by_side(model, Store(tmp_path))[1]
+    assert set(rows.score)=={0, 1} and set(rows.status)=={'ok'}
+
+def test_another_clips_audio_leaves_the_order(tmp_path):
+    own, other = (plan_verdicts(Lister(), clips(), FOUR, Judge('listwise', o), listed(FOUR)) for o in ('none', 'swap'))
+    key = ['uid', 'repeat']
+    both = own.merge(other, on=key)
+    assert (both.label_x==both.label_y).all() and (both.audio_sha_x!=both.audio_sha_y).all()
+    assert not {*own.group} & {*other.group}
+
+def test_ways_of_listing_that_cannot_be_answered_are_refused():
+    class Dumb(Scripted): capabilities = Capabilities(label_scoring=False, verify=False)
+    with pytest.raises(InputError, match='cannot score the answers of a list'):
+        plan_verdicts(Dumb(), clips(), FOUR, Judge('listwise'), listed(FOUR))
+    assert len(plan_verdicts(Dumb(), clips(), FOUR, Judge('listwise-text', repeats=3), listed(FOUR)))==18
+    for judge, options in ((Judge('listwise'), None), (Judge(), listed(FOUR))):
+        with pytest.raises(InputError, match='judged by a listwise verifier'):
+            plan_verdicts(Scripted(), clips(), FOUR, judge, options)
+    with pytest.raises(InputError, match='take 2'): Judge('listwise-text', repeats=1)
+
+@pytest.mark.parametrize('lean', [0, 1.5, 40.])
+def test_a_taste_for_the_first_place_is_found(tmp_path, lean):
+    rows = side_by_side(Lister(lean), Store(tmp_path))[1]
+    found = order_audit(*scores_of(rows))
+    assert found['n']==6
+    if not lean: assert found['agreement']==1 and np.allclose(found['by_place'], 0)
+    else: assert found['by_place'][0]>.1>found['by_place'][1]
+    assert (found['agreement']==0)==(lean==40)
+
+# ---- listwise, in words
+
+def fake_words(monkeypatch, replies):
+    "The server says these in turn, whatever it is asked."
+    said = iter(replies)
+    monkeypatch.setattr(loopback, 'answers', lambda sound, question, ask, n, beam: [next(said)]*n)
+
+def test_a_server_judges_lists_in_words(tmp_path, monkeypatch):
+    three, judge = ('angry', 'happy', 'sad'), Judge('listwise-text')
+    fake_words(monkeypatch, ['{"angry": 80, "happy": 5, "sad": 40}', 'angry > sad > happy',
+                             "I can't judge voices.", '{"sad": 90, "happy": "?"}'])
+    with loopback.Loopback() as server:
+        model = EndpointALM('demo', 'openai', server.url, key='')
+        report, rows = side_by_side(model, Store(tmp_path), listed(three, n=2), judge, clips(2))
+        asked = [o['messages'][0]['content'][1]['text'] for _, o in server.asked]
+        model.close()
+    assert report.made==4 and not report.failed and len(rows)==12 and all('Answer with JSON' in o for o in asked)
+    scores = scores_of(rows, three, 2)[0]
+    np.testing.assert_allclose(scores[:, 0], [[.8, .05, NAN, .4], [1, 0, NAN, .5]])
+    np.testing.assert_allclose(scores[:, 1], [[NAN]*4, [NAN, NAN, NAN, .9]])
+    assert set(rows.status[rows.score.isna()])=={'unparsed'} and set(rows.status[rows.score.notna()])=={'ok'}
+    np.testing.assert_allclose(listwise_verdicts(scores), [[.9, .025, NAN, .45], [NAN, NAN, NAN, .9]])
+    calls = rows.groupby('group').agg(text=('text', 'first'), out=('n_tokens', 'sum'))
+    assert (calls.out==calls.text.str.len()+1).all()  # what a call wrote is shared by its rows, and not counted twice
+
+@pytest.mark.parametrize('fault', ['refusal', 'content filter'])
+def test_a_refusal_of_a_list_is_no_score(tmp_path, monkeypatch, fault):
+    fake_words(monkeypatch, ['{"angry": 80, "sad": 40}']*9)
+    with loopback.Loopback() as server:
+        server.faults = [None, fault]
+        model = EndpointALM('demo', 'openai', server.url, key='')
+        report, rows = side_by_side(model, Store(tmp_path), listed(('angry', 'sad'), n=2), Judge('listwise-text'), clips(2))
+        model.close()
+    lost = rows[rows.score.isna()]
+    assert report.made==4 and len(lost)==2 and lost.group.nunique()==1 and set(lost.status)=={'unparsed'}
+    assert np.isfinite(listwise_verdicts(scores_of(rows, ('angry', 'sad'), 2)[0])[:, [0, 3]]).all()
+
+def test_a_server_that_breaks_down_leaves_error_rows(tmp_path, monkeypatch):
+    fake_words(monkeypatch, ['{"angry": 80, "sad": 40}']*9)
+    with loopback.Loopback() as server:
+        server.faults = ['bad_request']
+        model = EndpointALM('demo', 'openai', server.url, key='')
+        two, way = listed(('angry', 'sad'), n=2), Judge('listwise-text')
+        report, rows = side_by_side(model, Store(tmp_path), two, way, clips(2))
+        assert report.failed==1 and (rows.error=='bad_request').sum()==2
+        assert side_by_side(model, Store(tmp_path), two, way, clips(2))[0].made==1
+        model.close()
+
+def test_hostile_lists_are_read_or_missing():
+    three = ('angry', 'happy', 'sad')
+    junk = ['{'*999, '>'*999, '[' + 'sad,'*999 + ']', 'sad: '*999, '{"sad": 1e99}', '{"sad": NaN}', '\ud800', 'sad:80'*999,
+            json.dumps({o: {'score': 50} for o in three}), '{"sad": -5, "angry": true}', '[1, 2, 3]', 'sad > sad > angry']
+    for text in junk:
+        got = parse_list(text, three)
+        assert {*got}=={*three} and all(math.isnan(o) or 0<=o<=1 for o in got.values()), text
+    assert parse_list('{"sad": 50%, "angry": 100/100, "happy": 0}', three)==dict(angry=1, happy=0, sad=.5)
+    assert parse_list('Final answer: [sad, angry, happy]', three)==dict(sad=1, angry=.5, happy=0)
