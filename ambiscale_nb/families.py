@@ -150,8 +150,9 @@ def check_device(
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
     try: torch.empty(1, device=device).cpu()
     except (RuntimeError, AssertionError) as e:
-        raise InputError(f"No device {device!r} can be used here ({str(e).splitlines()[0]:.90}): name "
-                         f"another (`device`), such as cpu, or leave it out") from e
+        why = str(e).splitlines()[0][:90]
+        raise InputError(f"No device {device!r} can be used here ({why}): name another (`device`), "
+                         f"such as cpu, or leave it out") from e
     return device
 
 

@@ -284,7 +284,7 @@ class StudyWatch:
     def __call__(self): # -> dict: calls, failed, tokens, usd; planned; begun, runs that have a plan
         tables = [f'{o}/**/shard-*.parquet' for o in ('candidates', 'verdicts')]
         self.sealed = self.renew(self.sealed, tables, count_file)
-        plans = ['plans/*.parquet', 'verdict_plans/*.parquet']
+        plans = [f'{o}plans/*.parquet' for o in ('', 'verdict_', 'listwise_', 'audit_')]
         self.plans = self.renew(self.plans, plans, count_plan)
         self.journals = {o: count_more(o, *self.journals.get(o, ()))
                          for o in self.root.glob('*/**/journal/*.jsonl')}

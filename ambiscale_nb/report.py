@@ -734,7 +734,8 @@ def missing_calls(
 ) -> pd.DataFrame: # run, asked, calls, missing; runs that are complete are not in it
     "How many calls of each run were never tried."
     found = []
-    for folder, kind in (('plans', CANDIDATES), ('verdict_plans', VERDICTS)):
+    for folder in ('plans', 'verdict_plans', 'listwise_plans', 'audit_plans'):
+        kind = CANDIDATES if folder=='plans' else VERDICTS
         for path in sorted(study.root.glob(f'{folder}/*.parquet')):
             plan = pd.read_parquet(path)
             tried = study.store.groups(kind, **{c: plan[c].unique() for c in kind.parts})

@@ -727,6 +727,7 @@ def jobs_of(
              if o['condition']=='none']
     verifiers, models = [o for o in heard if o], {o['model'] for o in runs if o.get('modes', True)}
     for run, labels in zip(runs, names, strict=True):
+        if not run.get('modes', True): continue # It only judges
         corpus = run['corpus']
         if corpus not in truths: truths[corpus] = truth_of(study.read('utterances', corpus),
             study.read('ratings', corpus) if run['has_ratings'] else None,

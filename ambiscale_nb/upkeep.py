@@ -154,7 +154,7 @@ def false_verdict_keys(
 ) -> list: # Keys that do not stand for the content of their row
     "Verdicts that were altered, or stored under a wrong key."
     return [o['key'] for o in rows.to_dict('records')
-            if o['group']!=verdict_key(o) or o['key']!=candidate_key(o['group'], 0)]
+            if o['group']!=verdict_key(o) or o['key']!=candidate_key(o['group'], o['index'])]
 
 def row_problems(
     rows:pd.DataFrame, # Whole groups of one folder
@@ -164,13 +164,13 @@ def row_problems(
 ) -> dict: # Problem -> how many rows or groups have it
     "What is wrong with rows."
     groups = rows.groupby('group')
-    size, want = groups.size(), groups.block_size.first() if 'block_size' in rows else 1
+    want = groups.block_size.first() if 'block_size' in rows else groups['index'].max()+1
     home = [o.name for o in (*reversed(folder.parents[:len(table.parts)-1]), folder)]
     places = rows[list(table.parts)].drop_duplicates().itertuples(index=False)
     text, false = table is CANDIDATES, false_keys if table is CANDIDATES else false_verdict_keys
     return dict(
         false_key=len(false(rows)) if keys else 0,
-        incomplete=int((size!=want).sum()+rows.duplicated(['group', 'index']).sum()),
+        incomplete=int((groups.size()!=want).sum()+rows.duplicated(['group', 'index']).sum()),
         answer_in_error=int((rows.text.isna()!=rows.error.ne('')).sum()) if text else 0,
         misplaced=sum([folder_name(c, v) for c, v in zip(table.parts, o, strict=True)]!=home
                       for o in places))

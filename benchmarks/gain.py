@@ -6,7 +6,7 @@ that does? Through `gain.donor_test`, the function that the claims use.
 Each study: 20 speakers of 40 clips, five classes, eight raters. Speakers differ in how ambiguous they
 are, in how well the model hears them, and in how strongly a strategy smooths. Six strategies make a
 distribution from the model's single answer and from nothing else; `real` also knows something of what
-people think, more where they disagree, in two strengths. Counted at a nominal 5 %, two-sided: p <= .05
+people think, more where they disagree, in three strengths. Counted at a nominal 5 %, two-sided: p <= .05
 of the donor test, of the shuffled levels, and of the naive test without control; a refusal (a strategy
 that its donors match exactly) counts as no rejection and is counted apart. Ends with one JSON line.
 

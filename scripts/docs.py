@@ -28,7 +28,7 @@ nav a.here, nav a:hover { background: #dfe7f1; } nav h4 { margin: 1rem 0 .2rem; 
 nav input[type=search] { width: 100%; box-sizing: border-box; padding: .35rem; } #menu, label { display: none; }
 footer { display: flex; gap: 1rem; justify-content: space-between; border-top: 1px solid #ddd; margin-top: 3rem;
   padding-top: .8rem; } footer a { color: #245; }
-math { font-size: 1.06em; } math[display=block] { overflow-x: auto; overflow-y: hidden; }
+math { font-family: "Latin Modern Math", "STIX Two Math", "Cambria Math", math; font-size: 1.06em; } math[display=block] { overflow-x: auto; overflow-y: hidden; }
 main { max-width: 56rem; min-width: 0; padding: 1rem 2rem 4rem; box-sizing: border-box; }
 pre { overflow: auto; background: #f6f7f8; padding: .6rem .8rem; font-size: .84rem; line-height: 1.4; }
 .jp-OutputArea-output pre, .output_area pre { background: none; padding: .2rem .8rem; }
@@ -59,7 +59,7 @@ BEFORE = r'(?=<m(?:i|n|sub|sup|frac|over)\b|<mo>&#x02211;)'
 
 def mathml(tex: str, display: str = 'inline') -> str:
     "A formula as MathML, with its TeX as a title; names of functions keep their distance."
-    out = convert(tex.strip().replace(r'\arg', r'\mathrm{arg}\,'), display=display)
+    out = convert(tex.strip().replace(r'\arg', r'\text{arg}\,'), display=display)
     if '\\' in out: raise ValueError(f'No MathML for {tex!r}: {out}')
     for name in (rf'({NAMED}){BEFORE}', rf'(<(m(?:under|sub))>{NAMED}(?:(?!</?m(?:under|sub)>).)*</\2>){BEFORE}'):
         out = re.sub(name, r'\1<mspace width="0.167em" />', out)
