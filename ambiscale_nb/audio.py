@@ -461,12 +461,13 @@ def wave_reader(
 def probe(
     utterances:pd.DataFrame, # With `uid`, `path` and perhaps `start` and `end` in s
     max_seconds:float=30., # The model's window
+    progress:bool=True, # Show a progress bar
 ) -> tuple: # Kept, with audio_sha, duration in s and duplicate_of; the others: uid, path, reason
     "Read every clip once, before a model is asked about any; name the ones that sound alike."
     from tqdm import tqdm
     read, good, bad = wave_reader(utterances, max_seconds), [], []
     rows = tqdm(zip(utterances.uid, utterances.path, strict=True), total=len(utterances),
-                desc='probe audio', leave=False)
+                desc='probe audio', leave=False, disable=not progress)
     for uid, path in rows:
         try: wave = read(uid)
         except InputError as e: bad.append((uid, path, str(e)))
