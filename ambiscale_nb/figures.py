@@ -7,7 +7,7 @@ __all__ = ['STYLE', 'CORE', 'SELECTS', 'METRIC_NAMES', 'LOWER', 'PROMPTS', 'POOL
            'ROLE_NAMES', 'look_of', 'in_order', 'asked', 'better', 'house_style', 'save_figure', 'choose_rows',
            'plain_rows', 'at_full_budget', 'main_run', 'by_size', 'size_text', 'spread', 'draw_guides', 'draw_curve',
            'budget_panel', 'y_limits', 'budget_curves', 'rank_cell', 'cell_axes', 'mark_levels', 'title_cell',
-           'strategy_grid', 'level_legend', 'size_curves', 'size_ticks', 'audio_control', 'dose_panels', 'cost_front',
+           'level_legend', 'strategy_grid', 'size_curves', 'size_ticks', 'audio_control', 'dose_panels', 'cost_front',
            'name_front', 'reliability_panels', 'name_correlations', 'skill_panels', 'confusion_panels', 'draw_wave',
            'draw_answers', 'one_utterance']
 
@@ -163,8 +163,9 @@ def main_run(
     own = [o for o in runs if o['condition']=='none']
     fits = [o for o in own if model in ('', o['model']) and corpus in ('', o['corpus'])
             and (among is None or o['corpus'] in among)]
-    if not fits: raise InputError(f"No run of model {model or 'any'!r} on corpus {corpus or 'any'!r} "
-        f"to show; there are: {', '.join(sorted({o['model']+' on '+o['corpus'] for o in own}))}")
+    there = ', '.join(sorted({f"{o['model']} on {o['corpus']}" for o in own}))
+    if not fits: raise InputError(f"No run of model {model or 'any'!r} on corpus "
+                                  f"{corpus or 'any'!r} to show; there are: {there}")
     return max(fits, key=lambda o: (o['clips'], o.get('n_params') or 0, o['model']))
 
 # %% ../nbs/71_figures.ipynb #77ba1025
@@ -343,11 +344,11 @@ def mark_levels(
         error = [one.value-one.low, one.high-one.value] if one.low.notna().any() else None
         ax.errorbar(one.value, at, xerr=error, fmt=marker, color=colour, ms=4.2, lw=1,
                     mfc=colour if tied else 'white', mew=1)
-    for i, o in enumerate(order):
-        if o not in set(part.strategy):
-            ax.annotate('not applicable', (.5, i), xycoords=('axes fraction', 'data'), va='center',
-                        ha='center', fontsize='x-small', color='.45')
+    for i in (i for i, o in enumerate(order) if o not in set(part.strategy)):
+        ax.annotate('not applicable', (.5, i), xycoords=('axes fraction', 'data'), va='center',
+                    ha='center', fontsize='x-small', color='.45')
 
+# %% ../nbs/71_figures.ipynb #93cb83ad
 def title_cell(
     ax, # Axes
     model:str, # Name
@@ -360,6 +361,26 @@ def title_cell(
     if corpus: text = f"{corpus}: {' + '.join(map(str, shown.values()))}"
     else: text = ', '.join(f'{v} {k}' for k, v in shown.items())
     ax.set_title(f'{model}\n{text}', fontsize='x-small' if corpus else 'small')
+
+# %% ../nbs/71_figures.ipynb #149e15b4
+def level_legend(
+    fig, # A figure
+    levels, # Strata in it
+    title:str='', # What stands along x
+    tied:bool=False, # Whether hollow marks are explained
+    lines:dict=None, # Further entries: text -> line style
+):
+    "What colours, marks and lines of strata mean."
+    out = []
+    for o in (o for o in LEVEL_LOOK if o in set(levels)):
+        colour, marker, _ = LEVEL_LOOK[o]
+        for fill, text in ((colour, 'best or tied'), ('white', 'beaten'))[:1+tied]:
+            out.append(Line2D([], [], color=colour, marker=marker, mfc=fill, ls='-', lw=1, ms=4.5,
+                              label=f'{o}: {text}' if tied else o))
+    for text, line in ({'perfect predictor': ':'} if lines is None else lines).items():
+        out.append(Line2D([], [], color='.4', ls=line, lw=1, label=text))
+    fig.legend(handles=out, loc='outside lower center', ncols=3 if tied else 4, title=title,
+               fontsize='small', title_fontsize='medium')
 
 # %% ../nbs/71_figures.ipynb #9e89b45c
 def strategy_grid(
@@ -382,26 +403,6 @@ def strategy_grid(
     level_legend(fig, table.stratum.unique(), title, tied=True)
     return fig
 
-# %% ../nbs/71_figures.ipynb #149e15b4
-def level_legend(
-    fig, # A figure
-    levels, # Strata in it
-    title:str='', # What stands along x
-    tied:bool=False, # Whether hollow marks are explained
-    lines:dict=None, # Further entries: text -> line style
-):
-    "What colours, marks and lines of strata mean."
-    out = []
-    for o in (o for o in LEVEL_LOOK if o in set(levels)):
-        colour, marker, _ = LEVEL_LOOK[o]
-        for fill, text in ((colour, 'best or tied'), ('white', 'beaten'))[:1+tied]:
-            out.append(Line2D([], [], color=colour, marker=marker, mfc=fill, ls='-', lw=1, ms=4.5,
-                              label=f'{o}: {text}' if tied else o))
-    for text, line in ({'perfect predictor': ':'} if lines is None else lines).items():
-        out.append(Line2D([], [], color='.4', ls=line, lw=1, label=text))
-    fig.legend(handles=out, loc='outside lower center', ncols=3 if tied else 4, title=title,
-               fontsize='small', title_fontsize='medium')
-
 # %% ../nbs/71_figures.ipynb #b102ae8f
 def size_curves(
     scores:pd.DataFrame, # One corpus, mode, style and condition, full budget, with `n_params`
@@ -412,7 +413,7 @@ def size_curves(
     order = in_order(scores.strategy)
     for metric, ax in zip(metrics, axes[0], strict=True):
         part = choose_rows(scores, metric=metric)
-        step = (part.n_params.max()/part.n_params.min())**(.012) if part.n_params.nunique()>1 else 1.02
+        step = max((part.n_params.max()/part.n_params.min())**.012, 1.002)
         for i, name in enumerate(order):
             one = part[part.strategy==name].sort_values('n_params')
             colour, marker, label = look_of(name)
@@ -563,9 +564,12 @@ def name_correlations(
     correlations:pd.DataFrame, # strategy, correlation, low, high
 ):
     "Rank correlation of two entropies, strategy by strategy, in a corner."
-    lines = [Line2D([], [], color=look_of(o.strategy)[0], marker=look_of(o.strategy)[1], ms=4.5, lw=1,
-                    label=f'{o.correlation:.2f} [{o.low:.2f}, {o.high:.2f}]'
-                    if np.isfinite(o.correlation) else 'none') for o in correlations.itertuples()]
+    lines = []
+    for o in correlations.itertuples():
+        text = f'{o.correlation:.2f} [{o.low:.2f}, {o.high:.2f}]'
+        colour, marker, _ = look_of(o.strategy)
+        lines.append(Line2D([], [], color=colour, marker=marker, ms=4.5, lw=1,
+                            label=text if np.isfinite(o.correlation) else 'none'))
     ax.legend(handles=lines, title='rank correlation', loc='lower right', fontsize='x-small',
               title_fontsize='x-small')
 

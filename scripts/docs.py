@@ -28,7 +28,8 @@ nav a.here, nav a:hover { background: #dfe7f1; } nav h4 { margin: 1rem 0 .2rem; 
 nav input[type=search] { width: 100%; box-sizing: border-box; padding: .35rem; } #menu, label { display: none; }
 footer { display: flex; gap: 1rem; justify-content: space-between; border-top: 1px solid #ddd; margin-top: 3rem;
   padding-top: .8rem; } footer a { color: #245; }
-math { font-family: "Latin Modern Math", "STIX Two Math", "Cambria Math", math; font-size: 1.06em; } math[display=block] { overflow-x: auto; overflow-y: hidden; }
+math { font-family: "Latin Modern Math", "STIX Two Math", "Cambria Math", math; font-size: 1.06em; }
+math[display=block] { overflow-x: auto; overflow-y: hidden; }
 main { max-width: 56rem; min-width: 0; padding: 1rem 2rem 4rem; box-sizing: border-box; }
 pre { overflow: auto; background: #f6f7f8; padding: .6rem .8rem; font-size: .84rem; line-height: 1.4; }
 .jp-OutputArea-output pre, .output_area pre { background: none; padding: .2rem .8rem; }

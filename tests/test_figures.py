@@ -49,7 +49,8 @@ def pool(p, rng, mode, style, kind, N=8):
     if mode=='label': said = [[FOUR[rng.choice(4, p=o/o.sum())] for _ in range(N)] for o in p]
     else: said = [list(rng.dirichlet(9*o+.3, N)) for o in p]
     return pool_of(said, FOUR, mode, [f'u{i:02d}' for i in range(72)], style, kind, n_tokens=np.full((72, N), 4.),
-                   sum_logprob=-rng.gamma(2., 1., (72, N)), text_id=np.tile(np.arange(N), (72, 1)), label_verdict=(.6*p+.4*rng.random(p.shape)))
+                   sum_logprob=-rng.gamma(2., 1., (72, N)), text_id=np.tile(np.arange(N), (72, 1)),
+                   label_verdict=.6*p+.4*rng.random(p.shape))
 
 
 def tables(p, truth):
