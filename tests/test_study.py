@@ -111,8 +111,9 @@ def test_every_cell_stands_with_its_floor_and_ceiling(whole):
     stopped = {o for o in scores.strategy if o.startswith('adaptive_')}
     assert set(scores.strategy) | set(refused.strategy) == set(STRATEGIES) | stopped and len(stopped) == 2
     assert refused.reason.ne('').all()
-    assert set(zip(scores['mode'], scores['style'], strict=True)) == {(m, s) for m in ('label', 'dist')
-                                                         for s in ('direct', 'cot')}
+    plain = scores[scores.reading == 'plain']
+    assert set(zip(plain['mode'], plain['style'], strict=True)) == {(m, s) for m in ('label', 'dist')
+                                                       for s in ('direct', 'cot')}
     assert scores[['value', 'noise_floor', 'prior', 'uniform', 'calls', 'unparsed']].notna().all().all()
     assert (scores.low.isna() == scores.reason.ne('')).all()
     jsd = scores[(scores.metric == 'jsd') & (scores.stratum == 'all') & (scores.variant == 'sample')]
