@@ -12,7 +12,7 @@ from ambiscale_nb.core import InputError, rng_of
 from ambiscale_nb.imports import LONGEST, ITEM, import_file, mark, read_items, votes_from
 from ambiscale_nb.labels import label_set
 from ambiscale_nb.report import claims_page
-from ambiscale_nb.results import Study, score_pool, score_study, truth_of
+from ambiscale_nb.results import Study, plain_scores, score_pool, score_study, truth_of
 from ambiscale_nb.strategies import pool_of
 
 SIX = label_set('six').labels
@@ -59,7 +59,7 @@ def test_imported_answers_score_as_if_sampled_here(home, fmt):
     report = taken(home, path)
     assert report.became.tolist()==['taken, ok'] and report.answers.tolist()==[72]
     score_study(Study('theirs'), (1, 3), progress=False)
-    got = Study('theirs').read('scores')
+    got = plain_scores(Study('theirs').read('scores'))
     chosen, _, clips, *_ = votes_from(home/'votes.csv', 'six')
     want, _, _ = score_pool(scores_of(answers), truth_of(clips, None, chosen), (1, 3))
     by = ['strategy', 'k', 'stratum', 'metric']
@@ -156,7 +156,7 @@ def test_one_file_may_hold_several_models_and_styles(home):
     taken(home, lines(home/'said.jsonl', rows))
     assert len(Study('theirs').runs())==2
     score_study(Study('theirs'), (1, 2), progress=False)
-    got = Study('theirs').read('scores')
+    got = plain_scores(Study('theirs').read('scores'))
     assert set(zip(got.model, got['style'], strict=True))=={(m, s) for m in ('one', 'two') for s in ('direct', 'cot')}
 
 
