@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['STYLE', 'CORE', 'SELECTS', 'METRIC_NAMES', 'LOWER', 'PROMPTS', 'POOL_OF', 'LEVEL_LOOK', 'LEVEL_NAMES', 'GUIDES',
            'ROLE_NAMES', 'look_of', 'in_order', 'asked', 'better', 'house_style', 'save_figure', 'choose_rows',
-           'plain_rows', 'at_full_budget', 'main_run', 'by_size', 'size_text', 'spread', 'draw_guides', 'draw_curve',
-           'budget_panel', 'y_limits', 'budget_curves', 'rank_cell', 'cell_axes', 'mark_levels', 'title_cell',
-           'level_legend', 'strategy_grid', 'size_curves', 'size_ticks', 'audio_control', 'dose_panels', 'cost_front',
-           'name_front', 'reliability_panels', 'name_correlations', 'skill_panels', 'confusion_panels', 'draw_wave',
-           'draw_answers', 'one_utterance']
+           'plain_rows', 'main_run', 'by_size', 'size_text', 'spread', 'draw_guides', 'draw_curve', 'budget_panel',
+           'y_limits', 'budget_curves', 'rank_cell', 'cell_axes', 'mark_levels', 'title_cell', 'level_legend',
+           'strategy_grid', 'size_curves', 'size_ticks', 'audio_control', 'dose_panels', 'cost_front', 'name_front',
+           'reliability_panels', 'name_correlations', 'skill_panels', 'confusion_panels', 'draw_wave', 'draw_answers',
+           'one_utterance']
 
 # %% ../nbs/71_figures.ipynb #38f05c32
 import io
@@ -146,13 +146,6 @@ def plain_rows(
     return found
 
 # %% ../nbs/71_figures.ipynb #0211d7c7
-def at_full_budget(
-    rows:pd.DataFrame, # Rows of `scores`
-) -> pd.DataFrame: # Those with the largest k of their strategy
-    "Every strategy with all answers that it can have."
-    cell = ['model', 'corpus', 'condition', 'mode', 'style', 'variant', 'strategy']
-    return rows[rows.k==rows.groupby(cell).k.transform('max')]
-
 def main_run(
     runs:list, # From `Study.runs`
     model:str='', # Which; any if empty

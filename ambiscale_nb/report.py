@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['KEEP', 'LOOK', 'POLICY', 'SETTING', 'FULL', 'BY_LABEL', 'SEARCH', 'SHOWN', 'PANELS', 'GUIDES', 'CALLS',
            'CALL_COLUMNS', 'SOME', 'PACKAGES', 'plain', 'Page', 'nonce_of', 'script', 'library', 'publish', 'readable',
-           'table', 'fold', 'spreadsheet', 'note', 'picture', 'at_full_budget', 'headline', 'estimate_text', 'ranked',
-           'leaderboard', 'leaderboard_page', 'readings', 'readings_page', 'side_table', 'variance_page', 'audits_page',
+           'table', 'fold', 'spreadsheet', 'note', 'picture', 'headline', 'estimate_text', 'ranked', 'leaderboard',
+           'leaderboard_page', 'readings', 'readings_page', 'side_table', 'variance_page', 'audits_page',
            'planned_pairs', 'refused_cells', 'why_not', 'grid', 'grid_page', 'as_data', 'search_page', 'label_text',
            'line_of', 'panel_traces', 'curves', 'choose_one', 'figure_page', 'curves_page', 'corpora_page',
            'call_table', 'cost_page', 'some_answers', 'unread_page', 'failed_runs', 'left_out', 'missing_calls',
@@ -28,7 +28,7 @@ from .prompts import STYLES, prompt
 from .pool import CANDIDATES, answers, valid_text
 from .verify import VERDICTS
 from .strategies import STRATEGIES
-from .results import Study, plain_scores
+from .results import Study, at_full_budget, plain_scores
 
 # %% ../nbs/75_report.ipynb #a3f03bb9
 KEEP = chr(160) # A blank at which no line is broken
@@ -194,14 +194,6 @@ def picture(
 # %% ../nbs/75_report.ipynb #01509b44
 SETTING = ['model', 'corpus', 'mode', 'style', 'strategy', 'variant']
 
-def at_full_budget(
-    scores:pd.DataFrame, # From `score_study`
-    condition:str='none', # Which audio
-) -> pd.DataFrame: # Its rows with the largest `k` of each setting
-    "Scores of whole pools."
-    df = scores[scores.condition==condition]
-    return df[df.k==df.groupby(SETTING).k.transform('max')]
-
 def headline(
     scores:pd.DataFrame, # Of one corpus
 ) -> str: # 'jsd' or 'accuracy'
@@ -243,7 +235,7 @@ def leaderboard(
 ) -> pd.DataFrame: # One row a setting, best first
     "The settings nearest to the votes, each beside its floor, its ceiling and its cost."
     from ambiscale_nb.figures import LOWER
-    df = plain_scores(at_full_budget(scores[scores.corpus==corpus]))
+    df = plain_scores(at_full_budget(scores[scores.corpus==corpus], 'none'))
     metric = headline(df)
     main = ranked(df[(df.metric==metric) & (df.stratum=='all')], metric in LOWER, most)
     shown = [estimate_text(*o) for o in zip(main.value, main.low, main.high, strict=True)]
@@ -267,7 +259,7 @@ def leaderboard_page(
     parts = []
     for corpus in sorted(scores.corpus.unique()):
         df = leaderboard(scores, corpus)
-        metric = headline(at_full_budget(scores[scores.corpus==corpus]))
+        metric = headline(at_full_budget(scores[scores.corpus==corpus], 'none'))
         levels = [o for o in ('clear', 'ambiguous') if o in df]
         digits = {o: 3 for o in (*levels, 'accuracy', 'floor', 'human', 'label mix', 'unparsed')}
         digits |= dict(rank=0, tokens=0, calls=0)
@@ -285,7 +277,7 @@ def readings(
     corpus:str, # One corpus
 ) -> pd.DataFrame: # One row a setting that is not plain; NaN where nothing plain compares
     "What other verifiers, joined prompts and calibration make of the same answers."
-    df = at_full_budget(scores[scores.corpus==corpus])
+    df = at_full_budget(scores[scores.corpus==corpus], 'none')
     metric = headline(df)
     df = df[(df.metric==metric) & (df.stratum=='all')]
     same = ['model', 'mode', 'style', 'strategy', 'pool']
@@ -391,7 +383,7 @@ def grid(
     asked:tuple=(('label', 'direct'), ('label', 'cot'), ('dist', 'direct'), ('dist', 'cot')),
 ) -> pd.DataFrame: # corpus, model, asked, stratum, then a column a strategy, all text
     "Every cell of a study, or why it is empty."
-    df, rows = plain_scores(at_full_budget(scores)), []
+    df, rows = plain_scores(at_full_budget(scores, 'none')), []
     df = df.assign(beam=df.variant.str.startswith('beam')).sort_values(['beam', 'variant'])
     metrics = {c: headline(o) for c, o in df.groupby('corpus')}
     names = list(dict.fromkeys([*STRATEGIES, *df.strategy]))
@@ -486,7 +478,7 @@ def search_page(
     nonce:str, # From `nonce_of`
 ) -> Page: # A box to type in, and rows
     "All scores at full budget, to be searched and sorted."
-    full = pd.concat([at_full_budget(scores, o) for o in sorted(scores.condition.unique())])
+    full = at_full_budget(scores).sort_values('condition', kind='stable')
     some = full[[o for o in SHOWN if o in full]]
     return Page(
         '<p><input id="cell-filter" class="filter" placeholder="words: jsd ambiguous majority" '

@@ -9,7 +9,7 @@ __all__ = ['REFERENCES', 'DIST_METRICS', 'LABEL_METRICS', 'CELLS', 'CALIBRATED',
            'score_point', 'predictions_of', 'recovery', 'bounds_of', 'refusal', 'score_calibrated', 'Verifier',
            'verifier_of', 'other_verifiers', 'clips_of_ledger', 'side_by_side', 'both_styles', 'joined_ledgers',
            'half_values', 'variance_rows', 'audits_of', 'settings_row', 'bills_of', 'calibrated_tables', 'pool_tables',
-           'more_tables', 'run_pools', 'jobs_of', 'score_study', 'plain_scores', 'summary']
+           'more_tables', 'run_pools', 'jobs_of', 'score_study', 'plain_scores', 'at_full_budget', 'summary']
 
 # %% ../nbs/70_results.ipynb #ec69584e
 import json
@@ -768,6 +768,16 @@ def plain_scores(
     if 'reading' not in scores: return scores # A table from before there were others
     return scores[scores.reading=='plain']
 
+def at_full_budget(
+    scores:pd.DataFrame, # Rows of `scores`
+    condition:str='', # Which audio; any if empty
+) -> pd.DataFrame: # Those with the largest `k` of each model, prompt, strategy and variant
+    "Scores of whole pools."
+    if condition: scores = scores[scores.condition==condition]
+    cell = ['model', 'corpus', 'condition', 'mode', 'style', 'variant', 'strategy']
+    return scores[scores.k==scores.groupby(cell).k.transform('max')]
+
+# %% ../nbs/70_results.ipynb #8b27e6c1
 def summary(
     scores:pd.DataFrame, # From `score_study`
     metric:str='', # Which one; JSD, or accuracy where nobody voted, if not given
@@ -775,11 +785,9 @@ def summary(
 ) -> pd.DataFrame: # Rows: model, mode, style, strategy, variant; columns: strata
     "Scores at the full budget as text, value and interval."
     metric = metric or ('jsd' if (scores.metric=='jsd').any() else 'accuracy')
-    df = plain_scores(scores)
-    df = df[(df.metric==metric) & (df.condition==condition)]
-    cell = ['model', 'corpus', 'mode', 'style', 'strategy', 'variant']
-    full = df.groupby(cell).k.transform('max')
-    df = df[df.k==full].assign(shown=lambda o: o.value.map('{:.3f}'.format) + ' [' +
+    df = at_full_budget(plain_scores(scores), condition)
+    df = df[df.metric==metric]
+    df = df.assign(shown=lambda o: o.value.map('{:.3f}'.format) + ' [' +
         o.low.map('{:.3f}'.format) + ', ' + o.high.map('{:.3f}'.format) + ']')
     index = ['model', 'corpus', 'mode', 'style', 'variant', 'strategy', 'k']
     wide = df.pivot(index=index, columns='stratum', values='shown')
