@@ -245,7 +245,10 @@ def import_answers(path:Annotated[Path, typer.Argument(help='A table, or a log o
 @app.command()
 def report(study:StudyName=EMBEDDED):
     "Put a study on one page that opens offline."
-    with told(): print(f'Written: {write_report(study).relative_to(ROOT)}')
+    from ambiscale_nb.results import Study
+    with told():
+        Study(study).runs() # Refused before a notebook is started
+        print(f'Written: {write_report(study).relative_to(ROOT)}')
 
 @app.command()
 def export(study:StudyName=EMBEDDED,

@@ -56,8 +56,11 @@ class Study:
     def read(self, *parts):
         path = self.table(*parts)
         if not path.exists():
+            names = sorted(o.name for o in RESULTS.glob('*'))
+            here = [o for o in names if Study(o).table(*parts).exists()]
             raise InputError(f"No {'/'.join(parts)} in study {self.name!r}: run it first "
-                             f"(`ambiscale run`, or experiments/01_sample and 02_score)")
+                f"(`ambiscale run`, or experiments/01_sample and 02_score), or set `study` to one "
+                f"that has them: {', '.join(here) or 'there is none yet'}")
         return pd.read_parquet(path)
 
     def runs(self): # One row a sampling run: model, corpus, condition, ...

@@ -327,6 +327,7 @@ def export_study(
     root, out, said = Path(root), Path(out), {}
     choose(format, ('parquet', 'csv'), 'format')
     if out.resolve()==root.resolve(): raise InputError(f"Export {root} into a folder of its own")
+    if not root.is_dir(): raise InputError(f"No study in {root}: run or sample it first")
     out.mkdir(parents=True, exist_ok=True)
     for name, frames in study_tables(root):
         rows, columns = write_frames(frames, out/f'{name}.{format}')
