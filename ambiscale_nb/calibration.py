@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['MIX', 'FITS', 'LEAST_SPEAKERS', 'Map', 'logs', 'apply_map', 'cross_entropy', 'fit_temperature', 'fit_prior',
-           'fit_dirichlet', 'fit_map', 'calibration_refused', 'speaker_folds', 'Calibrated', 'cross_fit', 'learn_at',
-           'mapped', 'assembled', 'by_fold', 'calibrated_curve', 'calibrated_points', 'calibration_table']
+           'fit_dirichlet', 'NothingToLearn', 'fit_map', 'calibration_refused', 'speaker_folds', 'Calibrated',
+           'cross_fit', 'learn_at', 'mapped', 'assembled', 'by_fold', 'calibrated_curve', 'calibrated_points',
+           'calibration_table']
 
 # %% ../nbs/56_calibration.ipynb #1f22ec7c
 from dataclasses import dataclass, replace
@@ -102,6 +103,9 @@ def fit_dirichlet(
 # %% ../nbs/56_calibration.ipynb #11dfdc8e
 FITS = {'temperature': fit_temperature, 'prior': fit_prior, 'dirichlet': fit_dirichlet}
 
+class NothingToLearn(InputError):
+    "No clip from which a calibration could be learnt."
+
 def fit_map(
     how:str, # A name from `FITS`
     dist:np.ndarray, # (n, K) predictions
@@ -111,7 +115,7 @@ def fit_map(
     "Learn a calibration from the clips that say something and that people said something of."
     y = np.nan_to_num(np.asarray(y, float))
     use = (y.sum(-1)>0) & (np.ptp(dist, axis=-1)>1e-12)
-    if not use.any(): raise InputError("No clip has both a prediction and votes to learn from")
+    if not use.any(): raise NothingToLearn("No clip has both a prediction and votes to learn from")
     fit = FITS[choose(how, FITS, 'calibration')]
     return fit(np.asarray(dist, float)[use], y[use], **settings)
 
@@ -286,10 +290,12 @@ def calibrated_points(
 ) -> tuple: # {(strategy, how): list of `BudgetPoint`}, and a list of (strategy, how, reason)
     "Every strategy in every calibration, to be scored like points of a curve."
     if strategies is None: strategies = [o for o in STRATEGIES if not applicable(o, pool)]
-    pairs, points = [(s, h) for s in strategies for h in how], {}
+    pairs, points, refused = [(s, h) for s in strategies for h in how], {}, []
     if reason := calibration_refused(speakers): return {}, [(*o, reason) for o in pairs]
-    for s, h in pairs: points[s, h] = calibrated_curve(pool, s, h, y, speakers, **options)[0]
-    return points, []
+    for s, h in pairs:
+        try: points[s, h] = calibrated_curve(pool, s, h, y, speakers, **options)[0]
+        except NothingToLearn as e: refused.append((s, h, str(e)))
+    return points, refused
 
 # %% ../nbs/56_calibration.ipynb #f67264b7
 def calibration_table(

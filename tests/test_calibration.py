@@ -12,7 +12,7 @@ from ambiscale_nb.calibration import (FITS, LEAST_SPEAKERS, Map, apply_map, cali
     fit_temperature, learn_at, logs, speaker_folds)
 from ambiscale_nb.core import InputError
 from ambiscale_nb.simulate import simulate
-from ambiscale_nb.strategies import STRATEGIES, Pool, applicable, predict, take, ties
+from ambiscale_nb.strategies import STRATEGIES, Pool, applicable, pool_of, predict, take, ties
 
 METRICS = {'brier': brier}
 
@@ -266,3 +266,15 @@ def test_calibration_helps_on_speakers_that_were_never_heard():
     (one,), _ = calibrated_curve(pool, 'mean', 'temperature', sim.y, sim.speakers, [1], METRICS)
     plain, = curve(pool, 'mean', [1], sim.y, METRICS)
     assert one.metrics['brier'].mean()<plain.metrics['brier'].mean()-.01
+
+
+def test_where_nothing_was_read_nothing_is_learnt_and_that_is_told():
+    "One pool without a readable answer must not stop the scoring of the others."
+    _, y, who = spoken()
+    labels = tuple('abcd')
+    blank = pool_of([[None]*3]*len(y), labels)
+    points, refused = calibrated_points(blank, y, who, ['majority'], metrics=METRICS)
+    assert points == {} and [o[:2] for o in refused] == [('majority', h) for h in FITS]
+    assert all(o[2].startswith('No clip has both') for o in refused)
+    some = pool_of([['a', 'b', 'a']]*(len(y)-1)+[[None]*3], labels)
+    assert set(calibrated_points(some, y, who, ['majority'], metrics=METRICS)[0]) == {('majority', h) for h in FITS}
