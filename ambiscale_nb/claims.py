@@ -545,6 +545,7 @@ def claim_effects(
     ticks = [-o for o in right[:0:-1]]+right # equal steps to 2, then logarithmic
     ax.set_xscale('symlog', linthresh=2); ax.minorticks_off()
     ax.set_xticks(ticks, [str(o) for o in ticks])
-    ax.set(xlabel='effect / least effect that matters', xlim=(-1.2*far, 1.2*far),
-           ylim=(len(names)-.5, -.5))
+    ax.set(xlim=(-1.2*far, 1.2*far), ylim=(len(names)-.5, -.5),
+           xlabel='effect / least effect that matters (logarithmic beyond 2)\n'
+                  'shaded: towards the claim, but too small to matter')
     return fig
