@@ -6,7 +6,7 @@
 __all__ = ['KEEP', 'LOOK', 'POLICY', 'SETTING', 'FULL', 'BY_LABEL', 'SEARCH', 'SHOWN', 'PANELS', 'GUIDES', 'CALLS',
            'CALL_COLUMNS', 'SOME', 'PACKAGES', 'plain', 'Page', 'nonce_of', 'script', 'library', 'publish', 'readable',
            'table', 'fold', 'spreadsheet', 'note', 'picture', 'headline', 'estimate_text', 'ranked', 'leaderboard',
-           'leaderboard_page', 'readings', 'readings_page', 'side_table', 'variance_page', 'audits_page',
+           'leaderboard_page', 'folds', 'readings', 'readings_page', 'side_table', 'variance_page', 'audits_page',
            'planned_pairs', 'refused_cells', 'why_not', 'grid', 'grid_page', 'as_data', 'search_page', 'label_text',
            'line_of', 'panel_traces', 'curves', 'choose_one', 'figure_page', 'curves_page', 'corpora_page',
            'call_table', 'cost_page', 'some_answers', 'unread_page', 'failed_runs', 'left_out', 'missing_calls',
@@ -271,6 +271,17 @@ def leaderboard_page(
                   table(df.drop(columns='among'), None, levels, digits)]
     return Page(''.join(parts))
 
+# %% ../nbs/75_report.ipynb #e9a47c11
+def folds(
+    df:pd.DataFrame, # Many rows
+    by:str, # A column; each of its values gets a table of its own
+    digits:dict, # Column -> decimals
+) -> Page: # Tables, all folded but the first
+    "A long table in parts that can be opened."
+    parts = [fold(f'{by} {name}: {len(part)} rows', table(part.drop(columns=by), digits=digits),
+                  shown=i==0) for i, (name, part) in enumerate(df.groupby(by, sort=False))]
+    return Page(''.join(parts))
+
 # %% ../nbs/75_report.ipynb #c02b7be4
 def readings(
     scores:pd.DataFrame, # From `score_study`
@@ -298,7 +309,7 @@ def readings_page(
     for corpus in sorted(scores.corpus.unique()):
         df = readings(scores, corpus)
         parts += [f'<h3>{html.escape(plain(corpus))}</h3>', note('Nothing was read otherwise.')
-                  if df.empty else table(df, 'reading', digits=dict(plain=3))]
+                  if df.empty else folds(df, 'reading', dict(plain=3))]
     return Page(''.join(parts))
 
 # %% ../nbs/75_report.ipynb #0b6f7e2d
@@ -313,7 +324,7 @@ def side_table(
     if not study.table(name).exists(): return note('Not in this study: score it again.')
     df = study.read(name)
     if df.empty: return note('Nothing in this study can be split or audited.')
-    return table(df[columns], group, digits=digits)
+    return folds(df[columns], group, digits)
 
 def variance_page(
     study:Study, # A scored study
