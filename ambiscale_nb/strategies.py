@@ -11,7 +11,8 @@ __all__ = ['KINDS', 'ROLES', 'FILLED', 'OPTIONAL', 'PER_ANSWER', 'STRATEGIES', '
            'softmax_weights', 'w_bon', 'verdicts', 'alm_v', 'verdict_weights', 'w_alm_v', 'weighing', 'Posterior',
            'vote_posterior', 'mixture_posterior', 'fit_dirichlet', 'posterior_of', 'dirichlet', 'dirichlet_v',
            'posterior', 'uncertainty', 'label_logprob', 'verifier_alone', 'verdict_pool', 'to_judge', 'with_verdicts',
-           'real_choice', 'shuffle_audit', 'listwise_verdicts', 'order_audit', 'tie_audit', 'facts', 'coverage']
+           'real_choice', 'shuffle_values', 'mean_of', 'shuffle_audit', 'listwise_verdicts', 'order_values',
+           'order_audit', 'tie_values', 'tie_audit', 'facts', 'coverage']
 
 # %% ../nbs/50_strategies.ipynb #77792969
 from dataclasses import dataclass, replace
@@ -827,20 +828,31 @@ def real_choice(
     low = np.where(known, pool.dist, np.inf).min(-2)
     return (np.where(known, pool.dist, -np.inf).max(-2)-low>1e-9).any(-1)
 
-def shuffle_audit(
+def shuffle_values(
     pool:Pool, # With verdicts
     swapped:Pool, # The same answers, judged by the same verifier hearing another clip
     y:np.ndarray=None, # (U, K) soft labels
-) -> dict: # n; changed and moved in [0, 1]; gain in [-1, 1]
-    "How much a verifier's selection and its verdicts depend on the audio."
-    use = real_choice(pool) & real_choice(swapped)
-    mean = lambda x: float(x[use].mean()) if use.any() else np.nan
+) -> dict: # changed, moved: (U,) in [0, 1]; gain: (U,) in [-1, 1]; NaN where nothing is to choose
+    "How much a verifier's selection and its verdicts depend on the audio, clip by clip."
     own, other = predict('alm_v', pool).L, predict('alm_v', swapped).L
     gap = abs(verdicts(pool)-verdicts(swapped))
-    each = np.nansum(gap, -1)/np.maximum(np.isfinite(gap).sum(-1), 1)
-    gain = np.nan if y is None else mean(((own-other)*np.asarray(y, float)).sum(-1))
-    return dict(n=int(use.sum()), changed=mean(abs(own-other).sum(-1)/2), moved=mean(each),
-                gain=gain)
+    moved = np.nansum(gap, -1)/np.maximum(np.isfinite(gap).sum(-1), 1)
+    gain = np.nan if y is None else ((own-other)*np.asarray(y, float)).sum(-1)
+    use = real_choice(pool) & real_choice(swapped)
+    each = dict(changed=abs(own-other).sum(-1)/2, moved=moved, gain=gain)
+    return {k: np.where(use, v, np.nan) for k, v in each.items()}
+
+# %% ../nbs/50_strategies.ipynb #5d1b70e4
+def mean_of(x): return float(np.nanmean(x)) if np.isfinite(x).any() else np.nan
+
+def shuffle_audit(
+    pool:Pool, # With verdicts
+    swapped:Pool, # As in `shuffle_values`
+    y:np.ndarray=None, # (U, K) soft labels
+) -> dict: # n clips with a choice; changed, moved, gain: means over them
+    "How much a verifier depends on the audio."
+    each = shuffle_values(pool, swapped, y)
+    return dict(n=int(np.isfinite(each['changed']).sum())) | {k: mean_of(v) for k, v in each.items()}
 
 # %% ../nbs/50_strategies.ipynb #7763845f
 def listwise_verdicts(
@@ -853,29 +865,45 @@ def listwise_verdicts(
     n = np.isfinite(scores).sum(0)
     return np.where(n>0, np.nansum(scores, 0)/np.maximum(n, 1), np.nan)
 
-def order_audit(
+# %% ../nbs/50_strategies.ipynb #c0a6f2b8
+def order_values(
     scores:np.ndarray, # (P, U, N) verdicts under P orders, NaN where missing
-    places:np.ndarray, # (P, U, N) where each answer stood, from 0
-) -> dict: # n clips, agreement in [0, 1], by_place: mean verdict there, less that over all orders
-    "How far a verifier's view depends on the order in which it is shown the answers."
+    places:np.ndarray, # (P, U, N) where each answer stood, from 0; -1 where not on the list
+) -> tuple: # (U,) agreement; (places, U) what a place adds, summed; (places, U) number of summands
+    "How far a verifier's view depends on the order, clip by clip; NaN without a verdict in each."
     mean, scores = listwise_verdicts(scores), np.asarray(scores, float)
     use, P = np.isfinite(scores).any(-1).all(0), len(scores)
     top = np.stack([o/np.maximum(o.sum(-1, keepdims=True), 1) for o in map(best, scores)])
-    same = ((top.sum(0)**2-(top**2).sum(0)).sum(-1)/(P*(P-1)))[use]
-    off, at = scores-mean, [np.asarray(places)==i for i in range(int(np.max(places))+1)]
-    return dict(n=int(use.sum()), agreement=float(same.mean()) if use.any() else np.nan,
-                by_place=[float(np.nanmean(np.where(o, off, np.nan))) for o in at])
+    same = ((top.sum(0)**2-(top**2).sum(0)).sum(-1)/(P*(P-1)))
+    stood = np.arange(int(np.max(places))+1)[:, None, None, None]
+    at = (np.asarray(places)==stood) & np.isfinite(scores-mean)
+    return np.where(use, same, np.nan), np.where(at, scores-mean, 0).sum((1, 3)), at.sum((1, 3))
+
+def order_audit(
+    scores:np.ndarray, # As in `order_values`
+    places:np.ndarray, # As in `order_values`
+) -> dict: # n clips, agreement in [0, 1], by_place: mean verdict there, less that over all orders
+    "How far a verifier's view depends on the order in which it is shown the answers."
+    same, total, n = order_values(scores, places)
+    by_place = [float(t.sum()/m.sum()) if m.any() else np.nan for t, m in zip(total, n, strict=True)]
+    return dict(n=int(np.isfinite(same).sum()), agreement=mean_of(same), by_place=by_place)
 
 # %% ../nbs/50_strategies.ipynb #43de1432
+def tie_values(
+    pool:Pool, # With verdicts
+) -> np.ndarray: # (U,) 1 where different answers have the top verdict; NaN where nothing is to choose
+    "Whether a verifier leaves the choice to a coin, clip by clip."
+    top = best(verdicts(pool))[..., None]
+    low = np.where(top, pool.dist, np.inf).min(-2)
+    tied = (np.where(top, pool.dist, -np.inf).max(-2)-low>1e-9).any(-1)
+    return np.where(real_choice(pool), tied, np.nan)
+
 def tie_audit(
     pool:Pool, # With verdicts
 ) -> dict: # n clips with a choice; tied: the share whose top verdict different answers have
     "How often a verifier leaves the choice to a coin."
-    top = best(verdicts(pool))[..., None]
-    low = np.where(top, pool.dist, np.inf).min(-2)
-    tied = (np.where(top, pool.dist, -np.inf).max(-2)-low>1e-9).any(-1)
-    use = real_choice(pool)
-    return dict(n=int(use.sum()), tied=float(tied[use].mean()) if use.any() else np.nan)
+    tied = tie_values(pool)
+    return dict(n=int(np.isfinite(tied).sum()), tied=mean_of(tied))
 
 # %% ../nbs/50_strategies.ipynb #c8c44c99
 SAID = ('score', 'alpha', 'tau', 'dedupe', 'weight', 'weigh', 'form')

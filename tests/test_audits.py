@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from ambiscale_nb.audits import (MEASURES, alone_values, audio_values, audit_rows, listwise_ledger, listwise_pool, order_values,
-    tie_values)
+from ambiscale_nb.audits import (MEASURES, alone_values, audio_values, audit_rows, listwise_ledger, listwise_pool, order_table,
+    tie_table)
 from ambiscale_nb.budget import curves
 from ambiscale_nb.core import InputError
 from ambiscale_nb.models import Reply
@@ -123,7 +123,7 @@ def test_values_are_those_of_the_audits_and_intervals_those_of_speakers(tmp_path
 def test_only_clips_with_a_choice_count():
     same = pool_of([['sad', 'sad'], ['sad', 'angry'], [None, None]], FOUR, label_verdict=[[.1, .1, .1, .9]]*3)
     assert real_choice(same).tolist()==[False, True, False]
-    values = tie_values(same)
+    values = tie_table(same)
     np.testing.assert_allclose(values.tied, [NAN, 0, NAN])
     np.testing.assert_allclose(values.missing, [0, 0, NAN])
     only = audit_rows(same, ['x', 'y', 'z'], WHO)
@@ -209,4 +209,4 @@ def test_a_lost_order_counts_as_missing_nowhere_but_in_the_order(tmp_path):
     pool = listwise_pool(POOL, own[~gone], POOL.uids)
     assert np.isfinite(pool.verdict[0][pool.parsed[0]]).all()
     scores, places = list_verdicts(own[~gone], POOL.uids, FOUR, to_judge(POOL))
-    assert order_values(scores, places).agreement.isna().tolist()==[True]+[False]*(U-1)
+    assert order_table(scores, places).agreement.isna().tolist()==[True]+[False]*(U-1)
