@@ -251,10 +251,10 @@ def brier_law(
 # %% ../nbs/51_budget.ipynb #b9a2ef9c
 def subset_count(
     n_utterances:int, # U
-) -> int: # 20 to 1000
+) -> int: # 20 to 1100
     "Subsets for each utterance."
-    few, many = (np.ceil(o/max(n_utterances, 1)) for o in (50_000, 200_000))
-    return int(np.clip(max(few, min(many, 200)), 20, 1000))
+    few, many = (np.ceil(o/max(n_utterances, 1)) for o in (62_500, 200_000))
+    return int(np.clip(max(few, min(many, 200)), 20, 1100))
 
 # %% ../nbs/51_budget.ipynb #e9c30535
 @lru_cache(maxsize=4)

@@ -26,7 +26,7 @@ from .verify import label_verdicts, verdict_rows
 from .strategies import (STRATEGIES, Pool, applicable, exchangeable, pick, predict,
     role_of, take, text_ids, with_verdicts)
 from .budget import brier as pool_brier, curves
-from .beyond import FULL_ONLY, bounds, divergence, join
+from .beyond import bounds, divergence, join
 from .calibration import calibrated_points
 from .adaptive import adaptive_points
 from .costs import Ledger, answer_ledger, cost_row, stopped_row, verdict_ledger
@@ -291,9 +291,8 @@ def points_of(
     reasons = {o: applicable(o, pool) for o in only or STRATEGIES
                if o!='verifier_alone' or pool.kind=='score'} # Once is enough
     budgets = None if exchangeable(pool) else [k for k in ks if k<=pool.n]
-    able, how = [o for o, reason in reasons.items() if not reason], (y, DIST_METRICS)
-    found = curves(pool, [o for o in able if o not in FULL_ONLY], budgets, *how, seed=seed)
-    found |= curves(pool, [o for o in able if o in FULL_ONLY], [pool.n], *how, seed=seed)
+    able = [o for o, reason in reasons.items() if not reason]
+    found = curves(pool, able, budgets, y, DIST_METRICS, seed=seed)
     points = [(o, point) for o, many in found.items() for point in many]
     if not only: points += stopped_points(pool, y, seed).items()
     return points, [o for o in reasons.items() if o[1]]

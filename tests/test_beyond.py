@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.special import rel_entr, softmax
 
-from ambiscale_nb.beyond import (FULL_ONLY, best_mixture, bests, bounds, divergence, expected_divergence, join,
+from ambiscale_nb.beyond import (best_mixture, bests, bounds, divergence, expected_divergence, join,
                                  pooled_logs)
 from ambiscale_nb.budget import subsets
 from ambiscale_nb.core import InputError, rng_of
 from ambiscale_nb.metrics import circumplex_cost, jsd
 from ambiscale_nb.strategies import STRATEGIES, Pool, applicable, blend, likelihood, predict, take, ties
 
-RULES = (*FULL_ONLY, 'deepconf', 'prompt_ensemble')
+RULES = ('log_pool', 'mbr', 'barycentre', 'mob', 'mob_v', 'deepconf', 'prompt_ensemble')
 
 
 def pool(U=6, N=5, K=3, mode='dist', seed=0, lost=.2):
