@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['MIX', 'FITS', 'LEAST_SPEAKERS', 'Map', 'logs', 'apply_map', 'cross_entropy', 'fit_temperature', 'fit_prior',
-           'fit_dirichlet', 'NothingToLearn', 'fit_map', 'calibration_refused', 'speaker_folds', 'Calibrated',
-           'cross_fit', 'learn_at', 'mapped', 'assembled', 'by_fold', 'calibrated_curve', 'calibrated_points',
-           'calibration_table']
+           'map_loss', 'fit_dirichlet', 'NothingToLearn', 'fit_map', 'calibration_refused', 'speaker_folds',
+           'Calibrated', 'cross_fit', 'learn_at', 'mapped', 'assembled', 'by_fold', 'calibrated_curve',
+           'calibrated_points', 'calibration_table']
 
 # %% ../nbs/56_calibration.ipynb #1f22ec7c
 from dataclasses import dataclass, replace
@@ -80,6 +80,26 @@ def fit_prior(
     return out
 
 # %% ../nbs/56_calibration.ipynb #7ee19df2
+def map_loss(
+    x:np.ndarray, # (n, K+1) logs of predictions, and 1
+    y:np.ndarray, # (n, K) soft labels
+    weight:np.ndarray, # (K, K+1) of the penalty for leaving the identity
+) -> tuple: # Functions of the K*(K+1) numbers of a map: (loss, its slope), and its Hessian
+    "Penalised cross-entropy of a linear map of logs."
+    rest, n, K = np.eye(*weight.shape), len(x), len(weight)
+    def loss(flat):
+        q, off = log_softmax(x@flat.reshape(K, -1).T, -1), flat.reshape(K, -1)-rest
+        slope = (np.exp(q)*y.sum(1, keepdims=True)-y).T@x/n
+        return -(y*q).sum()/n+.5*(weight*off**2).sum(), (slope+weight*off).ravel()
+    def bend(flat):
+        q, w = softmax(x@flat.reshape(K, -1).T, -1), y.sum(1)/n
+        wide = (q[:, :, None]*x[:, None]).reshape(n, -1)
+        H = -((wide.T*w)@wide).reshape(K, K+1, K, K+1)
+        for a in range(K): H[a, :, a] += (x.T*(w*q[:, a]))@x
+        return H.reshape(flat.size, -1)+np.diag(weight.ravel())
+    return loss, bend
+
+# %% ../nbs/56_calibration.ipynb #8ad15c3e
 def fit_dirichlet(
     dist:np.ndarray, # (n, K) predictions
     y:np.ndarray, # (n, K) soft labels
@@ -87,17 +107,11 @@ def fit_dirichlet(
 ) -> Map: # With K*K+K numbers
     "Dirichlet calibration with off-diagonal and intercept regularisation (1910.12656)."
     if not strength>0: raise InputError(f"strength must be over 0, got {strength}")
-    K, x = dist.shape[1], logs(dist)
+    K, x = dist.shape[1], np.hstack([logs(dist), np.ones((len(dist), 1))])
     weight = strength*np.hstack([np.where(np.eye(K)>0, .01, 1), np.ones((K, 1))])
-    rest, design = np.eye(K, K+1), np.hstack([x, np.ones((len(x), 1))])
-    def loss(flat):
-        A = flat.reshape(K, K+1)
-        q = log_softmax(design@A.T, -1)
-        slope = (np.exp(q)*y.sum(1, keepdims=True)-y).T@design/len(x)
-        pull = weight*(A-rest)
-        return -(y*q).sum()/len(x)+.5*(pull*(A-rest)).sum(), (slope+pull).ravel()
-    A = minimize(loss, rest.ravel(), jac=True, method='L-BFGS-B',
-                 options=dict(maxiter=500, ftol=1e-12, gtol=1e-7)).x.reshape(K, K+1)
+    loss, bend = map_loss(x, y, weight)
+    A = minimize(loss, np.eye(K, K+1).ravel(), jac=True, hess=bend, method='trust-exact',
+                 options=dict(gtol=1e-9)).x.reshape(K, K+1)
     return Map('dirichlet', A[:, :K], A[:, K])
 
 # %% ../nbs/56_calibration.ipynb #11dfdc8e
