@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from .core import InputError
 from .models import Name
-from .verify import label_verdicts, list_verdicts
+from .verify import clip_of_list, label_verdicts, list_verdicts
 from .strategies import (Pool, listwise_verdicts, order_values, predict,
     rows as clips_of, shuffle_values, tie_values, to_judge, with_verdicts)
 from .costs import verdict_ledger
@@ -42,12 +42,11 @@ def listwise_ledger(
 ) -> dict: # Resource -> (U,)
     "What it costs to judge the answers of each clip side by side."
     shown, sums = to_judge(pool), ['n_tokens', 'latency_measured', 'cost_measured']
-    mine = {u: frozenset(np.array(pool.labels)[o]) for u, o in zip(pool.uids, shown, strict=True)}
-    by = judged[judged.error.eq('')].groupby(['uid', 'group'], sort=False)
-    calls = pd.concat([by.label.agg(frozenset), by.n_in_tokens.first(),
-                       by[sums].sum(min_count=1)], axis=1).reset_index()
-    calls = calls[[mine.get(u)==o for u, o in zip(calls.uid, calls.label, strict=True)]]
-    calls = calls.assign(label='list', error='')
+    judged = judged[judged.error.eq('')]
+    mine = judged[clip_of_list(judged, pool.uids, pool.labels, shown)>=0]
+    by = mine.groupby(['uid', 'group'], sort=False)
+    calls = pd.concat([by.n_in_tokens.first(), by[sums].sum(min_count=1)], axis=1)
+    calls = calls.reset_index().assign(label='list', error='')
     paid = verdict_ledger(calls, pool.uids, ['list'], durations, price)
     free = shown.sum(-1)<2
     return {o: np.where(free, 0., v[:, 0]) for o, v in paid.items()}

@@ -7,13 +7,15 @@ __all__ = ['REFERENCES', 'DIST_METRICS', 'LABEL_METRICS', 'CELLS', 'CALIBRATED',
            'make_pools', 'one_pool', 'speaker_prior', 'references', 'acted_references', 'Truth', 'truth_of', 'interval',
            'stratum_references', 'Bills', 'priced', 'stopped_points', 'cell_of', 'points_of', 'cost_of', 'score_pool',
            'score_point', 'predictions_of', 'recovery', 'bounds_of', 'refusal', 'score_calibrated', 'Verifier',
-           'verifier_of', 'other_verifiers', 'clips_of_ledger', 'side_by_side', 'both_styles', 'joined_ledgers',
-           'half_values', 'variance_rows', 'audits_of', 'settings_row', 'bills_of', 'calibrated_tables', 'pool_tables',
-           'more_tables', 'run_pools', 'jobs_of', 'score_study', 'plain_scores', 'at_full_budget', 'summary']
+           'verifier_of', 'other_verifiers', 'clips_of_ledger', 'unlisted', 'listeners', 'judged_by', 'side_by_side',
+           'both_styles', 'joined_ledgers', 'half_values', 'variance_rows', 'audits_of', 'settings_row', 'bills_of',
+           'calibrated_tables', 'pool_tables', 'more_tables', 'run_pools', 'jobs_of', 'score_study', 'plain_scores',
+           'at_full_budget', 'summary']
 
 # %% ../nbs/70_results.ipynb #ec69584e
 import json
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 import numpy as np
 import pandas as pd
 from .core import InputError, RESULTS, write_table
@@ -22,9 +24,9 @@ from .corpora import votes_of
 from .ambiguity import (LEVELS, Judgements, expand_votes, fit_prior, judgements_of,
     leave_one_rater_out, noise_floor, plurality_accuracy, soft_labels, strata, top_labels)
 from .pool import Store, answers, pool_rows
-from .verify import label_verdicts, verdict_rows
+from .verify import clip_of_list, label_verdicts, verdict_rows
 from .strategies import (STRATEGIES, Pool, applicable, exchangeable, pick, predict,
-    role_of, take, text_ids, with_verdicts)
+    role_of, rows as some_of, take, text_ids, to_judge, with_verdicts)
 from .budget import brier as pool_brier, curves
 from .beyond import bounds, divergence, join
 from .calibration import calibrated_points
@@ -32,7 +34,8 @@ from .adaptive import adaptive_points
 from .costs import Ledger, answer_ledger, cost_row, stopped_row, verdict_ledger
 from ambiscale_nb.metrics import (bhattacharyya, brier, jsd, of_sums, rater_noise, ratio,
     statistic)
-from .statistics import Estimate, cluster_ci, group_mean, mean_ci
+from ambiscale_nb.statistics import (Estimate, cluster_ci, clusters_of, group_mean,
+    mean_ci)
 from .variance import COLUMNS, components
 from .audits import audit_rows, listwise_ledger, listwise_pool
 
@@ -188,6 +191,14 @@ class Truth:
         self.levels = {'all': level!=''}
         if self.source!='acted': self.levels |= {o: level==o for o in ('clear', 'ambiguous')}
 
+    @cached_property
+    def who(self): return clusters_of(self.speakers) # Numbered once for many intervals
+
+    @cached_property
+    def means(self): # Of each stratum and metric: reference -> value
+        return {(s, m): stratum_references(m, self, use)
+                for s, use in self.levels.items() for m in self.metrics}
+
     @property
     def metrics(self): return tuple(self.refs)
 
@@ -226,11 +237,11 @@ def interval(
     "A metric of a cell with its interval."
     values = point.metrics.get(metric)
     if metric=='brier_debiased': # No bounds: it may be below 0
-        return mean_ci(np.where(use, values-truth.noise, np.nan), truth.speakers)
+        return mean_ci(np.where(use, values-truth.noise, np.nan), truth.who)
     if metric in LABEL_METRICS:
         stat = statistic(metric, point.L, truth.votes)
-        e = cluster_ci(stat, truth.speakers, stat.used & use)
-    else: e = mean_ci(np.where(use, values, np.nan), truth.speakers)
+        e = cluster_ci(stat, truth.who, stat.used & use)
+    else: e = mean_ci(np.where(use, values, np.nan), truth.who)
     return replace(e, low=float(np.clip(e.low, 0, 1)), high=float(np.clip(e.high, 0, 1)))
 
 # %% ../nbs/70_results.ipynb #2e603a45
@@ -346,7 +357,7 @@ def score_point(
             name = 'L' if metric in LABEL_METRICS else metric
             out.append(dict(cell, stratum=stratum, metric=metric, value=e.value, low=e.low,
                 high=e.high, n=e.n, speakers=e.clusters, reason=e.reason, interval=e.method,
-                **stratum_references(metric, truth, use), exact_or_mc=point.method(name),
+                **truth.means[stratum, metric], exact_or_mc=point.method(name),
                 mc_se=np.nan if name=='L' else float(point.mc_se(metric))))
     return out
 
@@ -402,8 +413,8 @@ def bounds_of(
         at = dict(mode=pool.mode, style=pool.style, k=pool.n, stratum=stratum, n=int(use.sum()))
         limits = {o: float(v[use].mean()) for o, v in b.items()}
         for name, lost in losses.items():
-            regret = mean_ci(np.where(use, lost-b['oracle'], np.nan), truth.speakers)
-            e = recovery(lost, b['random'], b['oracle'], truth.speakers, use)
+            regret = mean_ci(np.where(use, lost-b['oracle'], np.nan), truth.who)
+            e = recovery(lost, b['random'], b['oracle'], truth.who, use)
             rows.append(dict(at, strategy=name, **limits, regret=regret.value,
                 regret_low=regret.low, regret_high=regret.high, recovery=e.value,
                 recovery_low=e.low, recovery_high=e.high, reason=e.reason))
@@ -447,8 +458,9 @@ class Verifier:
     corpus: str # Name, as in `Study.runs`
     verdicts: pd.DataFrame|None # (clips, K) in [0, 1], NaN where missing; index uid, columns labels
     rows: pd.DataFrame|None # The verdicts as stored, for what they cost
-    listed: pd.DataFrame|None = None # What it said of its own answers side by side, as stored
+    listed: pd.DataFrame|None = None # What it said of answers side by side, as stored
     listed_uids: tuple = () # Clips that were to be judged side by side
+    lists_of: tuple = () # Other models whose answers it was to judge so
     swapped: pd.DataFrame|None = None # What it said with another speaker's audio, as stored
 
 # %% ../nbs/70_results.ipynb #0d6b52e8
@@ -469,7 +481,7 @@ def verifier_of(
         verdicts = pd.DataFrame(label_verdicts(judged, uids, labels), uids, labels)
     if listed is not None: shown = tuple(study.read('listwise_clips', run['plan']).uid)
     return Verifier(run['model'], run['corpus'], verdicts, judged, listed, shown,
-                    rows('audit_plans'))
+                    tuple(run.get('lists_of', ())), rows('audit_plans'))
 
 # %% ../nbs/70_results.ipynb #b9751d68
 def other_verifiers(
@@ -507,22 +519,58 @@ def clips_of_ledger(
     return Ledger(np.asarray(ledger.uids)[keep], part(ledger.request), part(ledger.answer),
                   ledger.each[keep])
 
+def unlisted(
+    pool:Pool, # Samples or beams
+    listed:pd.DataFrame, # Rows of `verdicts` of a listwise verifier
+) -> int: # Clips
+    "How many clips have a list of answers that was not judged."
+    shown = to_judge(pool)
+    found = clip_of_list(listed, pool.uids, pool.labels, shown)
+    return int(((shown.sum(-1)>1) & ~np.isin(np.arange(len(shown)), found)).sum())
+
+# %% ../nbs/70_results.ipynb #b9d24e07
+def listeners(
+    verifiers, # `Verifier`s of the study
+    setting:dict, # From `settings_row`
+) -> list: # Those that were to judge these answers side by side
+    "Who saw the answers of a run at once."
+    return [o for o in verifiers if o.listed is not None and o.corpus==setting['corpus']
+            and (o.model==setting['model'] or setting['model'] in o.lists_of)]
+
+def judged_by(
+    v:Verifier, # Who judges
+    setting:dict, # From `settings_row`
+    models, # Names of the models that answer
+) -> dict: # variant, reading, verifier, role
+    "How a pool is called that was judged side by side."
+    other = '' if v.model==setting['model'] else f' by {v.model}'
+    return dict(variant=f"{setting['variant']} side by side{other}", reading='side by side',
+                verifier=v.model, role=role_of(v.model, setting['model'], models))
+
+# %% ../nbs/70_results.ipynb #6f0e8b13
 def side_by_side(
     made:list, # (pool, setting, bills, ()) of one run
-    own:Verifier|None, # Of that run
+    verifiers, # `Verifier`s of the study
+    models, # Names of the models that answer in it
     seconds:dict, # uid -> length of its audio
-) -> list: # (pool, setting, bills, strategies), `reading` side by side
-    "The pools of a run under its verifier, which saw the answers of each clip at once."
-    ids, out = tuple(o for o, s in STRATEGIES.items() if 'verdicts' in s.needs), []
-    for pool, setting, bills, _ in made if own and own.listed is not None else ():
-        keep = np.isin(pool.uids, own.listed_uids)
-        if pool.kind not in ('sample', 'beam') or not keep.any(): continue
-        judged = listwise_pool(pool, own.listed, own.listed_uids, verifier=own.model, role='self')
-        how = dict(variant=f"{setting['variant']} side by side", reading='side by side')
-        paid = Bills(clips_of_ledger(bills.answers, keep),
-                     listwise_ledger(judged, own.listed, seconds or None))
-        out.append((judged, setting | how, paid, ids))
-    return out
+) -> tuple: # list of (pool, setting, bills, strategies), list of refusals (dicts)
+    "The pools of a run under verifiers that saw the answers of each clip at once."
+    ids, out, refused = tuple(o for o, s in STRATEGIES.items() if 'verdicts' in s.needs), [], []
+    for pool, setting, bills, _ in made:
+        if pool.kind not in ('sample', 'beam') or setting['condition']!='none': continue
+        for v in listeners(verifiers, setting):
+            keep = np.isin(pool.uids, v.listed_uids)
+            if not keep.any(): continue
+            here = setting | judged_by(v, setting, models)
+            if lost := unlisted(some_of(pool, keep), v.listed):
+                refused += [refusal(here, pool, o, f'{v.model} was not shown the answers of {lost} '
+                                    f'of {keep.sum()} clips') for o in ids]
+                continue
+            judged = listwise_pool(pool, v.listed, v.listed_uids, verifier=v.model,
+                                   role=here['role'])
+            paid = listwise_ledger(judged, v.listed, seconds or None)
+            out.append((judged, here, Bills(clips_of_ledger(bills.answers, keep), paid), ids))
+    return out, refused
 
 # %% ../nbs/70_results.ipynb #443d1235
 def both_styles(
@@ -601,7 +649,7 @@ def audits_of(
         swapped = swapped[swapped.verifier.str.startswith('listwise')==side]
         swapped = swapped if len(swapped) else None
     who = {o: setting[o] for o in ('model', 'corpus', 'variant', 'verifier', 'role')}
-    return audit_rows(pool, here.speakers, who, y, swapped, heard.listed if side else None)
+    return audit_rows(pool, here.who, who, y, swapped, heard.listed if side else None)
 
 # %% ../nbs/70_results.ipynb #091c5f70
 def settings_row(
@@ -715,7 +763,8 @@ def run_pools(
     judged = None if own is None else own.rows
     made = [(*o, bills_of(*o, rows, seconds, judged), ()) for o in made]
     crossed, refused = other_verifiers(made, verifiers, models, seconds)
-    return made+crossed+side_by_side(made, own, seconds)+both_styles(made), refused
+    listed, lost = side_by_side(made, verifiers, models, seconds)
+    return made+crossed+listed+both_styles(made), refused+lost
 
 # %% ../nbs/70_results.ipynb #a0c142fc
 def jobs_of(

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['Orders', 'EMBEDDED', 'PLANS', 'ASKED', 'check_orders', 'RunConfig', 'LimitsConfig', 'StudyConfig', 'read_study',
-           'check_names', 'run_name', 'run_parameters', 'study_tasks', 'figure_folder', 'draw', 'draw_all',
-           'write_report', 'score_and_draw', 'run_study', 'draws_of', 'shown_answers', 'without_swap', 'listed_plan',
-           'judged_plans', 'plan_run', 'countable', 'estimate_study', 'plan_state', 'unread', 'study_status',
-           'spent_text']
+           'check_names', 'run_name', 'run_parameters', 'study_tasks', 'run_tasks', 'judging_tasks', 'plans_of',
+           'figure_folder', 'draw', 'draw_all', 'write_report', 'score_and_draw', 'run_study', 'draws_of',
+           'shown_answers', 'without_swap', 'listed_plan', 'judged_plans', 'plan_run', 'countable', 'estimate_study',
+           'plan_state', 'unread', 'study_status', 'spent_text']
 
 # %% ../nbs/79_studies.ipynb #07ff5182
 import json
@@ -20,7 +20,8 @@ import pandas as pd
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from .core import InputError, RESULTS, ROOT, choose, content_key, write_atomic
-from .fanout import (StudyWatch, code_fingerprint, is_done, run_notebook, run_shards)
+from ambiscale_nb.fanout import (StudyWatch, code_fingerprint, is_done, run_notebook, run_shards,
+    stamp_of)
 
 # %% ../nbs/79_studies.ipynb #5c6f80d7
 def check_orders(
@@ -52,6 +53,7 @@ class RunConfig(BaseModel):
     score: bool = True # Take the probability of every label
     verify: bool = True # Let the model judge every label
     listwise: Orders|None = None # Orders in which it judges answers side by side; 0: it does not
+    lists_of: list[str] = [] # Other models whose answers it judges side by side too, when all ran
     audit: int|None = Field(None, ge=0) # Clips judged again with other audio; 0: none
     parts: int = Field(1, ge=1) # Notebooks that share the work
 
@@ -137,7 +139,7 @@ def run_parameters(
     own = run.model_dump(exclude={'parts'})
     own |= {o: getattr(study, o) for o in ('n', 'limit', 'widths') if own[o] is None}
     judges = bool(run.verify and run.condition=='none')
-    if not run.modes and own['listwise'] is None: own['listwise'] = 0 # It has no answers to list
+    if not (run.modes or run.lists_of) and own['listwise'] is None: own['listwise'] = 0 # No lists
     own |= {o: judges*getattr(study, o) for o in ('listwise', 'audit') if own[o] is None}
     limits = study.limits.model_dump(exclude_defaults=True)
     return dict(study=study.name, temperature=study.temperature, seed=study.seed, limits=limits,
@@ -148,19 +150,62 @@ def study_tasks(
     study:StudyConfig, # A study
 ) -> list: # (notebook, target, parameters) of each sampling run, or of each part of it
     "The sampling runs of a study."
-    from ambiscale_nb.pool import parts_of
     tasks, names = [], [run_name(o) for o in study.runs]
     twice = sorted({o for o in names if names.count(o)>1})
     if twice:
         raise InputError(f"Two runs of {study.name} are both {', '.join(twice)}: make them one, "
                          f"or give one model another name (`load: {{name: ...}}`)")
     for name, run in zip(names, study.runs, strict=True):
-        for part in parts_of(run.parts):
-            stem = f'{name}--{part.replace("/", "of")}' if part else name
-            tasks.append((ROOT/'nbs/experiments/01_sample.ipynb',
-                          RESULTS/study.name/'runs'/f'{stem}.ipynb',
-                          {**run_parameters(study, run), 'part': part}))
+        tasks += run_tasks(study, run, name, lists_of=[])
     return tasks
+
+def run_tasks(
+    study:StudyConfig, # A study
+    run:RunConfig, # One of its runs
+    stem:str, # How its notebooks are called
+    **more, # Parameters that are not the run's own
+) -> list: # (notebook, target, parameters) of each part
+    "The notebooks of a run."
+    from ambiscale_nb.pool import parts_of
+    told, folder = run_parameters(study, run) | more, RESULTS/study.name/'runs'
+    name = lambda part: f'{stem}--{part.replace("/", "of")}' if part else stem
+    return [(ROOT/'nbs/experiments/01_sample.ipynb', folder/f'{name(o)}.ipynb', told | dict(part=o))
+            for o in parts_of(run.parts)]
+
+# %% ../nbs/79_studies.ipynb #9e2f4c18
+def judging_tasks(
+    study:StudyConfig, # A study
+) -> list: # (notebook, target, parameters), to be run when those of `study_tasks` are done
+    "The runs in which models judge the answers of other models side by side."
+    from ambiscale_nb.pool import slug
+    tasks, names = [], [run_name(o) for o in study.runs]
+    for name, run in zip(names, study.runs, strict=True):
+        if not run.lists_of: continue
+        told, (mine, rest) = run_parameters(study, run), name.split('--', 1)
+        others = {o.split('--', 1)[0] for o in names if o.split('--', 1)[1]==rest}-{mine}
+        for o in run.lists_of: choose(slug(o), others, f'model for {name} to judge')
+        if not told['listwise']: raise InputError(f"{name} has lists_of but judges nothing side by "
+            f"side: set listwise to 2 or more, or leave lists_of out")
+        tasks += run_tasks(study, run, f'{name}--lists')
+    return tasks
+
+def plans_of(
+    study, # A `results.Study`
+    models, # Names of other models, already sampled
+    own:str, # Name of the model that judges
+    data:str, # Name of the corpus as it is read, from `corpora.data_name`
+    listwise:int, # Orders of a list
+) -> list: # The plan of each
+    "What other models were asked, if all of it was."
+    from ambiscale_nb.pool import slug
+    if models and (not listwise or own in models): raise InputError(
+        f"lists_of={list(models)}: name other models than {own}, and set listwise to 2 or more")
+    names = [f'{slug(o)}--{data}--none' for o in models]
+    for o in names:
+        if not (study.root/'plans'/f'{o}.json').exists(): raise InputError(
+            f"{o} has not finished in study {study.name!r}, so its answers cannot be judged side by "
+            f"side yet: sample it first")
+    return [study.read('plans', o) for o in names]
 
 # %% ../nbs/79_studies.ipynb #271be8bd
 EMBEDDED = 'embedded' # The study of `make reproduce`
@@ -213,7 +258,7 @@ def score_and_draw(
     if not runs: return []
     parameters = dict(study=study.name, ks=study.ks, workers=study.workers)
     sources = [score, *(ROOT/'nbs/figures'/f'{o}.ipynb' for o in study.figures)]
-    done = [o[2] for o in study_tasks(study) if is_done(*o)]
+    done = [o[2] for o in study_tasks(study)+judging_tasks(study) if is_done(*o)]
     state = content_key([runs, done, parameters, [code_fingerprint(o) for o in sources]])
     mark, folder = here/'scored.json', ROOT/figure_folder(study.name)
     made = all((here/f'{o}.parquet').exists() for o in ('scores', 'settings'))
@@ -230,11 +275,17 @@ def run_study(
     progress:bool=True, # Say how far it is
 ) -> list: # (name, error) of what failed
     "Sample, verify, score and draw; run again to resume."
-    here = RESULTS/study.name
+    here, waves = RESULTS/study.name, [study_tasks(study), judging_tasks(study)]
     write_atomic(here/'study.json', study.model_dump_json(indent=1))
-    found = run_shards(study_tasks(study), study.workers, slurm=study.slurm, progress=progress,
-                       watch=StudyWatch(here))
-    failed = [(o.name, o.error) for o in found if o.status not in ('done', 'had')]
+    how, failed = dict(slurm=study.slurm, progress=progress, watch=StudyWatch(here)), []
+    if not all(is_done(*o) for o in waves[0]): # New answers make new lists
+        for _, target, _ in waves[1]: stamp_of(target).unlink(missing_ok=True)
+    for tasks in filter(None, waves):
+        if failed: # Whoever judges others needs all of their answers
+            failed += [(o[1].stem, 'not begun: it waits for all other runs') for o in tasks]
+            break
+        found = run_shards(tasks, study.workers, **how)
+        failed = [(o.name, o.error) for o in found if o.status not in ('done', 'had')]
     return failed+score_and_draw(study)
 
 # %% ../nbs/79_studies.ipynb #2c63275f
@@ -283,7 +334,7 @@ def listed_plan(
     model, # From `estimate.stand_in`
     clips:pd.DataFrame, # To be judged
     labels:tuple, # Class names
-    asked:dict, # listwise, modes: see `01_sample`
+    asked:dict, # listwise, modes, lists_of: see `01_sample`
 ) -> pd.DataFrame: # A row per list and order
     "What is asked side by side, before there are answers: a list of all labels for each prompt."
     from ambiscale_nb.verify import Judge, plan_verdicts
@@ -291,7 +342,8 @@ def listed_plan(
                   repeats=asked['listwise'])
     options = pd.DataFrame(dict(uid=clips.uid, options=[tuple(labels)]*len(clips)))
     plan = plan_verdicts(model, clips, labels, judge, options)
-    return pd.concat([plan.assign(group=plan.group+f'-{i}') for i in range(2*len(asked['modes']))])
+    pools = 2*len(asked['modes'])+4*len(asked['lists_of']) # Of others: two modes, two styles
+    return pd.concat([plan.assign(group=plan.group+f'-{i}') for i in range(pools)])
 
 # %% ../nbs/79_studies.ipynb #82c832ee
 def judged_plans(
@@ -304,7 +356,8 @@ def judged_plans(
     from ambiscale_nb.corpora import limit as take_some
     from ambiscale_nb.verify import Judge, plan_verdicts
     few = take_some(clips, asked['listwise_limit'] or None)
-    some, listwise = take_some(clips, asked['audit'] or None), asked['listwise'] and asked['modes']
+    some, listwise = take_some(clips, asked['audit'] or None), asked['listwise'] and (
+        asked['modes'] or asked['lists_of'])
     both = some[some.uid.isin(few.uid)]
     def point(o):
         how = Judge('score' if model.capabilities.verify else 'text')

@@ -6,7 +6,7 @@
 __all__ = ['VERDICTS', 'VERIFIERS', 'SCHEMA', 'BLANK', 'Judge', 'check_judge', 'verdict_key', 'judged_clips', 'questions',
            'order_of', 'lists', 'plan_verdicts', 'judged_labels', 'rows_of_call', 'failed_verdict', 'scored_rows',
            'preferences', 'judge_task', 'asked_by', 'verify_pool', 'verdict_rows', 'label_verdicts', 'options_of',
-           'list_verdicts']
+           'clip_of_list', 'list_verdicts']
 
 # %% ../nbs/41_verify.ipynb #f2bf03f9
 import json
@@ -311,21 +311,30 @@ def options_of(
     return out[out.options.map(len)>1].drop_duplicates(ignore_index=True) if len(out) else nothing
 
 # %% ../nbs/41_verify.ipynb #bbeb2458
-def list_verdicts(
+def clip_of_list(
     rows:pd.DataFrame, # From `verdict_rows`, of a listwise judge
-    uids, # U clips, in the order wanted
+    uids, # U clips
     labels, # K class names, in order
     shown:np.ndarray, # (U, K) bool: what the pool's answers hold, `strategies.to_judge`
+) -> np.ndarray: # (R,) which clip it is whose answers, all and only they, were on the row's list; or -1
+    "Find the lists of a pool."
+    bits = 2**np.arange(len(labels))
+    bit = rows.label.map(dict(zip(labels, bits, strict=True))).to_numpy()
+    call = [rows.uid.to_numpy(), rows.group.to_numpy()] # Clips that sound the same share a group
+    held = pd.Series(bit).groupby(call).transform('sum').to_numpy()
+    at = pd.Index(list(uids)).get_indexer(rows.uid)
+    return np.where((at>=0) & ((np.asarray(shown)@bits)[at]==held), at, -1)
+
+def list_verdicts(
+    rows:pd.DataFrame, # As in `clip_of_list`
+    uids, # U clips, in the order wanted
+    labels, # K class names, in order
+    shown:np.ndarray, # As in `clip_of_list`
 ) -> tuple: # scores (P, U, K), NaN where missing; places (P, U, K) from 0, -1 where not on the list
     "What a verifier said of the lists of a pool, under each of P orders."
-    P, at = 1+int(rows['repeat'].max()) if len(rows) else 2, {o: k for k, o in enumerate(labels)}
-    scores = np.full((P, len(uids), len(labels)), np.nan)
-    places, asked = np.full(scores.shape, -1), {}
-    for (uid, _, r), call in rows.groupby(['uid', 'group', 'repeat'], sort=False):
-        k, what = call.label.map(at).to_numpy(int), call[['score', 'index']].to_numpy(float).T
-        asked[uid, frozenset(k.tolist()), int(r)] = k, *what
-    for u, (uid, row) in enumerate(zip(uids, shown, strict=True)):
-        for r in range(P):
-            found = asked.get((uid, frozenset(np.flatnonzero(row).tolist()), r))
-            if found: scores[r, u, found[0]], places[r, u, found[0]] = found[1:]
+    P = 1+int(rows['repeat'].max()) if len(rows) else 2
+    scores, u = np.full((P, len(uids), len(labels)), np.nan), clip_of_list(rows, uids, labels, shown)
+    places, mine, use = np.full(scores.shape, -1), rows[u>=0], u[u>=0]
+    at = mine['repeat'].to_numpy(int), use, pd.Index(list(labels)).get_indexer(mine.label)
+    scores[at], places[at] = mine.score.to_numpy(float), mine['index'].to_numpy(int)
     return scores, places

@@ -1,4 +1,4 @@
-"""The same stored answers, read otherwise: judged by another model, with both prompts joined, calibrated."""
+"""The same stored answers, read otherwise: judged by another model or side by side, with both prompts, calibrated."""
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +8,7 @@ from ambiscale_nb import core, pool, results
 from ambiscale_nb.labels import label_set
 from ambiscale_nb.results import Study, plain_scores, run_pools, verifier_of
 from ambiscale_nb.strategies import predict, with_verdicts
+from ambiscale_nb.verify import VERDICTS
 
 ONE = dict(study='small', model='tiny-alm-nano', limit=30, beam_limit=6, n=8, widths=[3], modes=['label'])
 KS = dict(study='small', ks=[1, 4, 8])
@@ -27,10 +28,19 @@ def alone(tmp_path_factory):
 def both(tmp_path_factory):
     "Two models that judge each other; one has answered only half of the clips."
     root = tmp_path_factory.mktemp('both')
-    finish(root, SAMPLE, ONE)
-    finish(root, SAMPLE, ONE | dict(model='tiny-alm-tiny', limit=16, modes=['label']))
+    judge = dict(listwise=2, listwise_limit=6)
+    finish(root, SAMPLE, ONE | judge)
+    finish(root, SAMPLE, ONE | judge | dict(model='tiny-alm-tiny', limit=16))
+    before = len(verdicts(root))
+    finish(root, SAMPLE, ONE | judge | dict(lists_of=['tiny-alm-tiny']))  # when both have answered
+    assert len(verdicts(root)) > before
     finish(root, SCORE, KS)
     return root
+
+
+def verdicts(root):
+    "All verdicts of the study."
+    return pool.Store(root/'results/small').read(VERDICTS)
 
 
 @pytest.fixture
@@ -53,7 +63,7 @@ def test_plain_rows_do_not_change_when_another_model_joins(alone, both):
 
 def test_every_reading_is_named_in_scores_and_settings(both):
     scores, settings = table(both, 'scores'), table(both, 'settings')
-    assert set(scores.reading) == {'plain', 'other verifier', 'both prompts', 'calibrated'}
+    assert set(scores.reading) == {'plain', 'other verifier', 'both prompts', 'calibrated', 'side by side'}
     key = ['model', 'corpus', 'condition', 'mode', 'style', 'variant']
     assert not settings.duplicated(key).any()
     known = settings.set_index(key).reading
@@ -110,3 +120,34 @@ def test_another_judge_costs_its_calls(both):
     at = costs[costs.model.eq('tiny-alm-tiny') & costs.strategy.eq('w_alm_v') & costs.k.eq(8)
                & costs['style'].eq('cot')].set_index('variant')
     assert at.calls['sample by tiny-alm-nano'] == at.calls['sample'] > 1
+
+
+def test_whoever_saw_the_lists_of_another_model_judges_its_pools(both):
+    rows = verdicts(both)
+    listed = rows[rows.verifier.eq('listwise')]
+    assert set(listed.model) == {'tiny-alm-nano', 'tiny-alm-tiny'} and not listed.duplicated(['key']).any()
+    scores = table(both, 'scores')
+    side = scores[scores.reading.eq('side by side')]
+    by = side.groupby(['model', 'variant']).n.max().unstack()
+    assert by.loc['tiny-alm-tiny', 'sample side by side by tiny-alm-nano'] > 0
+    assert 'sample side by side by tiny-alm-tiny' not in by.columns  # it was not asked to
+    settings = table(both, 'settings')
+    roles = settings[settings.reading.eq('side by side')].groupby(['model', 'verifier']).role.first()
+    assert roles.to_dict() == {('tiny-alm-nano', 'tiny-alm-nano'): 'self', ('tiny-alm-tiny', 'tiny-alm-tiny'): 'self',
+                               ('tiny-alm-tiny', 'tiny-alm-nano'): 'cross'}
+
+
+def test_verdicts_side_by_side_of_another_model_are_those_it_gave(study):
+    runs = {o['model']: o for o in study.runs()}
+    heard = [verifier_of(study, o, SIX) for o in runs.values()]
+    found, refused = run_pools(study, runs['tiny-alm-tiny'], SIX, heard, set(runs))
+    judged = next(o[0] for o in found if o[1]['variant'] == 'sample side by side by tiny-alm-nano')
+    given = next(o for o in heard if o.model == 'tiny-alm-nano').listed
+    u = int(np.argmax((judged.dist > 0).any(1).sum(1)))
+    names = {o for o, on in zip(SIX, (judged.dist[u] > 0).any(0), strict=True) if on}
+    mine = given[given.uid.eq(judged.uids[u])].groupby('group').filter(lambda g: set(g.label) == names)
+    want = mine.groupby('label').score.mean()
+    assert len(want) > 1 and mine['repeat'].nunique() == 2
+    got = judged.label_verdict[u]
+    np.testing.assert_allclose([got[SIX.index(o)] for o in want.index], want.to_numpy())
+    assert not any('side by side' in o['variant'] for o in refused)
