@@ -135,7 +135,7 @@ def mob_v(
 # %% ../nbs/52_beyond.ipynb #5af9a9c2
 NEEDS['confidence'] = (lambda pool, o: known(pool, 'confidence'),
     "each answer's confidence from the likeliest tokens, and this pool has none: take a model in "
-    "this process, or use w_bon")
+    "this process, or load a server with confidence: true; or use w_bon")
 
 @strategy(needs=('confidence',))
 def deepconf(

@@ -6,8 +6,8 @@
 __all__ = ['TOO_LONG', 'STATUS', 'DUE', 'CALL', 'SPENT', 'KEPT', 'MOST', 'PROFILES', 'OPTIONAL', 'TELLING', 'SERVING', 'LLAMA',
            'ENDPOINTS', 'seconds_of', 'wait_asked', 'Retry', 'persist', 'failure', 'bounded_backend', 'connections',
            'Wire', 'check_json', 'Gate', 'Profile', 'wav_of', 'Serving', 'Refusing', 'Served', 'names_param',
-           'EndpointALM', 'said', 'audio_tokens', 'check_completion', 'other_name', 'paid_once', 'tail_score',
-           'status_of', 'register_endpoint', 'served_by']
+           'EndpointALM', 'said', 'audio_tokens', 'check_completion', 'other_name', 'peak_of', 'paid_once',
+           'tail_score', 'status_of', 'register_endpoint', 'served_by']
 
 # %% ../nbs/33_endpoint.ipynb #f3c7fd54
 import contextlib
@@ -30,7 +30,7 @@ from fastcore.basics import patch
 from .core import InputError, choose, content_key, rng_of, seed_of
 from .audio import RATE, check_wave
 from .prompts import Prompt
-from .models import (NAMES_AS_OF, RETRIED, UNUSABLE, CallError, Capabilities,
+from .models import (NAMES_AS_OF, RETRIED, TOP, UNUSABLE, CallError, Capabilities,
     ModelInfo, Name, Reply, Tape, Unrecorded, check_name, check_url, cleaner, cost_of, known_names,
     register_model, request_key, require, secret_of, tape_of, without_audio)
 
@@ -519,18 +519,19 @@ def close(self:Served):
     self.clients, self.wires = {}, {}
 
 # %% ../nbs/33_endpoint.ipynb #56b7e0e1
-OPTIONAL = ('n', 'logprobs', 'seed') # In the order in which they are given up
+OPTIONAL = ('n', 'top_logprobs', 'logprobs', 'seed') # In the order in which they are given up
 
 TELLING = dict( # How a message names one of our parameters
     n=r"'n'|\"n\"|`n`|\bn (?:must|is|>)|[Mm]ultiple candidates|candidate_?[cC]",
-    logprobs=r'[Ll]og_?probs?', seed=r'\bseed\b')
+    top_logprobs=r'top_?[lL]og_?probs?', logprobs=r'[Ll]og_?probs?', seed=r'\bseed\b')
 
 def names_param(
     e:CallError, # A bad request
     params, # Of those that were sent
 ) -> str: # The parameter it is about, or ''
     "Which of our parameters a refusal names."
-    return next((o for o in params if e.param==o or re.search(TELLING[o], str(e))), '')
+    sent = [o for o in OPTIONAL if o in params] # The longer name before the one it contains
+    return next((o for o in sent if e.param==o or re.search(TELLING[o], str(e))), '')
 
 # %% ../nbs/33_endpoint.ipynb #789b1903
 @patch
@@ -580,9 +581,11 @@ class EndpointALM(Served):
         key:str|None=None, # NAME of the variable with the key; that of the profile if not given
         end:str|None=None, # Text of the token that ends an answer; needed to score answers
         max_seconds:float=30., # Longest clip, which is the window of Whisper's encoder
+        confidence:bool=False, # Ask for the likeliest tokens too: for `deepconf`, and much longer replies
         **options, # See `Served`
     ):
         self.profile, self.end = PROFILES[choose(profile, PROFILES, 'profile')], end
+        self.confidence = confidence
         known = vars(self.profile.capabilities)
         scores = known['label_scoring'] and bool(end)
         can = Capabilities(**{**known, 'label_scoring': scores, 'verify': scores,
@@ -687,6 +690,15 @@ def other_name(
         re.escape(asked)+r'-(\d{4}-\d\d-\d\d|\d{3,8})', served)
     return '' if same else f'answered by {served}'
 
+# %% ../nbs/33_endpoint.ipynb #d08f2e51
+def peak_of(
+    steps, # The SDK's tokens of an answer
+) -> float: # See `Reply.confidence`; NaN where a step does not come with `TOP` tokens
+    "How peaked the model was, on average."
+    top = [sorted((o.logprob for o in t.top_logprobs or ()), reverse=True)[:TOP] for t in steps]
+    if not top or any(len(o)<TOP for o in top): return math.nan
+    return float(-np.mean(top))
+
 # %% ../nbs/33_endpoint.ipynb #fbf441e6
 @patch
 def replies(
@@ -700,10 +712,11 @@ def replies(
     notes = '; '.join(o for o in (notes, other_name(self.model, served)) if o)
     for o in r.choices:
         text, finish = said(o)
-        logp = [t.logprob for t in (o.logprobs and o.logprobs.content) or ()] or None
+        steps = (o.logprobs and o.logprobs.content) or ()
+        logp = [t.logprob for t in steps] or None
         ids, use = (o.model_extra or {}).get('token_ids'), self.usage_of(r, n)
         if use and (ids or logp): use['output_tokens'] = len(ids or logp)
-        out.append(Reply(text, ids, finish, logp, use, seconds/n, notes, served))
+        out.append(Reply(text, ids, finish, logp, use, seconds/n, notes, served, peak_of(steps)))
     return out
 
 # %% ../nbs/33_endpoint.ipynb #539b57e7
@@ -717,8 +730,10 @@ def draw(
     **settings, # temperature, seed
 ) -> list|None: # `n` replies; None if the server takes no `n`
     "One request for `n` answers."
-    optional = dict(logprobs=True, seed=settings.pop('seed'), **({'n': n} if n>1 else {}))
+    optional = dict(logprobs=True, seed=settings.pop('seed'), **({'n': n} if n>1 else {}),
+                    **({'top_logprobs': TOP+1} if self.confidence else {}))
     def send(granted):
+        if 'logprobs' not in granted: granted.pop('top_logprobs', None)
         body = self.body(wave, prompt, **settings, **granted)
         return self.post(body, call, lambda r: check_completion(r, n))
     found, notes = self.offer(send, **optional)

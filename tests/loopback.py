@@ -233,7 +233,7 @@ class Handler(BaseHTTPRequestHandler):
         ids = [*ids_of(text), END_ID]
         out = {'index': index, 'finish_reason': 'stop', 'message': {'role': 'assistant', 'content': text}}
         if ask.get('logprobs'): out['logprobs'] = {'content': [
-            {'token': chr(t) if t!=END_ID else END, 'logprob': p, 'bytes': None, 'top_logprobs': []}
+            {'token': chr(t) if t!=END_ID else END, 'logprob': p, 'bytes': None, 'top_logprobs': likeliest(p, ask)}
             for t, p in zip(ids, logprobs(sound, question, ids), strict=True)]}
         if ask.get('return_token_ids'): out['token_ids'] = ids
         return out
@@ -321,6 +321,12 @@ def answers(sound, question, ask, n, beam):
 def total(sound, question, answer):
     "The log-probability of an answer with its end."
     return math.fsum(logprobs(sound, question, [*ids_of(answer), END_ID]))
+
+
+def likeliest(p, ask):
+    "As vLLM gives them: the token that was drawn first, then the likeliest; as many as were asked for."
+    rest = [-.25*(i+1) for i in range(ask.get('top_logprobs', 0))]
+    return [{'token': str(i), 'logprob': o, 'bytes': None} for i, o in enumerate([p, *rest][:len(rest)])]
 
 
 def prompt_logprobs(sound, question, ask):
