@@ -25,7 +25,7 @@ reproduce: .venv/installed ## the whole embedded study: samples, scores, figures
 	@$(OFFLINE) .venv/bin/ambiscale run conf/smoke.yaml
 
 test: .venv/installed ## every notebook and every test
-	@$(OFFLINE) $(PY) -m pytest -q tests
+	@$(OFFLINE) $(PY) -m pytest -q -n logical --maxprocesses 4 --dist loadfile tests
 
 test-faults: .venv/installed ## two hundred kills of racing writers, and a table of what was lost
 	@$(OFFLINE) $(PY) tests/kills.py --kills 200

@@ -46,7 +46,7 @@ def pytest_runtest_logreport(report):
         OUTCOMES.setdefault(faults.test_of(report.nodeid), []).append(report.outcome)
 
 
-def pytest_sessionfinish():
-    if not os.getenv('AMBISCALE_WRITE_FAULTS'): return
+def pytest_sessionfinish(session):
+    if not os.getenv('AMBISCALE_WRITE_FAULTS') or hasattr(session.config, 'workerinput'): return
     text = '# What can go wrong, and what then happens\n\nWritten by a run of the tests, see `faults.py`.\n\n'
     (Path(__file__).parent/'faults.md').write_text(text+faults.table(OUTCOMES))
