@@ -87,6 +87,7 @@ def nearer(
     q = np.maximum(q+step, q/10)
     return q/np.maximum(q.sum(-1, keepdims=True), 1e-300)
 
+# %% ../nbs/52_beyond.ipynb #51b8d3ce
 @strategy()
 def barycentre(
     pool:Pool, # Samples or beams

@@ -581,15 +581,13 @@ class EndpointALM(Served):
         key:str|None=None, # NAME of the variable with the key; that of the profile if not given
         end:str|None=None, # Text of the token that ends an answer; needed to score answers
         max_seconds:float=30., # Longest clip, which is the window of Whisper's encoder
-        confidence:bool=False, # Ask for the likeliest tokens too: for `deepconf`, and much longer replies
+        confidence:bool=False, # Ask for the likeliest tokens too: longer replies, for `deepconf`
         **options, # See `Served`
     ):
         self.profile, self.end = PROFILES[choose(profile, PROFILES, 'profile')], end
-        self.confidence = confidence
-        known = vars(self.profile.capabilities)
-        scores = known['label_scoring'] and bool(end)
-        can = Capabilities(**{**known, 'label_scoring': scores, 'verify': scores,
-                              'max_seconds': max_seconds})
+        self.confidence, known = confidence, vars(self.profile.capabilities)
+        scores = dict.fromkeys(('label_scoring', 'verify'), known['label_scoring'] and bool(end))
+        can = Capabilities(**known | scores | dict(max_seconds=max_seconds))
         options.setdefault('named', self.profile.named)
         super().__init__(model, can, base_urls or self.profile.base_urls,
                          self.profile.key if key is None else key, **options)

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['REFERENCES', 'DIST_METRICS', 'LABEL_METRICS', 'CELLS', 'CALIBRATED', 'WEIGHED', 'TABLES', 'Study', 'clips_of',
            'make_pools', 'one_pool', 'speaker_prior', 'references', 'acted_references', 'Truth', 'truth_of', 'interval',
-           'stratum_references', 'Bills', 'priced', 'stopped_points', 'cell_of', 'points_of', 'cost_of', 'score_pool',
-           'score_point', 'predictions_of', 'recovery', 'bounds_of', 'refusal', 'score_calibrated', 'Verifier',
-           'verifier_of', 'other_verifiers', 'clips_of_ledger', 'unlisted', 'listeners', 'judged_by', 'side_by_side',
-           'both_styles', 'joined_ledgers', 'half_values', 'variance_rows', 'audits_of', 'settings_row', 'bills_of',
-           'calibrated_tables', 'pool_tables', 'more_tables', 'run_pools', 'jobs_of', 'score_study', 'plain_scores',
-           'at_full_budget', 'summary']
+           'stratum_references', 'all_references', 'Bills', 'priced', 'stopped_points', 'cell_of', 'points_of',
+           'cost_of', 'score_pool', 'score_point', 'predictions_of', 'recovery', 'bounds_of', 'refusal',
+           'score_calibrated', 'Verifier', 'verifier_of', 'other_verifiers', 'clips_of_ledger', 'unlisted', 'listeners',
+           'judged_by', 'side_by_side', 'both_styles', 'joined_ledgers', 'half_values', 'variance_rows', 'audits_of',
+           'settings_row', 'bills_of', 'calibrated_tables', 'pool_tables', 'more_tables', 'run_pools', 'jobs_of',
+           'score_study', 'plain_scores', 'at_full_budget', 'summary']
 
 # %% ../nbs/70_results.ipynb #ec69584e
 import json
@@ -174,6 +174,7 @@ DIST_METRICS = {'jsd': jsd, 'bc': bhattacharyya, 'brier_debiased': pool_brier}
 LABEL_METRICS = ('accuracy', 'uar')
 CELLS = ('model', 'corpus', 'condition', 'stratum', 'mode', 'style', 'strategy', 'k', 'variant')
 
+# %% ../nbs/70_results.ipynb #a30e94b7
 @dataclass
 class Truth:
     "What people said of the clips of a corpus."
@@ -193,11 +194,6 @@ class Truth:
 
     @cached_property
     def who(self): return clusters_of(self.speakers) # Numbered once for many intervals
-
-    @cached_property
-    def means(self): # Of each stratum and metric: reference -> value
-        return {(s, m): stratum_references(m, self, use)
-                for s, use in self.levels.items() for m in self.metrics}
 
     @property
     def metrics(self): return tuple(self.refs)
@@ -256,6 +252,13 @@ def stratum_references(
         if not np.isfinite(values).any(): return np.nan
         return float(group_mean(values, heard)(np.ones((1, len(use))))[0])
     return {o: mean(np.where(use, v, np.nan)) for o, v in truth.refs[metric].items()}
+
+def all_references(
+    truth:Truth, # For the clips of a pool
+) -> dict: # (stratum, metric) -> from `stratum_references`
+    "Mean references of every stratum: the same for all strategies."
+    return {(s, m): stratum_references(m, truth, use)
+            for s, use in truth.levels.items() for m in truth.metrics}
 
 # %% ../nbs/70_results.ipynb #a88702e6
 @dataclass(frozen=True)
@@ -332,10 +335,11 @@ def score_pool(
     "Every strategy on a pool, at every budget, in every stratum."
     truth, rows, costs = truth.rows(pool.uids), [], []
     points, refused = points_of(pool, soft_labels(truth.votes), ks, seed, only)
+    means = all_references(truth)
     for strategy, point in points:
         cost = cost_of(strategy, point, pool, bills)
         costs.append(cell_of(point, strategy, pool) | cost)
-        rows += score_point(point, strategy, pool, truth, cost)
+        rows += score_point(point, strategy, pool, truth, means, cost)
     return pd.DataFrame(rows), pd.DataFrame(costs), refused
 
 # %% ../nbs/70_results.ipynb #b0344b10
@@ -344,6 +348,7 @@ def score_point(
     strategy:str, # Name
     pool:Pool, # That it aggregates
     truth:Truth, # For the pool's clips
+    means:dict, # From `all_references`
     cost:dict, # From `cost_of`
 ) -> list: # A dict for each stratum and metric
     "All strata and metrics of one strategy at one budget."
@@ -357,7 +362,7 @@ def score_point(
             name = 'L' if metric in LABEL_METRICS else metric
             out.append(dict(cell, stratum=stratum, metric=metric, value=e.value, low=e.low,
                 high=e.high, n=e.n, speakers=e.clusters, reason=e.reason, interval=e.method,
-                **truth.means[stratum, metric], exact_or_mc=point.method(name),
+                **means[stratum, metric], exact_or_mc=point.method(name),
                 mc_se=np.nan if name=='L' else float(point.mc_se(metric))))
     return out
 
@@ -445,9 +450,10 @@ def score_calibrated(
     truth, rows, ks = truth.rows(pool.uids), [], None if exchangeable(pool) else [pool.n]
     points, refused = calibrated_points(pool, soft_labels(truth.votes), truth.speakers, able,
                                         ks=ks, metrics=DIST_METRICS)
+    means = all_references(truth)
     for (strategy, how), (point,) in points.items():
         cost = cost_of(strategy, point, pool, bills)
-        rows += [dict(o, how=how) for o in score_point(point, strategy, pool, truth, cost)]
+        rows += [dict(o, how=how) for o in score_point(point, strategy, pool, truth, means, cost)]
     return pd.DataFrame(rows), [(f'{s} {how}', reason) for s, how, reason in refused]
 
 # %% ../nbs/70_results.ipynb #c0b06aba

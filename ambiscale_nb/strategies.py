@@ -11,7 +11,7 @@ __all__ = ['KINDS', 'ROLES', 'FILLED', 'OPTIONAL', 'PER_ANSWER', 'STRATEGIES', '
            'softmax_weights', 'w_bon', 'verdicts', 'alm_v', 'verdict_weights', 'w_alm_v', 'weighing', 'Posterior',
            'vote_posterior', 'mixture_posterior', 'fit_dirichlet', 'posterior_of', 'dirichlet', 'dirichlet_v',
            'posterior', 'uncertainty', 'label_logprob', 'verifier_alone', 'verdict_pool', 'to_judge', 'with_verdicts',
-           'real_choice', 'shuffle_values', 'mean_of', 'shuffle_audit', 'listwise_verdicts', 'order_values',
+           'real_choice', 'shuffle_values', 'over_clips', 'shuffle_audit', 'listwise_verdicts', 'order_values',
            'order_audit', 'tie_values', 'tie_audit', 'facts', 'coverage']
 
 # %% ../nbs/50_strategies.ipynb #77792969
@@ -843,7 +843,11 @@ def shuffle_values(
     return {k: np.where(use, v, np.nan) for k, v in each.items()}
 
 # %% ../nbs/50_strategies.ipynb #5d1b70e4
-def mean_of(x): return float(np.nanmean(x)) if np.isfinite(x).any() else np.nan
+def over_clips(
+    x:np.ndarray, # (U,) values, NaN where a clip does not count
+) -> float: # NaN where none counts
+    "The mean over clips."
+    return float(np.nanmean(x)) if np.isfinite(x).any() else np.nan
 
 def shuffle_audit(
     pool:Pool, # With verdicts
@@ -852,7 +856,8 @@ def shuffle_audit(
 ) -> dict: # n clips with a choice; changed, moved, gain: means over them
     "How much a verifier depends on the audio."
     each = shuffle_values(pool, swapped, y)
-    return dict(n=int(np.isfinite(each['changed']).sum())) | {k: mean_of(v) for k, v in each.items()}
+    n = int(np.isfinite(each['changed']).sum())
+    return dict(n=n) | {k: over_clips(v) for k, v in each.items()}
 
 # %% ../nbs/50_strategies.ipynb #7763845f
 def listwise_verdicts(
@@ -885,13 +890,13 @@ def order_audit(
 ) -> dict: # n clips, agreement in [0, 1], by_place: mean verdict there, less that over all orders
     "How far a verifier's view depends on the order in which it is shown the answers."
     same, total, n = order_values(scores, places)
-    by_place = [float(t.sum()/m.sum()) if m.any() else np.nan for t, m in zip(total, n, strict=True)]
-    return dict(n=int(np.isfinite(same).sum()), agreement=mean_of(same), by_place=by_place)
+    by_place = np.where(n.any(1), total.sum(1)/np.maximum(n.sum(1), 1), np.nan).tolist()
+    return dict(n=int(np.isfinite(same).sum()), agreement=over_clips(same), by_place=by_place)
 
 # %% ../nbs/50_strategies.ipynb #43de1432
 def tie_values(
     pool:Pool, # With verdicts
-) -> np.ndarray: # (U,) 1 where different answers have the top verdict; NaN where nothing is to choose
+) -> np.ndarray: # (U,) 1: different answers have the top verdict; NaN: nothing to choose
     "Whether a verifier leaves the choice to a coin, clip by clip."
     top = best(verdicts(pool))[..., None]
     low = np.where(top, pool.dist, np.inf).min(-2)
@@ -903,7 +908,7 @@ def tie_audit(
 ) -> dict: # n clips with a choice; tied: the share whose top verdict different answers have
     "How often a verifier leaves the choice to a coin."
     tied = tie_values(pool)
-    return dict(n=int(np.isfinite(tied).sum()), tied=mean_of(tied))
+    return dict(n=int(np.isfinite(tied).sum()), tied=over_clips(tied))
 
 # %% ../nbs/50_strategies.ipynb #c8c44c99
 SAID = ('score', 'alpha', 'tau', 'dedupe', 'weight', 'weigh', 'form')

@@ -316,7 +316,7 @@ def clip_of_list(
     uids, # U clips
     labels, # K class names, in order
     shown:np.ndarray, # (U, K) bool: what the pool's answers hold, `strategies.to_judge`
-) -> np.ndarray: # (R,) which clip it is whose answers, all and only they, were on the row's list; or -1
+) -> np.ndarray: # (R,) place of the clip whose answers, all and no others, the list held; or -1
     "Find the lists of a pool."
     bits = 2**np.arange(len(labels))
     bit = rows.label.map(dict(zip(labels, bits, strict=True))).to_numpy()
@@ -325,6 +325,7 @@ def clip_of_list(
     at = pd.Index(list(uids)).get_indexer(rows.uid)
     return np.where((at>=0) & ((np.asarray(shown)@bits)[at]==held), at, -1)
 
+# %% ../nbs/41_verify.ipynb #2d7f60c1
 def list_verdicts(
     rows:pd.DataFrame, # As in `clip_of_list`
     uids, # U clips, in the order wanted
@@ -333,8 +334,8 @@ def list_verdicts(
 ) -> tuple: # scores (P, U, K), NaN where missing; places (P, U, K) from 0, -1 where not on the list
     "What a verifier said of the lists of a pool, under each of P orders."
     P = 1+int(rows['repeat'].max()) if len(rows) else 2
-    scores, u = np.full((P, len(uids), len(labels)), np.nan), clip_of_list(rows, uids, labels, shown)
-    places, mine, use = np.full(scores.shape, -1), rows[u>=0], u[u>=0]
-    at = mine['repeat'].to_numpy(int), use, pd.Index(list(labels)).get_indexer(mine.label)
+    u, scores = clip_of_list(rows, uids, labels, shown), np.full((P, *np.shape(shown)), np.nan)
+    places, mine = np.full(scores.shape, -1), rows[u>=0]
+    at = mine['repeat'].to_numpy(int), u[u>=0], pd.Index(list(labels)).get_indexer(mine.label)
     scores[at], places[at] = mine.score.to_numpy(float), mine['index'].to_numpy(int)
     return scores, places

@@ -25,6 +25,15 @@ settings.load_profile('ci')
 def pytest_unconfigure(config): shutil.rmtree(NET_LOG.parent, ignore_errors=True)
 
 
+# Files that run whole studies come first: where tests run side by side, the quick ones fill what is left.
+STUDIES = ('test_studies', 'test_readings', 'test_study', 'test_endpoint', 'test_notebooks', 'test_fanout')
+
+
+def pytest_collection_modifyitems(items):
+    rank = {o: i for i, o in enumerate(STUDIES)}
+    items.sort(key=lambda o: rank.get(o.path.stem, len(rank)))
+
+
 @pytest.fixture(autouse=True)
 def no_network():
     "A test fails if it, or a process that it started, wanted to reach another machine."
