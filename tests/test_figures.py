@@ -2,6 +2,7 @@
 plain change no figure; the marks of the grid follow the tests. (That each notebook can be executed by itself is tested
 in `test_notebooks.py`.)"""
 import json
+from functools import cache
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -53,7 +54,7 @@ def pool(p, rng, mode, style, kind, N=8):
                    label_verdict=.6*p+.4*rng.random(p.shape))
 
 
-def tables(p, truth):
+def tables(p, truth, corpus='demo'):
     "Scores, predictions and marginals of two models."
     out, pools = {'scores': [], 'predictions': [], 'marginals': []}, {}
     for model, blur in (('little', .5), ('large', .2)):
@@ -63,8 +64,8 @@ def tables(p, truth):
             near = (1-blur)*(p if condition=='none' else p[::-1])+blur/4
             one = pool(near, rng, mode, style, kind, 8 if kind=='sample' else 1)
             pools[model, mode, style, kind] = one
-            who = dict(model=model, corpus='demo', condition=condition, variant=kind)
-            out['scores'].append(score_pool(one, truth, (1, 2, 4, 8))[0].assign(**who, source='votes'))
+            who = dict(model=model, corpus=corpus, condition=condition, variant=kind)
+            out['scores'].append(score_pool(one, truth, (1, 2, 4, 8))[0].assign(**who, source=truth.source))
             out['predictions'].append(predictions_of(one).assign(**who))
             out['marginals'].append(pd.DataFrame(dict(label=FOUR, answered=one.credit.mean((0, 1)))).assign(
                 **who, mode=mode, style=style))
@@ -87,30 +88,48 @@ def more(df):
 
 @pytest.fixture(scope='module')
 def study(tmp_path_factory):
-    "Two studies with the same plain rows, one of which has others; and a function that draws a figure of one."
+    """Two studies with the same plain rows, one of which has others; a third with a second corpus, on which nobody
+    voted; and a function that draws a figure of one."""
     root = tmp_path_factory.mktemp('figures')
     p, utterances = clips()
     truth = truth_of(utterances, None, label_set('four'))
     found, pools = tables(p, truth)
+    told = dict(ambiguity_source='acted', acted=[FOUR[o] for o in p.argmax(1)])
+    acted = utterances.assign(**told, corpus='stage').drop(columns=[f'votes_{o}' for o in FOUR])
     with pytest.MonkeyPatch.context() as m:
         m.setattr(results, 'RESULTS', root)
-        for name, change in (('plain', lambda o: o), ('more', more)):
+        stage = tables(p, truth_of(acted, None, label_set('four')), 'stage')[0]
+        for name, change in (('plain', lambda o, _: o), ('more', lambda o, _: more(o)),
+                             ('acted', lambda o, k: pd.concat([o, stage[k]], ignore_index=True))):
             here = Study(name)
-            for k, df in found.items(): here.write(change(df) if k!='marginals' else df, k)
-            here.write(utterances, 'utterances', 'demo')
-            (here.root/'plans').mkdir(parents=True)
-            for model, size in SIZES.items():
-                for condition in ('none', 'swap'):
-                    (here.root/'plans'/f'{model}--{condition}.json').write_text(json.dumps(dict(
-                        model=model, corpus='demo', condition=condition, label_set='four', has_ratings=False,
-                        n_params=size, clips=72, verified=True)))
+            for k, df in found.items(): here.write(change(df, k) if k!='marginals' or name=='acted' else df, k)
+            for corpus, clip_table in (('demo', utterances), ('stage', acted))[:1+(name=='acted')]:
+                here.write(clip_table, 'utterances', corpus)
+                plan_runs(here, corpus)
 
-        def laid(here, run, labels):
-            mine = [(o, dict(variant=key[-1])) for key, o in pools.items() if key[0]==run['model']]
-            others = [(o, dict(variant='beam5')) for o, _ in mine] if here.name=='more' else []
-            return others+mine, []
-        m.setattr(results, 'run_pools', laid)
-        yield lambda stem, name: drawn(stem, name, root/name)
+        def asked(store, plan):  # rows of `candidates`, of which fig10 wants those of one prompt
+            rows = [dict(model=plan.model[0], mode=k[1], style=k[2], decode=k[3]) for k in pools if k[0]==plan.model[0]]
+            odd = [o | dict(decode='beam') for o in rows if o['decode']=='sample'] if plan.others[0] else []
+            return pd.DataFrame(odd+rows)
+
+        def laid(rows, labels, verdicts=None):
+            key = [tuple(o) for o in rows[['model', 'mode', 'style', 'decode']].to_numpy()]
+            return {(*o[1:], 0): pools[o] for o in key}
+        m.setattr('ambiscale_nb.pool.pool_rows', asked)
+        m.setattr(results, 'make_pools', laid)
+        yield cache(lambda stem, name: drawn(stem, name, root/name))
+
+
+def plan_runs(here, corpus):
+    "What a study knows of its runs."
+    (here.root/'plans').mkdir(parents=True, exist_ok=True)
+    for model, size in SIZES.items():
+        for condition in ('none', 'swap'):
+            stem = f'{model}--{corpus}--{condition}'
+            (here.root/'plans'/f'{stem}.json').write_text(json.dumps(dict(
+                model=model, corpus=corpus, condition=condition, label_set='four', has_ratings=False, n_params=size,
+                clips=72, verified=True)))
+            here.write(pd.DataFrame(dict(model=[model], others=[here.name=='more'])), 'plans', stem)
 
 
 def drawn(stem, name, out):
@@ -145,6 +164,39 @@ def test_the_grid_agrees_with_the_scores(study):
     space = study('fig2_strategies', 'more')[1]
     assert len(space['both'])==len(space['table'])==2*2*len(CORE)  # models, strata, strategies
     assert set(space['table'].strategy)==set(CORE)
+
+
+@pytest.mark.parametrize('stem', FIGS)
+def test_a_corpus_without_votes_changes_no_figure_of_another(study, stem):
+    "All but the two with a panel for each corpus show the one that has votes."
+    out, space = study(stem, 'acted')
+    assert set(out)=={'.pdf', '.svg', '.png', '.csv'}
+    said = ' '.join(' '.join(o.get_title().get_text() for o in space['fig'].legends).split())
+    if stem=='fig8_human': assert 'nobody voted there: stage' in said
+    elif stem=='fig2_strategies': assert 'Nobody voted on stage' in said
+    elif stem!='fig4_audio': assert out['.csv']==study(stem, 'plain')[0]['.csv']
+
+
+def test_where_nobody_voted_the_grid_has_accuracy(study):
+    space = study('fig2_strategies', 'acted')[1]
+    table, both = space['table'], space['both']
+    assert table.groupby('corpus').metric.unique().map(list).to_dict()=={'demo': ['jsd'], 'stage': ['accuracy']}
+    assert set(table[table.corpus=='stage'].stratum)=={'all'} and len(both)==len(table)
+    assert table[table.corpus=='stage'].noise_floor.isna().all() and table[table.corpus=='stage'].prior.notna().all()
+    names = {ax.get_xlabel() for ax in space['fig'].axes}
+    assert names=={'JSD, bits', 'accuracy'}
+    assert sum('is the vote'==o.get_text() for ax in space['fig'].axes for o in ax.texts)==len(SIZES)
+
+
+def test_titles_and_notes_are_not_cut(study):
+    "Everything lies on the page, at the resolution of the picture."
+    for stem in FIGS:
+        fig = study(stem, 'acted')[1]['fig']
+        fig.set_dpi(160)
+        fig.draw_without_rendering()
+        inside = fig.get_tightbbox()
+        width, height = fig.get_size_inches()
+        assert inside.x0>=-.02 and inside.x1<=width+.02 and inside.y0>=-.02 and inside.y1<=height+.02, (stem, inside)
 
 
 # --- the marks of the grid -------------------------------------------------------------------------------------------
@@ -200,7 +252,7 @@ def test_each_stratum_has_ties_of_its_own_and_too_few_speakers_say_so():
 
 def test_marks_in_the_picture_are_those_of_the_table():
     values, who = cell(.1)
-    table = rank_cell(values, who, ['clear']*len(who)).assign(model='m', corpus='c')
+    table = rank_cell(values, who, ['clear']*len(who)).assign(model='m', corpus='c', metric='jsd')
     ax = strategy_grid(table, ['mean', 'majority', 'bon', 'alm_v']).axes[0]
     names = [o.get_text() for o in ax.get_yticklabels()]
     seen = {names[round(y)]: o.get_markerfacecolor()!='white' for o in ax.lines if o.get_marker() not in ('None', '')

@@ -1,5 +1,5 @@
 """Every notebook runs from top to bottom: those of the library as nbdev runs them, experiments and
-figures as papermill runs them, with their defaults, in a folder of their own."""
+figures as papermill runs them, figures of what the experiments made, in a folder of their own."""
 import os
 from pathlib import Path
 import papermill as pm
@@ -30,7 +30,9 @@ def run(tmp_path_factory):
         m.delenv('MPLBACKEND', raising=False) # a notebook shows its figures
         def once(path):
             if path not in done:
-                pm.execute_notebook(path, root/path.name, kernel_name='python3', cwd=path.parent,
+                drawn = path in FIGURES and path.stem!='corpus_card'
+                told = dict(study='smoke', out='results/smoke/figures') if drawn else {}
+                pm.execute_notebook(path, root/path.name, told, kernel_name='python3', cwd=path.parent,
                                     progress_bar=False)
                 done[path] = root
             return done[path]

@@ -224,6 +224,15 @@ def test_who_heard_fewer_clips_is_not_ranked():
     assert board['rank'].fillna(-1).tolist() == [1, 2, -1]
     assert 'not ranked: fewer clips' in report.leaderboard_page(pd.DataFrame(rows))
     assert 'not ranked' not in report.leaderboard_page(pd.DataFrame(rows[1:]))
+    shown = report.leaderboard_page(pd.DataFrame(rows))
+    assert shown.count('class="box list"')==2 and 'headers="unparsed"' in shown  # the name of a number in a list
+
+
+def test_a_dash_stands_for_what_nobody_knows_and_names_are_told():
+    shown = report.table(pd.DataFrame(dict(model=['m'], tokens=[np.nan])))
+    assert '>–</td>' in shown and 'nan' not in shown.lower()
+    names = report.names_page(pd.DataFrame(dict(strategy=['bon', 'mine', 'bon'])))
+    assert 'likeliest answer (BoN)' in names and names.count('headers="strategy"')==2
 
 
 def test_calls_that_were_never_made_are_counted(tmp_path, monkeypatch):
@@ -249,13 +258,13 @@ def chromium():
     return next((o for o in map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome')) if o), None)
 
 
-def browse(path, folder):
+def browse(path, folder, *more):
     "(title, text, console) of a page after its scripts have run."
     done = subprocess.run(
         [chromium(), '--headless', '--no-sandbox', '--disable-gpu', f'--user-data-dir={folder}', '--dump-dom',
          '--virtual-time-budget=15000', '--enable-logging=stderr', '--disable-background-networking',
          '--disable-component-update', '--no-first-run',
-         '--log-net-log='+str(folder/'net.json'), path.as_uri()],
+         '--log-net-log='+str(folder/'net.json'), *more, path.as_uri()],
         capture_output=True, text=True, timeout=180, errors='replace')
     return re.search('<title>(.*?)</title>', done.stdout, re.S).group(1), done.stdout, done.stderr
 
@@ -287,6 +296,27 @@ def test_in_a_browser_nothing_is_asked_for_and_nothing_hostile_runs(page, trap, 
     refused = [o for o in said.splitlines() if 'CONSOLE' in o]
     assert not refused, refused
     print('the page in chromium -> 0 requests, title unchanged, curves and tables drawn, 0 messages')
+
+
+MEASURE = """addEventListener('load', () => setTimeout(() => {
+  const wide = o => o.scrollWidth > o.clientWidth+1, page = document.documentElement;
+  const list = [...document.querySelectorAll('.list td')].filter(o => o.offsetParent);
+  const out = list.filter(o => o.getBoundingClientRect().right > innerWidth);
+  document.title = [wide(page) ? 'cut' : 'whole', list.length, out.length, innerWidth].join(' ');
+}, 1000))"""
+
+
+@pytest.mark.parametrize('width', [520, 900, 1400])
+def test_the_page_fits_its_window(page, browser, tmp_path, width):
+    "No width makes the page itself wider than its window; where it is narrow, no number of the leaderboard is cut."
+    _, text, nonce = page
+    path = tmp_path/'narrow.html'
+    path.write_text(text.replace('</body>', f'<script nonce="{nonce}">{MEASURE}</script></body>'))
+    title, _, _ = browse(path, tmp_path, f'--window-size={width},900')
+    whole, cells, out, seen = title.split()
+    assert int(seen)==width and int(cells)>100, title
+    assert whole=='whole', title
+    if width<720: assert out=='0', title
 
 
 def test_the_policy_alone_would_hold(page, trap, browser, tmp_path):
