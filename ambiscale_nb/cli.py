@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'AsJson', 'StudyFile', 'corpora', 'Name', 'Root', 'models', 'Options', 'StudyName', 'show', 'told', 'draw_card',
-           'list_corpora', 'validate', 'card', 'options_from', 'list_models', 'check_one', 'estimate', 'run',
+           'list_corpora', 'validate', 'card', 'options_from', 'list_models', 'check_one', 'as_text', 'estimate', 'run',
            'print_summary', 'status', 'figure', 'claim_text', 'claims', 'pairs_from', 'import_answers', 'report',
            'export']
 
@@ -18,7 +18,7 @@ import yaml
 from .core import InputError, RESULTS, ROOT, choose
 from .fanout import NotebookError, run_notebook
 from .studies import (EMBEDDED, draw, estimate_study, figure_folder, read_study,
-    run_study, spent_text, study_status, write_report)
+    run_name, run_study, spent_text, study_status, write_report)
 
 # %% ../nbs/80_cli.ipynb #bc505ef0
 app = typer.Typer(help='Ambiguous emotion under test-time scaling: run and read studies.',
@@ -127,22 +127,45 @@ def check_one(name:Annotated[str, typer.Argument(help='A model, such as tiny-alm
         if not passed(found): raise typer.Exit(1)
 
 # %% ../nbs/80_cli.ipynb #6e9f2b2c
+def as_text(
+    df:pd.DataFrame, # Numbers among its columns
+) -> pd.DataFrame: # The same for reading: money and hours with two digits, counts with none
+    "Numbers as a person reads them; `?` where nothing is known."
+    def text(o, digits): return '?' if pd.isna(o) else f'{o:,.{digits}f}'
+    number = df.select_dtypes('number')
+    return df.assign(**{c: [text(o, 2 if c.startswith(('usd', 'hours')) else 0) for o in number[c]]
+                        for c in number}).fillna('?')
+
+# %% ../nbs/80_cli.ipynb #f64a1c90
 @app.command()
 def estimate(study:StudyFile, as_json:AsJson=False,
              kinds:Annotated[bool, typer.Option(help='A row per kind of call.')]=False):
-    "What a study will ask for, and about what it costs; nothing is sent."
+    "What a study will ask for and about what it costs; status 1 where a corpus is not there."
     from ambiscale_nb.estimate import totals
     with told():
-        table = estimate_study(read_study(study))
+        table, lacking = estimate_study(read_study(study))
         if table.empty: print('All of it is stored: nothing will be asked.'); return
-        show(table if kinds else totals([table], ('run',)), as_json)
+        known = table[table.calls.notna()]
+        found = table if kinds else totals([table], ('run',))
+        if lacking and len(known) and not kinds: found = pd.concat(
+            [found, totals([known], ('run',)).tail(1).assign(run='all that are known')])
+        if as_json: show(found, True)
+        elif len(known): show(as_text(found))
+        if not lacking: return
+        print('Not estimated, for these corpora are not there:', *lacking, sep='\n  ',
+              file=sys.stderr)
+        raise typer.Exit(1)
 
+# %% ../nbs/80_cli.ipynb #d8f06b23
 @app.command()
 def run(study:StudyFile):
     "Sample, verify, score and draw; run it again to resume."
     with told():
         config = read_study(study)
-        failed = run_study(config)
+        try: failed = run_study(config)
+        except KeyboardInterrupt:
+            print(f'\nTo continue: ambiscale run {study}', file=sys.stderr)
+            raise
         for name, why in failed: print(f'FAILED {name}: {why}', file=sys.stderr)
         print_summary(config.name)
         if not failed: return
@@ -171,8 +194,12 @@ def status(study:StudyFile, verify:Annotated[bool, typer.Option(help='Check ever
     from ambiscale_nb.results import Study
     from ambiscale_nb.upkeep import check_store
     with told():
-        name = read_study(study).name
-        show(study_status(name), as_json)
+        config = read_study(study)
+        name = config.name
+        table = study_status(name, [run_name(o) for o in config.runs])
+        words = as_text(table)
+        words.loc[table.asked.ne('candidates'), 'unparsed'] = '-'
+        show(table if as_json else words, as_json)
         if not as_json: print(spent_text(name))
         if not verify: return
         found = check_store(Study(name).store)

@@ -2,6 +2,7 @@
 may hold; parts of a run; progress. Each fault ends in one line `fault -> outcome`."""
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -152,11 +153,60 @@ def test_stopping_leaves_nothing_behind_and_everything_to_resume(tmp_path):
     assert process.returncode not in (0, None)
     assert 'Stopped: 4 of 4 runs are not finished' in said and 'to continue' in said
     assert said.count('Traceback') == 1, said  # the KeyboardInterrupt itself
+    assert 'Parent appears' not in said and 'distributed.batched' not in said, said
     gone, alive = psutil.wait_procs(family, timeout=20)
     assert len(gone) >= 4 and not alive
     out, _ = finish(drive(tmp_path, tasks))
     assert {o[0] for o in out.values()} == {'done'}
     check_whole(tmp_path, 'Ctrl-C, then the same command', lost=2)
+
+
+def interrupted(process, family):
+    "What a process said that was stopped by Ctrl-C: one trace, and nobody is left."
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=90)[1]
+    assert process.returncode == -signal.SIGINT
+    assert said.count('Traceback') == 1 and said.rstrip().endswith('KeyboardInterrupt'), said
+    assert not psutil.wait_procs(family, timeout=20)[1]
+    return said
+
+
+def test_stopping_while_workers_start_is_heard_by_one_process(tmp_path):
+    process = drive(tmp_path, small_study(tmp_path))
+    me = psutil.Process(process.pid)
+    def started(): return [o for o in me.children() if 'spawn_main' in ' '.join(o.cmdline())]
+    until(started, what='no worker was started')
+    said = interrupted(process, me.children(recursive=True))
+    assert 'Stopping before a run has begun' in said
+    assert not ledger(tmp_path)
+
+
+def test_stopping_ends_processes_that_draw(tmp_path):
+    "Those at work, those that are free and those that have not begun; and it waits for none of them."
+    code = ('import pathlib, sys, time\nfrom ambiscale_nb.fanout import ctrl_c_waits, processes\n'
+            'if __name__ == "__main__":\n'
+            '    with processes(3) as pool:\n'
+            '        with ctrl_c_waits(): jobs = [pool.submit(time.sleep, o) for o in (0, 300, 300)]\n'
+            '        jobs[0].result(); pathlib.Path(sys.argv[1]).touch()\n'
+            '        print([o.exception() for o in jobs])\n')
+    (tmp_path/'draw.py').write_text(code)
+    process = subprocess.Popen([sys.executable, tmp_path/'draw.py', tmp_path/'begun'], start_new_session=True,
+                               text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    STARTED.append(process)
+    until((tmp_path/'begun').exists, what='nothing was drawn')
+    began = time.monotonic()
+    interrupted(process, psutil.Process(process.pid).children(recursive=True))
+    assert time.monotonic()-began < 60
+
+
+def test_what_ctrl_c_was_before_it_is_again():
+    before = signal.getsignal(signal.SIGINT), signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    with pytest.raises(OSError), fanout.ctrl_c_waits(): raise OSError
+    with pytest.raises(KeyboardInterrupt), fanout.ctrl_c_waits():
+        for _ in range(3): signal.raise_signal(signal.SIGINT)
+        inside = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert signal.SIGINT in inside
+    assert before == (signal.getsignal(signal.SIGINT), signal.pthread_sigmask(signal.SIG_BLOCK, ()))
 
 
 def test_a_notebook_that_kills_its_worker_is_reported_and_the_rest_goes_on(tmp_path):
@@ -324,7 +374,7 @@ def test_looking_costs_at_most_a_twentieth_of_the_time(monkeypatch):
     def watch():
         looked.append(clock[0])
         clock[0] += 2.  # a slow disk
-        return dict(calls=len(looked), planned=10, begun=1)
+        return dict(calls=len(looked), planned=10)
     class Log:
         text = ''
         def isatty(self): return False
@@ -341,10 +391,80 @@ def test_looking_costs_at_most_a_twentieth_of_the_time(monkeypatch):
 def test_the_time_left_follows_the_last_minutes(calls, left):
     "A run that resumes begins with many calls; they say nothing of its speed."
     past = [(20.*i, c) for i, c in enumerate(calls)]
-    text = fanout.progress_text(dict(calls=400, planned=700, begun=2), past, 0, 2, [])
+    text = fanout.progress_text(dict(calls=400, planned=700), past, 0, 2, [])
     assert ('left' in text) == (left is not None) and (left or '') in text
     assert '400 of 700 calls' in text
-    assert 'about 1,400 calls' in fanout.progress_text(dict(calls=400, planned=700, begun=1), past, 0, 2, [])
+
+
+def test_nothing_is_promised_that_is_not_known():
+    past = [(20.*i, c) for i, c in enumerate([100, 200, 400])]
+    def said(past=past, **count): return fanout.progress_text(dict(calls=400, planned=700) | count, past, 0, 2, [])
+    assert said(unsure=1) == '0 of 2 runs; 400 of at least 700 calls; at least 40 s left'
+    assert 'left' not in said(past[:2]) + said(past[:2], unsure=1)  # after twenty seconds
+    assert said(planned=400, unsure=1) == said(planned=300) == '0 of 2 runs; 400 calls so far'
+    assert said(planned=400) == '0 of 2 runs; 400 of 400 calls'
+
+
+def test_waiting_for_the_first_call_is_not_taken_for_slowness(monkeypatch):
+    clock, log = [0.], []
+    monkeypatch.setattr(fanout.time, 'monotonic', lambda: clock[0])
+    def watch(): return dict(calls=1000+10*max(0, int(clock[0])-600), planned=2000)
+    class Log:
+        def isatty(self): return False
+        def write(self, text): log.append(text)
+        def flush(self): pass
+    shown = fanout.Progress(['a'], watch, Log())
+    while clock[0] < 665: clock[0] += 1; shown.look(0, ['a'])
+    lines = [o for o in log if o.strip()]
+    assert all('left' not in o for o in lines[:-1])  # ten minutes in which a model was loaded
+    assert re.search(r'about (3\d|4\d) s left', lines[-1]), lines[-1]
+
+
+def planned(folder, run, calls, age=0., kind='plans'):
+    "A plan of a run, made so many seconds ago."
+    path = folder/kind/f'{run}.parquet'
+    path.parent.mkdir(exist_ok=True)
+    pd.DataFrame(dict(group=[f'{kind}{i}' for i in range(calls)])).to_parquet(path)
+    os.utime(path, (time.time()-age,)*2)
+
+
+def test_a_run_is_unsure_until_it_has_made_all_of_its_plans(tmp_path):
+    source = notebook(tmp_path/'s.ipynb', 'pass', x=1)
+    def task(stem, **more): return source, tmp_path/'runs'/f'{stem}.ipynb', dict(verify=False, listwise=0, audit=0) | more
+    tasks = [task('a--c--none--1of2', part='1/2'), task('a--c--none--2of2', part='2/2'), task('b--c--none', verify=True),
+             task('b--c--none--lists', lists_of=['a'], listwise=2)]
+    planned(tmp_path, 'b--c--none', 50, age=900)  # of yesterday's settings, maybe
+    planned(tmp_path, 'gone--c--none', 1000)  # of a run that the study has no more
+    watch = fanout.StudyWatch(tmp_path, tasks)
+    def now(): return tuple(watch()[o] for o in ('planned', 'unsure'))
+    assert now() == (50, 3)
+    planned(tmp_path, 'a--c--none', 7)
+    assert now() == (57, 2)
+    planned(tmp_path, 'b--c--none', 60)
+    assert now() == (67, 2)  # its judgements are not planned
+    planned(tmp_path, 'b--c--none', 5, kind='verdict_plans')
+    planned(tmp_path, 'b--c--none', 9, kind='listwise_plans')
+    assert now() == (81, 1)  # lists of all others come last
+    fanout.write_atomic(fanout.stamp_of(tasks[-1][1]), '{}')
+    assert now() == (81, 0)
+    assert fanout.StudyWatch(tmp_path)()['unsure'] == 0
+
+
+def test_a_run_that_is_done_is_sure_whatever_it_planned(tmp_path):
+    "An audit for which no other speaker was found is never planned."
+    source = notebook(tmp_path/'s.ipynb', 'pass', x=1)
+    task = (source, tmp_path/'runs'/'a--c--none.ipynb', dict(x=2, audit=8))
+    assert fanout.StudyWatch(tmp_path, [task])()['unsure'] == 1
+    fanout.write_atomic(task[1], '{}')
+    fanout.write_atomic(fanout.stamp_of(task[1]), json.dumps(fanout.stamp_for(source, task[2])))
+    assert fanout.StudyWatch(tmp_path, [task])()['unsure'] == 0
+
+
+def test_a_worker_that_was_given_more_is_at_the_first():
+    class Client:
+        def processing(self): return dict(w=('k2', 'k1', 'other'), v=('k3',))
+        def nthreads(self): return dict(w=1, v=1)
+    assert fanout.running_now(Client(), dict(k1='a', k2='b', k3='c')) == ['a', 'c']
 
 
 def test_importing_the_module_is_light():

@@ -1,8 +1,11 @@
 """A study by the command: stopped by a limit and continued, in parts, and the same as a plain papermill loop."""
 import base64
+import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from urllib.parse import quote
 
@@ -13,6 +16,7 @@ import yaml
 from ambiscale_nb.core import ROOT
 from loopback import END, Loopback
 
+KEY = 'sk-sentinel+0123/456789=abc'
 SHARED = dict(n=8, temperature=1., widths=[3], limit=10, beam_limit=4)
 RUNS = [dict(model='tiny-alm-nano', parts=2),
         dict(model='tiny-alm-nano', condition='swap', modes=['label'], n=0, widths=[], score=False, verify=False)]
@@ -105,6 +109,160 @@ def test_no_folder_of_this_machine_is_in_an_executed_notebook(commanded):
         assert str(root) not in o.read_text() and str(Path.home()) not in o.read_text(), o.name
 
 
+# Before it runs, and when it is stopped
+
+def test_status_lists_runs_that_have_not_begun(commanded):
+    root, study = commanded[0], dict(SHARED, name='small', runs=[*RUNS, dict(model='tiny-alm-tiny')])
+    (root/'more.yaml').write_text(yaml.safe_dump(study))
+    code, said = call(root, tool('ambiscale'), 'status', 'more.yaml')
+    assert code == 0 and 'Spent' in said
+    line, = (o.split() for o in said.splitlines() if 'not begun' in o)
+    assert line == ['tiny-alm-tiny--toyspeech--none', 'not', 'begun', '?', '0', '0', '?', '-']
+    code, said = call(root, tool('ambiscale'), 'status', 'more.yaml', '--json')
+    new = json.loads(said)[-1]
+    assert (code, new['asked'], new['done'], new['calls'], new['missing']) == (0, 'not begun', 0, None, None)
+
+
+def test_a_study_that_nobody_has_run_has_a_status(commanded):
+    root = commanded[0]
+    (root/'new.yaml').write_text(yaml.safe_dump(dict(SHARED, name='new', runs=RUNS)))
+    code, said = call(root, tool('ambiscale'), 'status', 'new.yaml')
+    assert code == 0 and said.count('not begun') == 2 and 'Spent: 0 calls' in said
+    assert not (root/'results/new').exists()  # asking makes nothing
+
+
+def test_what_the_study_was_is_read_where_no_file_is_given(commanded, monkeypatch):
+    from ambiscale_nb import studies
+    for o in ('results', 'studies'): monkeypatch.setattr(f'ambiscale_nb.{o}.RESULTS', commanded[0]/'results')
+    assert studies.runs_of('small') == ['tiny-alm-nano--toyspeech--none', 'tiny-alm-nano--toyspeech--swap']
+    assert 'not begun' not in set(studies.study_status('small').asked)
+    assert studies.runs_of('nothing') == []
+    with pytest.raises(studies.InputError, match='Nothing sampled yet'): studies.study_status('nothing')
+
+
+@pytest.fixture(scope='module')
+def stopped(commanded):
+    "A study on one worker, stopped by Ctrl-C in its first run; what was said."
+    root = commanded[0]
+    study = dict(SHARED, name='stopped', workers=1, runs=[dict(model='tiny-alm-nano'), dict(model='tiny-alm-tiny')])
+    (root/'stopped.yaml').write_text(yaml.safe_dump(study))
+    env = os.environ | {'AMBISCALE_ROOT': str(root), 'OMP_NUM_THREADS': '1'}
+    process = subprocess.Popen([tool('ambiscale'), 'run', 'stopped.yaml'], env=env, cwd=root, text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        end = time.monotonic()+200
+        while not any((root/'results/stopped').glob('candidates/**/*.jsonl')):
+            assert time.monotonic() < end and process.poll() is None, 'nothing was sampled'
+            time.sleep(.05)
+        os.killpg(process.pid, signal.SIGINT)
+        return root, process.communicate(timeout=60)[0], process.returncode
+    finally:
+        if process.poll() is None: os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_ctrl_c_is_no_error_and_leaves_no_trace(stopped):
+    _, said, code = stopped
+    assert code == 130 and 'Traceback' not in said and 'WARNING' not in said, said
+    assert 'Stopped: 2 of 2 runs are not finished' in said
+    assert said.rstrip().endswith('To continue: ambiscale run stopped.yaml')
+
+
+def test_a_stopped_study_says_what_is_left(stopped):
+    code, said = call(stopped[0], tool('ambiscale'), 'status', 'stopped.yaml')
+    assert code == 0 and 'tiny-alm-tiny--toyspeech--none not begun' in ' '.join(said.split())
+    first = next(o.split() for o in said.splitlines() if 'nano--toyspeech--none candidates' in o)
+    assert 0 < int(first[3]) and int(first[2]) == sum(map(int, first[3:6]))
+
+
+# Corpora that are not there
+
+def without_corpora(monkeypatch):
+    for o in ('CREMA_D', 'IEMOCAP', 'MSP_PODCAST', 'EMOV_DB', 'OWN'): monkeypatch.delenv(f'AMBISCALE_{o}', raising=False)
+
+
+def test_every_corpus_that_is_not_there_is_named_at_once(commanded, monkeypatch):
+    without_corpora(monkeypatch)
+    code, said = call(commanded[0], tool('ambiscale'), 'estimate', 'conf/paper.yaml')
+    assert code == 1 and 'Traceback' not in said
+    assert said.count('needs its folder') == 4  # each once, not once a run
+    for o in ('CREMA_D', 'IEMOCAP', 'MSP_PODCAST', 'EMOV_DB'): assert f'AMBISCALE_{o}' in said
+
+
+def test_the_others_are_estimated_and_no_sum_leaves_a_run_out(commanded, monkeypatch):
+    without_corpora(monkeypatch)
+    runs = [dict(model='tiny-alm-nano', limit=12), dict(model='gpt-audio-1.5', corpus='iemocap'),
+            dict(model='gpt-audio-1.5', corpus='own', root='/nowhere')]
+    root = commanded[0]
+    for name, some in (('half', runs), ('whole', runs[:1])):
+        (root/f'{name}.yaml').write_text(yaml.safe_dump(dict(name=name, runs=some)))
+    code, said = call(root, tool('ambiscale'), 'estimate', 'half.yaml')
+    rows = {o.strip().split('  ')[0]: o.split()[-12:] for o in said.splitlines() if '--' in o or o.split()[:1] == ['all']}
+    assert code == 1 and 'iemocap: IEMOCAP needs' in said and 'own: No folder /nowhere' in said
+    assert rows['all'] == rows['gpt-audio-1.5--iemocap--none'] == ['?']*12
+    code, said = call(root, tool('ambiscale'), 'estimate', 'whole.yaml')
+    assert code == 0 and said.splitlines()[-1].split()[-12:] == rows['all that are known']
+    assert int(rows['all that are known'][0]) == 180
+
+
+# Slips in a study
+
+def slips(tmp_path, text):
+    from ambiscale_nb.studies import InputError, read_study
+    (tmp_path/'s.yaml').write_text(text)
+    with pytest.raises(InputError) as e: read_study(tmp_path/'s.yaml')
+    return str(e.value)
+
+
+RUN = 'name: s\nruns:\n  - {model: tiny-alm-nano}\n'
+
+
+@pytest.mark.parametrize(('text', 'told'), [
+    (RUN+'  - {modle: tiny-alm-tiny}', "s.yaml, line 4: runs[1].modle: Unknown field 'modle'. Did you mean 'model'?"),
+    (RUN+'  - {corpus: toyspeech}', 's.yaml, line 4: runs[1].model: This field is missing'),
+    ('name: s', 's.yaml, line 1: runs: This field is missing'),
+    (RUN+'  - model: tiny-alm-tiny\n    limitt: 3', "s.yaml, line 5: runs[1].limitt: Unknown field 'limitt'. Did you mean"),
+    (RUN+'limits: {cals: 3}', "s.yaml, line 4: limits.cals: Unknown field 'cals'. Did you mean 'calls'?"),
+    (RUN+'wrokers: 3', "s.yaml, line 4: wrokers: Unknown field 'wrokers'. Did you mean 'workers'?"),
+    (RUN+'xyz: 3', "s.yaml, line 4: xyz: Unknown field 'xyz'. Choose from: name, about, runs,"),
+    (RUN+'n: many', "s.yaml, line 4: n: Input should be a valid integer, unable to parse string as an integer, got 'many'"),
+    (RUN+'n: 0', 's.yaml, line 4: n: Input should be greater than or equal to 1, got 0'),
+    (RUN+'  - {model: tiny-alm-tiny, listwise: 1}', 'runs[1].listwise: one order is judged partly by place: take 2 or'),
+    (RUN+'  - {model: tiny-alm-tinny}', "line 4: runs[1].model: Unknown model 'tiny-alm-tinny'. Did you mean 'tiny-alm-tiny'?"),
+    (RUN+'  - {model: tiny-alm-tiny, corpus: creama_d}', "runs[1].corpus: Unknown corpus 'creama_d'. Did you mean 'crema_d'?"),
+    (RUN+'  - {model: tiny-alm-tiny, labels: sixx}', "runs[1].labels: Unknown label set 'sixx'. Did you mean 'six'?"),
+    (RUN+'  - {model: tiny-alm-tiny, split: tests}', "runs[1].split: Unknown split of toyspeech 'tests'. Did you mean 'test'?"),
+    (RUN+'  - {model: tiny-alm-tiny, condition: swop}', "runs[1].condition: Unknown condition 'swop'. Did you mean 'swap'?"),
+    (RUN+'  - {model: tiny-alm-tiny, convention: ratr}', "runs[1].convention: Unknown vote convention 'ratr'. Did you mean"),
+    (RUN+'  - {model: tiny-alm-tiny, modes: [labl]}', "runs[1].modes: Unknown mode 'labl'. Did you mean 'label'?"),
+    (RUN+'  - {model: tiny-alm-tiny, options: {m: 3}}', "runs[1].options: Unknown option of toyspeech 'm'. Choose from: n."),
+    (RUN+'  - {model: qwen2-audio, load: {devise: cuda}}', "runs[1].load: Unknown option of qwen2-audio 'devise'. Did you mean"),
+    (RUN+'figures: [fig1_bugdet]', "line 4: figures[0]: Unknown figure 'fig1_bugdet'. Did you mean 'fig1_budget'?"),
+    (RUN+'n: 4\nseed: 1\nn: 8', 's.yaml, line 6: n stands in line 4 already: leave one out'),
+    (RUN+'  - {model: tiny-alm-tiny, n: 1, n: 2}', 's.yaml, line 4: runs[1].n stands in line 4 already: leave one out'),
+    (RUN+'  - {model: tiny-alm-tiny', "s.yaml, line 4: expected ',' or '}', but got '<stream end>'"),
+    ('- model: x', 's.yaml is no study: it needs `name: ...` and `runs: ...`'),
+    ('', 's.yaml is no study'), ('name: s\nruns: &a [*a]', 's.yaml'),
+])
+def test_a_slip_is_told_with_its_place_and_what_was_meant(tmp_path, text, told):
+    said = slips(tmp_path, text)
+    assert told in said and '\n' not in said
+
+
+def test_all_slips_are_told_at_once(tmp_path):
+    said = slips(tmp_path, RUN+'  - {modle: a, corpsu: b}\nn: 0').splitlines()
+    assert said[0] == '3 slips in s.yaml:' and len(said) == 4
+    assert [o.split(': ')[0] for o in said[1:]] == ['  line 4', '  line 4', '  line 5']
+    said = slips(tmp_path, RUN+'  - {model: a, corpus: b, labels: c}\nfigures: [d]').splitlines()
+    assert [o.split(': ')[1] for o in said[1:]] == ['runs[1].model', 'runs[1].corpus', 'figures[0]']
+
+
+@pytest.mark.parametrize('field', ['api_key: {0}', 'load: {{key: {0}}}', 'load: [{0}]', 'corpus: [{0}]',
+                                   'load: {{api_kee: {0}}}', 'options: {{a: {0}}}', 'widths: {{a: {0}}}'])
+def test_a_key_in_a_study_is_refused_and_not_shown(tmp_path, field):
+    said = slips(tmp_path, f'name: s\nruns:\n  - {{model: gpt-audio-1.5, {field.format(KEY)}}}')
+    assert KEY not in said and 's.yaml, line 3: runs[0].' in said
+
+
 # Verifiers: side by side, with other audio, and one that only judges
 
 JUDGED = dict(SHARED, model='tiny-alm-nano', modes=['label'], n=6, score=False, listwise=2, listwise_limit=8, audit=6)
@@ -185,9 +343,6 @@ def test_the_state_of_a_study_counts_each_kind_of_judgement(judged, monkeypatch)
 
 
 # A served model, by the command
-
-KEY = 'sk-sentinel+0123/456789=abc'
-
 
 @pytest.fixture(scope='module')
 def served(tmp_path_factory):
