@@ -5,9 +5,11 @@ import pytest
 from test_study import SAMPLE, SCORE, finish
 
 from ambiscale_nb import core, pool, results
+from ambiscale_nb.core import InputError
 from ambiscale_nb.labels import label_set
 from ambiscale_nb.results import Study, plain_scores, run_pools, verifier_of
 from ambiscale_nb.strategies import predict, with_verdicts
+from ambiscale_nb.studies import plans_of
 from ambiscale_nb.verify import VERDICTS
 
 ONE = dict(study='small', model='tiny-alm-nano', limit=30, beam_limit=6, n=8, widths=[3], modes=['label'])
@@ -31,8 +33,10 @@ def both(tmp_path_factory):
     judge = dict(listwise=2, listwise_limit=6)
     finish(root, SAMPLE, ONE | judge)
     finish(root, SAMPLE, ONE | judge | dict(model='tiny-alm-tiny', limit=16))
-    before = len(verdicts(root))
+    before, sign = len(verdicts(root)), root/'results/small/plans/tiny-alm-tiny--toyspeech--none.json'
+    sign.rename(sign.with_suffix('.off'))  # as if it judged the answers of the other model meanwhile
     finish(root, SAMPLE, ONE | judge | dict(lists_of=['tiny-alm-tiny']))  # when both have answered
+    sign.with_suffix('.off').rename(sign)
     assert len(verdicts(root)) > before
     finish(root, SCORE, KS)
     return root
@@ -151,3 +155,12 @@ def test_verdicts_side_by_side_of_another_model_are_those_it_gave(study):
     got = judged.label_verdict[u]
     np.testing.assert_allclose([got[SIX.index(o)] for o in want.index], want.to_numpy())
     assert not any('side by side' in o['variant'] for o in refused)
+
+
+def test_who_has_not_answered_all_is_not_judged(study):
+    plan = study.read('plans', 'tiny-alm-tiny--toyspeech--none')
+    assert len(plans_of(study, ['tiny-alm-tiny'], 'tiny-alm-nano', 'toyspeech', 2)[0]) == len(plan)
+    study.write(plan.assign(group=plan.group+'x'), 'plans', 'late--toyspeech--none')
+    for models, told in ((['late'], 'late has still [0-9]+ calls to make'), (['nobody'], 'No plans/nobody'),
+                         (['tiny-alm-nano'], 'name other models than tiny-alm-nano')):
+        with pytest.raises(InputError, match=told): plans_of(study, models, 'tiny-alm-nano', 'toyspeech', 2)
