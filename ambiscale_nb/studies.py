@@ -137,11 +137,12 @@ def slip(
     lacking:list, # Fields that are missing in the same place, so they are likely meant
 ) -> str: # What is wrong, and what to do
     "A wrong field in plain words."
-    *above, name = error['loc']
-    said, got = error['msg'].removeprefix('Value error, '), error['input']
+    (*above, name), got = map(str, error['loc']), error['input']
+    said = error['msg'].removeprefix('Value error, ')
+    if isinstance(got, dict|list) or name in ('load', 'options'): got = type(got)
     if error['type']=='missing': return 'This field is missing'
     if error['type']!='extra_forbidden':
-        return f'{said}, got '+(type(got).__name__ if isinstance(got, dict|list) else repr(got))
+        return f'{said}, got {got.__name__ if isinstance(got, type) else repr(got)}'
     kind = {'runs': RunConfig, 'limits': LimitsConfig}.get(above[0] if above else '', StudyConfig)
     near = [x for o in (lacking, kind.model_fields) for x in difflib.get_close_matches(name, o, 1)]
     return f'Unknown field {name!r}. ' + (f'Did you mean {near[0]!r}?' if near else
@@ -152,7 +153,7 @@ def slips_of(
     study:dict, # As YAML has it
 ) -> list: # (place, what is wrong); a field that is missing for being misspelt is told once
     "What is wrong with the fields of a study."
-    try: StudyConfig(**study)
+    try: StudyConfig.model_validate(study)
     except ValidationError as e: errors = e.errors()
     else: return []
     missing = [o['loc'] for o in errors if o['type']=='missing']
@@ -184,15 +185,17 @@ def wrong_reading(
     from ambiscale_nb.labels import label_set
     from ambiscale_nb.pool import CONDITIONS
     from ambiscale_nb.prompts import MODES
-    takes = [*inspect.signature(corpus.load).parameters][2:]
+    takes = [*inspect.signature(corpus.load).parameters.values()][2:]
+    any_option = any(o.kind==o.VAR_KEYWORD for o in takes)
     found = tried((*at, 'labels'), label_set, run.labels or corpus.labels)
     found += tried((*at, 'split'), choose, run.split or corpus.splits[0], corpus.splits,
                    f'split of {corpus.name}')
     found += tried((*at, 'convention'), choose, run.convention, CONVENTIONS, 'vote convention')
     found += tried((*at, 'condition'), choose, run.condition, CONDITIONS, 'condition')
     for o in run.modes: found += tried((*at, 'modes'), choose, o, MODES, 'mode')
-    for o in run.options: found += tried((*at, 'options'), choose, o, takes,
-                                         f'option of {corpus.name}')
+    for o in () if any_option else run.options:
+        found += tried((*at, 'options'), choose, o, [t.name for t in takes],
+                       f'option of {corpus.name}')
     return found
 
 # %% ../nbs/79_studies.ipynb #e92b5d06
@@ -225,11 +228,11 @@ def read_study(
     found, lines = read_fields(path)
     def line(place): # Of the field, or of what it is missing in
         return next((lines[place[:i]] for i in range(len(place), 0, -1) if place[:i] in lines), 1)
-    wrong = slips_of(found) or wrong_names(StudyConfig(**found))
+    wrong = slips_of(found) or wrong_names(StudyConfig.model_validate(found))
     told = [f'line {line(place)}: {spelt(place)}: {said}' for place, said in wrong]
     if len(told)==1: raise InputError(f'{path.name}, {told[0]}')
     if told: raise InputError('\n  '.join([f'{len(told)} slips in {path.name}:', *told]))
-    return StudyConfig(**found)
+    return StudyConfig.model_validate(found)
 
 # %% ../nbs/79_studies.ipynb #25fb1753
 def run_name(

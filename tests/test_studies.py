@@ -223,6 +223,7 @@ RUN = 'name: s\nruns:\n  - {model: tiny-alm-nano}\n'
     (RUN+'  - model: tiny-alm-tiny\n    limitt: 3', "s.yaml, line 5: runs[1].limitt: Unknown field 'limitt'. Did you mean"),
     (RUN+'limits: {cals: 3}', "s.yaml, line 4: limits.cals: Unknown field 'cals'. Did you mean 'calls'?"),
     (RUN+'wrokers: 3', "s.yaml, line 4: wrokers: Unknown field 'wrokers'. Did you mean 'workers'?"),
+    (RUN+'1: 3', 's.yaml, line 1: [1]: Keys should be strings, got 1'),
     (RUN+'xyz: 3', "s.yaml, line 4: xyz: Unknown field 'xyz'. Choose from: name, about, runs,"),
     (RUN+'n: many', "s.yaml, line 4: n: Input should be a valid integer, unable to parse string as an integer, got 'many'"),
     (RUN+'n: 0', 's.yaml, line 4: n: Input should be greater than or equal to 1, got 0'),
@@ -256,7 +257,7 @@ def test_all_slips_are_told_at_once(tmp_path):
     assert [o.split(': ')[1] for o in said[1:]] == ['runs[1].model', 'runs[1].corpus', 'figures[0]']
 
 
-@pytest.mark.parametrize('field', ['api_key: {0}', 'load: {{key: {0}}}', 'load: [{0}]', 'corpus: [{0}]',
+@pytest.mark.parametrize('field', ['api_key: {0}', 'load: {{key: {0}}}', 'load: [{0}]', 'load: {0}', 'options: {0}', 'corpus: [{0}]',
                                    'load: {{api_kee: {0}}}', 'options: {{a: {0}}}', 'widths: {{a: {0}}}'])
 def test_a_key_in_a_study_is_refused_and_not_shown(tmp_path, field):
     said = slips(tmp_path, f'name: s\nruns:\n  - {{model: gpt-audio-1.5, {field.format(KEY)}}}')
