@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from ambiscale_nb import fanout
 from ambiscale_nb.core import ROOT
 from loopback import END, Loopback
 
@@ -262,6 +263,53 @@ def test_all_slips_are_told_at_once(tmp_path):
 def test_a_key_in_a_study_is_refused_and_not_shown(tmp_path, field):
     said = slips(tmp_path, f'name: s\nruns:\n  - {{model: gpt-audio-1.5, {field.format(KEY)}}}')
     assert KEY not in said and 's.yaml, line 3: runs[0].' in said
+
+
+# Models that judge each other come when all have answered
+
+@pytest.fixture
+def waves(tmp_path, monkeypatch):
+    "A study whose notebooks are not executed: the study, what is done, what came in which wave, and who fails."
+    from ambiscale_nb import studies
+    (tmp_path/'s.yaml').write_text(yaml.safe_dump(dict(name='s', listwise=2, runs=[
+        dict(model='tiny-alm-nano', lists_of=['tiny-alm-tiny']), dict(model='tiny-alm-tiny')])))
+    done, came, failing = set(), [], set()
+    def run_shards(tasks, *args, **options):
+        came.append([o[1].stem for o in tasks])
+        found = [fanout.Outcome(o, 'failed' if o in failing else 'had' if o in done else 'done', 'broke') for o in came[-1]]
+        done.update(o.name for o in found if o.status != 'failed')
+        return found
+    monkeypatch.setattr(studies, 'RESULTS', tmp_path)
+    monkeypatch.setattr(studies, 'run_shards', run_shards)
+    monkeypatch.setattr(studies, 'is_done', lambda source, target, parameters: target.stem in done)
+    monkeypatch.setattr(studies, 'score_and_draw', lambda study: [])
+    return studies.read_study(tmp_path/'s.yaml'), done, came, failing
+
+
+NANO, TINY = (f'tiny-alm-{o}--toyspeech--none' for o in ('nano', 'tiny'))
+
+
+def test_models_judge_each_other_when_all_have_answered(waves, tmp_path):
+    from ambiscale_nb.studies import run_study
+    study, done, came, _ = waves
+    stamp = fanout.stamp_of(tmp_path/'s/runs'/f'{NANO}--lists.ipynb')
+    stamp.parent.mkdir(parents=True)
+    stamp.write_text('{}')
+    assert run_study(study, progress=False) == []
+    assert came == [[NANO, TINY], [f'{NANO}--lists']] and not stamp.exists()  # new answers make new lists
+    stamp.write_text('{}')
+    assert run_study(study, progress=False) == [] and stamp.exists()
+    done.remove(TINY)
+    run_study(study, progress=False)
+    assert not stamp.exists()
+
+
+def test_nobody_is_judged_where_somebody_has_not_answered(waves):
+    from ambiscale_nb.studies import run_study
+    study, _, came, failing = waves
+    failing.add(TINY)
+    assert run_study(study, progress=False) == [(TINY, 'broke'), (f'{NANO}--lists', 'not begun: it waits for all other runs')]
+    assert came == [[NANO, TINY]]
 
 
 # Verifiers: side by side, with other audio, and one that only judges
