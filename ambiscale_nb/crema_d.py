@@ -97,13 +97,14 @@ def read_responses(
 ) -> tuple: # ratings: uid, rater, label, order; and dict: reason -> ratings left out
     "Single ratings of one query type."
     query = MODALITIES[choose(modality, MODALITIES, 'modality')]
-    path = Path(root)/'finishedResponses.csv'
-    if not path.exists():
-        raise InputError(f"No {path.name} in {root}: needed unless `votes='tabulated'`")
+    path, clicks = (Path(root)/f'finished{o}.csv' for o in ('Responses', 'EmoResponses'))
+    for o in (path, clicks)[:1+filtered]:
+        if not o.exists():
+            raise InputError(f"No {o.name} in {root}: needed unless `votes='tabulated'`")
     use = ['localid', 'queryType', 'clipNum', 'questNum', 'clipName', 'sessionNums', 'respEmo']
     df = pd.read_csv(path, usecols=use, dtype={'localid': str, 'clipName': str, 'respEmo': str},
                      low_memory=False)
-    late = slow_ratings(Path(root)/'finishedEmoResponses.csv') if filtered else set()
+    late = slow_ratings(clicks) if filtered else set()
     which = lambda o: o.sessionNums*1000+o.queryType*100+o.questNum
     df, dropped = df[df.queryType==query], {}
     for why, bad in (('practice clip', lambda o: o.clipNum>PRACTICE),
@@ -229,7 +230,7 @@ def published(
     if not any(o.startswith(VOTE) for o in clips):
         return [expect('clips', 7442, len(clips)), expect('speakers', 91, clips.speaker.nunique())]
     found, column = describe(clips), PUBLISHED[clips.modality.iloc[0]]
-    whole = lambda o: int(o) if float(o).is_integer() and '%' not in str(o) else float(o)
+    whole = lambda o: int(o) if float(o).is_integer() else float(o)
     return [expect(k, whole(column[k]), whole(v)) for k, v in found.items()]
 
 # %% ../nbs/11_crema_d.ipynb #8103e7fe

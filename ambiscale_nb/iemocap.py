@@ -115,7 +115,7 @@ def read_blocks(
     found:Found, # Where its content is noted
 ):
     "Read an evaluation file, block by block."
-    uid, lost = None, 'line'
+    uid, lost = None, 'line'  # lost: why lines that belong to no utterance are not used
     for i, line in enumerate(text.split('\n'), 1):
         line = line.strip()
         if not line or 'TURN_NAME' in line: continue

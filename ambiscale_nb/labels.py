@@ -14,7 +14,7 @@ from .core import InputError, choose
 class LabelSet:
     "The classes of a study, in the order in which distributions are stored."
     name: str # How results name it
-    labels: tuple # Class names, adjectives, alphabetical
+    labels: tuple # Class names: adjectives, in alphabetical order
     merged: tuple = () # Pairs (emotion, label): emotions counted as one of the labels
 
     def __len__(self): return len(self.labels)
@@ -53,9 +53,9 @@ def label_set(
     name:str, # A key of `LABEL_SETS`, such as `six`; with `+other` to count the rest as a class
 ) -> LabelSet: # Its labels
     "A label set by name."
-    base, plus, rest = str(name).partition('+')
-    known = LABEL_SETS if rest in ('', 'other') else [*LABEL_SETS, f'{base}+other']
-    choose(name if rest not in ('', 'other') else base, known, 'label set')
+    base, plus, _ = str(name).partition('+')
+    choose(base, LABEL_SETS, 'label set')
+    if plus: choose(name, (base, f'{base}+other'), 'label set')
     return with_other(LABEL_SETS[base]) if plus else LABEL_SETS[base]
 
 # %% ../nbs/01_labels.ipynb #048e591e

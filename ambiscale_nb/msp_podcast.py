@@ -427,7 +427,7 @@ def describe_clips(
     df:pd.DataFrame, # From `complete`
     root:Path, # The release
     voted:np.ndarray, # (U,) whether a clip has votes
-    again:np.ndarray, # Clips on which a rater answered again
+    again:np.ndarray, # Row numbers of clips on which a rater answered again
 ) -> tuple: # clips; how many audio files no table lists
     "What is known of each clip, with flags."
     uid, who = df.file.str.replace(r'(?i)\.wav$', '', regex=True), voices(df)
@@ -460,7 +460,7 @@ def load_msp_podcast(
     choose(emotions, ANSWERS, 'answers of MSP-Podcast')
     choose(split, PARTS, 'split of MSP-Podcast')
     root, labels = release_folders(root)
-    release_of(release, 0, 0)
+    release_of(release, 0, 0)  # refuses an unknown name before anything is read
     stated, said = read_labels(labels)
     df = complete(stated, extra_facts([root, labels]))
     said, dropped, again = one_answer_each(said, df.file)
@@ -538,10 +538,9 @@ def check_votes(
 def published(
     clips:pd.DataFrame, # From `load_msp_podcast`
     ratings:pd.DataFrame=None, # From `load_msp_podcast`, primary emotions
-    release:str=None, # One of `RELEASES`, if the clips do not tell
 ) -> list: # Of `expect`
     "A copy against the published figures of its release, and its votes against its letters."
-    release = release_of(release, 0, 0) if release else clips.release.iloc[0]
+    release = clips.release.iloc[0]
     known, parts = PUBLISHED.get(release, {}), clips.split.value_counts()
     whole, has = len(parts)>1, lambda o: clips['flags'].str.contains(o)
     out = [expect(f'clips of {o}', n, int(parts.get(o, 0)))
