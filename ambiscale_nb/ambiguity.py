@@ -282,9 +282,9 @@ def split_half(
     half, first, total = n//2, np.cumsum(n)-n, 0
     use = n>3
     for _ in range(splits):
-        order = np.lexsort((rng.random(len(owner)), owner))
+        order = np.lexsort((rng.random(len(owner)), owner)) # by clip, raters shuffled
         place = np.empty(len(owner), int)
-        place[order] = np.arange(len(owner))-first[owner[order]]
+        place[order] = np.arange(len(owner))-first[owner[order]] # 0, 1, ... within a clip
         a, b = (judgements.sums(judgements.said*(place//np.maximum(half, 1)[owner]==side)[:, None])
                 for side in (0, 1))
         total = total+metric(*(o[use]/o[use].sum(1, keepdims=True) for o in (a, b)))
@@ -311,7 +311,7 @@ def krippendorff_alpha(
     if not total: raise InputError(f"No clip of {len(n)} has two raters: agreement is undefined")
     own, pooled = (share**2).sum(1)*keep, share[keep].sum(0)
     alike = (judgements.sums(share*keep[:, None])**2).sum(1)-judgements.sums(own)
-    pairs = n*(n-1.)
+    pairs = n*(n-1.) # of two raters of a clip; `alike` of them agree
     observed = ((pairs-alike)/np.maximum(n-1, 1))[n>1].sum()/total
     expected = 1-((pooled**2).sum()-own.sum())/(total*(total-1))
     if expected<=1e-12:

@@ -37,7 +37,8 @@ def member_path(
     return path
 
 # %% ../nbs/17_archives.ipynb #45b604d4
-MAX_BYTES, MAX_RATIO, FREE, PER_MEMBER = 64*2**30, 100, 2**20, 512
+MAX_BYTES, MAX_RATIO = 64*2**30, 100 # bytes out in all; bytes out for each byte in
+FREE, PER_MEMBER = 2**20, 512 # bytes out whatever came in; bytes that a member counts at least
 
 # %% ../nbs/17_archives.ipynb #cabfd86a
 def meter(
@@ -156,7 +157,8 @@ def _move(files, stage, folder, archive):
         raise
 
 # %% ../nbs/17_archives.ipynb #bebfbb11
-OPENERS = ((b'PK', None), (b'\x1f\x8b', gzip.open), (b'BZh', bz2.open))
+OPENERS = ((b'PK', None), (b'\x1f\x8b', gzip.open), (b'BZh', bz2.open)) # None: zip opens itself
+# What Python's readers raise on damaged files
 DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError,
           ValueError, RuntimeError, IndexError, OverflowError)
 

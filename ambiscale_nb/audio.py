@@ -111,7 +111,7 @@ def _at(fd, at, n):
     return os.read(fd, n)
 
 # %% ../nbs/16_audio.ipynb #c3a21f7a
-CHANNELS, RATES, MAX_HOURS = (1, 8), (4_000, 384_000), 24
+CHANNELS, RATES, MAX_HOURS = (1, 8), (4_000, 384_000), 24 # least and most; Hz
 
 class Header(NamedTuple):
     "What the first bytes of a file say; None where they do not."
@@ -164,7 +164,8 @@ def _frame(fd, found, name, order):
     fmt = _at(fd, at, min(size, 40))
     if len(fmt)<16: raise AudioError(name, 'damaged', f"its `fmt ` chunk has {len(fmt)} bytes")
     tag, channels, rate, _, block, bits = struct.unpack(order+'HHIIHH', fmt[:16])
-    if tag==0xFFFE and len(fmt)>=26: tag = struct.unpack(order+'H', fmt[24:26])[0]
+    if tag==0xFFFE and len(fmt)>=26: # the extensible form names its coding further on
+        tag = struct.unpack(order+'H', fmt[24:26])[0]
     check_header(Header('WAV', rate, channels), name)
     if tag not in (1, 3, 6, 7): return rate, channels, None # PCM, float, A-law, mu-law have frames
     if bits%8 or not 8<=bits<=64:
@@ -200,11 +201,13 @@ def wav_header(
 # %% ../nbs/16_audio.ipynb #b5effd6b
 def _announced(head):
     "Bytes that the file should have, or None."
-    if head[:4]==b'FORM': return 8+struct.unpack('>I', head[4:8])[0] if any(head[4:8]) else None
-    if head[:4]==b'.snd':
+    if head[:4]==b'FORM': # AIFF
+        return 8+struct.unpack('>I', head[4:8])[0] if any(head[4:8]) else None
+    if head[:4]==b'.snd': # AU
         at, told = struct.unpack('>II', head[4:12])
         return at+told if told!=0xFFFFFFFF else None
-    if head[:4]==b'riff': return struct.unpack('<Q', head[16:24])[0]
+    if head[:4]==b'riff': return struct.unpack('<Q', head[16:24])[0] # W64
+    # NIST: a header of 1024 bytes with lines such as `sample_count -i 31129`
     fields = dict(o.split(b' -i ') for o in head[:1024].split(b'\n') if o.count(b' -i ')==1)
     try: lengths = [int(fields[o]) for o in (b'sample_count', b'channel_count', b'sample_n_bytes')]
     except (KeyError, ValueError): return None
@@ -213,7 +216,7 @@ def _announced(head):
 def _ends(fd, size):
     "Whether an Ogg file ends with a whole page that is marked as the last."
     tail = _at(fd, max(0, size-2**16-512), 2**16+512)
-    page = tail[tail.rfind(b'OggS'):]
+    page = tail[tail.rfind(b'OggS'):] # byte 5 has the mark, byte 26 the number of its segments
     if len(page)<27 or not page[5]&4 or len(page)<27+page[26]: return False
     return len(page)==27+page[26]+sum(page[27:27+page[26]])
 
@@ -327,6 +330,7 @@ def to_model(
     peak = np.abs(data).max(initial=0)
     if peak>(2 if lossy else LOUDEST):
         raise AudioError(name, 'too loud', f"peak {peak:.3g} is over 1")
+    if len(data) and not peak: raise AudioError(name, 'silent', 'it has no sound')
     wave = data.mean(1)
     if data.shape[1]>1 and np.abs(wave).max(initial=0)<.01*peak:
         raise AudioError(name, 'cancelled', 'its channels are in opposite phase and cancel out')

@@ -115,6 +115,7 @@ def draw_card(
     "Six panels: labels, entropy, strata, confusions, raters, marks."
     house_style()
     fig, axes = plt.subplots(2, 3, figsize=(12, 6.8), layout='constrained')
+    fig.get_layout_engine().set(w_pad=.15) # in inches; or labels touch the panel to their left
     (a, b, c), (d, e, f) = axes
     bars(a, card.labels, 'share of votes')
     sns.heatmap(card.confusion, annot=True, fmt='.2f', cmap='Blues', cbar=False, vmin=0, vmax=1,
@@ -130,6 +131,5 @@ def draw_card(
     sns.barplot(x=card.raters.index.astype(str), y=card.raters.to_numpy(), color='#0072B2', ax=f)
     f.set(title='raters a clip', xlabel='raters', ylabel='clips')
     if len(card.raters)>15: f.xaxis.set_major_locator(plt.MaxNLocator(12))
-    for ax in (d, f): sns.despine(ax=ax)
     fig.suptitle(title)
     return fig

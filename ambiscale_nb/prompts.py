@@ -27,10 +27,10 @@ MAX_NEW_TOKENS = {('label', 'direct'): 64, ('dist', 'direct'): 128, ('label', 'c
 @dataclass(frozen=True)
 class Prompt:
     "A question about a clip."
-    mode: str # 'label': one word; 'dist': a distribution; 'verify': yes or no
+    mode: str # 'label': a word; 'dist': a distribution; 'verify', 'listwise': a verdict, or several
     style: str # 'direct' or 'cot' (chain of thought: reasons first)
     text: str # As the model reads it, after the audio
-    max_new_tokens: int # Budget of the answer
+    max_new_tokens: int # Budget of the answer, tokens
 
     @property
     def sha(self): return content_key(['prompt', self.text])
@@ -266,11 +266,12 @@ def credit(
 ) -> Answer: # One-hot, or shared by the labels of a list
     "From mentions to an answer."
     names = list(dict.fromkeys(o.label for o in kept))
-    why = ('an emotion outside the label set' if None in names else
-           '' if len(names)==1 else 'every label named' if len(names)==len(labels) else
-           '' if joined(text, kept) else f'{len(names)} labels named apart')
+    why = 'an emotion outside the label set' if None in names else ''
+    if len(names)>1 and not why:
+        if len(names)==len(labels): why = 'every label named'
+        elif not joined(text, kept): why = f'{len(names)} labels named apart'
+        note = f'{len(names)} labels share the credit'
     if why: return Answer((), None, 'out_of_set', note=why)
-    if len(names)>1: note = f'{len(names)} labels share the credit'
     return answered(dict.fromkeys(names, 1.), labels, 'repaired' if note else 'ok',
                     (kept[0].start, kept[-1].end), note)
 
@@ -438,7 +439,7 @@ def graded(
     one = {o: next(iter(v)) if len(v)==1 else (None, False) for o, v in read.items()}
     known = [(n, percent) for n, percent in one.values() if n is not None]
     fractions = not any(p for _, p in known) and all(n<=1 for n, _ in known)
-    unit = 1 if fractions and any(n%1 for n, _ in known) else 100
+    unit = 1 if fractions and (any(n%1 for n, _ in known) or re.search(r'\d\.\d', text)) else 100
     return {o: math.nan if n is None or n>unit else n/unit for o, (n, _) in one.items()}
 
 # %% ../nbs/30_prompts.ipynb #bcb636bc

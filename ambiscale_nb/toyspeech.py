@@ -65,8 +65,8 @@ class Speaker:
     f0: float # Hz
     tract: float # Factor on formants
     tempo: float # Factor on durations
-    tilt: float # dB per octave, of the source
-    level: float # dB
+    tilt: float # dB per octave: how fast the voice's overtones fade
+    level: float # dB over or under the average speaker
 
 # %% ../nbs/15_toyspeech.ipynb #9011e3d3
 @lru_cache
@@ -87,7 +87,7 @@ def speakers(
 @lru_cache
 def sentences(
     split:str, # `train`, `val` or `test`
-) -> tuple: # Strings such as `'maso tipe la'`, letters as phones
+) -> tuple: # Strings such as `'momataze'`; a letter is a phone
     "The sentences of a split, all different over splits."
     taken, out = set(), {}
     for name, (_, n) in SPLITS.items():
@@ -113,7 +113,7 @@ def timing(
     factor:float, # On all durations
 ) -> tuple: # `phone` (T,) index into the sentence per frame, `inside` (T,) from 0 to 1 within it
     "Which phone each frame of 8 ms belongs to."
-    ms = np.array([PHONES[o][0] for o in sentence])*factor*1.25
+    ms = np.array([PHONES[o][0] for o in sentence])*factor*1.25 # slower than in `PHONES`
     ms[-1] *= 1.4  # the last vowel of a sentence is long
     ends = np.cumsum(ms)
     t = np.arange(int(ends[-1]/1000*RATE/HOP))*HOP/RATE*1000
@@ -123,7 +123,7 @@ def timing(
 # %% ../nbs/15_toyspeech.ipynb #cc27f99e
 def pulses(
     f0:np.ndarray, # (T,) Hz per frame
-    rough:float, # Relative jitter, and shimmer in the same measure
+    rough:float, # Jitter, as a share of a cycle; shimmer is three times as much
     rng:np.random.Generator, # For the shaking
 ) -> np.ndarray: # (T*HOP,) an impulse train
     "Glottal pulses at the moments when the phase completes a cycle."
@@ -272,7 +272,7 @@ def judge(
     "What each rater says: the nearest prototype in their own ears, most of the time."
     heard = z+raters['bias']+rng.normal(0, .35, raters['bias'].shape)
     gap = heard[:, None]-PROTOTYPES
-    score = -.5*(raters['attention'][:, None]*gap**2).mean(-1)*SHARPNESS*2
+    score = -SHARPNESS*(raters['attention'][:, None]*gap**2).mean(-1)
     return (score+raters['prior']+rng.gumbel(size=score.shape)*.55).argmax(1), heard
 
 # %% ../nbs/15_toyspeech.ipynb #5098e7cd
@@ -307,7 +307,7 @@ def clip_wave(
 
 # %% ../nbs/15_toyspeech.ipynb #faef7913
 def render(
-    split:str, # `val` or `test`
+    split:str, # `train`, `val` or `test`
     clips:list, # From `clip`
     root:Path, # Folder of the corpus
 ) -> list: # Paths of WAV files, one a clip

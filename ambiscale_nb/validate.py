@@ -64,8 +64,8 @@ def check_audio(
     extra = surplus(paths)
     lines.append(expect('surplus audio'+(f', such as {Path(extra[0]).name}' if extra else ''), 0,
                         len(extra)))
-    sizes = [os.path.getsize(o) for o in seen.path[seen.verdict!='missing']]
-    found = dict(files=len(sizes), bytes=sum(sizes))
+    there = seen[seen.verdict!='missing']
+    found = dict(files=len(there), bytes=int(there.bytes.sum()))
     if deep: found['identical'] = len(identical(seen.path[seen.verdict=='ok']))
     known = {**({'identical': 0} if deep else {}), **corpus.audio}
     names = dict(files='audio files', bytes='bytes of audio', identical='groups of identical files')
@@ -76,7 +76,7 @@ def validate(
     name:str, # A corpus
     root=None, # Its folder; by default that of the environment
     audio:bool=True, # Look at the files too
-    deep:bool=False, # Read every file whole
+    deep:bool=False, # Also read every file, and look for identical ones
     **options, # Of its loader
 ) -> pd.DataFrame: # check, expected, found, verdict: ok, differs, note or not checked
     "A copy of a corpus against what is known of it."
