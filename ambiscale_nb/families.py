@@ -155,7 +155,6 @@ def check_device(
                          f"such as cpu, or leave it out") from e
     return device
 
-
 # %% ../nbs/36_families.ipynb #ada691f2
 def load_weights(
     family:Family, # For its class

@@ -23,8 +23,8 @@ from .models import TOP, Capabilities, Reply
 # %% ../nbs/32_local.ipynb #969aba9a
 PLAIN = dict(top_k=0, top_p=1., repetition_penalty=1.) # No decoding of anybody else's choice
 GREEDY, SAMPLE = dict(do_sample=False, num_beams=1), dict(do_sample=True)
-BEAMS = dict(do_sample=False, length_penalty=0., early_stopping=True)
-SEQUENCE_KEYS = ('input_ids', 'attention_mask', 'token_type_ids', 'mm_token_type_ids')
+BEAMS = dict(do_sample=False, length_penalty=0., early_stopping=True) # Until `width` have ended
+SEQUENCE_KEYS = ('input_ids', 'attention_mask', 'token_type_ids', 'mm_token_type_ids') # One a token
 
 @dataclass
 class Prefix:
@@ -70,7 +70,6 @@ def repeatable():
     try:
         with torch.inference_mode(): yield
     finally: torch.backends.cuda.enable_cudnn_sdp(before)
-
 
 # %% ../nbs/32_local.ipynb #d40f157e
 def chat(
@@ -220,7 +219,6 @@ def seeded(
         if on_cpu: torch.set_rng_state(state)
         else: torch.get_device_module(device).set_rng_state(state, device)
         yield
-
 
 # %% ../nbs/32_local.ipynb #b9c62958
 @patch

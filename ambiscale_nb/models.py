@@ -370,7 +370,9 @@ def keep(
             name = f'{time.time_ns():016x}-{uuid.uuid4().hex[:8]}.jsonl'
             self.fd = os.open(self.folder/name, os.O_WRONLY|os.O_CREAT|os.O_EXCL|os.O_APPEND, 0o644)
         fd = self.fd
-        if os.write(fd, line)<len(line): raise OSError(f"Disk full: {self.folder.name}")
+        if os.write(fd, line)<len(line):
+            self.fd = None # Half a line: nothing may be written behind it
+            raise OSError(f"Disk full: {self.folder.name}")
     os.fsync(fd)
 
 # %% ../nbs/31_models.ipynb #ce0d9d17

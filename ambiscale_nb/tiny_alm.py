@@ -71,7 +71,7 @@ def lesson(
             [(verify_prompt(EMOTIONS[ask], EMOTIONS).text, 'yes' if ask in best else 'no')])
 
 # %% ../nbs/35_tiny_alm.ipynb #254b6457
-MAX_SECONDS = 3. # Log-mel frames of 20 ms: 75 encoder positions, at most 37 audio tokens (not 750)
+MAX_SECONDS = 3. # 150 log-mel frames of 20 ms, 75 encoder positions, at most 37 audio tokens
 
 def make_processor():
     "The processor of every tiny-alm, its tokenizer learnt from two thousand clips' lessons."
@@ -356,6 +356,7 @@ class Run:
         modules = [model.model.audio_tower, head] if stage=='hear' else [model, head]
         self.opt, self.plan = optimiser(modules, SIZES[recipe.size].lr, steps, recipe.weight_decay)
         self.model, self.head, self.path = model, head, path
+        self.recipe = dict(vars(recipe), steps=steps)
         self.params = [p for g in self.opt.param_groups for p in g['params']]
 
     def learn(self, loss): # A scalar tensor
@@ -365,7 +366,6 @@ class Run:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.params, 1.)
         self.opt.step(); self.plan.step()
-        self.loss = float(loss.detach())
 
 # %% ../nbs/35_tiny_alm.ipynb #67728b90
 @patch
@@ -376,7 +376,7 @@ def save(
     "Keep the state."
     import torch
     self.path.parent.mkdir(parents=True, exist_ok=True)
-    parts = dict(step=step, **{k: getattr(self, k).state_dict() for k in KEPT})
+    parts = dict(step=step, recipe=self.recipe, **{k: getattr(self, k).state_dict() for k in KEPT})
     torch.save(parts, self.path.with_suffix('.tmp'))
     os.replace(self.path.with_suffix('.tmp'), self.path)
 
@@ -388,6 +388,9 @@ def resume(
     import torch
     if not self.path.exists(): return 0
     parts = torch.load(self.path, weights_only=True)
+    if (of := parts.get('recipe'))!=self.recipe:
+        raise InputError(f"{self.path} is of another recipe ({of}): delete it, or take "
+                         f"another folder")
     for k in KEPT: getattr(self, k).load_state_dict(parts[k])
     return parts['step']
 

@@ -2,12 +2,13 @@
 the check that is meant for it, whether in this process or behind a server."""
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 import numpy as np
 import pytest
 from loopback import END, Loopback, chance
 from toy_families import PROCESSORS, toy
 from ambiscale_nb.audio import RATE, check_wave
-from ambiscale_nb.check import CHECKS, check_clips, check_model, parted, passed
+from ambiscale_nb.check import CHECKS, NEAR, check_clips, check_model, parted, passed, tolerance_of
 from ambiscale_nb.core import InputError
 from ambiscale_nb.endpoint import EndpointALM, Retry
 from ambiscale_nb.gemini import GeminiALM
@@ -154,6 +155,9 @@ FOUND = { # Who -> the checks that it fails, all of them
     WorstFirst: {'beams'}, Yes: {'verify'}, Ignoring: {'choices'}, Pretending: {'undeclared_is_refused'},
     Scoring: {'undeclared_is_refused'}, Another: {'answers'}, Mute: {'answers', 'choices', 'samples_differ'}, Failing: {'beams'}}
 
+MISSED = { # In bfloat16: what moves a token by less than 1 nat, or a score by less than 2
+    Mixing: {'one_and_several'}, Endless: {'scores_fit'}, Batchy: {'scores_fit'}}
+
 def failed(table): return set(table.check[table.ok.eq(False)])
 def tried(alm, **more): return check_model(alm, WAVE, OTHER, labels=WORDS, **more)
 
@@ -233,13 +237,61 @@ def test_synthetic_clips_differ():
     a, b = check_clips(1.)
     assert len(a)==len(b)==RATE and a.dtype==np.float32 and np.abs(a-b).max()>.01
 
+# Precision
+
+HALF = SimpleNamespace(dtype='torch.bfloat16')
+
+class Rounded(Ideal):
+    "Its routes part as those of bfloat16 did on a GPU: a token by .57 nats, the score of a label by .81."
+    def sample(self, *args):
+        return [replace(o, token_logprobs=[p-.57 for p in o.token_logprobs]) for o in super().sample(*args)]
+    def score(self, wave, ask, answers): return super().score(wave, ask, answers)-.81*(len(answers)==1)
+
+def test_tolerance_follows_the_precision_of_the_weights():
+    for dtype, near in [*NEAR.items(), ('float64', NEAR['float32'])]:
+        alm = Ideal()
+        alm.model = SimpleNamespace(dtype=f'torch.{dtype}')
+        assert tolerance_of(alm)==near
+    assert tolerance_of(Ideal())==NEAR['float32']<NEAR['float16']<NEAR['bfloat16']
+    for alm in (EndpointALM('m', 'vllm'), GeminiALM('m', key='')): assert tolerance_of(alm)==NEAR['bfloat16']
+
+def test_rounding_is_a_fault_only_in_a_precision_that_does_not_round_so():
+    alm = Rounded()
+    assert failed(tried(alm))=={'one_and_several', 'label_scoring', 'scores_fit'}
+    alm.model = HALF
+    assert passed(tried(alm)) and '1 nats a token' in tried(alm).set_index('check').detail['one_and_several']
+    assert failed(tried(alm, tol=.02))=={'one_and_several', 'label_scoring', 'scores_fit'}
+
+@pytest.mark.parametrize('who', FOUND, ids=lambda o: o.__name__)
+def test_faults_are_found_in_bfloat16_too(who):
+    alm = who()
+    alm.model = HALF
+    assert failed(tried(alm))==FOUND[who]-MISSED.get(who, set())
+
+def test_the_same_route_is_held_to_the_same_numbers_in_bfloat16_too():
+    class Drifting(Ideal):
+        "A tenth of a nat more each time."
+        def __init__(self): self.count, self.model = 0, HALF
+        def greedy(self, *args):
+            self.count += 1
+            one = super().greedy(*args)
+            return replace(one, token_logprobs=[p-.1*self.count for p in one.token_logprobs])
+    class SideBySide(Drifting): ahead = 4
+    assert failed(tried(Drifting()))=={'repeats', 'alone_and_among_others'} and passed(tried(SideBySide(), n=2))
+    alm = Forgetful()
+    alm.model = HALF
+    assert {'alone_and_among_others', 'repeats'}<=failed(tried(alm))
+
 # Real code paths
 
+@pytest.mark.parametrize('dtype', NEAR)
 @pytest.mark.parametrize('name', PROCESSORS)
-def test_tiny_instances_of_all_families_pass(name):
+def test_tiny_instances_of_all_families_pass(name, dtype):
     import torch
     torch.set_num_threads(1)
-    table = check_model(toy(name), WAVE, OTHER, Prompt('label', 'direct', 'Which emotion?', 5), WORDS)
+    alm = toy(name)
+    alm.model.to(getattr(torch, dtype))
+    table = check_model(alm, WAVE, OTHER, Prompt('label', 'direct', 'Which emotion?', 5), WORDS)
     assert failed(table)<={'answers'}, table[table.ok.eq(False)].detail.tolist()   # of noise: it may say nothing
 
 class Still:

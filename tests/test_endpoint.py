@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import logging
+import os
 import threading
 import time
 import traceback
@@ -449,6 +450,16 @@ def test_many_threads_and_processes_share_a_tape(tmp_path):
     with open(sorted(tapes[0].folder.iterdir())[0], 'ab') as f: f.write(b'{"key": "'+b'f'*32+b'", "i"')
     replay = Tape(tmp_path/'tape', 'replay')
     assert [replay.find(o)['i'] for o in keys]==list(range(200)) and len(places(tmp_path/'tape'))==200
+
+def test_nothing_is_written_behind_half_a_line(tmp_path, monkeypatch):
+    tape, keys, write = Tape(tmp_path/'tape'), [o*32 for o in 'ab'], os.write
+    with monkeypatch.context() as m:
+        m.setattr('ambiscale_nb.models.os.write', lambda fd, line: write(fd, line[:50])) # the disk is full
+        with pytest.raises(OSError, match='Disk full'): tape.keep(keys[0], i=0)
+    tape.keep(keys[1], i=1); tape.close()                                              # and has room again
+    replay = Tape(tmp_path/'tape', 'replay')
+    assert replay.find(keys[1])['i']==1
+    with pytest.raises(Unrecorded): replay.find(keys[0])
 
 # Names that have died
 
