@@ -205,7 +205,7 @@ def adaptive_strategies(
     pool:Pool, # Samples
 ) -> dict: # Id -> (strategy, Stop)
     "The strategies that decide themselves how many answers they need."
-    smooth = 'dirichlet' if 'dirichlet' in STRATEGIES and pool.mode=='label' else 'mean'
+    smooth = 'dirichlet' if pool.mode=='label' else 'mean'
     return {'adaptive_mode': ('majority', Stop('mode')),
             'adaptive_dist': (smooth, Stop('precision'))}
 

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
+from .core import InputError
 from .audio import inspect_files
 from .prompts import MODES, STYLES, prompt, verify_prompt
 from ambiscale_nb.models import (Capabilities, ModelInfo, Name, check_options, cost_of,
@@ -34,7 +35,7 @@ def stand_in(
     /,
     **options, # As it would be loaded with
 ) -> StandIn: # To plan with
-    "Describe a model from the registry alone: no weights, no key, no server."
+    "Describe a model from the registry alone."
     info, names = check_options(name, options), known_names(options.get('names'))
     given, can = {**getattr(info.factory, 'keywords', {}), **options}, info.capabilities
     served = info.served or options.get('model') or ''
@@ -65,7 +66,7 @@ def requests_of(
     if decode in ('score', 'verdict'): return size+1, size+1
     if decode!='sample': return 1, 1
     if info.backend=='gemini': return math.ceil(size/CHUNK), size
-    return 1, 1 if info.capabilities.logprobs else size # Declared, so this server is known
+    return 1, 1 if info.capabilities.logprobs else size # Who declares them is known to take `n`
 
 # %% ../nbs/42_estimate.ipynb #6ee13428
 LETTERS, TEMPLATE = 4, 20 # Characters a token of English; tokens of a chat template
@@ -106,11 +107,12 @@ def measured(
 
 # %% ../nbs/42_estimate.ipynb #7773db2c
 def kinds_of(
-    plan:pd.DataFrame, # From `plan_pool` or `plan_verdicts`
+    plan:pd.DataFrame, # From `plan_pool`, or `plan_verdicts` where each label is a question
 ) -> pd.DataFrame: # The same; decode, mode, style, block_size added where it has none
     "Name the calls of a judge like those of a pool."
     if 'decode' in plan: return plan
     decode = plan.verifier.map(JUDGED)
+    if decode.isna().any(): raise InputError("Tell lists apart first, by `studies.countable`")
     return plan.assign(decode=decode, mode='verify', style='direct',
                        block_size=np.where(decode.eq('words'), 1, 2))
 

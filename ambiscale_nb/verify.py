@@ -51,7 +51,7 @@ class Judge:
 
     def __post_init__(self):
         choose(self.verifier, VERIFIERS, 'verifier')
-        choose(self.condition, CONDITIONS[:2], 'condition')
+        choose(self.condition, CONDITIONS, 'condition')
         if self.repeats is None: object.__setattr__(self, 'repeats', 1+self.listwise)
         if self.listwise and self.repeats<2: raise InputError(
             f"repeats={self.repeats}: a list in one order is judged partly by place, so take 2")
@@ -193,7 +193,7 @@ def scored_rows(
     scores, # One for each of `judged_labels`, NaN where there is none
     reply=None, # What was said, where it was said in words
     seconds:float=None, # It took, where it was not
-) -> list: # Rows of `verdicts`; what a call wrote, took and cost is shared evenly
+) -> list: # Rows of `verdicts`
     "A call that was answered."
     use, lost = reply.usage or {} if reply else {}, 'unparsed' if reply else 'undefined'
     share = lambda o: None if o is None else o/len(scores)
