@@ -75,8 +75,9 @@ def fit_prior(
 ) -> Map: # With K numbers
     "Prior correction: divide by what is said on average, multiply by what is true on average."
     out = Map('prior', np.eye(dist.shape[1]), np.zeros(dist.shape[1]))
-    for _ in range(steps): out = replace(out, b=out.b+logs(y.mean(0))-logs(
-        apply_map(out, dist).mean(0)))
+    for _ in range(steps):
+        said = apply_map(out, dist).mean(0)
+        out = replace(out, b=out.b+logs(y.mean(0))-logs(said))
     return out
 
 # %% ../nbs/56_calibration.ipynb #7ee19df2
@@ -103,7 +104,7 @@ def map_loss(
 def fit_dirichlet(
     dist:np.ndarray, # (n, K) predictions
     y:np.ndarray, # (n, K) soft labels
-    strength:float=.01, # Of the penalty off the diagonal; over 0, a hundredth of it on it
+    strength:float=.01, # Penalty off the diagonal and on b, over 0; on the diagonal a hundredth
 ) -> Map: # With K*K+K numbers
     "Dirichlet calibration with off-diagonal and intercept regularisation (1910.12656)."
     if not strength>0: raise InputError(f"strength must be over 0, got {strength}")
@@ -240,7 +241,8 @@ def assembled(
     se = {m: join(lambda p, m=m: p.se.get(m, 0*(p.L if m=='L' else p.empty))) for m in known}
     if 'label 0' in metrics:
         names = [f'label {i}' for i in range(K)]
-        own['L'] = np.stack([metrics.pop(o) for o in names], -1)-own['empty'][:, None]/K
+        own['L'] = np.stack([metrics.pop(o) for o in names], -1)
+        own['L'] -= own['empty'][:, None]/K # No answer: uniform, but no label has credit
         errors = [se.pop(o, 0*own['empty']) for o in names]
         se = {o: v for o, v in se.items() if o!='L'}
         if names[0] in known: se['L'] = np.stack(errors, -1)

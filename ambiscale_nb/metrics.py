@@ -272,7 +272,7 @@ def entropy_bias(
     votes, # Shape (U, K), votes
 ) -> np.ndarray: # Shape (..., U), bits; above 0 where the model is less sure than people
     "Entropy of the prediction less that of the votes, both as seen through as many raters."
-    y, n = soft_labels(votes), np.ceil(np.sum(votes, -1)-.01)
+    y, n = soft_labels(votes), np.ceil(np.sum(votes, -1)-.01) # Raters, if a vote is partly outside
     return panel_entropy(checked_pair(p, y)[0], n)-entropy(y)
 
 # %% ../nbs/60_metrics.ipynb #44afd7f4
@@ -313,7 +313,7 @@ def js_aer_llm(
 def js_notebook(
     p, # Shape (..., K), predicted distributions
     q, # Shape (..., K), soft labels
-) -> np.ndarray: # Shape (...), from 0 to .8325
+) -> np.ndarray: # Shape (...), from 0 to .8326
     "scaling-ambiguity-SER's *JS* by ambiguity level: SciPy's distance, in nats."
     return np.sqrt(jsd(p, q)*np.log(2))
 
@@ -388,14 +388,13 @@ def emd(
 ) -> np.ndarray: # Shape (...), in the unit of `cost`
     "Earth mover's distance (Rubner et al., 2000)."
     p, q = np.broadcast_arrays(*checked_pair(p, q))
-    cost, shape = np.asarray(cost, float), p.shape[:-1]
-    detour = (cost[:, :, None]+cost[None]).min(1)
-    if (cost.shape!=(p.shape[-1],)*2 or not np.allclose(cost, cost.T) or np.diag(cost).any()
-        or (detour<cost-1e-9).any()):
-        raise InputError(f"The cost of {p.shape[-1]} labels must be a metric, got {cost}")
-    change, back = np.unique((p-q).reshape(-1, p.shape[-1]).round(9), axis=0, return_inverse=True)
+    cost, k = np.asarray(cost, float), p.shape[-1]
+    if (cost.shape!=(k, k) or not np.allclose(cost, cost.T) or np.diag(cost).any()
+        or ((cost[:, :, None]+cost[None]).min(1)<cost-1e-9).any()):
+        raise InputError(f"The cost of {k} labels must be a metric, got {cost}")
+    change, back = np.unique((p-q).reshape(-1, k).round(9), axis=0, return_inverse=True)
     each = [least_cost(o, cost) for o in np.array_split(change, len(change)//500+1)]
-    return np.concatenate(each)[back.ravel()].reshape(shape)[()]
+    return np.concatenate(each)[back.ravel()].reshape(p.shape[:-1])[()]
 
 # %% ../nbs/60_metrics.ipynb #1b9b3973
 def emd_sensitivity(
@@ -786,11 +785,11 @@ def ece_width_of(
     q, # Shape (U, K), soft labels
     bins:int=10, # How many
     upper:bool=False, # Whether a bin holds its upper edge, not its lower
+    name:str='ece_library', # The metric
 ) -> Statistic: # From 0 to 1
     "Expected calibration error, bins of equal width, all ties to the first label."
     p, q = checked_pair(p, q)
     came = (p.argmax(1)==q.argmax(1)).astype(float)
-    name = {5: 'ece_aer_llm', 10: 'ece_library'}.get(bins, f'ece_{bins}')
     return gaps_of(name, p.max(1), came, width_bins(p.max(1), bins, upper), np.ones(len(q), bool))
 
 def ece_aer_llm_of(
@@ -798,7 +797,7 @@ def ece_aer_llm_of(
     q, # Shape (U, K), soft labels
 ) -> Statistic: # From 0 to 1
     "AER-LLM's *ECE*: five bins, each with its upper edge."
-    return ece_width_of(p, q, 5, True)
+    return ece_width_of(p, q, 5, True, 'ece_aer_llm')
 
 # %% ../nbs/60_metrics.ipynb #c692c640
 def reliability_slope_of(

@@ -244,7 +244,7 @@ def simulate(
         how, kind = dict(known, label_verdict=v), name.rstrip('0123456789')
         if name in ('label', 'dist'):
             return sample_answers(people, world, name, streams[name], **how)
-        choose(kind, ('label', 'dist', 'greedy', 'score', 'beam'), 'pool')
+        choose('beam' if kind=='beam' else name, 'label dist greedy score beam'.split(), 'pool')
         n = {'score': world.K, 'greedy': 1}.get(kind) or min(int(name[4:] or 3), world.K)
         return likeliest_answers(people['model'], kind, n, **how)
     return Simulated(world, speakers=np.array([f's{i:04d}' for i in codes], object), **known,

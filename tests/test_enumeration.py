@@ -28,7 +28,7 @@ def facts_of(rng, U, N):
     "All that can be known of answers."
     return dict(sum_logprob=-rng.gamma(4, 1, (U, N)), n_tokens=rng.integers(1, 6, (U, N)),
                 label_verdict=rng.random((U, 4)), text_id=rng.integers(0, 3, (U, N)), confidence=rng.random((U, N)),
-                answer_logprob=-rng.random((U, N)), answer_tokens=np.ones((U, N)), null_logprob=-rng.random((U, N)),
+                answer_logprob=-rng.random((U, N)), answer_tokens=np.ones((U, N)),
                 prompt=np.tile(np.arange(N)%2, (U, 1)))
 
 def pool_for(mode='label', style='direct', kind='sample', what='everything', U=5, N=6, seed=0):
@@ -45,7 +45,7 @@ def demo(answers, mode='label', **fields):
     U, N = len(answers), len(answers[0])
     same = np.ones((U, N))
     return pool_of(answers, NAMES, mode, **{**dict(sum_logprob=-same, n_tokens=same, label_verdict=np.full((U, 4), .5),
-        text_id=[[*range(N)]]*U, confidence=same, answer_logprob=-same, answer_tokens=same, null_logprob=-same,
+        text_id=[[*range(N)]]*U, confidence=same, answer_logprob=-same, answer_tokens=same,
         prompt=np.tile(np.arange(N)%2, (U, 1))), **fields})
 
 def defined(pool): return [o for o in STRATEGIES if not applicable(o, pool)]
