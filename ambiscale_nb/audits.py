@@ -13,7 +13,7 @@ from .core import InputError
 from .models import Name
 from .verify import clip_of_list, label_verdicts, list_verdicts
 from .strategies import (Pool, listwise_verdicts, order_values, predict,
-    rows as clips_of, shuffle_values, tie_values, to_judge, with_verdicts)
+    rows as some_of, shuffle_values, tie_values, to_judge, with_verdicts)
 from .costs import verdict_ledger
 from .statistics import Estimate, mean_ci
 
@@ -25,7 +25,7 @@ def listwise_pool(
     **fields, # verifier, role
 ) -> Pool: # Those of its clips, with listwise verdicts
     "A pool under a verifier that saw the answers of each clip side by side."
-    pool = clips_of(pool, np.isin(pool.uids, list(uids)))
+    pool = some_of(pool, np.isin(pool.uids, list(uids)))
     if not len(pool.uids): raise InputError("No clip of this pool was judged side by side")
     shown = to_judge(pool)
     scores, _ = list_verdicts(judged, pool.uids, pool.labels, shown)
@@ -59,7 +59,7 @@ def audio_values(
 ) -> pd.DataFrame: # choice, verdict, votes; index uid: the clips that were audited
     "The audit of audio, clip by clip."
     keep = np.isin(pool.uids, swapped.uid.unique())
-    own, truth = clips_of(pool, keep), None if y is None else np.asarray(y, float)[keep]
+    own, truth = some_of(pool, keep), None if y is None else np.asarray(y, float)[keep]
     if pool.verdicts_by=='listwise': other = listwise_pool(own, swapped, own.uids)
     else: other = with_verdicts(own, label_verdicts(swapped, own.uids, own.labels))
     names = dict(changed='choice', moved='verdict', gain='votes')

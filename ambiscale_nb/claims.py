@@ -8,10 +8,10 @@ __all__ = ['BASE', 'SCALED', 'WEIGHTED', 'SELECTING', 'PLAIN', 'CLAIMS', 'STRONG
            'together', 'by_corpus', 'improves', 'beyond', 'beyond_donors', 'by_dose', 'gains_more', 'sized',
            'larger_gain', 'small_lose', 'deficits', 'turned', 'strongest', 'fails', 'weighted_better', 'parts_of',
            'stand', 'by_rule', 'dominance', 'part_name', 'shown_part', 'judged', 'verdict', 'claims_of',
-           'beside_published', 'write_claims', 'claim_effects']
+           'beside_published', 'write_claims', 'name_rows', 'claim_effects']
 
 # %% ../nbs/73_claims.ipynb #718c6539
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -19,9 +19,8 @@ from .core import InputError
 from .ambiguity import LEVELS, shared_credit, strata
 from ambiscale_nb.gain import (Setting, doses, gap_of, information, others_mix, response,
     tested)
-from .labels import label_set
 from .metrics import utterance_scores
-from .results import Study, truth_of
+from .results import Study, places, truths_of
 from .statistics import (FEW, Comparison, average_of, detectable, holm,
     paired_difference, power_of)
 
@@ -82,13 +81,13 @@ def laid_out(
         if column=='dist': said = np.array(rows.dist.tolist(), float)
         else: said = np.array([[(o in s)/max(len(s), 1) for o in labels] for s in rows.labels])
         out[name] = np.full((len(uids), len(labels)), np.nan)
-        out[name][pd.Index(uids).get_indexer(rows.uid)] = said
+        out[name][places(uids, rows.uid)] = said
     return out
 
 # %% ../nbs/73_claims.ipynb #1a42aeb3
 def cell_of_run(
     run:dict, # From `Study.runs`
-    truth, # From `results.truth_of`
+    truth, # From `results.truths_of`
     said:pd.DataFrame, # Predictions of the run
     how:dict, # Name -> `recipe`
 ) -> Cell: # May lack some names
@@ -107,17 +106,12 @@ def cells_of(
     style:str='direct', # Prompt of that pool
 ) -> list: # Of `Cell`
     "The cells that the claims are about."
-    said, truths, cells = study.read('predictions'), {}, []
+    runs, cells = [o for o in study.runs() if o['condition']=='none'], []
     how = {o: recipe(o, variant, style) for o in (BASE, *SCALED, PLAIN)}
-    for run in study.runs():
-        if run['condition']!='none': continue
-        corpus = run['corpus']
-        if corpus not in truths: truths[corpus] = truth_of(study.read('utterances', corpus),
-            study.read('ratings', corpus) if run['has_ratings'] else None,
-            label_set(run['label_set']))
-        mine = said[said.model.eq(run['model']) & said.corpus.eq(corpus)
-                    & said.condition.eq('none')]
-        cells.append(cell_of_run(run, truths[corpus], mine, how))
+    said, truths = study.read('predictions').query("condition=='none'"), truths_of(study, runs)
+    for run in runs:
+        mine = said[said.model.eq(run['model']) & said.corpus.eq(run['corpus'])]
+        cells.append(cell_of_run(run, truths[run['corpus']], mine, how))
     return cells
 
 # %% ../nbs/73_claims.ipynb #2e28157a
@@ -237,7 +231,7 @@ def beyond(
 def beyond_donors(
     cells:list, # Of `Cell`
 ) -> Comparison: # Of one corpus
-    "Claim 2: the gap of gains beyond donors, models and strategies averaged clip by clip."
+    "Claim 2: the gap of gains beyond donors, averaged over strategies and models."
     found = [np.mean([*beyond(o).values()], 0) for o in cells]
     ambiguous = np.tile(cells[0].level=='ambiguous', (len(found), 1))
     return tested(gap_of(np.array(found), ambiguous), cells[0].speakers)
@@ -316,7 +310,7 @@ def turned(
     "Every comparison from both sides."
     def back(o):
         if not isinstance(o, Comparison): return o
-        return Comparison(**{**vars(o), 'value': -o.value, 'low': -o.high, 'high': -o.low})
+        return replace(o, value=-o.value, low=-o.high, high=-o.low)
     return parts | {(b, a, cell): back(o) for (a, b, cell), o in parts.items()}
 
 # %% ../nbs/73_claims.ipynb #66902cd3
@@ -492,7 +486,7 @@ PUBLISHED = pd.DataFrame([('crema_d', 'greedy', 36.70), ('crema_d', 'alm_v', 51.
 
 def beside_published(
     scores:pd.DataFrame, # From `score_study`
-) -> pd.DataFrame: # `PUBLISHED` with `ours` in %, NaN where the study has none, and `what`
+) -> pd.DataFrame: # `PUBLISHED` with `ours` in %, NaN where the study has none; `what`: our corpus
     "Our accuracy beside the published one, label mode, without reasoning, most samples."
     of = dict(metric='accuracy', stratum='all', mode='label', style='direct', condition='none')
     use = scores[(scores[[*of]]==pd.Series(of)).all(axis=1)
@@ -523,6 +517,26 @@ def write_claims(
 VERDICTS = {'supported': ('#0072B2', 'o'), 'contradicted': ('#D55E00', 's'),
             'inconclusive': ('.35', 'D'), 'not testable yet': ('.5', '')}
 
+# %% ../nbs/73_claims.ipynb #a96498fc
+def name_rows(
+    ax, # Axes with a row a claim
+    claims:pd.DataFrame, # From `claims_of`
+):
+    "The number and the sentence of every claim, flush left; a line where another claim begins."
+    from matplotlib.textpath import TextPath
+    ax.set_yticks(range(len(claims)), claims.says, ha='left')
+    size = ax.get_yticklabels()[0].get_size()
+    wide = max(TextPath((0, 0), o, size).get_extents().width for o in claims.says) # Points
+    ax.tick_params(axis='y', length=0, pad=wide+12)
+    left = dict(xytext=(-wide-36, 0), textcoords='offset points',
+                xycoords=('axes fraction', 'data'))
+    line = dict(arrowstyle='-', color='.8', lw=.6, shrinkA=0, shrinkB=0)
+    for y, key in enumerate(claims.claim):
+        ax.annotate(key, (0, y), va='center_baseline', weight='bold', size=size, **left)
+        if y and key[0]!=claims.claim.iloc[y-1][0]:
+            ax.annotate('', (0, y-.5), arrowprops=line, **left)
+            ax.axhline(y-.5, color='.8', lw=.6, zorder=0)
+
 # %% ../nbs/73_claims.ipynb #6ca4206a
 def claim_effects(
     claims:pd.DataFrame, # From `claims_of`
@@ -536,16 +550,15 @@ def claim_effects(
         x, low, high = (o/row.delta for o in (row.effect, row.low, row.high))
         if np.isfinite(low): ax.plot([low, high], [y, y], color=colour, lw=1.6)
         if np.isfinite(x): ax.plot(x, y, marker, color=colour, ms=6)
-        ax.annotate(row.verdict, (1.02, y), xycoords=('axes fraction', 'data'), va='center',
-                    color=colour, fontsize='small')
-    names = [f'{o.says}  {o.claim}' for o in claims.itertuples()]
-    ax.set_yticks(range(len(claims)), names); ax.tick_params(axis='y', length=0)
+        ax.annotate(row.verdict, (1.02, y), xycoords=('axes fraction', 'data'), color=colour,
+                    va='center_baseline', fontsize='small')
+    name_rows(ax, claims)
     far = np.nanmax([2, *np.abs(claims[['low', 'high']].div(claims.delta, axis=0)).max()])
     right = [o for o in (0, 1, 2, 5, 10, 20, 50, 100) if o<=far]
     ticks = [-o for o in right[:0:-1]]+right # equal steps to 2, then logarithmic
     ax.set_xscale('symlog', linthresh=2); ax.minorticks_off()
     ax.set_xticks(ticks, [str(o) for o in ticks])
-    ax.set(xlim=(-1.2*far, 1.2*far), ylim=(len(names)-.5, -.5),
+    ax.set(xlim=(-1.2*far, 1.2*far), ylim=(len(claims)-.5, -.5),
            xlabel='effect / least effect that matters (logarithmic beyond 2)\n'
                   'shaded: towards the claim, but too small to matter')
     return fig

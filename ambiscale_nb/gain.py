@@ -10,17 +10,17 @@ __all__ = ['FEWEST', 'MOST', 'KNOTS', 'FEW_DOSES', 'ENOUGH', 'INSENSITIVE', 'Set
            'insensitive', 'gain_table']
 
 # %% ../nbs/62_gain.ipynb #70e71c34
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
-from scipy import interpolate, optimize, stats
+from scipy import interpolate, linalg, optimize, stats
 from .core import InputError, rng_of
 from .ambiguity import (LEVELS, Judgements, entropy, fit_prior, posterior_entropy,
     shared_credit, soft_labels, strata)
 from ambiscale_nb.metrics import (METRICS, Statistic, asked_for, of_sums, ratio, statistic,
     utterance_scores)
 from .statistics import (FEW, Comparison, by_jackknife, cluster_ci, cluster_codes,
-    paired_statistics, rescored, too_few)
+    mean_ci, paired_statistics, rescored, too_few)
 
 # %% ../nbs/62_gain.ipynb #d2bfd81c
 @dataclass(frozen=True)
@@ -77,8 +77,7 @@ def tested(
     "A statistic that is 0 under the null hypothesis, by speaker."
     e = cluster_ci(stat, speakers)
     codes = cluster_codes(speakers, stat.used)[1]
-    if e.reason and e.clusters>=FEW: p, how, why = np.nan, 'none', e.reason
-    elif not e.n: p, how, why = np.nan, 'none', e.reason
+    if e.reason and (e.clusters>=FEW or not e.n): p, how, why = np.nan, 'none', e.reason
     else: p, how, why = by_jackknife(stat, codes, e.clusters)
     return Comparison(**vars(e), p=p, p_method=how, p_reason=why)
 
@@ -107,7 +106,7 @@ def dealt(
 
 # %% ../nbs/62_gain.ipynb #b25203ec
 def donors_of(
-    base:np.ndarray, # Shape (U, K), the base's answers
+    base:np.ndarray, # Shape (U, K), the base's answers; the same if equal to two decimals
     speakers, # Shape (U,) names
     rng:np.random.Generator=None, # By default one that depends on the number of clips alone
     own:bool=False, # Whether only the same speaker's clips are donors
@@ -190,7 +189,7 @@ def shuffled_levels(
         mixed = np.empty(len(g), bool)
         mixed[home] = amb[np.lexsort((rng.random(len(g)), code))]
         hit += abs(welch(g, mixed))>=seen-1e-9
-    return (hit+1)/(draws+1), ''
+    return float(hit+1)/(draws+1), ''
 
 # %% ../nbs/62_gain.ipynb #fa8bd4b4
 def matched_mix(
@@ -269,9 +268,7 @@ def response(
     for b in np.unique(code):
         here = (code==b) & np.isfinite(gain)
         if not here.any(): continue
-        value = np.where(here, gain, 0)
-        stat = of_sums('mean', np.c_[value, here], lambda s: ratio(s[..., 0], s[..., 1]), here)
-        e = cluster_ci(stat, speakers)
+        e = mean_ci(np.where(here, gain, np.nan), speakers)
         rows.append(dict(dose=dose[here].mean(), value=e.value, low=e.low, high=e.high, n=e.n))
     return pd.DataFrame(rows, columns=['dose', 'value', 'low', 'high', 'n'])
 
@@ -332,7 +329,7 @@ def bends(
     if G<FEW: return refuse(too_few(G))
     if q<1: return refuse(FEW_DOSES)
     X = with_covariates(natural_basis(dose, knots), covariates)
-    line = np.linalg.svd(np.c_[np.ones(q+2), knots].T)[2][2:] # orthogonal to straight lines
+    line = linalg.null_space(np.c_[np.ones(q+2), knots].T).T # orthogonal to straight lines
     bent = [regression(gain, X, np.r_[o, np.zeros(X.shape[1]-q-2)]) for o in line]
     value = np.array([float(o()) for o in bent])
     left = np.stack([rescored(o, codes, 1-np.eye(G)) for o in bent], 1)-value
@@ -477,7 +474,7 @@ def gain_table(
     h = information(setting, metric)
     main = tested(gap_of(h, amb), setting.speakers)
     p, why = shuffled_levels(h, amb, setting.speakers)
-    shuffled = Comparison(**{**vars(main), 'p': p, 'p_method': 'shuffled levels', 'p_reason': why})
+    shuffled = replace(main, p=p, p_method='shuffled levels', p_reason=why)
     rows = [as_row('beyond donors', 'test', metric, main), *described(setting, metric),
             *insensitive(setting), as_row('shuffled levels', 'robustness', metric, shuffled),
             as_row('slope on entropy', 'robustness', metric,

@@ -30,7 +30,7 @@ class Estimate:
     high: float # Upper end; NaN only with a reason
     n: int # Clips that count
     clusters: int # Speakers with a clip that counts
-    method: str # `cluster bootstrap`, `cluster jackknife` or `none`
+    method: str # `cluster bootstrap`, `cluster jackknife`, `mean of 2 corpora`, ... or `none`
     reason: str = '' # Why value or interval is missing
     se: float = np.nan # Standard error over speakers; NaN where there is no interval
 
@@ -209,7 +209,7 @@ def mean_ci(
 class Comparison(Estimate):
     "A difference with its interval and p-value."
     p: float = np.nan # Two-sided p-value; NaN only with a reason
-    p_method: str = '' # `exact sign flips`, `random sign flips` or `none`
+    p_method: str = '' # `exact sign flips`, `random swaps`, `jackknife t`, ... or `none`
     p_reason: str = '' # Why there is none
 
     def __post_init__(self):
@@ -218,7 +218,7 @@ class Comparison(Estimate):
             raise ValueError(f"A comparison without a p-value needs a reason, got {self.p}")
 
     def __str__(self):
-        return f"{super().__str__()}; p = {self.p:.4f}, {self.p_reason or self.p_method}"
+        return f"{super().__str__()}; p = {self.p:.2g}, {self.p_reason or self.p_method}"
 
 # %% ../nbs/61_statistics.ipynb #d2e9be05
 EXACT = 16 # Speakers up to which every sign pattern is counted
@@ -304,6 +304,7 @@ def swapped(
     if n<FEW: return np.nan, 'none', too_few(n)
     def gap(bits): return finish((1-bits)@a+bits@b)-finish(bits@a+(1-bits)@b)
     seen = abs(float(gap(np.zeros((1, n)))[0]))
+    if not np.isfinite(seen): return np.nan, 'none', 'no score to compare'
     if np.abs(a-b).max(initial=0)<=1e-12:
         return np.nan, 'none', f'no difference at any of {n} speakers'
     bar = seen-1e-9*max(seen, 1e-3)
@@ -390,13 +391,8 @@ def benjamini_hochberg(
     p, # Shape (m,), p-values of a family; NaN where a test was refused
 ) -> np.ndarray: # Shape (m,), adjusted; NaN stays
     "Adjustment for the share of false findings (Benjamini and Hochberg, 1995); exploratory."
-    p = np.asarray(p, float)
-    filled = np.where(np.isnan(p), 1, p)
-    order = np.argsort(filled, kind='stable')[::-1]
-    rank = len(p)-np.arange(len(p))
-    out = np.empty(len(p))
-    out[order] = np.minimum(np.minimum.accumulate(filled[order]*len(p)/rank), 1)
-    return np.where(np.isnan(p), np.nan, out)
+    lost = np.isnan(p := np.asarray(p, float))
+    return np.where(lost, np.nan, stats.false_discovery_control(np.where(lost, 1, p)))
 
 # %% ../nbs/61_statistics.ipynb #a01e27f0
 ADJUST = {'holm': (holm, 'Holm'), 'bh': (benjamini_hochberg, 'Benjamini-Hochberg, exploratory')}
@@ -472,8 +468,8 @@ def tied_ranks(
         why = next((o.p_reason for *ab, o in pairs if a in ab and o.p_reason), '')
         rows.append(dict(strategy=a, value=e.value, low=e.low, high=e.high, best=1+beaten[a],
                          worst=len(names)-beats[a], reason=e.reason or why))
-    return pd.DataFrame(rows).sort_values(['best', 'value'], key=lambda o: sign*o if o.name=='value'
-                                          else o, ignore_index=True)
+    return pd.DataFrame(rows).sort_values(['best', 'value'], ascending=[True, better=='lower'],
+                                          ignore_index=True)
 
 # %% ../nbs/61_statistics.ipynb #db074ec6
 def average_of(
@@ -483,17 +479,16 @@ def average_of(
     "Mean over corpora, each with the same weight, with its interval."
     es = list(estimates)
     if not es: raise InputError("No corpora to average: give at least one estimate")
-    value, n, g = (f([getattr(e, o) for e in es]) for f, o in
-                   ((np.mean, 'value'), (sum, 'n'), (sum, 'clusters')))
+    value = float(np.mean([e.value for e in es]))
+    n, g = sum(e.n for e in es), sum(e.clusters for e in es)
     lost = [e.reason for e in es if e.reason or not e.se>0]
-    if lost: return Estimate(float(value), np.nan, np.nan, n, g, 'none',
+    if lost: return Estimate(value, np.nan, np.nan, n, g, 'none',
                              f'{len(lost)} of {len(es)} corpora have no interval: {lost[0]}')
     v = np.array([e.se**2 for e in es])
     df = v.sum()**2/(v**2/[e.clusters-1 for e in es]).sum()
     error = float(np.sqrt(v.sum())/len(es))
-    half = float(errors_of(level, df)*error)
-    return Estimate(float(value), float(value-half), float(value+half), n, g,
-                    f'mean of {len(es)} corpora', se=error)
+    half = errors_of(level, df)*error
+    return Estimate(value, value-half, value+half, n, g, f'mean of {len(es)} corpora', se=error)
 
 # %% ../nbs/61_statistics.ipynb #cada11c8
 def in_bins(
