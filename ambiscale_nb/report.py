@@ -284,7 +284,7 @@ def leaderboard_page(
     scores:pd.DataFrame, # From `score_study`
 ) -> Page: # A table a corpus
     "The leaderboard of each corpus."
-    from ambiscale_nb.figures import LOWER, METRIC_NAMES
+    from ambiscale_nb.figures import better
     parts = []
     for corpus in sorted(scores.corpus.unique()):
         df = leaderboard(scores, corpus)
@@ -292,9 +292,8 @@ def leaderboard_page(
         levels = [o for o in ('clear', 'ambiguous') if o in df]
         digits = {o: 3 for o in (*levels, 'accuracy', 'floor', 'human', 'label mix', 'unparsed')}
         digits |= dict(rank=0, tokens=0, calls=0)
-        better = 'less' if metric in LOWER else 'more'
         parts += [f'<h3>{html.escape(plain(corpus))}</h3>', note(
-            f'{METRIC_NAMES[metric]}: {better} is better; intervals of 95 % over speakers. Who is '
+            f'{better(metric)}; intervals of 95 % over speakers. Who is '
             f'first was chosen by these very clips, which flatters whoever it is.')]
         for among, part in df.groupby('among', sort=False):
             if df.among.nunique()>1: parts.append(note(among))
@@ -561,9 +560,9 @@ def line_of(
 ): # -> plotly trace
     "A line with its intervals."
     import plotly.graph_objects as go
-    from ambiscale_nb.figures import STYLE
+    from ambiscale_nb.figures import look_of
     name = one.strategy.iloc[0]
-    colour, _, label = STYLE.get(name, ('#444444', 'o', name))
+    colour, _, label = look_of(name)
     up, down = (one.high-one.value).tolist(), (one.value-one.low).tolist()
     return go.Scatter(x=one.k.tolist(), y=one.value.tolist(), name=label_text(label), visible=False,
                       line=dict(color=colour, width=1.6), mode='lines+markers', legendgroup=name,
