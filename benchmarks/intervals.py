@@ -1,6 +1,6 @@
 """How fast are intervals: 2,000 draws of whole speakers for every metric of a large study.
 
-    python benchmarks/statistics.py [--clips 10000] [--speakers 100] [--draws 2000] [--save]
+    python benchmarks/intervals.py [--clips 10000] [--speakers 100] [--draws 2000] [--save]
 
 A simulated study, six labels, eight raters; answers to some clips cannot be read. Every registered metric, of a
 clip or of a corpus, is given its interval by `cluster_ci`, from the prediction to the two ends. Seconds are wall
