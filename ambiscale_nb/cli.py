@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['app', 'AsJson', 'StudyFile', 'corpora', 'Name', 'Root', 'models', 'Options', 'StudyName', 'show', 'told', 'draw_card',
-           'list_corpora', 'validate', 'card', 'options_from', 'list_models', 'check_one', 'as_text', 'estimate', 'run',
-           'print_summary', 'status', 'figure', 'claim_text', 'claims', 'pairs_from', 'import_answers', 'report',
-           'export']
+           'list_corpora', 'validate', 'card', 'options_from', 'for_the_screen', 'list_models', 'check_one', 'as_text',
+           'estimate', 'run', 'print_summary', 'status', 'figure', 'claim_text', 'claims', 'pairs_from',
+           'import_answers', 'report', 'export']
 
 # %% ../nbs/80_cli.ipynb #66c8fb72
 import sys
@@ -104,13 +104,24 @@ def options_from(
     if isinstance(found, dict): return found
     raise InputError(f"--load needs names and values, such as '{{device: cuda}}', got {text!r}")
 
+# %% ../nbs/80_cli.ipynb #b2c84e19
+def for_the_screen(
+    table:pd.DataFrame, # From `models.model_table`
+) -> pd.DataFrame: # model, status, size, hears, can, about
+    "The registered models as a person reads them."
+    able = table.select_dtypes('bool')
+    can = [', '.join(o for o in able if row[o]) or '-' for _, row in able.iterrows()]
+    size = ['-' if pd.isna(o) else f'{o/1e6:.2g} M' for o in table.n_params]
+    hears = [f'{o:.0f} s' for o in table.max_seconds]
+    return table[['model', 'status']].assign(size=size, hears=hears, can=can, about=table.about)
+
 @models.callback()
 def list_models(context:typer.Context, as_json:AsJson=False):
-    "List the models with their capabilities."
+    "List the models: how much they hear, and what they can do besides answering."
     if context.invoked_subcommand: return
     from ambiscale_nb import check # noqa: F401 (its imports register every model)
     from ambiscale_nb.models import model_table
-    show(model_table(), as_json)
+    show(model_table() if as_json else for_the_screen(model_table()), as_json)
 
 # %% ../nbs/80_cli.ipynb #9b10d21c
 @models.command('check')
@@ -167,7 +178,7 @@ def run(study:StudyFile):
             print(f'\nTo continue: ambiscale run {study}', file=sys.stderr)
             raise
         for name, why in failed: print(f'FAILED {name}: {why}', file=sys.stderr)
-        print_summary(config.name)
+        print_summary(config.name, all(o in config.figures for o, _ in failed))
         if not failed: return
         print(f'Run the same command again to continue: ambiscale run {study}', file=sys.stderr)
         raise typer.Exit(1)
@@ -175,6 +186,7 @@ def run(study:StudyFile):
 # %% ../nbs/80_cli.ipynb #08755913
 def print_summary(
     name:str, # Folder under results/
+    whole:bool=True, # Whether all of its runs are in the figures
 ):
     "The headline of a study, if it is scored."
     from ambiscale_nb.results import Study, summary
@@ -183,7 +195,7 @@ def print_summary(
     short = table[table.variant.isin(['greedy', 'sample', 'score']) & table['mode'].eq('label')]
     print('JSD in bits with 95 % intervals over speakers, lower is better (label mode):')
     show(short.drop(columns=['mode']+['corpus']*(short.corpus.nunique()==1)))
-    print(f'Figures: {figure_folder(name)}/   Tables: '
+    print(f'Figures: {figure_folder(name, whole)}/   Tables: '
           f'{(RESULTS/name).relative_to(ROOT)}/scores.parquet')
 
 # %% ../nbs/80_cli.ipynb #8f521a9c

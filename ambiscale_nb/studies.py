@@ -14,6 +14,7 @@ __all__ = ['Orders', 'EMBEDDED', 'PLANS', 'ASKED', 'check_orders', 'RunConfig', 
 import difflib
 import inspect
 import json
+import shutil
 from pathlib import Path
 from typing import Annotated
 import numpy as np
@@ -328,8 +329,10 @@ EMBEDDED = 'embedded' # The study of `make reproduce`
 
 def figure_folder(
     study:str, # Folder under results/
+    whole:bool=True, # Whether all of its runs are in them
 ) -> str: # Under the project's root
     "Where a study's figures go."
+    if not whole: return f'results/{study}/figures-partial'
     return 'figures' if study==EMBEDDED else f'results/{study}/figures'
 
 def draw(
@@ -347,11 +350,13 @@ def draw(
 # %% ../nbs/79_studies.ipynb #9b51cfac
 def draw_all(
     study:StudyConfig, # A study that is scored
+    out:str, # Where to, under the project's root
 ) -> list: # (figure, error) of what could not be drawn
     "Draw the figures of a study."
     if not study.figures: return []
     with processes(study.workers) as pool:
-        with ctrl_c_waits(): jobs = {o: pool.submit(draw, o, study.name) for o in study.figures}
+        with ctrl_c_waits():
+            jobs = {o: pool.submit(draw, o, study.name, out) for o in study.figures}
         return [(o, str(e)) for o, job in jobs.items() if (e := job.exception())]
 
 def write_report(
@@ -367,6 +372,7 @@ def write_report(
 # %% ../nbs/79_studies.ipynb #fdb14d9a
 def score_and_draw(
     study:StudyConfig, # A study, sampled at least in part
+    whole:bool=True, # Whether no run has failed
 ) -> list: # (name, error) of what could not be drawn
     "Score and draw what is complete, unless that was done."
     here, score = RESULTS/study.name, ROOT/'nbs/experiments/02_score.ipynb'
@@ -376,12 +382,13 @@ def score_and_draw(
     sources = [score, *(ROOT/'nbs/figures'/f'{o}.ipynb' for o in study.figures)]
     done = [o[2] for o in study_tasks(study)+judging_tasks(study) if is_done(*o)]
     state = content_key([runs, done, parameters, [code_fingerprint(o) for o in sources]])
-    mark, folder = here/'scored.json', ROOT/figure_folder(study.name)
+    mark, out = here/'scored.json', figure_folder(study.name, whole)
     made = all((here/f'{o}.parquet').exists() for o in ('scores', 'settings'))
-    drawn = all((folder/f'{o}.png').exists() for o in study.figures)
+    drawn = all((ROOT/out/f'{o}.png').exists() for o in study.figures)
     if made and drawn and mark.exists() and json.loads(mark.read_text())==state: return []
     run_notebook(score, here/'runs'/'02_score.ipynb', parameters)
-    failed = draw_all(study)
+    failed = draw_all(study, out)
+    if whole: shutil.rmtree(ROOT/figure_folder(study.name, False), ignore_errors=True)
     if not failed: write_atomic(mark, json.dumps(state))
     return failed
 
@@ -403,7 +410,7 @@ def run_study(
             break
         found = run_shards(tasks, study.workers, **how)
         failed = [(o.name, o.error) for o in found if o.status not in ('done', 'had')]
-    return failed+score_and_draw(study)
+    return failed+score_and_draw(study, not failed)
 
 # %% ../nbs/79_studies.ipynb #2c63275f
 def draws_of(

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from urllib.parse import quote
 
@@ -23,9 +24,9 @@ RUNS = [dict(model='tiny-alm-nano', parts=2),
         dict(model='tiny-alm-nano', condition='swap', modes=['label'], n=0, widths=[], score=False, verify=False)]
 
 
-def call(root, *words):
+def call(root, *words, **more):
     "A command under `root`; what it said."
-    env = os.environ | {'AMBISCALE_ROOT': str(root), 'OMP_NUM_THREADS': '1'}
+    env = os.environ | {'AMBISCALE_ROOT': str(root), 'OMP_NUM_THREADS': '1'} | more
     done = subprocess.run([*words], env=env, capture_output=True, text=True, timeout=400, cwd=root, check=False)
     return done.returncode, done.stdout+done.stderr
 
@@ -61,7 +62,8 @@ def looped(tmp_path_factory):
     def papermill(notebook, **parameters):
         words = [o for k, v in parameters.items() for o in ('-y', yaml.safe_dump({k: v}))]
         code, said = call(root, tool('papermill'), '-k', 'python3', '--cwd', str(ROOT/'nbs/experiments'),
-                          str(ROOT/'nbs/experiments'/notebook), str(root/notebook), *words)
+                          str(ROOT/'nbs/experiments'/notebook), str(root/notebook), *words,
+                          AMBISCALE_TOYSPEECH='')  # as on a machine that has no sound yet
         assert code == 0, said[-3000:]
     for run in RUNS:
         papermill('01_sample.ipynb', study='small', **SHARED | {k: v for k, v in run.items() if k != 'parts'})
@@ -282,7 +284,7 @@ def waves(tmp_path, monkeypatch):
     monkeypatch.setattr(studies, 'RESULTS', tmp_path)
     monkeypatch.setattr(studies, 'run_shards', run_shards)
     monkeypatch.setattr(studies, 'is_done', lambda source, target, parameters: target.stem in done)
-    monkeypatch.setattr(studies, 'score_and_draw', lambda study: [])
+    monkeypatch.setattr(studies, 'score_and_draw', lambda study, whole: [])
     return studies.read_study(tmp_path/'s.yaml'), done, came, failing
 
 
@@ -310,6 +312,32 @@ def test_nobody_is_judged_where_somebody_has_not_answered(waves):
     failing.add(TINY)
     assert run_study(study, progress=False) == [(TINY, 'broke'), (f'{NANO}--lists', 'not begun: it waits for all other runs')]
     assert came == [[NANO, TINY]]
+
+
+def test_figures_of_some_runs_leave_those_of_all_alone(tmp_path, monkeypatch):
+    from ambiscale_nb import studies
+    (tmp_path/'s.yaml').write_text('name: s\nruns: [{model: tiny-alm-nano}]\nfigures: [fig1_budget]')
+    study, here, drawn = studies.read_study(tmp_path/'s.yaml'), tmp_path/'results/s', []
+    (here/'plans').mkdir(parents=True)
+    (here/'plans/run.json').write_text('{}')
+    def run_notebook(source, target, parameters):
+        for o in ('scores', 'settings'): (here/f'{o}.parquet').touch()
+    def draw(stem, study, out):
+        drawn.append(out)
+        (tmp_path/out).mkdir(parents=True, exist_ok=True)
+        (tmp_path/out/f'{stem}.png').write_text(str(len(drawn)))
+    class Here:  # a pool that is this process
+        def submit(self, call, *args):
+            call(*args)
+            return self
+        def exception(self): return None
+    for o, x in dict(ROOT=tmp_path, RESULTS=tmp_path/'results', run_notebook=run_notebook, draw=draw, is_done=lambda *_: True,
+                     code_fingerprint=str, processes=lambda workers: nullcontext(Here())).items():
+        monkeypatch.setattr(studies, o, x)
+    whole, partial = 'results/s/figures', 'results/s/figures-partial'
+    for complete in (True, True, False): assert studies.score_and_draw(study, complete) == []
+    assert drawn == [whole, partial] and (tmp_path/whole/'fig1_budget.png').read_text() == '1'
+    assert studies.score_and_draw(study, True) == [] and drawn[2:] == [whole] and not (tmp_path/partial).exists()
 
 
 # Verifiers: side by side, with other audio, and one that only judges
