@@ -10,12 +10,14 @@ OFFLINE := HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
-# The lock pins every package; the project itself is installed in place, without the network.
+# The lock pins every package, also those that others need, so nothing is left to resolve; modules are compiled when
+# they are first imported, as few of them ever are. The project itself is installed in place, without the network.
 .venv/installed: requirements.txt setup.py settings.ini
 	@$(PYTHON_FOUND) -c 'import sys; v = sys.version_info[:2]; \
 	    sys.exit(0 if v == (3, 11) else f"Python 3.11 is needed, found {v[0]}.{v[1]}: make PYTHON=python3.11")'
 	$(PYTHON_FOUND) -m venv .venv
-	$(PY) -m pip install -q --disable-pip-version-check -r requirements.txt
+	$(PY) -m pip install -q --disable-pip-version-check --no-deps --no-compile \
+	    -r requirements.txt
 	$(PY) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -47,7 +49,8 @@ export: .venv/installed ## notebooks to package
 clean-notebooks: .venv/installed ## strip what must not be committed
 	.venv/bin/nbdev_clean
 
-check: .venv/installed ## re-execute all notebooks; fails if a committed output changes
+check: .venv/installed ## notebooks clean, exported, in step; re-executed without a change of a text output
+	@$(OFFLINE) $(PY) -m pytest -q tests/test_style.py
 	$(PY) scripts/readme.py --check && $(PY) scripts/check.py
 
 docs: .venv/installed ## the notebooks as a site that opens offline: _docs/index.html

@@ -1,6 +1,7 @@
 "What every test may rely on: no network, one thread, the same random cases in every run."
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 import pytest
@@ -15,6 +16,11 @@ os.environ.update(AMBISCALE_NET_LOG=str(NET_LOG), HF_HUB_OFFLINE='1', TRANSFORME
 for _name, _value in (('OMP_NUM_THREADS', '1'), ('TOKENIZERS_PARALLELISM', 'false'),
                       ('MPLBACKEND', 'Agg')): os.environ.setdefault(_name, _value)
 os.environ.pop('AMBISCALE_ROOT', None)
+if 'AMBISCALE_TOYSPEECH' not in os.environ: # The sound of 432 clips, which takes seconds to make, once for all tests
+    (NET_LOG.parent/'toyspeech').mkdir()
+    os.environ['AMBISCALE_TOYSPEECH'] = str(NET_LOG.parent/'toyspeech')
+# A job in the background of a shell ignores Ctrl-C, and so would all that a test starts to send it one.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 exec(compile((OFFLINE/'sitecustomize.py').read_text(), str(OFFLINE/'sitecustomize.py'), 'exec'), {})
 
 settings.register_profile('ci', derandomize=True, deadline=None, print_blob=True,

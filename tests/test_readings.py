@@ -2,7 +2,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from test_study import SAMPLE, SCORE, finish
+from in_one import execute
+from test_study import SAMPLE, SCORE, SCORED
 
 from ambiscale_nb import core, pool, results
 from ambiscale_nb.core import InputError
@@ -13,7 +14,6 @@ from ambiscale_nb.studies import plans_of
 from ambiscale_nb.verify import VERDICTS
 
 ONE = dict(study='small', model='tiny-alm-nano', limit=30, beam_limit=6, n=8, widths=[3], modes=['label'])
-KS = dict(study='small', ks=[1, 4, 8])
 SIX = label_set('six').labels
 
 
@@ -21,8 +21,7 @@ SIX = label_set('six').labels
 def alone(tmp_path_factory):
     "One model."
     root = tmp_path_factory.mktemp('alone')
-    finish(root, SAMPLE, ONE)
-    finish(root, SCORE, KS)
+    execute(root, (SAMPLE, ONE), (SCORE, SCORED))
     return root
 
 
@@ -31,14 +30,13 @@ def both(tmp_path_factory):
     "Two models that judge each other; one has answered only half of the clips."
     root = tmp_path_factory.mktemp('both')
     judge = dict(listwise=2, listwise_limit=6)
-    finish(root, SAMPLE, ONE | judge)
-    finish(root, SAMPLE, ONE | judge | dict(model='tiny-alm-tiny', limit=16))
+    execute(root, (SAMPLE, ONE | judge), (SAMPLE, ONE | judge | dict(model='tiny-alm-tiny', limit=16)))
     before, sign = len(verdicts(root)), root/'results/small/plans/tiny-alm-tiny--toyspeech--none.json'
     sign.rename(sign.with_suffix('.off'))  # as if it judged the answers of the other model meanwhile
-    finish(root, SAMPLE, ONE | judge | dict(lists_of=['tiny-alm-tiny']))  # when both have answered
+    execute(root, (SAMPLE, ONE | judge | dict(lists_of=['tiny-alm-tiny'])))  # when both have answered
     sign.with_suffix('.off').rename(sign)
     assert len(verdicts(root)) > before
-    finish(root, SCORE, KS)
+    execute(root, (SCORE, SCORED))
     return root
 
 

@@ -7,6 +7,7 @@ import time
 
 import pandas as pd
 import pytest
+from in_one import execute
 
 from ambiscale_nb import results  # noqa: F401 (registers every strategy)
 from ambiscale_nb.core import ROOT, InputError
@@ -15,6 +16,7 @@ from ambiscale_nb.strategies import STRATEGIES
 PROJECT = ROOT
 SAMPLE, SCORE = (PROJECT/'nbs/experiments'/o for o in ('01_sample.ipynb', '02_score.ipynb'))
 SMALL = dict(study='small', model='tiny-alm-nano', limit=30, beam_limit=6, n=8, widths=[3])
+SCORED = dict(study='small', ks=[1, 4, 8], workers=1)
 
 
 def script(notebook, target, parameters):
@@ -55,8 +57,7 @@ def stored(root):
 def whole(tmp_path_factory):
     "The small study, never interrupted."
     root = tmp_path_factory.mktemp('whole')
-    finish(root, SAMPLE, SMALL)
-    finish(root, SCORE, dict(study='small', ks=[1, 4, 8]))
+    execute(root, (SAMPLE, SMALL), (SCORE, SCORED))
     return root
 
 
@@ -78,7 +79,7 @@ def resumed(tmp_path_factory):
         before = journalled(root)
     assert not list((root/'results'/'small').glob('plans/*.json')), 'the kill came too late'
     finish(root, SAMPLE, SMALL)
-    finish(root, SCORE, dict(study='small', ks=[1, 4, 8]))
+    finish(root, SCORE, SCORED)
     return root
 
 
@@ -122,7 +123,7 @@ def test_every_cell_stands_with_its_floor_and_ceiling(whole):
 
 def test_running_again_samples_nothing(whole):
     before = {o: o.stat().st_mtime_ns for o in (whole/'results').rglob('shard-*.parquet')}
-    finish(whole, SAMPLE, SMALL)
+    execute(whole, (SAMPLE, SMALL))
     after = {o: o.stat().st_mtime_ns for o in (whole/'results').rglob('shard-*.parquet')}
     assert before == after and not list((whole/'results').rglob('*.jsonl'))
 
@@ -155,14 +156,20 @@ def test_names_of_clips_change_no_answer(whole):
     assert (ours.text == theirs.text).all() and (ours.uid != theirs.uid).all()
 
 
+WRONG = [(dict(condition='swapped'), "Unknown condition 'swapped'"), (dict(n=-1), 'n must be at least 1, got -1'),
+         (dict(root='/nowhere/at/all', corpus='toyspech'), "Unknown corpus 'toyspech'")]
+
+
+def test_wrong_input_is_told(tmp_path):
+    found = execute(tmp_path, *((SAMPLE, SMALL | wrong) for wrong, _ in WRONG), stop=False)
+    for said, (_, told) in zip(found, WRONG, strict=True): assert told in said
+
+
 @pytest.mark.parametrize('wrong, told', [
     (dict(modle='x'), "Unknown parameter of 01_sample.ipynb 'modle'"),
     (dict(model='tiny-alm-huge'), "Unknown model 'tiny-alm-huge'"),
-    (dict(condition='swapped'), "Unknown condition 'swapped'"),
-    (dict(n=-1), 'n must be at least 1, got -1'),
-    (dict(root='/nowhere/at/all', corpus='toyspech'), "Unknown corpus 'toyspech'"),
 ])
-def test_wrong_input_is_told(tmp_path, monkeypatch, wrong, told):
+def test_a_notebook_with_wrong_input_gets_no_name(tmp_path, monkeypatch, wrong, told):
     monkeypatch.setenv('AMBISCALE_ROOT', str(tmp_path))
     from ambiscale_nb.cli import run_notebook
     with pytest.raises(Exception, match='.') as e:
