@@ -374,7 +374,7 @@ def take_in(
     for _, part in used.groupby('model', sort=False): keep_run(here, found, part, known, read)
     rows = used.assign(key=used.index.astype(str), decode='sample', error='', finish='stop',
                        text=used.said)
-    read = answers(rows, found[0].labels).set_index('key').parse_status
+    read = answers(rows, found[0]).set_index('key').parse_status
     items = items.assign(became=items.reason.where(items.reason.ne(''), None))
     items['became'] = items.became.fillna('taken, '+pd.Series(read.to_numpy(), used.index))
     lost = len(found[2])-used.groupby('model').uid.nunique()

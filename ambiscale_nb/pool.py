@@ -38,6 +38,7 @@ import pyarrow.parquet as pq
 from fastcore.basics import patch
 from tqdm import tqdm
 from .core import InputError, choose, content_key, seed_of
+from .labels import LabelSet
 from .models import in_flight as overlapped
 from .prompts import PARSER_VERSION, Answer, parse
 
@@ -522,7 +523,8 @@ def read_folders(
     df = as_frame(table, fresh)[need]
     sealed = read_shards(files, need, where).reindex(columns=need) if files else df.head(0)
     df = pd.concat([sealed, df]) if len(df) else sealed
-    late = df.error.ne('') & df.group.isin(df.group[df.error.eq('')])
+    late = df.error.ne('')
+    if late.any(): late &= df.group.isin(df.group[~late].tolist())
     return df[~late].sort_values(list(table.order), ignore_index=True)[want]
 
 # %% ../nbs/40_pool.ipynb #538108e7
@@ -1037,7 +1039,7 @@ def missing(
     had = store.read(table, ['group', *COSTS], **where)
     shared = plan.uid.nunique()-plan.audio_sha.nunique()
     return todo, Report(len(calls), len(calls)-len(todo), shared,
-                        spent=spent_on(had[had.group.isin(calls.group)]))
+                        spent=spent_on(had[had.group.isin(calls.group.tolist())]))
 
 # %% ../nbs/40_pool.ipynb #3d809600
 def caller(
@@ -1175,12 +1177,12 @@ def pool_rows(
 # %% ../nbs/40_pool.ipynb #748c4d1a
 def answers(
     candidates:pd.DataFrame, # Rows of `candidates`
-    labels, # Class names, in order
-    merged=(), # Pairs (emotion, label), as in a `LabelSet`
+    chosen:LabelSet, # The classes, and which emotions count as one of them
 ) -> pd.DataFrame: # A row per key: label (tuple), dist (K floats or None), parse_status, ...
     "What the parser makes of raw answers."
     @lru_cache(maxsize=None)
-    def read_once(text, *how): return parse(text, *how[:2], labels, merged, how[2])
+    def read_once(text, *how):
+        return parse(text, *how[:2], chosen.labels, chosen.merged, how[2])
     rows = candidates[candidates.decode.ne('score')].drop_duplicates('key')
     got = [Answer((), None, 'error', None, error) if error else read_once(*how) for error, *how in
            zip(rows.error, rows.text, rows['mode'], rows['style'], rows.finish, strict=True)]

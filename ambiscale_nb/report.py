@@ -733,7 +733,7 @@ def some_answers(
     own = study.read('utterances', run['corpus']).corpus.iloc[0]
     with duckdb.connect() as con:
         rows = con.sql(SOME, params=[files, own, run['condition'], most]).df()
-    return rows.merge(answers(rows, label_set(run['label_set']).labels), on='key')
+    return rows.merge(answers(rows, label_set(run['label_set'])), on='key')
 
 # %% ../nbs/75_report.ipynb #20e6fbef
 def unread_page(

@@ -100,14 +100,14 @@ def places(
 # %% ../nbs/70_results.ipynb #e1e57ff9
 def make_pools(
     rows:pd.DataFrame, # From `pool_rows`
-    labels:tuple, # Class names
+    chosen:LabelSet, # The classes
     verdicts:pd.DataFrame=None, # A verifier's scores: index uid, columns labels
 ) -> dict: # (mode, style, kind, width) -> Pool
     "The pools of one model, corpus and condition."
-    parsed = answers(rows, labels).set_index('key')
+    parsed = answers(rows, chosen).set_index('key')
     by = ['mode', 'style', 'decode', 'width']
     whole = rows[~rows.error.ne('').groupby([rows[o] for o in (*by, 'uid')]).transform('any')]
-    return {key: one_pool(part, parsed, tuple(labels), verdicts)
+    return {key: one_pool(part, parsed, chosen.labels, verdicts)
             for key, part in whole.groupby(by, sort=True)}
 
 # %% ../nbs/70_results.ipynb #ff380e2c
@@ -777,7 +777,7 @@ def run_pools(
     plan, own = study.read('plans', run['plan']), verifier_of(study, run, labels)
     rows = pool_rows(study.store, plan)
     seconds = dict(zip(plan.uid, plan.seconds, strict=True)) if 'seconds' in plan else {}
-    found = make_pools(rows, labels, None if own is None else own.verdicts)
+    found = make_pools(rows, label_set(run['label_set']), None if own is None else own.verdicts)
     made = [(pool, settings_row(run, rows, key)) for key, pool in found.items()]
     judged = None if own is None else own.rows
     made = [(*o, bills_of(*o, rows, seconds, judged), ()) for o in made]

@@ -432,17 +432,17 @@ def draws_of(
 def shown_answers(
     store, # Where answers are kept
     plan:pd.DataFrame, # From `plan_pool`
-    labels:tuple, # Class names
+    chosen, # The classes, a `labels.LabelSet`
     uids, # Clips that may be judged
 ) -> pd.DataFrame: # uid, options: see `verify.options_of`
     "The lists of answers of clips that were asked all there was to ask."
     from ambiscale_nb.pool import CANDIDATES, missing, pool_rows
     from ambiscale_nb.verify import options_of
     mine = plan[plan.uid.isin(set(uids))]
-    if not len(mine): return options_of(pool_rows(store, mine), labels)
+    if not len(mine): return options_of(pool_rows(store, mine), chosen)
     left = missing(store, CANDIDATES, mine)[0]
     waiting = mine.uid[mine.group.isin(left.group[~left.again.astype(bool)])]
-    return options_of(pool_rows(store, mine[~mine.uid.isin(waiting)]), labels)
+    return options_of(pool_rows(store, mine[~mine.uid.isin(waiting)]), chosen)
 
 def without_swap(
     clips:pd.DataFrame, # To be audited
@@ -596,7 +596,7 @@ def unread(
     from ambiscale_nb.pool import answers, pool_rows
     plan = pd.read_parquet(file)
     rows = pool_rows(study.store, plan)
-    got = answers(rows[rows.error.eq('')], label_set(plan.label_set.iloc[0]).labels)
+    got = answers(rows[rows.error.eq('')], label_set(plan.label_set.iloc[0]))
     return int((~got.parse_status.isin(['ok', 'repaired'])).sum())
 
 # %% ../nbs/79_studies.ipynb #7aefd18c

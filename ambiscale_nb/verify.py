@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit, softmax
 from .core import InputError, choose, content_key, rng_of, seed_of
+from .labels import LabelSet
 from .prompts import listwise_prompt, parse_list, parse_verdict, verify_prompt
 from .pool import (CONDITIONS, INT, NO_LIMITS, NUM, STR, BadReply, Limits, Report,
     Store, Table, answers, at_a_time, caller, candidate_key, check_price, clock_of, error_kind,
@@ -293,16 +294,16 @@ def label_verdicts(
 # %% ../nbs/41_verify.ipynb #6be40230
 def options_of(
     candidates:pd.DataFrame, # Rows of `candidates`, from `pool.pool_rows`
-    labels, # Class names, in order
+    chosen:LabelSet, # The classes
     decodes:tuple=('sample', 'beam'), # Pools among whose answers a verifier chooses
 ) -> pd.DataFrame: # uid; options, a tuple of at least two labels; each list of a clip once
     "The lists of answers that a listwise verifier is shown."
-    rows, labels = candidates[candidates.decode.isin(decodes)], list(labels)
+    rows, labels = candidates[candidates.decode.isin(decodes)], list(chosen.labels)
     nothing = pd.DataFrame(dict(uid=pd.Series(dtype=str), options=pd.Series(dtype=object)))
     if not len(rows): return nothing
     by = ['uid', 'mode', 'style', 'decode', 'width']
     rows = rows[~rows.error.ne('').groupby([rows[o] for o in by]).transform('any')]
-    dist = answers(rows, labels).set_index('key')['dist'].reindex(rows.key)
+    dist = answers(rows, chosen).set_index('key')['dist'].reindex(rows.key)
     mass = np.array([o if o is not None else (0.,)*len(labels) for o in dist], float)
     some = pd.DataFrame(mass.reshape(-1, len(labels))>0, rows.index, labels)
     found = some.groupby([rows[o] for o in by], sort=False).any()

@@ -289,7 +289,7 @@ def test_an_error_has_no_text_and_no_label(tmp_path):
     run(Scripted({'clip001': ConnectionError('happy')}), store, Draw(n=4))
     rows = store.read(CANDIDATES)
     assert (rows.text.isna()==(rows.error!='')).all() and set(rows.error)=={'', 'connection'}
-    answers = pool.answers(rows, FOUR).set_index('key')
+    answers = pool.answers(rows, label_set('four')).set_index('key')
     assert set(answers.parse_status[rows.key[rows.error!='']])=={'error'}
     assert set(answers.label[rows.key[rows.error!='']])=={()}
 

@@ -396,7 +396,7 @@ def test_stored_lists_become_pools_and_audits(judged, monkeypatch):
     rows, again = (verdict_rows(study.store, study.read(o, run['plan'])) for o in ('listwise_plans', 'audit_plans'))
     uids = study.read('listwise_clips', run['plan']).uid
     answers = pool_rows(study.store, study.read('plans', run['plan']))
-    pools = make_pools(answers, label_set(run['label_set']).labels)
+    pools = make_pools(answers, label_set(run['label_set']))
     speakers = study.read('utterances', run['corpus']).set_index('uid').speaker
     assert len(uids) == 8 and rows.error.eq('').all() and again[again.verifier.eq('listwise')].uid.nunique() <= 6
     for key, pool in pools.items():
