@@ -18,7 +18,7 @@ from ambiscale_nb.ambiguity import (LEVELS, Judgements, entropy, expand_votes, f
     floor_sensitivity, judgements_of, krippendorff_alpha, leave_one_rater_out, soft_labels,
     split_half, strata)
 from .metrics import jsd
-from .results import speaker_prior
+from .gain import others_mix
 from .figures import house_style
 
 # %% ../nbs/72_cards.ipynb #64fb9fdd
@@ -64,7 +64,7 @@ def marks_of(
     out = {f'floor, {k} prior': v for k, v in floor.items()}
     if who.raters.max()>3: out['half of the panel'] = np.nanmean(split_half(who, jsd, 5))
     out['one more human'] = np.nanmean(leave_one_rater_out(who, jsd))
-    out['label mix of other speakers'] = jsd(speaker_prior(y, speakers), y).mean()
+    out['label mix of other speakers'] = jsd(others_mix(y, speakers), y).mean()
     out['uniform'] = jsd(np.full_like(y, 1/y.shape[1]), y).mean()
     return pd.Series(out)
 

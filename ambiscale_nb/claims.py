@@ -7,7 +7,7 @@ __all__ = ['BASE', 'SCALED', 'WEIGHTED', 'SELECTING', 'PLAIN', 'CLAIMS', 'STRONG
            'PUBLISHED', 'VERDICTS', 'recipe', 'Cell', 'laid_out', 'cell_of_run', 'cells_of', 'Claim', 'part', 'able',
            'together', 'by_corpus', 'improves', 'beyond', 'beyond_donors', 'by_dose', 'gains_more', 'sized',
            'larger_gain', 'small_lose', 'deficits', 'turned', 'strongest', 'fails', 'weighted_better', 'parts_of',
-           'stand', 'by_rule', 'dominance', 'part_name', 'shown_part', 'judged', 'verdict', 'claims_of',
+           'stand', 'by_rule', 'dominance', 'part_name', 'shown_part', 'judged', 'verdict', 'claims_of', 'main_cell',
            'beside_published', 'write_claims', 'name_rows', 'claim_effects']
 
 # %% ../nbs/73_claims.ipynb #718c6539
@@ -50,6 +50,7 @@ class Cell:
     credit: dict = field(default_factory=dict) # Name -> (U, K) labels as expected credit, or NaN
     params: float = np.nan # Parameters of the model; NaN if unknown
     acted: bool = False # Nobody voted: labels are what an actor was told
+    mode: str = 'dist' # Of the prompts whose answers `dists` has
 
     @property
     def level(self): # (U,) `clear` or `ambiguous`
@@ -93,11 +94,11 @@ def cell_of_run(
 ) -> Cell: # May lack some names
     "One model on one corpus, from stored tables."
     of = {o: said[said['mode'].eq(o)] for o in ('dist', 'label')}
-    asked = of['dist'] if len(of['dist']) else of['label']
-    dists = laid_out(asked, truth.uids, truth.labels, how, 'dist')
+    mode = 'dist' if len(of['dist']) else 'label'
+    dists = laid_out(of[mode], truth.uids, truth.labels, how, 'dist')
     credit = laid_out(of['label'], truth.uids, truth.labels, how, 'labels')
     return Cell(run['model'], run['corpus'], truth.votes, truth.speakers, dists, credit,
-                float(run.get('n_params') or np.nan), truth.source=='acted')
+                float(run.get('n_params') or np.nan), truth.source=='acted', mode)
 
 # %% ../nbs/73_claims.ipynb #70616644
 def cells_of(
@@ -477,6 +478,20 @@ def claims_of(
     claims.loc[lost, 'note'] += f"; it is about {' and '.join(strong)}, the study has {has}"
     parts = pd.concat([NO_PARTS, *(o for _, o in found if len(o))], ignore_index=True)
     return claims.drop(columns='parts'), parts.astype(dict(n=int, speakers=int))
+
+# %% ../nbs/73_claims.ipynb #f6c80d31
+def main_cell(
+    cells, # Of `Cell`
+    model:str='', # Its name; '' for any
+    corpus:str='', # Its name; '' for any
+) -> Cell: # With votes, a single answer and samples
+    "The cell that a figure shows."
+    found = [o for o in cells if not o.acted and {BASE, PLAIN}<=set(o.dists)
+             and o.model==(model or o.model) and o.corpus==(corpus or o.corpus)]
+    if not found:
+        raise InputError('No such model of this study has votes, a single answer and samples')
+    def clips(o): return np.isfinite(o.dists[PLAIN]).all(1).sum()
+    return max(found, key=lambda o: (clips(o), np.nan_to_num(o.params)))
 
 # %% ../nbs/73_claims.ipynb #1333918c
 PUBLISHED = pd.DataFrame([('crema_d', 'greedy', 36.70), ('crema_d', 'alm_v', 51.26),

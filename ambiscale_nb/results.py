@@ -35,7 +35,7 @@ from .adaptive import adaptive_points
 from .costs import Ledger, answer_ledger, cost_row, stopped_row, verdict_ledger
 from .metrics import bhattacharyya, brier, jsd, of_sums, rater_noise, ratio, statistic
 from .statistics import Estimate, cluster_ci, clusters_of, group_mean, mean_ci
-from .gain import others_mix as speaker_prior
+from .gain import others_mix
 from .variance import COLUMNS, components
 from .audits import audit_rows, listwise_ledger, listwise_pool
 
@@ -143,7 +143,7 @@ def references(
     y, alpha = soft_labels(votes), fit_prior(votes)
     who = expand_votes(votes) if who is None else who
     noise, n = rater_noise(who), who.raters
-    prior, flat = speaker_prior(votes, speakers), np.full_like(y, 1/y.shape[1])
+    prior, flat = others_mix(votes, speakers), np.full_like(y, 1/y.shape[1])
     tied, out = top_labels(votes).sum(1)>1, {}
     for name, m in (('jsd', jsd), ('bc', bhattacharyya), ('brier_debiased', brier),
                     ('accuracy', plurality_accuracy)):
@@ -163,7 +163,7 @@ def acted_references(
     "Trivial predictors of an acted label; floor and human are unknown."
     unknown = np.full(len(y), np.nan)
     one = dict(noise_floor=unknown, human=unknown,
-               prior=plurality_accuracy(speaker_prior(y, speakers), y),
+               prior=plurality_accuracy(others_mix(y, speakers), y),
                uniform=plurality_accuracy(np.full_like(y, 1/y.shape[1]), y))
     return {'accuracy': one, 'uar': one}
 

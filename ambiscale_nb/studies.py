@@ -381,8 +381,8 @@ def score_and_draw(
     parameters = dict(study=study.name, ks=study.ks, workers=study.workers)
     sources = [score, *(ROOT/'nbs/figures'/f'{o}.ipynb' for o in study.figures)]
     done = [o[2] for o in study_tasks(study)+judging_tasks(study) if is_done(*o)]
-    state = content_key([runs, done, parameters, [code_fingerprint(o) for o in sources]])
     mark, out = here/'scored.json', figure_folder(study.name, whole)
+    state = content_key([runs, done, parameters, out, [code_fingerprint(o) for o in sources]])
     made = all((here/f'{o}.parquet').exists() for o in ('scores', 'settings'))
     drawn = all((ROOT/out/f'{o}.png').exists() for o in study.figures)
     if made and drawn and mark.exists() and json.loads(mark.read_text())==state: return []

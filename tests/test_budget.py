@@ -111,7 +111,7 @@ def test_vote_at_k_fixture():
     np.testing.assert_allclose(vote_at_k([[5, 3, 2]], 10, 4)[0, 1:], [107/420, 43/420])
 
 def plain_vote(m, N, k, t):
-    "Formula E2 of methods.md, for one clip and one class, word by word."
+    "The vote at k of one clip and one class: the formula of `51_budget`, word by word."
     total = 0
     for a in range(1, min(m[t], k)+1):
         state = {(0, 0): 1}  # draws so far, ties so far -> subsets

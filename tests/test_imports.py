@@ -184,6 +184,15 @@ def test_a_registered_corpus_gives_the_truth(home):
     assert Study('toy').runs()[0]['has_ratings'] and len(Study('toy').read('scores'))
 
 
+def test_how_the_corpus_was_read_stays_with_the_answers(home):
+    rows = [dict(uid=f'val-{i:05d}', label='sad') for i in range(40)]
+    import_file(lines(home/'said.jsonl', rows), 'toy', corpus='toyspeech', split='val', convention='label', model='x')
+    run = Study('toy').runs()[0]
+    assert run['corpus'] == 'toyspeech-val-label' and (run['split'], run['convention']) == ('val', 'label')
+    score_study(Study('toy'), progress=False)
+    assert set(Study('toy').read('scores').convention) == {'label'}
+
+
 @pytest.mark.parametrize(('name', 'text', 'told'), [
     ('a.jsonl', '{"uid": 1}\n{broken', 'line 2'), ('b.jsonl', '[1, 2]\n', 'not an object'), ('c.txt', 'x', 'format'),
     ('d.csv', 'uid,label\n', 'no answers'), ('e.csv', 'uid,label\nnobody,sad\n', 'can be used'),

@@ -88,9 +88,7 @@ def test_no_vote_is_lost(tmp_path, labels):
     assert np.allclose(votes_of(u, label_set(labels).labels).sum(1)+u.out_of_set, u.n_raters)
 
 
-def test_transcripts_only_where_asked_for_or_there(tmp_path):
-    root = write_release(tmp_path, '2.0', transcripts=True)
-    assert len(load(root)[0])==len(load(root)[0])
+def test_a_folder_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(InputError): load(tmp_path/'none')
 
 

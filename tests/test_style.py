@@ -334,6 +334,12 @@ def test_requirements_are_pinned_alike(config):
     assert wanted=={o: lock.get(o) for o in wanted}
 
 
+def test_no_package_lacks_another():
+    "The lock is installed without resolving, so it must be whole."
+    done = subprocess.run([sys.executable, '-m', 'pip', 'check'], capture_output=True, text=True, check=False)
+    assert done.returncode==0, done.stdout
+
+
 def test_the_conda_environment_is_pinned_alike(config):
     "environment.yml names this Python, and the lock or the same pins."
     lock = pins((ROOT/'requirements.txt').read_text())
