@@ -386,7 +386,7 @@ def inspect_files(
     progress:bool=True, # Show a progress bar
 ) -> pd.DataFrame: # path, verdict ('ok' or one of `VERDICTS`), why, bytes, seconds, rate, channels
     "What each file is, from its first bytes; NaN where they do not say."
-    from tqdm import tqdm
+    from tqdm.auto import tqdm
     nan, rows = float('nan'), []
     for path in tqdm(list(paths), desc='inspect files', leave=False, disable=not progress):
         size = nan
@@ -468,7 +468,7 @@ def probe(
     progress:bool=True, # Show a progress bar
 ) -> tuple: # Kept, with audio_sha, duration in s and duplicate_of; the others: uid, path, reason
     "Read every clip once, before a model is asked about any; name the ones that sound alike."
-    from tqdm import tqdm
+    from tqdm.auto import tqdm
     read, good, bad = wave_reader(utterances, max_seconds), [], []
     rows = tqdm(zip(utterances.uid, utterances.path, strict=True), total=len(utterances),
                 desc='probe audio', leave=False, disable=not progress)

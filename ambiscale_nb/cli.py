@@ -277,7 +277,7 @@ def import_answers(path:Annotated[Path, typer.Argument(help='A table, or a log o
         show(import_file(path, study, corpus, root, labels=labels, fmt=format, model=model,
                          style=style, ids=ids, mapping=pairs_from(map or ())))
         score = ROOT/'nbs/experiments/02_score.ipynb'
-        run_notebook(score, RESULTS/study/'runs'/score.name, dict(study=study))
+        run_notebook(score, RESULTS/study/'runs'/score.name, dict(study=study, progress=False))
         print_summary(study)
 
 # %% ../nbs/80_cli.ipynb #6371201c

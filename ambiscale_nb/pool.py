@@ -36,7 +36,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fastcore.basics import patch
-from tqdm import tqdm
+from tqdm.auto import tqdm
 from .core import InputError, choose, content_key, seed_of
 from .labels import LabelSet
 from .models import in_flight as overlapped
@@ -1115,7 +1115,7 @@ def keep_calls(
     start, ready, purse = time.monotonic(), deque(), Purse(store.root, limits, report, len(todo))
     where = {c: todo[c].unique() for c in table.parts if len(todo)}
     calls = overlapped(lambda o: ready.append(work(o)), todo.to_dict('records'), ahead, purse.may)
-    bar = tqdm(total=len(todo), disable=not progress, unit='call')
+    bar = tqdm(total=len(todo), disable=not progress or todo.empty, unit='call', desc=table.name)
     try:
         with bar, closing(KeepReady(ready, store, table, purse)) as kept, closing(calls):
             for _ in calls: kept(); bar.update()

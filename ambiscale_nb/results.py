@@ -817,7 +817,7 @@ def score_study(
 ) -> dict: # Table name -> number of rows written
     "Score every run and write `TABLES`."
     from joblib import Parallel, delayed
-    from tqdm import tqdm
+    from tqdm.auto import tqdm
     jobs, refused = jobs_of(study, ks)
     found = Parallel(n_jobs=workers, return_as='generator')(delayed(pool_tables)(*o) for o in jobs)
     found = [*tqdm(found, desc='score', unit='pool', total=len(jobs), disable=not progress)]

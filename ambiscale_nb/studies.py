@@ -258,7 +258,8 @@ def run_parameters(
     own |= {o: judges*getattr(study, o) for o in ('listwise', 'audit') if own[o] is None}
     limits = study.limits.model_dump(exclude_defaults=True)
     return dict(study=study.name, temperature=study.temperature, seed=study.seed, limits=limits,
-                beam_limit=study.beam_limit, listwise_limit=study.listwise_limit, **own)
+                beam_limit=study.beam_limit, listwise_limit=study.listwise_limit, progress=False,
+                **own)
 
 # %% ../nbs/79_studies.ipynb #6493cf9b
 def study_tasks(
@@ -378,7 +379,7 @@ def score_and_draw(
     here, score = RESULTS/study.name, ROOT/'nbs/experiments/02_score.ipynb'
     runs = sorted(o.read_text() for o in here.glob('plans/*.json'))
     if not runs: return []
-    parameters = dict(study=study.name, ks=study.ks, workers=study.workers)
+    parameters = dict(study=study.name, ks=study.ks, workers=study.workers, progress=False)
     sources = [score, *(ROOT/'nbs/figures'/f'{o}.ipynb' for o in study.figures)]
     done = [o[2] for o in study_tasks(study)+judging_tasks(study) if is_done(*o)]
     mark, out = here/'scored.json', figure_folder(study.name, whole)
