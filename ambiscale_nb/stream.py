@@ -13,6 +13,7 @@ import warnings
 import numpy as np
 import pandas as pd
 from .core import InputError, choose
+from .labels import LabelSet
 from .prompts import parse
 from .pool import CANDIDATES, folders, shards, sql_where
 from ambiscale_nb.strategies import (STRATEGIES, Pool, applicable, check_pool,
@@ -147,10 +148,10 @@ def read_all(
 # %% ../nbs/58_stream.ipynb #5348a508
 def reader_of(
     cell:dict, # With mode, style and decode
-    labels:tuple, # Class names
-    merged=(), # Pairs (emotion, label), as in a `LabelSet`
+    chosen:LabelSet, # The classes, and which emotions count as one of them
 ): # (text, finish) -> K floats or None
     "How a cell's texts are read; what was read lately is remembered."
+    labels, merged = chosen.labels, chosen.merged
     if cell['decode']=='score': return lambda text, finish: [float(text==o) for o in labels]
     @lru_cache(maxsize=200_000)
     def read(text, finish):
@@ -160,9 +161,8 @@ def reader_of(
 # %% ../nbs/58_stream.ipynb #8d7c2f7e
 def stored_pools(
     store, # A `Store`, sealed
-    labels:tuple, # Class names
+    chosen:LabelSet, # The classes
     rows:int=320_000, # Answers in a pool, about
-    merged=(), # Pairs (emotion, label), as in a `LabelSet`
     verdicts:pd.DataFrame=None, # A verifier's scores: index uid, columns labels
     memory:str='1GB', # Of the database that sorts
     lost:list=None, # Takes (cell, names of clips with failed calls); a warning counts them if None
@@ -170,10 +170,10 @@ def stored_pools(
 ): # Yields (cell, Pool), cell by cell
     "The pools of a store, a few clips at a time."
     for cell in cells(store, **where)[[*CELL]].to_dict('records'):
-        reader, files = reader_of(cell, tuple(labels), merged), sealed_files(store, cell)
+        reader, files = reader_of(cell, chosen), sealed_files(store, cell)
         n, failed = None, []
         for part in whole_clips(sorted_parts(files, {**where, **cell}, rows, memory)):
-            pool = lay_out(part, cell, tuple(labels), reader, verdicts)
+            pool = lay_out(part, cell, chosen.labels, reader, verdicts)
             if n not in (None, pool.n):
                 raise InputError(f"Clip {pool.uids[0]!r} has {pool.n} answers and others {n}: run "
                                  f"the sampling again to complete them")

@@ -26,6 +26,7 @@ import numpy as np
 from ambiscale_nb import beyond  # noqa: F401 (registers its rules)
 from ambiscale_nb.budget import brier, curves, vote_at_k
 from ambiscale_nb.core import content_key
+from ambiscale_nb.labels import label_set
 from ambiscale_nb.metrics import jsd
 from ambiscale_nb.pool import CANDIDATES, Store, write_parts
 from ambiscale_nb.simulate import simulate
@@ -34,7 +35,8 @@ from ambiscale_nb.stream import stored_pools, stream_scores
 
 KS = (1, 2, 4, 8, 16)
 CHEAP = ('majority', 'mean', 'bon')
-LABELS = ('angry', 'disgusted', 'fearful', 'happy', 'neutral', 'sad')
+SIX = label_set('six')
+LABELS = SIX.labels
 TEXTS = [form for o in LABELS for form in (o, o.title()+'.', f'The speaker is {o}.')]+['I cannot tell.']
 
 
@@ -124,7 +126,7 @@ def score_store(root):
     "Score the cheap strategies of a store: seconds, peak memory of this process, and how many answers."
     wall, cpu = time.perf_counter(), time.process_time()
     one = np.full(6, 1/6)
-    got = stream_scores(stored_pools(Store(Path(root)), LABELS), lambda uids: np.tile(one, (len(uids), 1)), CHEAP,
+    got = stream_scores(stored_pools(Store(Path(root)), SIX), lambda uids: np.tile(one, (len(uids), 1)), CHEAP,
                         (16,), {'brier': brier})
     return dict(answers=int(got.n.max())*16, strategies=got.strategy.nunique(),
                 seconds_measured=round(time.perf_counter()-wall, 1), cpu_measured=round(time.process_time()-cpu, 1),

@@ -5,14 +5,16 @@ import pyarrow.parquet as pq
 import pytest
 from ambiscale_nb.budget import brier, curves
 from ambiscale_nb.core import InputError
+from ambiscale_nb.labels import label_set
 from ambiscale_nb.metrics import jsd
 from ambiscale_nb.pool import CANDIDATES, Store, candidate_key
 from ambiscale_nb.prompts import parse
 from ambiscale_nb.strategies import Pool, predict
 from ambiscale_nb.stream import CELL, cells, stored_pools, stream_scores, whole_clips
 
-LABELS = ('angry', 'happy', 'neutral', 'sad')
-SAYS = dict(label=[*LABELS, 'Sad.', 'The speaker is happy.', 'I cannot tell.', ''],
+FOUR = label_set('four')
+LABELS = FOUR.labels
+SAYS = dict(label=[*LABELS, 'Excited.', 'Sad.', 'The speaker is happy.', 'I cannot tell.', ''],
             dist=['{"angry": 0.5, "happy": 0.5, "neutral": 0, "sad": 0}', '{"sad": 1}', 'none of these',
                   '{"angry": 10, "happy": 20, "neutral": 30, "sad": 40}'])
 STRATEGIES, METRICS = ('majority', 'mean', 'bon', 'alm_v'), dict(brier=brier, jsd=jsd)
@@ -54,7 +56,7 @@ def world(root, seed, U=23, blocks=2, segments=4):
 def in_memory(uids, mode, texts, logprob, verdicts):
     "The pool of one cell, answer by answer."
     def read(text):
-        got = None if text is None else parse(text, mode, 'direct', LABELS, (), 'stop').dist
+        got = None if text is None else parse(text, mode, 'direct', LABELS, FOUR.merged, 'stop').dist
         return np.zeros(4) if got is None else got
     dist = np.array([[read(o) for o in row] for row in texts])
     n_tokens = np.tile(1.+np.arange(BLOCK)%3, texts.shape[1]//BLOCK)*np.ones((len(uids), 1))
@@ -73,7 +75,7 @@ def made(request, tmp_path_factory): return world(tmp_path_factory.mktemp('store
 @pytest.mark.parametrize('rows', [1, 9, 70, 10_000])
 def test_the_numbers_are_those_of_the_answers_in_memory(made, rows):
     store, uids, memory, verdicts, truth = made
-    got = stream_scores(stored_pools(store, LABELS, rows=rows, verdicts=verdicts, lost=[]),
+    got = stream_scores(stored_pools(store, FOUR, rows=rows, verdicts=verdicts, lost=[]),
                         lambda o: truth.loc[o].to_numpy(), STRATEGIES, (1, 3, 8), METRICS)
     assert len(got)==3*len(STRATEGIES)*3 and (got.n==len(uids)-3).all()
     exact = 0
@@ -94,7 +96,7 @@ def test_every_clip_comes_once_and_whole(made):
     store, uids, memory, verdicts, _ = made
     for rows in (1, 30):
         seen, some = {}, verdicts.mask(verdicts<.2)
-        for cell, pool in stored_pools(store, LABELS, rows=rows, verdicts=some, lost=[]):
+        for cell, pool in stored_pools(store, FOUR, rows=rows, verdicts=some, lost=[]):
             assert pool.n==2*BLOCK and tuple(cell)==CELL
             seen.setdefault((cell['mode'], cell['temperature']), []).append(pool)
         assert seen.keys()==memory.keys()
@@ -113,13 +115,13 @@ def test_clips_with_failed_calls_are_left_out_and_named(made):
     clips, *_ = answered(memory, ('label', .7), uids)
     how = dict(rows=30, mode='label', temperature=.7)
     lost = []
-    assert sum(len(p.uids) for _, p in stored_pools(store, LABELS, lost=lost, **how))==len(clips)
+    assert sum(len(p.uids) for _, p in stored_pools(store, FOUR, lost=lost, **how))==len(clips)
     (cell, names), = lost
     assert cell['temperature']==.7 and sorted(names)==sorted({*uids}-{*clips}) and len(names)==3
-    with pytest.warns(UserWarning, match='3 clips with failed calls'): [*stored_pools(store, LABELS, **how)]
+    with pytest.warns(UserWarning, match='3 clips with failed calls'): [*stored_pools(store, FOUR, **how)]
 
 def test_a_store_in_one_segment_gives_the_same(tmp_path):
-    def score(store, truth): return stream_scores(stored_pools(store, LABELS, rows=30, lost=[]),
+    def score(store, truth): return stream_scores(stored_pools(store, FOUR, rows=30, lost=[]),
                                                   lambda o: truth.loc[o].to_numpy(), ks=(1, 8), metrics=METRICS)
     one, *_, truth = world(tmp_path/'one', 5, segments=1)
     many, *_ = world(tmp_path/'many', 5, segments=7)
@@ -129,7 +131,7 @@ def test_a_store_in_one_segment_gives_the_same(tmp_path):
 
 def test_empty_partitions_add_nothing(tmp_path):
     store, *_, truth = world(tmp_path, 0, U=6)
-    def score(): return stream_scores(stored_pools(store, LABELS, lost=[]), lambda o: truth.loc[o].to_numpy(),
+    def score(): return stream_scores(stored_pools(store, FOUR, lost=[]), lambda o: truth.loc[o].to_numpy(),
                                       ks=(1, 8), metrics=METRICS)
     before, counts = score(), cells(store)
     shard = sorted(tmp_path.rglob('shard-*.parquet'))[0]
@@ -143,16 +145,16 @@ def test_empty_partitions_add_nothing(tmp_path):
 
 def test_a_filter_that_leaves_nothing_yields_no_pool(made):
     store, *_ = made
-    assert [*stored_pools(store, LABELS, uid=['nobody'])]==[] and not len(cells(store, uid=['nobody']))
+    assert [*stored_pools(store, FOUR, uid=['nobody'])]==[] and not len(cells(store, uid=['nobody']))
 
 def test_an_empty_store_is_refused(tmp_path):
-    with pytest.raises(InputError, match='sample first'): [*stored_pools(Store(tmp_path), LABELS)]
+    with pytest.raises(InputError, match='sample first'): [*stored_pools(Store(tmp_path), FOUR)]
 
 def test_some_clips_only(made):
     store, uids, memory, verdicts, _ = made
     clips, *answers = answered(memory, ('dist', .7), uids)
     some = [clips[4], clips[2]]
-    found = [*stored_pools(store, LABELS, uid=some, mode='dist', verdicts=verdicts)]
+    found = [*stored_pools(store, FOUR, uid=some, mode='dist', verdicts=verdicts)]
     assert [o for _, p in found for o in p.uids]==sorted(some)
     whole = predict('majority', in_memory(clips, 'dist', *answers, verdicts))
     np.testing.assert_allclose(np.concatenate([predict('majority', p).dist for _, p in found]), whole.dist[[2, 4]])
@@ -160,7 +162,7 @@ def test_some_clips_only(made):
 def test_what_is_kept_is_every_clip_of_every_point(made):
     store, uids, _, _, truth = made
     kept = []
-    stream_scores(stored_pools(store, LABELS, rows=30, lost=[]), lambda o: truth.loc[o].to_numpy(), ('majority',), (2,), METRICS,
+    stream_scores(stored_pools(store, FOUR, rows=30, lost=[]), lambda o: truth.loc[o].to_numpy(), ('majority',), (2,), METRICS,
                   keep=lambda cell, u, s, p: kept.append((cell['mode'], cell['temperature'], s, p.k, len(u), len(p.L))))
     assert {o[:4] for o in kept}=={(m, t, 'majority', 2) for m, t in (('label', .7), ('label', 1.), ('dist', .7))}
     assert sum(o[4] for o in kept)==3*(len(uids)-3) and all(o[4]==o[5] for o in kept)
@@ -180,7 +182,7 @@ def test_a_clip_with_fewer_answers_is_named(tmp_path):
     store.append(CANDIDATES, group('z', 0, ['sad']*BLOCK))
     store.seal(CANDIDATES)
     for rows in (1, 1000):
-        with pytest.raises(InputError, match='answers'): [*stored_pools(store, LABELS, rows=rows, mode='label', temperature=.7, lost=[])]
+        with pytest.raises(InputError, match='answers'): [*stored_pools(store, FOUR, rows=rows, mode='label', temperature=.7, lost=[])]
 
 def test_a_part_in_which_nothing_was_judged_falls_back_like_the_rest(made):
     "The last clip has no verdicts: the majority speaks for it, however the clips are parted."
@@ -188,7 +190,7 @@ def test_a_part_in_which_nothing_was_judged_falls_back_like_the_rest(made):
     clips, *answers = answered(memory, ('label', .7), uids)
     some = verdicts.copy()
     some.loc[clips[-1]] = np.nan
-    got = stream_scores(stored_pools(store, LABELS, verdicts=some, lost=[], mode='label', temperature=.7),
+    got = stream_scores(stored_pools(store, FOUR, verdicts=some, lost=[], mode='label', temperature=.7),
                         lambda o: truth.loc[o].to_numpy(), ('alm_v',), (8,), METRICS)
     want = predict('alm_v', in_memory(clips, 'label', *answers, some)).dist
     assert got.n.tolist()==[len(clips)]

@@ -163,6 +163,7 @@ WRONG = [(dict(condition='swapped'), "Unknown condition 'swapped'"), (dict(n=-1)
 def test_wrong_input_is_told(tmp_path):
     found = execute(tmp_path, *((SAMPLE, SMALL | wrong) for wrong, _ in WRONG), stop=False)
     for said, (_, told) in zip(found, WRONG, strict=True): assert told in said
+    assert not list(tmp_path.rglob('plans/*'))
 
 
 @pytest.mark.parametrize('wrong, told', [
