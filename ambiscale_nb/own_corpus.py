@@ -39,6 +39,9 @@ def load_own(
         corpus='own', uid=facts.file, path=[str(root/o) for o in facts.file],
         flags='' if 'speaker' in facts else 'speaker_unknown', ambiguity_source='votes')
     if 'speaker' not in facts: clips['speaker'] = clips.uid
+    one = clips.path.eq(clips.path[clips.path.duplicated()].min())
+    if one.any(): raise InputError(f"{' and '.join(map(repr, clips.uid[one]))} are one file: "
+                                   "write it the same on all its lines")
     here = {str(o) for o in root.rglob('*') if o.is_file()}
     if not clips.path.isin(here).any(): raise InputError(
         f"None of the {len(clips)} files of {ratings_csv} is below {root}, such as "
