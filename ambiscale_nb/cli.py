@@ -151,7 +151,7 @@ def as_text(
 @app.command()
 def estimate(study:StudyFile, as_json:AsJson=False,
              kinds:Annotated[bool, typer.Option(help='A row per kind of call.')]=False):
-    "What a study will ask for and about what it costs; status 1 where a corpus is not there."
+    "What a study will ask for and cost, one call at a time; status 1 where a corpus is missing."
     from ambiscale_nb.estimate import totals
     with told():
         table, lacking = estimate_study(read_study(study))

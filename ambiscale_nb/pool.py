@@ -12,7 +12,7 @@ __all__ = ['STR', 'INT', 'NUM', 'CANDIDATES', 'CONDITIONS', 'SCHEMA', 'BLOCK', '
            'loose_groups', 'all_groups', 'sql_where', 'read_shards', 'as_frame', 'read_folders', 'Store', 'Draw',
            'decodings', 'lacking', 'check_items', 'heard', 'plan_pool', 'BadReply', 'error_kind', 'candidate_row',
            'reply_row', 'clock_of', 'error_rows', 'ask', 'spent_on', 'stored_spend', 'as_costs', 'entry', 'read_entry',
-           'Ledger', 'Limits', 'check_price', 'parts_of', 'take_part', 'Report', 'missing', 'caller', 'Purse',
+           'StoreLedger', 'Limits', 'check_price', 'parts_of', 'take_part', 'Report', 'missing', 'caller', 'Purse',
            'KeepReady', 'keep_calls', 'at_a_time', 'sample_pool', 'pool_rows', 'answers', 'false_keys', 'store_status']
 
 # %% ../nbs/40_pool.ipynb #38e6d4e8
@@ -868,7 +868,7 @@ def read_entry(
     return json.loads(text) if found==f'{zlib.crc32(text.encode()):08x}' else None
 
 # %% ../nbs/40_pool.ipynb #bdb0590c
-class Ledger:
+class StoreLedger:
     "What all runs on a store have spent: calls begun, failed, tokens, usd, seconds at work."
     def __init__(self,
         root:Path, # The folder of the store; nothing is written before something is spent
@@ -892,7 +892,7 @@ class Ledger:
 # %% ../nbs/40_pool.ipynb #09d21b69
 @patch
 def book(
-    self:Ledger,
+    self:StoreLedger,
     **spent, # Name -> how much more
 ):
     "Add to what this run has spent."
@@ -904,7 +904,7 @@ def book(
 
 @patch
 def total(
-    self:Ledger,
+    self:StoreLedger,
 ) -> Counter: # calls, failed, tokens, usd, seconds
     "What all runs have spent by now."
     files = [o for o in self.place.glob('*.json') if o!=self.path]
@@ -1066,7 +1066,7 @@ class Purse:
         calls:int, # To be made
     ):
         self.limits, self.report, self.calls, self.begun = limits, report, calls, 0
-        self.ledger = Ledger(root)
+        self.ledger = StoreLedger(root)
 
     def may(self,
         flying:int=0, # Calls under way; they are in the ledger

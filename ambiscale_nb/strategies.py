@@ -9,8 +9,8 @@ __all__ = ['KINDS', 'ROLES', 'FILLED', 'OPTIONAL', 'PER_ANSWER', 'STRATEGIES', '
            'strategy', 'known', 'settings_of', 'applicable', 'predict', 'greedy', 'majority', 'mean', 'likelihood',
            'label_mass', 'span_logprob', 'best', 'bon', 'label_diversity', 'dedupe_by', 'once', 'softmax_weights',
            'w_bon', 'verdicts', 'alm_v', 'verdict_weights', 'w_alm_v', 'weighing', 'Posterior', 'vote_posterior',
-           'mixture_posterior', 'fit_dirichlet', 'posterior_of', 'dirichlet', 'dirichlet_v', 'posterior', 'uncertainty',
-           'label_logprob', 'verifier_alone', 'verdict_pool', 'to_judge', 'with_verdicts', 'real_choice',
+           'mixture_posterior', 'likeliest_dirichlet', 'posterior_of', 'dirichlet', 'dirichlet_v', 'posterior',
+           'uncertainty', 'label_logprob', 'verifier_alone', 'verdict_pool', 'to_judge', 'with_verdicts', 'real_choice',
            'shuffle_values', 'over_clips', 'shuffle_audit', 'listwise_verdicts', 'order_values', 'order_audit',
            'tie_values', 'tie_audit', 'facts', 'coverage']
 
@@ -669,7 +669,7 @@ def mixture_posterior(
     return Posterior(E, V, precision, np.full(precision.shape, 'D2'))
 
 # %% ../nbs/50_strategies.ipynb #1bbbad27
-def fit_dirichlet(
+def likeliest_dirichlet(
     parts:np.ndarray, # (R, N, K) distributions, positive where weighted
     weights:np.ndarray, # (R, N) sums to 1
     steps:int=50, # At most
@@ -705,7 +705,7 @@ def posterior_of(
     can = (used.sum(-1)>2) & ~(used[..., None] & (pool.dist<=0)).any((-1, -2))
     if form!='D3' or not can.any(): return post
     alpha = np.full(post.mean.shape, np.nan)
-    alpha[can] = fit_dirichlet(pool.dist[can], p.weights[can])
+    alpha[can] = likeliest_dirichlet(pool.dist[can], p.weights[can])
     fit = vote_posterior(np.nan_to_num(alpha), 1e-12) # Parameters are votes on top of no prior
     one = lambda new, old: np.where(np.isfinite(alpha[..., 0]), new.T, old.T).T
     return Posterior(one(fit.mean, post.mean), one(fit.variance, post.variance),

@@ -640,8 +640,8 @@ def spent_text(
     name:str, # Folder under results/
 ) -> str: # One line
     "What a study has cost, over all its runs."
-    from ambiscale_nb.pool import Ledger
-    spent = Ledger(RESULTS/name).total()
+    from ambiscale_nb.pool import StoreLedger
+    spent = StoreLedger(RESULTS/name).total()
     return (f"Spent: {spent['calls']:,.0f} calls, {spent['failed']:,.0f} of them failed; "
             f"{spent['tokens']:,.0f} tokens; {spent['usd']:.2f} USD; "
             f"{spent['seconds']/3600:.2f} hours at work")

@@ -8,8 +8,8 @@ from scipy.optimize import minimize
 from scipy.special import softmax
 from ambiscale_nb.budget import brier, curve
 from ambiscale_nb.calibration import (FITS, LEAST_SPEAKERS, Map, apply_map, calibrated_curve, calibrated_points,
-    calibration_refused, calibration_table, cross_entropy, cross_fit, fit_dirichlet, fit_map, fit_prior,
-    fit_temperature, learn_at, logs, speaker_folds)
+    calibration_refused, calibration_table, cross_fit, fit_dirichlet, fit_map, fit_prior, fit_temperature,
+    learn_at, logs, map_cross_entropy, speaker_folds)
 from ambiscale_nb.core import InputError
 from ambiscale_nb.simulate import simulate
 from ambiscale_nb.strategies import STRATEGIES, Pool, applicable, pool_of, predict, take, ties
@@ -37,14 +37,14 @@ def test_a_temperature_is_found_again(T):
 @pytest.mark.parametrize('how', FITS)
 def test_a_fit_is_not_worse_than_leaving_it(how):
     p, y, _ = spoken()
-    as_is = cross_entropy(Map('none', np.eye(4), np.zeros(4)), p, y)
-    assert cross_entropy(fit_map(how, p, y), p, y)<as_is
+    as_is = map_cross_entropy(Map('none', np.eye(4), np.zeros(4)), p, y)
+    assert map_cross_entropy(fit_map(how, p, y), p, y)<as_is
 
 def test_a_temperature_is_the_best_there_is():
     p, y, _ = spoken()
-    best = cross_entropy(fit_temperature(p, y), p, y)
+    best = map_cross_entropy(fit_temperature(p, y), p, y)
     for T in np.geomspace(.05, 20, 200):
-        assert best<=cross_entropy(Map('', np.eye(4)/T, np.zeros(4)), p, y)+1e-9
+        assert best<=map_cross_entropy(Map('', np.eye(4)/T, np.zeros(4)), p, y)+1e-9
 
 def test_prior_correction_is_a_ratio_and_more_steps_meet_the_prior():
     p, y, _ = spoken()
