@@ -4,6 +4,7 @@ Names of notebooks (`50_strategies`) check these alone; `--write` replaces the c
 redrawn but not compared; text on stderr (progress bars, warnings of libraries) is left out.
 """
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -47,6 +48,7 @@ def main() -> int:
     paths = [o for o in sorted((ROOT/'nbs').glob('*.ipynb')) if not names or o.stem in names]
     if unknown := names-{o.stem for o in paths}:
         sys.exit(f"No notebook nbs/{', '.join(sorted(unknown))}")
+    signal.signal(signal.SIGINT, signal.default_int_handler) # A job in the background would hand on that it is ignored
     bad = []
     with tempfile.TemporaryDirectory() as d, ThreadPoolExecutor(2) as pool:
         for path, error in zip(paths, pool.map(lambda o: execute(o, Path(d)/o.name), paths), strict=True):

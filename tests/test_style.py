@@ -194,7 +194,7 @@ def always_run(cells):
 
 
 def clean_outputs(cells):
-    "No error, no execution count, no control characters among the outputs."
+    "No error, execution count, control character or address in memory among the outputs."
     for cell in cells:
         if cell.count is not None: yield f'{cell.where}: execution count {cell.count}'
         for o in cell.outputs:
@@ -203,6 +203,7 @@ def clean_outputs(cells):
             text = json.dumps([o.get('text'), o.get('data')], ensure_ascii=False)
             if re.search(r'\\u00[01]\w|\\[bfr]|[\x7f-\x9f]', text):
                 yield f'{cell.where}: control characters in its output'
+            if re.search(r' at 0x[0-9a-f]{6}', text): yield f'{cell.where}: an address in its output'
 
 
 EVERYWHERE = (page, imports_alone, narrow, always_run, clean_outputs)
@@ -243,6 +244,7 @@ BAD = [
     (clean_outputs, [Cell('', 'code', '', count=1)]),
     (clean_outputs, [Cell('', 'code', '', outputs=(dict(output_type='error', ename='', evalue=''),))]),
     (clean_outputs, [Cell('', 'code', '', outputs=(dict(output_type='stream', text='\x1b[1m'),))]),
+    (clean_outputs, [Cell('', 'code', '', outputs=(dict(output_type='stream', text='<f at 0x7f516f2a5580>'),))]),
     (in_order, [Cell('01_labels cell 0', 'code', 'from ambiscale_nb.audio import RATE')]),
     (in_order, [Cell('01_labels cell 0', 'code', 'from ambiscale_nb import labels')]),
     (in_order, [Cell('01_labels cell 0', 'code', 'def f():\n    import ambiscale_nb.audio')]),
