@@ -69,8 +69,9 @@ def list_corpora(context:typer.Context, as_json:AsJson=False):
     if context.invoked_subcommand: return
     from ambiscale_nb import validate # noqa: F401 (its imports register every corpus)
     from ambiscale_nb.corpora import CORPORA, root_of
-    show(pd.DataFrame([dict(corpus=o.name, labels=o.labels, raters=o.raters, licence=o.licence,
-                            configured=root_of(o.name) or '-') for o in CORPORA.values()]), as_json)
+    show(pd.DataFrame([dict(corpus=name, labels=o.labels, raters=o.raters, licence=o.licence,
+                            configured=root_of(name) or '-')
+                       for name, o in sorted(CORPORA.items())]), as_json)
 
 # %% ../nbs/80_cli.ipynb #59c48c09
 @corpora.command()

@@ -235,7 +235,7 @@ def load_corpus(
     **options, # Anything else its loader takes
 ) -> tuple: # `utterances` (checked) and `ratings` or None
     "Load a corpus through the registry, with votes for the classes of a label set."
-    corpus = CORPORA[choose(name, CORPORA, 'corpus')]
+    corpus = CORPORA[choose(name, sorted(CORPORA), 'corpus')]
     chosen = label_set(labels or corpus.labels)
     part = choose(split or corpus.splits[0], corpus.splits, f'split of {name}')
     folder = located(root, name)
@@ -274,7 +274,7 @@ def data_name(
     options:dict=None, # Of its loader
 ) -> str: # Such as `iemocap-nine-label`
     "The name of a corpus as it was read."
-    corpus = CORPORA[choose(name, CORPORA, 'corpus')]
+    corpus = CORPORA[choose(name, sorted(CORPORA), 'corpus')]
     own = (('', corpus.splits[0]), ('', corpus.labels), ('rater',))
     asked = zip((split, labels, convention), own, strict=True)
     said = [o for o, default in asked if o not in default]

@@ -278,7 +278,7 @@ def clips_of(
 ) -> tuple: # LabelSet, name of the data, clips, ratings (or None), those set aside
     "The clips that imported answers are about; their audio need not be there."
     from ambiscale_nb import validate # noqa: F401 (its imports register every corpus)
-    chosen = label_set(labels or CORPORA[choose(corpus, CORPORA, 'corpus')].labels)
+    chosen = label_set(labels or CORPORA[choose(corpus, sorted(CORPORA), 'corpus')].labels)
     loaded, ratings = load_corpus(corpus, root, split, chosen.name, convention)
     out = [o for o in CORPORA[corpus].exclude if o!='no_audio']
     clips, aside = set_aside(loaded, chosen, out)

@@ -139,7 +139,7 @@ def check_options(
     options:dict, # As a study gives them
 ) -> ModelInfo: # Of the model
     "Refuse what a model cannot be loaded with, before anything is loaded or written."
-    info = MODELS[choose(name, MODELS, 'model')]
+    info = MODELS[choose(name, sorted(MODELS), 'model')]
     if options and not options_of(info):
         raise InputError(f"{name} takes no options, got {', '.join(options)}")
     for o in options: choose(o, options_of(info), f'option of {name}')
@@ -161,7 +161,7 @@ def load_model(
 def model_table() -> pd.DataFrame: # One row a model
     "The registry as a table."
     rows = [dict(model=o.name, backend=o.backend, n_params=o.n_params, status=o.status,
-                 **asdict(o.capabilities), about=o.about) for o in MODELS.values()]
+                 **asdict(o.capabilities), about=o.about) for _, o in sorted(MODELS.items())]
     return pd.DataFrame(rows)
 
 # %% ../nbs/31_models.ipynb #71f8530f

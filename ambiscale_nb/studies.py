@@ -210,8 +210,8 @@ def wrong_names(
     figures, found = sorted(o.stem for o in (ROOT/'nbs/figures').glob('*.ipynb')), []
     for i, run in enumerate(study.runs):
         at = ('runs', i)
-        found += tried((*at, 'model'), choose, run.model, MODELS, 'model')
-        found += tried((*at, 'corpus'), choose, run.corpus, CORPORA, 'corpus')
+        found += tried((*at, 'model'), choose, run.model, sorted(MODELS), 'model')
+        found += tried((*at, 'corpus'), choose, run.corpus, sorted(CORPORA), 'corpus')
         if run.model in MODELS: found += tried((*at, 'load'), check_options, run.model, run.load)
         if run.corpus in CORPORA: found += wrong_reading(at, run, CORPORA[run.corpus])
     for i, o in enumerate(study.figures):

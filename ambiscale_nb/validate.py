@@ -80,7 +80,7 @@ def validate(
     **options, # Of its loader
 ) -> pd.DataFrame: # check, expected, found, verdict: ok, differs, note or not checked
     "A copy of a corpus against what is known of it."
-    corpus = CORPORA[choose(name, CORPORA, 'corpus')]
+    corpus = CORPORA[choose(name, sorted(CORPORA), 'corpus')]
     clips, ratings = corpus.load(located(root, name), corpus.splits[0],
                                  **{**corpus.options, **options})
     lines = check_annotations(corpus, clips, ratings)
