@@ -343,15 +343,15 @@ def test_no_package_lacks_another():
 
 
 def test_the_conda_environment_is_pinned_alike(config):
-    "environment.yml names this Python, and the lock or the same pins."
+    "environment.yml names this Python, the lock, this project, and pins; conda hands the lines to pip in one file."
     lock = pins((ROOT/'requirements.txt').read_text())
     asked = yaml.safe_load((ROOT/'environment.yml').read_text())['dependencies']
     conda = [o for o in asked if isinstance(o, str)]
     pip = [x for o in asked if isinstance(o, dict) for x in o['pip']]
     assert any(re.match(rf"python *=+ *{re.escape(config['min_python'])}\b", o) for o in conda), conda
-    listed = pins('\n'.join(o for o in pip if '==' in o))
-    assert listed=={o: lock.get(o) for o in listed}
-    assert '-r requirements.txt' in pip or set(pins(config['requirements']))<=set(listed)
+    assert pip[:2]==['-r requirements.txt', '-e .']
+    more = pins('\n'.join(pip[2:]))
+    assert more=={o: lock.get(o, at) for o, at in more.items()}
 
 
 # --- traces ---------------------------------------------------------------------------------------
