@@ -15,10 +15,10 @@ from typing import Annotated
 import pandas as pd
 import typer
 import yaml
-from .core import InputError, RESULTS, ROOT, choose
+from .core import InputError, RESULTS, ROOT, choose, load_plugins
 from .fanout import NotebookError, run_notebook
-from .studies import (EMBEDDED, draw, estimate_study, figure_folder, read_study,
-    run_name, run_study, spent_text, study_status, write_report)
+from .studies import (EMBEDDED, draw, estimate_study, figure_folder, not_ready,
+    read_study, run_name, run_study, spent_text, study_status, write_report)
 
 # %% ../nbs/80_cli.ipynb #bc505ef0
 app = typer.Typer(help='Ambiguous emotion under test-time scaling: run and read studies.',
@@ -67,8 +67,8 @@ Root = Annotated[str, typer.Option(help='Its folder; by default AMBISCALE_<CORPU
 def list_corpora(context:typer.Context, as_json:AsJson=False):
     "List the corpora: labels, raters, licence, where they lie."
     if context.invoked_subcommand: return
-    from ambiscale_nb import validate # noqa: F401 (its imports register every corpus)
     from ambiscale_nb.corpora import CORPORA, root_of
+    load_plugins()
     show(pd.DataFrame([dict(corpus=name, labels=o.labels, raters=o.raters, licence=o.licence,
                             configured=root_of(name) or '-')
                        for name, o in sorted(CORPORA.items())]), as_json)
@@ -120,7 +120,6 @@ def for_the_screen(
 def list_models(context:typer.Context, as_json:AsJson=False):
     "List the models: how much they hear, and what they can do besides answering."
     if context.invoked_subcommand: return
-    from ambiscale_nb import check # noqa: F401 (its imports register every model)
     from ambiscale_nb.models import model_table
     show(model_table() if as_json else for_the_screen(model_table()), as_json)
 
@@ -152,10 +151,11 @@ def as_text(
 @app.command()
 def estimate(study:StudyFile, as_json:AsJson=False,
              kinds:Annotated[bool, typer.Option(help='A row per kind of call.')]=False):
-    "What a study will ask for and cost, one call at a time; status 1 where a corpus is missing."
+    "What a study will ask for and cost, one call at a time; status 1 where something is missing."
     from ambiscale_nb.estimate import totals
     with told():
-        table, lacking = estimate_study(read_study(study))
+        asked = read_study(study)
+        (table, lacking), unready = estimate_study(asked), not_ready(asked)
         if table.empty: print('All of it is stored: nothing will be asked.'); return
         known = table[table.calls.notna()]
         found = table if kinds else totals([table], ('run',))
@@ -163,10 +163,10 @@ def estimate(study:StudyFile, as_json:AsJson=False,
             [found, totals([known], ('run',)).tail(1).assign(run='all that are known')])
         if as_json: show(found, True)
         elif len(known): show(as_text(found))
-        if not lacking: return
-        print('Not estimated, for these corpora are not there:', *lacking, sep='\n  ',
-              file=sys.stderr)
-        raise typer.Exit(1)
+        for why, told_of in (('Not estimated, for these corpora are not there:', lacking),
+                             ('Will not run before this is mended:', unready)):
+            if told_of: print(why, *told_of, sep='\n  ', file=sys.stderr)
+        if lacking or unready: raise typer.Exit(1)
 
 # %% ../nbs/80_cli.ipynb #d8f06b23
 @app.command()
@@ -181,7 +181,8 @@ def run(study:StudyFile):
         for name, why in failed: print(f'FAILED {name}: {why}', file=sys.stderr)
         print_summary(config.name, all(o in config.figures for o, _ in failed))
         if not failed: return
-        print(f'Run the same command again to continue: ambiscale run {study}', file=sys.stderr)
+        print(f'Mend this and run it again; what is there is kept: ambiscale run {study}',
+              file=sys.stderr)
         raise typer.Exit(1)
 
 # %% ../nbs/80_cli.ipynb #08755913
@@ -196,8 +197,10 @@ def print_summary(
     short = table[table.variant.isin(['greedy', 'sample', 'score']) & table['mode'].eq('label')]
     print('JSD in bits with 95 % intervals over speakers, lower is better (label mode):')
     show(short.drop(columns=['mode']+['corpus']*(short.corpus.nunique()==1)))
-    print(f'Figures: {figure_folder(name, whole)}/   Tables: '
-          f'{(RESULTS/name).relative_to(ROOT)}/scores.parquet')
+    folder = figure_folder(name, whole)
+    figures = f'{folder}/' if (ROOT/folder).is_dir() else (
+        f'none was asked for, `ambiscale figure 1 --study {name}` draws one')
+    print(f'Figures: {figures}   Tables: {(RESULTS/name).relative_to(ROOT)}/scores.parquet')
 
 # %% ../nbs/80_cli.ipynb #8f521a9c
 @app.command()
@@ -224,12 +227,12 @@ def status(study:StudyFile, verify:Annotated[bool, typer.Option(help='Check ever
 StudyName = Annotated[str, typer.Option(help='Folder under results/.')]
 
 @app.command()
-def figure(number:Annotated[str, typer.Argument(help='1, 2, ... or a stem such as fig1_budget.')],
+def figure(number:Annotated[str, typer.Argument(help='1 to 10, claims, or such as fig1_budget.')],
            study:StudyName=EMBEDDED):
     "Draw one figure again from stored scores."
     with told():
-        draw(f'fig{number}_' if number.isdigit() else number, study)
-        print(f'Written: {figure_folder(study)}/')
+        done = draw(number, study)
+        print(f'Written: {figure_folder(study)}/{done.stem}.png, .pdf, .svg and its data')
 
 # %% ../nbs/80_cli.ipynb #43940feb
 def claim_text(
@@ -237,7 +240,7 @@ def claim_text(
 ) -> str: # Two lines
     "A claim and its verdict."
     number = '' if pd.isna(row.low) else (f' {row.effect:.3f} [{row.low:.3f}, {row.high:.3f}] '
-                                          f'{row.unit} ({row.shown}),')
+        f'{row.unit} ({row.shown}), {row.delta:g} matters,')
     return f'{row.claim:>2}  {row.verdict.upper()}: {row.says}\n   {number} {row.note}'
 
 @app.command()
@@ -250,10 +253,11 @@ def claims(study:StudyName=EMBEDDED,
     from ambiscale_nb.claims import STRONG, cells_of, claims_of
     from ambiscale_nb.results import Study
     with told():
-        cells = cells_of(Study(study), variant, style)
-        found = claims_of(cells, tuple(strong or STRONG))[0]
+        Study(study).read('scores') # Says which studies have them
+        found = claims_of(cells_of(Study(study), variant, style), tuple(strong or STRONG))[0]
         if as_json: return show(found, True)
-        print(f'{found.verdict.eq("supported").sum()} of {len(found)} claims are supported:\n')
+        print(f'{found.verdict.eq("supported").sum()} of {len(found)} statements are supported. '
+              'Contradicted: the whole interval\nlies below the least effect that matters.\n')
         for o in found.itertuples(): print(claim_text(o))
 
 # %% ../nbs/80_cli.ipynb #dfddd458
@@ -285,9 +289,7 @@ def import_answers(path:Annotated[Path, typer.Argument(help='A table, or a log o
 @app.command()
 def report(study:StudyName=EMBEDDED):
     "Put a study on one page that opens offline."
-    from ambiscale_nb.results import Study
     with told():
-        Study(study).runs() # Refused before a notebook is started
         print(f'Written: {write_report(study).relative_to(ROOT)}')
 
 @app.command()

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['VOTE', 'SOURCES', 'CONVENTIONS', 'CORPORA', 'utterance_schema', 'check_utterances', 'votes_of', 'weigh',
-           'refuse_repeats', 'tally', 'regroup', 'read_table', 'read_ratings', 'Corpus', 'register_corpus', 'root_of',
-           'located', 'with_votes', 'load_corpus', 'set_aside', 'data_name', 'corpus_root', 'expect', 'folds', 'limit']
+           'refuse_repeats', 'tally', 'regroup', 'csv_rows', 'read_table', 'read_ratings', 'Corpus', 'register_corpus',
+           'variable_of', 'root_of', 'located', 'with_votes', 'load_corpus', 'set_aside', 'data_name', 'corpus_root',
+           'expect', 'folds', 'limit']
 
 # %% ../nbs/10_corpora.ipynb #f831b05f
 import csv
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Callable
 import numpy as np
 import pandas as pd
-from .core import ROOT, InputError, choose, content_key
+from .core import ROOT, InputError, choose, content_key, look_up
 from .labels import LabelSet, emotion_of, label_set, target_of
 
 # %% ../nbs/10_corpora.ipynb #2480d7e4
@@ -116,23 +117,42 @@ def regroup(
         out[column] = out[column]+clips[o].to_numpy(float)
     return pd.DataFrame(out, clips.index)
 
+# %% ../nbs/10_corpora.ipynb #5d1f0c3a
+def csv_rows(
+    path:Path, # A CSV file
+    columns:tuple, # That it must have
+) -> list: # (line on which a row ends, its cells), the names of the columns first
+    "The rows of a CSV file that are not blank."
+    if not path.is_file(): raise InputError(f"No file {path}: give a CSV file with the columns "
+                                            f"{', '.join(columns)}")
+    try:
+        text = path.read_text(encoding='utf-8-sig')
+        first = text.strip().partition('\n')[0].lower()
+        named = {o: len({x.strip(' "') for x in first.split(o)} & {*columns}) for o in ',;\t|'}
+        mark = max(named, key=named.get) # the comma, unless another one finds more names
+        if mark!=',': raise InputError(f"{path.name} has {mark!r} between its columns: save it "
+                                       "with commas")
+        lines = csv.reader(io.StringIO(text), strict=True)
+        rows = [(lines.line_num, o) for o in lines if ''.join(o).strip()]
+    except (UnicodeDecodeError, csv.Error) as e:
+        raise InputError(f"{path.name} is no CSV file in UTF-8 ({e}): save it as one") from e
+    if rows: return rows
+    raise InputError(f"{path.name} is empty: begin with a line {','.join(columns)}")
+
 # %% ../nbs/10_corpora.ipynb #24b329db
 def read_table(
     path, # A CSV file
     columns:tuple, # That it must have
 ) -> pd.DataFrame: # All columns as text; index: the line on which a row ends
     "A CSV file as text, with the columns that are needed."
-    path = Path(path)
-    if not path.exists(): raise InputError(f"No {path}: give a CSV file with {', '.join(columns)}")
-    try:
-        lines = csv.reader(io.StringIO(path.read_text(encoding='utf-8-sig')), strict=True)
-        rows = [(lines.line_num, o) for o in lines if ','.join(o).strip()] # not the blank ones
-    except (UnicodeDecodeError, csv.Error) as e:
-        raise InputError(f"{path.name} is no CSV file in UTF-8 ({e}): save it as one") from e
-    head = [o.strip().lower() for o in rows.pop(0)[1]] if rows else []
-    lost = [o for o in columns if head.count(o)!=1]
+    path, needs = Path(path), ','.join(columns)
+    rows = csv_rows(path, columns)
+    head = [o.strip().lower() for o in rows.pop(0)[1]]
+    lost = [o for o in dict.fromkeys([*columns, *filter(None, head)]) if head.count(o)!=1]
     if lost: raise InputError(f"{path.name} needs one column {', '.join(lost)}, it has "
-                              f"{', '.join(head)}: rename them")
+        f"{', '.join(head)}: rename them, or begin with a line {needs}")
+    if not rows: raise InputError(f"{path.name} names its columns and has no line below them: "
+                                  f"add one for each {needs}")
     for line, row in rows:
         if len(row)>len(head): raise InputError(f"{path.name}, line {line}: {len(row)} cells for "
             f"{len(head)} columns; put text that has a comma in quotes")
@@ -161,6 +181,10 @@ def read_ratings(
         try: words[word] = emotion_of(word)
         except InputError as e: raise InputError(f"{Path(path).name}, line {line}: {e}") from e
     out = pd.DataFrame(dict(uid=where, rater=df.rater.str.strip(), label=df.label.map(words)))
+    twice = out.duplicated(['uid', 'rater', 'label'])
+    if twice.any(): raise InputError(
+        f"{Path(path).name}, line {twice.idxmax()}: {out.rater[twice].iloc[0]!r} has named "
+        f"{out.label[twice].iloc[0]!r} for this file before: leave the line out")
     return out.assign(order=out.groupby(['uid', 'rater']).cumcount()).reset_index(drop=True)
 
 # %% ../nbs/10_corpora.ipynb #2df5c9ac
@@ -190,11 +214,17 @@ def register_corpus(
     return corpus
 
 # %% ../nbs/10_corpora.ipynb #d6bc47c7
+def variable_of(
+    name:str, # A corpus
+) -> str: # Such as `AMBISCALE_CREMA_D`
+    "The environment variable that names the folder of a corpus."
+    return f"AMBISCALE_{name.upper().replace('-', '_')}"
+
 def root_of(
     name:str, # A corpus
 ) -> str: # A folder, or nothing
     "The folder that the environment variable of a corpus names."
-    return os.environ.get(f'AMBISCALE_{name.upper()}', '')
+    return os.environ.get(variable_of(name), '')
 
 def located(
     root, # A folder, or nothing
@@ -235,7 +265,7 @@ def load_corpus(
     **options, # Anything else its loader takes
 ) -> tuple: # `utterances` (checked) and `ratings` or None
     "Load a corpus through the registry, with votes for the classes of a label set."
-    corpus = CORPORA[choose(name, sorted(CORPORA), 'corpus')]
+    corpus = look_up(name, CORPORA, 'corpus')
     chosen = label_set(labels or corpus.labels)
     part = choose(split or corpus.splits[0], corpus.splits, f'split of {name}')
     folder = located(root, name)
@@ -274,7 +304,7 @@ def data_name(
     options:dict=None, # Of its loader
 ) -> str: # Such as `iemocap-nine-label`
     "The name of a corpus as it was read."
-    corpus = CORPORA[choose(name, sorted(CORPORA), 'corpus')]
+    corpus = look_up(name, CORPORA, 'corpus')
     own = (('', corpus.splits[0]), ('', corpus.labels), ('rater',))
     asked = zip((split, labels, convention), own, strict=True)
     said = [o for o, default in asked if o not in default]
@@ -286,10 +316,12 @@ def corpus_root(
     root, # What the user gave
     name:str, # The corpus, for the message
     markers:tuple, # Files or folders of which one must be inside
+    key:str='', # Its name in the registry, where that is not `name` in small letters
 ) -> Path: # The folder, checked
     "The folder of a corpus, or an error that says what was looked for."
-    if not root: raise InputError(f"{name} needs its folder: give `root` (or AMBISCALE_<CORPUS>), "
-                                  f"the folder that holds {' or '.join(markers)}")
+    if not root: raise InputError(
+        f"{name} needs its folder: give `root` (`--root` of the command) or set "
+        f"{variable_of(key or name)}, the folder that holds {' or '.join(markers)}")
     root = Path(root).expanduser()
     if not root.is_dir(): raise InputError(f"No folder {root}: give the root of {name}")
     if not any((root/o).exists() for o in markers):

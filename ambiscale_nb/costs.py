@@ -11,7 +11,7 @@ __all__ = ['RESOURCES', 'READ', 'calls_of', 'Ledger', 'seconds_of', 'usd_of', 'r
 from dataclasses import dataclass
 import numpy as np
 import pandas as pd
-from .core import InputError, choose
+from .core import InputError, choose, look_up
 from .models import Name, cost_of
 from .strategies import STRATEGIES, Pool, applicable
 from .budget import budgets, within
@@ -163,7 +163,7 @@ def judged_bill(
     settings:dict=None, # Of the strategy, where they differ from its defaults
 ) -> dict: # Resource -> (U,)
     "What a strategy pays for verdicts."
-    needs = STRATEGIES[choose(strategy_id, STRATEGIES, 'strategy')].needs
+    needs = look_up(strategy_id, STRATEGIES, 'strategy').needs
     by_answer = 'verdicts' in needs or (settings or {}).get('weigh')=='verdict'
     if not by_answer and 'label_verdicts' not in needs:
         return {o: np.zeros(len(pool.uids)) for o in RESOURCES}

@@ -905,7 +905,7 @@ def register_endpoint(
     status = status_of(model) if PROFILES[profile].named else 'start a server'
     make = partial(EndpointALM, model, profile, **dict(name=name, **options))
     return register_model(ModelInfo(name, make, 'endpoint', None, can, about, status,
-                                    SERVING+OWN, model))
+                                    SERVING+OWN, model, make)) # Loading makes no request
 
 def served_by(
     profile:str, # 'vllm' or 'openai'
@@ -928,4 +928,4 @@ ENDPOINTS = [
 
 for _profile, _of in PROFILES.items(): register_model(ModelInfo(
     _profile, partial(served_by, _profile), 'endpoint', None, _of.capabilities, 'any `model` there',
-    'as its `model`', ('model', *SERVING, *OWN)))
+    'as its `model`', ('model', *SERVING, *OWN), ready=partial(served_by, _profile)))

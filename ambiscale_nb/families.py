@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['WHOLE', 'BUILT_IN', 'REMEDIES', 'FAMILIES', 'DTYPES', 'Family', 'base64_chat', 'weight_files', 'folder_revision',
-           'find_checkpoint', 'check_family', 'check_device', 'load_weights', 'record_of', 'wrap', 'load_family',
-           'register_family']
+           'find_checkpoint', 'check_family', 'check_device', 'load_weights', 'record_of', 'wrap', 'checked_checkpoint',
+           'load_family', 'register_family']
 
 # %% ../nbs/36_families.ipynb #3173e9db
 import base64
@@ -101,7 +101,7 @@ def find_checkpoint(
     family:Family, # For its repository
     folder:str='', # A checkpoint on disk
     revision:str='', # Commit, branch or tag, in the hub's cache
-) -> tuple: # Its folder, its revision as recorded
+) -> Path: # Its folder
     "Where a checkpoint is, or how to get it."
     from huggingface_hub import try_to_load_from_cache
     def cached(at):
@@ -120,7 +120,7 @@ def find_checkpoint(
     if path is None or not (path/'config.json').exists():
         raise InputError(f"{family.name}: no checkpoint at {path or at+' in the cache'}: {way}")
     weight_files(path)
-    return path, folder_revision(path)
+    return path
 
 # %% ../nbs/36_families.ipynb #bcb6220c
 REMEDIES = {
@@ -204,6 +204,19 @@ def wrap(
 # %% ../nbs/36_families.ipynb #01f84dfa
 FAMILIES, DTYPES = {}, ('float32', 'bfloat16', 'float16')
 
+def checked_checkpoint(
+    name:str, # Of a registered family
+    folder:str='', # A checkpoint on disk
+    revision:str='', # Commit, branch or tag, in the hub's cache
+    **options, # The rest of what `load_family` takes
+) -> Path: # Its folder
+    "Where the checkpoint of a family lies, if it can be loaded."
+    family = FAMILIES[choose(name, FAMILIES, 'family')]
+    path = find_checkpoint(family, folder, revision)
+    check_family(family, path)
+    return path
+
+# %% ../nbs/36_families.ipynb #01f84dfb
 def load_family(
     name:str, # Of a registered family
     folder:str='', # A checkpoint on disk; then no revision is needed
@@ -214,13 +227,13 @@ def load_family(
     "A published model behind the wrapper of all local models."
     from transformers import AutoProcessor
     family = FAMILIES[choose(name, FAMILIES, 'family')]
-    path, commit = find_checkpoint(family, folder, revision)
-    check_family(family, path)
+    path = checked_checkpoint(name, folder, revision)
     device = check_device(device)
     usual = 'float32' if device.startswith('cpu') else 'bfloat16'
     dtype = choose(dtype or usual, DTYPES, 'dtype')
     processor = AutoProcessor.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    return wrap(family, load_weights(family, path, dtype).to(device), processor, commit)
+    model = load_weights(family, path, dtype).to(device)
+    return wrap(family, model, processor, folder_revision(path))
 
 # %% ../nbs/36_families.ipynb #6f334a0f
 def register_family(
@@ -228,8 +241,10 @@ def register_family(
 ) -> ModelInfo: # As registered
     "Make a family available by name, among all models."
     FAMILIES[family.name] = family
-    return register_model(ModelInfo(family.name, partial(load_family, family.name), 'local', None,
-        family.capabilities, f'{family.repo}: {family.about}'))
+    return register_model(ModelInfo(
+        family.name, partial(load_family, family.name), 'local', None, family.capabilities,
+        f'{family.repo}: {family.about}', 'give revision or folder',
+        ready=partial(checked_checkpoint, family.name)))
 
 for _family in BUILT_IN: register_family(_family)
 

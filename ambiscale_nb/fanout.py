@@ -80,7 +80,8 @@ def run_notebook(
                              extra_arguments=['--IPKernelApp.log_level=ERROR'])
     except pm.PapermillExecutionError as e:
         tidy(running, failed)
-        raise NotebookError(fit_to_share(f'{e.ename}: {e.evalue}'.strip())) from None
+        kind = '' if e.ename=='InputError' else f'{e.ename}: '
+        raise NotebookError(fit_to_share(f'{kind}{e.evalue}'.strip())) from None
     tidy(running, target)
     failed.unlink(missing_ok=True)
     return target

@@ -194,7 +194,7 @@ def register_gemini(
     "Make a Gemini model available by name."
     make = partial(GeminiALM, model, name=name)
     return register_model(ModelInfo(name, make, 'gemini', None, GEMINI, about, status_of(model),
-                                    (*SERVING, 'config'), model))
+                                    (*SERVING, 'config'), model, make))
 
 def any_gemini(
     model:str='', # As Google knows it
@@ -206,7 +206,7 @@ def any_gemini(
 
 # %% ../nbs/34_gemini.ipynb #ef20d8e5
 register_model(ModelInfo('gemini', any_gemini, 'gemini', None, GEMINI, 'any `model` there',
-                         'as its `model`', ('model', *SERVING, 'config')))
+                         'as its `model`', ('model', *SERVING, 'config'), ready=any_gemini))
 
 GEMINIS = [register_gemini('gemini-2-flash', 'gemini-2.0-flash', 'Gemini 2 Flash'),
            register_gemini('gemini-3.8-flash', 'gemini-3.8-flash', 'said to be its successor')]

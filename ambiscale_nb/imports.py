@@ -15,7 +15,7 @@ from collections import Counter
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from .core import InputError, choose, content_key, write_atomic
+from .core import InputError, choose, content_key, look_up, write_atomic
 from .labels import label_set
 from .corpora import CORPORA, check_utterances, data_name, load_corpus, set_aside
 from .prompts import STYLES
@@ -277,8 +277,7 @@ def clips_of(
     convention:str, # How several emotions of one rater count
 ) -> tuple: # LabelSet, name of the data, clips, ratings (or None), those set aside
     "The clips that imported answers are about; their audio need not be there."
-    from ambiscale_nb import validate # noqa: F401 (its imports register every corpus)
-    chosen = label_set(labels or CORPORA[choose(corpus, sorted(CORPORA), 'corpus')].labels)
+    chosen = label_set(labels or look_up(corpus, CORPORA, 'corpus').labels)
     loaded, ratings = load_corpus(corpus, root, split, chosen.name, convention)
     out = [o for o in CORPORA[corpus].exclude if o!='no_audio']
     clips, aside = set_aside(loaded, chosen, out)

@@ -6,6 +6,7 @@
 __all__ = ['LABEL_SETS', 'SYNONYMS', 'WORDS', 'LabelSet', 'with_other', 'label_set', 'target_of', 'emotion_of']
 
 # %% ../nbs/01_labels.ipynb #20603603
+import difflib
 from dataclasses import dataclass
 from .core import InputError, choose
 
@@ -102,4 +103,8 @@ def emotion_of(
 ) -> str: # The emotion, an adjective
     "The emotion that a word stands for; raises InputError for a word that is on no list."
     word = str(word).strip().lower()
-    return WORDS[word] if word in WORDS else choose(word, WORDS, 'emotion')
+    if word in WORDS: return WORDS[word]
+    near = difflib.get_close_matches(word, WORDS, n=1)
+    hint = f" Did you mean {WORDS[near[0]]!r}?" if near else ""
+    raise InputError(f"Unknown emotion {word!r}.{hint} Emotions are {', '.join(SYNONYMS)}; "
+                     "other words for them are listed in nbs/01_labels.ipynb.")

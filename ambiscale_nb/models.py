@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['TOP', 'MODELS', 'RETRIED', 'UNUSABLE', 'FATAL', 'NAMES_AS_OF', 'NAMES', 'HIDDEN', 'Reply', 'Capabilities', 'ALM',
            'check_variable', 'check_url', 'ModelInfo', 'register_model', 'options_of', 'check_options', 'load_model',
-           'model_table', 'require', 'CallError', 'Name', 'known_names', 'Retired', 'check_name', 'cost_of', 'spelled',
-           'secret_forms', 'cleaner', 'secret_of', 'without_audio', 'request_key', 'Unrecorded', 'Tape', 'places',
-           'tape_of', 'in_flight']
+           'check_ready', 'model_table', 'require', 'CallError', 'Name', 'known_names', 'Retired', 'check_name',
+           'cost_of', 'spelled', 'secret_forms', 'cleaner', 'secret_of', 'without_audio', 'request_key', 'Unrecorded',
+           'Tape', 'places', 'tape_of', 'in_flight']
 
 # %% ../nbs/31_models.ipynb #2c3548c3
 import hashlib
@@ -28,7 +28,8 @@ from urllib.parse import urlsplit
 import numpy as np
 import pandas as pd
 from fastcore.basics import patch
-from .core import InputError, RESULTS, ROOT, choose, content_key
+from .core import InputError, RESULTS, ROOT, choose, content_key, \
+    load_plugins, look_up
 from .prompts import Prompt
 
 # %% ../nbs/31_models.ipynb #ab43df75
@@ -115,6 +116,7 @@ class ModelInfo:
     status: str = 'available' # A retired name carries its successor here
     options: tuple|None = None # What the factory takes; None where its signature says so
     served: str = '' # The name that is sent to a server, where there is one
+    ready: Callable|None = None # (**options): refuses what the factory would, and loads nothing
 
 # %% ../nbs/31_models.ipynb #5c09d3c6
 MODELS = {}
@@ -139,7 +141,7 @@ def check_options(
     options:dict, # As a study gives them
 ) -> ModelInfo: # Of the model
     "Refuse what a model cannot be loaded with, before anything is loaded or written."
-    info = MODELS[choose(name, sorted(MODELS), 'model')]
+    info = look_up(name, MODELS, 'model')
     if options and not options_of(info):
         raise InputError(f"{name} takes no options, got {', '.join(options)}")
     for o in options: choose(o, options_of(info), f'option of {name}')
@@ -157,9 +159,19 @@ def load_model(
     "Load a model through the registry."
     return check_options(name, options).factory(**options)
 
+def check_ready(
+    name:str, # A registered model
+    /,
+    **options, # As it would be loaded with
+): # What tells so: the model where nothing needs loading, a folder, or None if nothing is known
+    "Refuse now what loading would refuse: no key, no checkpoint, no such device."
+    info = check_options(name, options)
+    return info.ready(**options) if info.ready else None
+
 # %% ../nbs/31_models.ipynb #e63537f5
 def model_table() -> pd.DataFrame: # One row a model
     "The registry as a table."
+    load_plugins()
     rows = [dict(model=o.name, backend=o.backend, n_params=o.n_params, status=o.status,
                  **asdict(o.capabilities), about=o.about) for _, o in sorted(MODELS.items())]
     return pd.DataFrame(rows)

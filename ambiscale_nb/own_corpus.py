@@ -32,7 +32,7 @@ def load_own(
     ratings_csv:str='ratings.csv', # The list, relative to `root`
 ) -> tuple: # clips and ratings
     "A folder of audio and a list of judgements."
-    root = corpus_root(root, 'your corpus', (ratings_csv,))
+    root = corpus_root(root, 'your corpus', (ratings_csv,), 'own')
     path = root/ratings_csv
     facts = clip_facts(read_table(path, ('file', 'rater', 'label')))
     clips = facts.drop(columns='file').assign(

@@ -958,8 +958,8 @@ def check_price(
     model, # An ALM
     limits:Limits, # Where a run stops
 ):
-    "Refuse a limit on money that could never act."
-    if limits.usd is not None and not getattr(model, 'priced', False):
+    "Refuse a limit on money that could never act: on a server without a price."
+    if limits.usd is not None and not getattr(model, 'priced', True):
         raise InputError(f"{model.name} has no price, so usd={limits.usd} could never act: "
                          f"limit calls or tokens instead")
 

@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import digamma, polygamma
 from scipy.stats import beta
-from .core import InputError, choose, rng_of
+from .core import InputError, choose, look_up, rng_of
 from .ambiguity import entropy
 
 # %% ../nbs/50_strategies.ipynb #6fca8b35
@@ -375,7 +375,7 @@ def settings_of(
     **settings, # What differs from its defaults
 ) -> dict: # All of its settings
     "A strategy's settings in full: what a result row stands for."
-    fn = STRATEGIES[choose(strategy_id, STRATEGIES, 'strategy')].aggregate
+    fn = look_up(strategy_id, STRATEGIES, 'strategy').aggregate
     known = {o.name: o.default for o in list(inspect.signature(fn).parameters.values())[1:]}
     for o in settings: choose(o, known or ['none'], f'setting of {strategy_id}')
     return {**known, **settings}
@@ -387,7 +387,7 @@ def applicable(
     **settings, # As in `predict`
 ) -> str: # '' if it applies, else the reason and the remedy
     "Whether a strategy is defined on a pool."
-    o = STRATEGIES[choose(strategy_id, STRATEGIES, 'strategy')]
+    o = look_up(strategy_id, STRATEGIES, 'strategy')
     full = settings_of(strategy_id, **settings)
     if pool.kind not in o.kinds:
         return (f"{strategy_id} is defined on {' and '.join(o.kinds)} pools, and this is a "

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['Orders', 'EMBEDDED', 'PLANS', 'ASKED', 'check_orders', 'RunConfig', 'LimitsConfig', 'StudyConfig', 'each_field',
-           'spelt', 'read_fields', 'slip', 'slips_of', 'tried', 'wrong_reading', 'wrong_names', 'read_study',
-           'run_name', 'run_parameters', 'study_tasks', 'run_tasks', 'judging_tasks', 'plans_of', 'figure_folder',
-           'draw', 'draw_all', 'write_report', 'score_and_draw', 'run_study', 'draws_of', 'shown_answers',
-           'without_swap', 'listed_plan', 'judged_plans', 'NoCorpus', 'plan_run', 'countable', 'estimate_one',
-           'estimate_study', 'plan_state', 'unread', 'runs_of', 'study_status', 'spent_text']
+           'spelt', 'read_fields', 'slip', 'slips_of', 'tried', 'wrong_reading', 'figure_stem', 'wrong_names',
+           'read_study', 'run_name', 'run_parameters', 'study_tasks', 'run_tasks', 'judging_tasks', 'plans_of',
+           'figure_folder', 'draw', 'draw_all', 'write_report', 'score_and_draw', 'run_study', 'draws_of',
+           'shown_answers', 'without_swap', 'listed_plan', 'judged_plans', 'NoCorpus', 'plan_run', 'countable',
+           'estimate_one', 'estimate_study', 'not_ready', 'plan_state', 'unread', 'runs_of', 'study_status',
+           'spent_text']
 
 # %% ../nbs/79_studies.ipynb #07ff5182
 import difflib
@@ -21,7 +22,8 @@ import numpy as np
 import pandas as pd
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from .core import InputError, RESULTS, ROOT, choose, content_key, write_atomic
+from ambiscale_nb.core import InputError, RESULTS, ROOT, choose, content_key, load_plugins, \
+    write_atomic
 from .fanout import (StudyWatch, code_fingerprint, ctrl_c_waits, is_done, processes,
     run_notebook, run_shards, stamp_of)
 
@@ -199,15 +201,25 @@ def wrong_reading(
                        f'option of {corpus.name}')
     return found
 
+# %% ../nbs/79_studies.ipynb #e92b5d05
+def figure_stem(
+    figure:str, # A number, or the stem of a notebook: '3', 'fig3' or 'fig3_size'
+) -> str: # The stem
+    "The figure that is meant."
+    stems = sorted(o.stem for o in (ROOT/'nbs/figures').glob('*.ipynb') if o.stem!='corpus_card')
+    number = figure.removeprefix('fig')
+    found = [o for o in stems if number.isdigit() and o.startswith(f'fig{number}_')]
+    return found[0] if found else choose(figure, stems, 'figure')
+
 # %% ../nbs/79_studies.ipynb #e92b5d06
 def wrong_names(
     study:StudyConfig, # Its fields are right
 ) -> list: # (place, what is wrong)
     "Names that nobody has registered, before anything is done."
-    from ambiscale_nb import check, validate # noqa: F401 (models and corpora register)
     from ambiscale_nb.corpora import CORPORA
     from ambiscale_nb.models import MODELS, check_options
-    figures, found = sorted(o.stem for o in (ROOT/'nbs/figures').glob('*.ipynb')), []
+    load_plugins()
+    found = []
     for i, run in enumerate(study.runs):
         at = ('runs', i)
         found += tried((*at, 'model'), choose, run.model, sorted(MODELS), 'model')
@@ -215,7 +227,7 @@ def wrong_names(
         if run.model in MODELS: found += tried((*at, 'load'), check_options, run.model, run.load)
         if run.corpus in CORPORA: found += wrong_reading(at, run, CORPORA[run.corpus])
     for i, o in enumerate(study.figures):
-        found += tried(('figures', i), choose, o, figures, 'figure')
+        found += tried(('figures', i), figure_stem, o)
     return found
 
 # %% ../nbs/79_studies.ipynb #08be92d5
@@ -233,7 +245,8 @@ def read_study(
     told = [f'line {line(place)}: {spelt(place)}: {said}' for place, said in wrong]
     if len(told)==1: raise InputError(f'{path.name}, {told[0]}')
     if told: raise InputError('\n  '.join([f'{len(told)} slips in {path.name}:', *told]))
-    return StudyConfig.model_validate(found)
+    study = StudyConfig.model_validate(found)
+    return study.model_copy(update=dict(figures=[figure_stem(o) for o in study.figures]))
 
 # %% ../nbs/79_studies.ipynb #25fb1753
 def run_name(
@@ -336,17 +349,18 @@ def figure_folder(
     if not whole: return f'results/{study}/figures-partial'
     return 'figures' if study==EMBEDDED else f'results/{study}/figures'
 
+# %% ../nbs/79_studies.ipynb #271be8be
 def draw(
-    stem:str, # A figure notebook's stem, or the start of it: `fig1`
-    study:str, # Folder under results/
+    figure:str, # See `figure_stem`
+    study:str, # Folder under results/, scored
     out:str='', # Where to, under the project's root; `figure_folder` if empty
 ) -> Path: # The executed notebook
     "Draw one figure from stored scores."
-    found = sorted((ROOT/'nbs/figures').glob(f'{stem}*.ipynb'))
-    if not found:
-        choose(stem, [o.stem for o in sorted((ROOT/'nbs/figures').glob('*.ipynb'))], 'figure')
-    target = RESULTS/study/'runs'/found[0].name
-    return run_notebook(found[0], target, dict(study=study, out=out or figure_folder(study)))
+    from ambiscale_nb.results import Study
+    stem = figure_stem(figure)
+    Study(study).read('scores') # Refused before a notebook is started
+    return run_notebook(ROOT/f'nbs/figures/{stem}.ipynb', RESULTS/study/f'runs/{stem}.ipynb',
+                        dict(study=study, out=out or figure_folder(study)))
 
 # %% ../nbs/79_studies.ipynb #9b51cfac
 def draw_all(
@@ -383,7 +397,8 @@ def score_and_draw(
     sources = [score, *(ROOT/'nbs/figures'/f'{o}.ipynb' for o in study.figures)]
     done = [o[2] for o in study_tasks(study)+judging_tasks(study) if is_done(*o)]
     mark, out = here/'scored.json', figure_folder(study.name, whole)
-    state = content_key([runs, done, parameters, out, [code_fingerprint(o) for o in sources]])
+    code = [*(code_fingerprint(o) for o in sources), *(o.read_text() for o in load_plugins())]
+    state = content_key([runs, done, parameters, out, code])
     made = all((here/f'{o}.parquet').exists() for o in ('scores', 'settings'))
     drawn = all((ROOT/out/f'{o}.png').exists() for o in study.figures)
     if made and drawn and mark.exists() and json.loads(mark.read_text())==state: return []
@@ -512,9 +527,7 @@ def plan_run(
     chosen = label_set(run.labels or CORPORA[run.corpus].labels)
     where = (run.corpus, run.root, run.split, chosen.name, run.convention)
     try: loaded = load_corpus(*where, **run.options)[0]
-    except InputError as e:
-        why = str(e).replace('<CORPUS>', run.corpus.upper())
-        raise NoCorpus(f'{run.corpus}: {why}') from e
+    except InputError as e: raise NoCorpus(f'{run.corpus}: {e}') from e
     clips, _ = set_aside(loaded, chosen, CORPORA[run.corpus].exclude)
     clips = take_some(clips, asked['limit'] or None).assign(audio_sha=lambda o: o.uid)
     prompts = [prompt(mode, style, chosen.labels) for mode in run.modes for style in STYLES]
@@ -572,6 +585,19 @@ def estimate_study(
         parts += [o.assign(run=run_name(run)) for o in found]
     return pd.concat(parts, ignore_index=True), list(dict.fromkeys(lacking))
 
+# %% ../nbs/79_studies.ipynb #be51a3d9
+def not_ready(
+    study:StudyConfig, # A study
+) -> list: # What its models lack, each said once
+    "What `run_study` would fail for: no key, no checkpoint, a limit on money that could not act."
+    from ambiscale_nb.models import check_ready
+    from ambiscale_nb.pool import Limits, check_price
+    found, limits = [], Limits(usd=study.limits.usd)
+    for run in study.runs:
+        try: check_price(check_ready(run.model, **run.load), limits)
+        except InputError as e: found.append(str(e))
+    return list(dict.fromkeys(found))
+
 # %% ../nbs/79_studies.ipynb #b83e6257
 def plan_state(
     study, # A `results.Study`
@@ -607,7 +633,7 @@ def runs_of(
     name:str, # Folder under results/
 ) -> list: # Names of its runs; none if it was not run by `run_study`
     "The runs of a study, as it was last run."
-    from ambiscale_nb import check, validate # noqa: F401 (models and corpora register)
+    load_plugins()
     file = RESULTS/name/'study.json'
     runs = json.loads(file.read_text())['runs'] if file.exists() else []
     return [run_name(RunConfig(**o)) for o in runs]

@@ -9,7 +9,7 @@ __all__ = ['AUDIO', 'note', 'check_annotations', 'surplus', 'check_audio', 'vali
 import os
 from pathlib import Path
 import pandas as pd
-from .core import choose
+from .core import look_up
 from .corpora import CORPORA, Corpus, expect, located
 from .audio import identical, inspect_files
 from . import crema_d, emov_db, iemocap, msp_podcast, own_corpus, toyspeech # noqa: F401
@@ -80,7 +80,7 @@ def validate(
     **options, # Of its loader
 ) -> pd.DataFrame: # check, expected, found, verdict: ok, differs, note or not checked
     "A copy of a corpus against what is known of it."
-    corpus = CORPORA[choose(name, sorted(CORPORA), 'corpus')]
+    corpus = look_up(name, CORPORA, 'corpus')
     clips, ratings = corpus.load(located(root, name), corpus.splits[0],
                                  **{**corpus.options, **options})
     lines = check_annotations(corpus, clips, ratings)

@@ -1,6 +1,7 @@
 """Writes the notebooks as a small site that opens offline: `make docs`, then open _docs/index.html.
 
-Pages are rendered by nbconvert, in reading order, each with all titles at its side. The search looks through titles,
+Pages are rendered by nbconvert, in reading order, each with all titles at its side; names of notebooks in prose lead to
+their pages, and a figure's page shows the figure of the embedded study. The search looks through titles,
 headings, prose and names in the browser, from a file beside the pages: nothing is loaded from elsewhere. Formulas
 become MathML when the site is written, which browsers draw by themselves.
 """
@@ -35,7 +36,7 @@ pre { overflow: auto; background: #f6f7f8; padding: .6rem .8rem; font-size: .84r
 .jp-OutputArea-output pre, .output_area pre { background: none; padding: .2rem .8rem; }
 blockquote { margin: 0 0 1rem; color: #555; border-left: 3px solid #ccc; padding-left: .8rem; }
 table { border-collapse: collapse; font-size: .85rem; display: block; overflow: auto; }
-td, th { border-bottom: 1px solid #ddd; padding: .2rem .6rem; text-align: left; } img { max-width: 100%; }
+td, th { border-bottom: 1px solid #ddd; padding: .2rem .6rem; text-align: left; } img { max-width: 100%; height: auto; }
 .anchor-link, .jp-InputPrompt, .jp-OutputPrompt, .prompt { display: none; }
 @media (max-width: 800px) { body { display: block; } nav { width: auto; height: auto; position: static; }
   main { padding: 1rem; } label { display: block; padding: .5rem .3rem 0; color: #245; } #all { display: none; }
@@ -108,6 +109,30 @@ def body(nb) -> str:
     return re.sub(r'(href="[^":]+)\.ipynb', r'\1.html', EXPORTER.from_notebook_node(nb)[0])
 
 
+def with_figure(nb, path: Path):
+    "A figure's notebook, its committed picture below the introduction: it keeps no outputs of its own."
+    number = re.match(r'fig(\d+)_', path.stem)
+    if path.parent.name!='figures' or not (number or (ROOT/f'figures/{path.stem}.png').exists()): return nb
+    how = f'make fig{number[1]}' if number else f'ambiscale figure {path.stem}'
+    said = f'*The embedded study: toy models on synthetic speech. Drawn by `{how}`.*'
+    nb.cells.insert(1, nbformat.v4.new_markdown_cell(f'![{title(nb)}](../pictures/{path.stem}.png)\n\n{said}'))
+    return nb
+
+
+NOTEBOOK = re.compile(r'(?s)<(pre|a)\b.*?</\1>|<code>(?:nbs/)?((?:experiments/|figures/)?)(\w+)(\.ipynb)?</code>')
+
+
+def linked(content: str, name: str, names, up: str) -> str:
+    "Prose in which `50_strategies` and `nbs/figures/fig1_budget.ipynb` lead to their pages, where there are such."
+    by_stem = {Path(o).stem: o for o in names}
+    def link(found):
+        folder, stem, ending = found[2] or '', found[3] or '', found[4]
+        there = by_stem.get(stem, name)
+        if not there.startswith(folder) or not (ending or re.match(r'\d\d_|fig\d', stem)): there = name
+        return found[0] if there==name else f'<a href="{up}{there}">{found[0]}</a>'
+    return NOTEBOOK.sub(link, content)
+
+
 def page(name, content, pages, up) -> str:
     "A whole page."
     links, last = [], ''
@@ -137,11 +162,12 @@ def build(out: Path) -> int:
             else title(nb)
         text = ' '.join(o.source for o in nb.cells).lower()
         pages.append(dict(page=name, group=group, title=title(nb), label=label, text=re.sub(r'\s+', ' ', text)))
-        bodies[name] = body(nb).replace('src="figures/', 'src="pictures/')
+        bodies[name] = body(with_figure(nb, path)).replace('src="figures/', 'src="pictures/')
     for name, content in bodies.items():
         target = out/name
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(page(name, content, pages, '../' if '/' in name else ''))
+        up = '../' if '/' in name else ''
+        target.write_text(page(name, linked(content, name, bodies, up), pages, up))
     (out/'pictures').mkdir(exist_ok=True)
     for o in (ROOT/'figures').glob('*.png'): (out/'pictures'/o.name).write_bytes(o.read_bytes())
     (out/'look.css').write_text(LOOK+HtmlFormatter().get_style_defs('.highlight'))

@@ -41,6 +41,56 @@ def test_pages_show_prose_code_and_outputs_and_no_marks_of_the_exporter(site):
     for path in site.rglob('*.html'): assert not re.search(r'#\| ?(export|hide|default_exp)', path.read_text()), path
 
 
+def test_pictures_keep_their_proportions(site):
+    "The width and height of an <img> hold where no rule sets both; a rule on its own element would win over ours."
+    tags = [o for path in site.rglob('*.html') for o in re.findall(r'<img[^>]*>', path.read_text())]
+    assert any(' height=' in o for o in tags) and not any(' style=' in o for o in tags)
+    rules = re.findall(r'([^{}]+)\{([^{}]*)\}', (site/'look.css').read_text())
+    mine = [rule for names, rule in rules if re.search(r'(?:^|[\s,>])img\b', names)]
+    assert len(mine)==1 and re.findall(r'[\w-]+: [^;]+', mine[0].strip())==['max-width: 100%', 'height: auto']
+
+
+def test_the_page_of_a_figure_shows_the_figure_and_whose_it_is(site):
+    shown = 0
+    for book in (ROOT/'nbs/figures').glob('*.ipynb'):
+        text = (site/'figures'/f'{book.stem}.html').read_text()
+        number = re.match(r'fig(\d+)_', book.stem)
+        how = f'make fig{number[1]}' if number else f'ambiscale figure {book.stem}'
+        if number or (ROOT/f'figures/{book.stem}.png').exists():
+            before, picture, after = text.partition(f'src="../pictures/{book.stem}.png"')
+            assert picture and 'class="highlight' not in before, book.stem # above the code
+            assert re.search(rf'^[^<]*>[^<]*</p>\s*<p><em>The embedded study: [^<]*<code>{how}</code>', after), book.stem
+            shown += 1
+        else: assert '../pictures/' not in text and 'Drawn by' not in text
+    assert shown==len(list((ROOT/'figures').glob('*.png')))
+
+
+def test_names_of_notebooks_are_links_to_their_pages(site):
+    pages = {o.stem: o for o in site.rglob('*.html')}
+    named = set()
+    for path in (site/'index.html', site/'72_cards.html', site/'figures/claims.html'):
+        prose = re.sub(r'(?s)<pre\b.*?</pre>', '', path.read_text())
+        for link, words in re.findall(r'(<a href="[^"]+">)?<code>([^<]+)</code>', prose):
+            stem = Path(words).stem
+            if stem in pages and (stem[0].isdigit() or stem.startswith('fig') or words.endswith('.ipynb')):
+                assert link and (path.parent/link.split('"')[1]).resolve()==pages[stem].resolve(), (path.name, words)
+                named.add(words)
+            else: assert not link, (path.name, words)
+    assert {'50_strategies', '72_cards', 'nbs/figures/fig1_budget.ipynb', 'fig10_utterance.ipynb', 'nbs/73_claims.ipynb',
+            '20_ambiguity', '73_claims'}<=named
+
+
+@pytest.mark.parametrize(('text', 'target'), [
+    ('<code>50_strategies</code>', '50_strategies'), ('<code>nbs/figures/fig3_size.ipynb</code>', 'figures/fig3_size'),
+    ('<code>fig3_size</code>', 'figures/fig3_size'), ('<code>claims.ipynb</code>', 'figures/claims'),
+    ('<code>claims</code>', None), ('<code>99_none</code>', None), ('<code>experiments/fig3_size</code>', None),
+    ('<code>00_core</code>', None), ('<a href="x"><code>50_strategies</code></a>', None),
+    ('<pre><code>50_strategies</code></pre>', None), ('<code>figures/</code>', None)])
+def test_a_name_is_a_link_where_it_names_another_page(text, target):
+    pages = ('00_core.html', '50_strategies.html', 'figures/fig3_size.html', 'figures/claims.html')
+    assert docs.linked(text, '00_core.html', pages, '')==(f'<a href="{target}.html">{text}</a>' if target else text)
+
+
 FORMULAS = re.compile(r'\$\$.+?\$\$|\$[^$\n`]+(?:\n[^$\n`]+)?\$', re.S)
 
 

@@ -13,7 +13,7 @@ from toy_families import PROCESSORS, StandIn, toy, toy_model, voxtral_processor
 from transformers.utils import logging
 from ambiscale_nb import families
 from ambiscale_nb.core import InputError
-from ambiscale_nb.families import (FAMILIES, find_checkpoint, load_family, load_weights, record_of,
+from ambiscale_nb.families import (FAMILIES, find_checkpoint, folder_revision, load_family, load_weights, record_of,
                                    register_family, wrap)
 from ambiscale_nb.local import LocalALM
 from ambiscale_nb.models import MODELS, load_model
@@ -345,12 +345,12 @@ def test_the_precision_follows_the_device(checkpoint):
 def test_a_folder_is_known_by_its_weights(checkpoint, tmp_path):
     family, copied = FAMILIES['qwen2-audio'], tmp_path/'renamed'
     shutil.copytree(checkpoint/'qwen2-audio', copied)
-    _, one = find_checkpoint(family, checkpoint/'qwen2-audio')
-    assert find_checkpoint(family, copied)[1]==one and len(one)==16
+    one = folder_revision(find_checkpoint(family, checkpoint/'qwen2-audio'))
+    assert folder_revision(find_checkpoint(family, copied))==one and len(one)==16
     weights = load_file(copied/'model.safetensors')
     next(iter(weights.values())).view(-1)[0] += 1
     save_file(weights, copied/'model.safetensors', metadata={'format': 'pt'})
-    assert find_checkpoint(family, copied)[1]!=one
+    assert folder_revision(find_checkpoint(family, copied))!=one
 
 @pytest.mark.parametrize('revision', [COMMIT, 'main'])
 def test_what_is_recorded_is_the_commit(cache, revision):

@@ -1,0 +1,102 @@
+"What registers itself is found by name: whatever was imported before, and from files that a user names."
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ambiscale_nb import core
+from ambiscale_nb.core import ROOT, InputError, load_plugins
+
+MINE = """
+from ambiscale_nb.models import Capabilities, ModelInfo, Reply, register_model
+from ambiscale_nb.strategies import blend, strategy
+
+class Calm:
+    name, revision, n_params = 'calm', '1', 0
+    capabilities = Capabilities(logprobs=False, label_scoring=False, beams=False, verify=False)
+    def greedy(self, wave, prompt): return Reply('neutral', [], 'stop')
+    def sample(self, wave, prompt, n, seed, temperature): return [self.greedy(wave, prompt)]*n
+
+register_model(ModelInfo('calm', Calm, 'local', 0, Calm.capabilities, 'hears no emotion at all'))
+
+@strategy()
+def first(pool):
+    "The first answer that can be read."
+    return blend(pool, pool.parsed & (pool.parsed.cumsum(-1)==1))
+"""
+STUDY = """
+name: own
+n: 4
+ks: [1, 2, 4]
+limit: 12
+runs: [{model: calm, corpus: toyspeech, modes: [label], widths: [], verify: false}]
+"""
+
+
+def run(*words, cwd, **more):
+    done = subprocess.run(words, cwd=cwd, env=os.environ | {'OMP_NUM_THREADS': '1'} | more, capture_output=True, text=True,
+                          timeout=400, check=False)
+    return done.returncode, done.stdout+done.stderr
+
+
+@pytest.mark.parametrize('code', [
+    "from ambiscale_nb.models import check_ready; check_ready('tiny-alm-nano')",
+    "from ambiscale_nb.models import model_table; assert {'tiny-alm-nano', 'gemini', 'vllm'}<set(model_table().model)",
+    "from ambiscale_nb.corpora import load_corpus; assert len(load_corpus('toyspeech')[0])",
+    "from ambiscale_nb.strategies import pool_of, predict; predict('mbr', pool_of([['a', 'b', 'a']], ('a', 'b')))"],
+    ids=['model', 'models', 'corpus', 'strategy'])
+def test_a_name_is_found_whatever_was_imported(code, tmp_path):
+    assert run(sys.executable, '-c', code, cwd=ROOT, AMBISCALE_ROOT=str(tmp_path)) == (0, '')
+
+
+@pytest.fixture(scope='module')
+def study(tmp_path_factory):
+    "A study of a model and with a strategy of one's own, by the command; its folder and what was said."
+    root = tmp_path_factory.mktemp('own')
+    for o in ('nbs', 'ambiscale_nb', 'conf'): (root/o).symlink_to(ROOT/o)
+    (root/'mine.py').write_text(MINE)
+    (root/'study.yaml').write_text(STUDY)
+    tool = str(Path(sys.executable).with_name('ambiscale'))
+    told = lambda *words, **more: run(tool, *words, 'study.yaml', cwd=root, AMBISCALE_ROOT=str(root), **more)
+    return root, told('run'), told('run', AMBISCALE_PLUGINS='mine.py')
+
+
+def test_a_study_takes_in_what_a_file_registers(study):
+    root, _, (code, said) = study
+    assert code == 0, said
+    scores = pd.read_parquet(root/'results/own/scores.parquet')
+    mine = scores[scores.strategy.eq('first') & scores.variant.eq('sample')]
+    assert set(mine.model) == {'calm'} and set(mine.k) == {1, 2, 4} and mine[mine.metric.eq('jsd')].value.notna().all()
+    assert '`ambiscale figure 1 --study own` draws one' in said
+
+
+def test_without_the_file_its_names_are_unknown(study):
+    _, (code, said), _ = study
+    assert code == 2 and "Unknown model 'calm'" in said and 'Traceback' not in said
+
+
+def test_a_changed_strategy_is_scored_again(study, monkeypatch):
+    from ambiscale_nb import studies
+    asked = []
+    monkeypatch.setattr(studies, 'RESULTS', study[0]/'results')
+    monkeypatch.setattr(studies, 'ROOT', study[0])
+    monkeypatch.setattr(studies, 'run_notebook', lambda *o: asked.append(o[0].name))
+    monkeypatch.setattr(core, 'ROOT', study[0])
+    monkeypatch.setattr(core, 'load_file', lambda path: None)
+    monkeypatch.setenv(core.PLUGINS, 'mine.py')
+    config = studies.StudyConfig.model_validate(__import__('yaml').safe_load(STUDY))
+    assert studies.score_and_draw(config) == [] and not asked
+    (study[0]/'mine.py').write_text(MINE+'\n# another')
+    assert studies.score_and_draw(config) == [] and asked == ['02_score.ipynb']
+
+
+@pytest.mark.parametrize(('text', 'match'), [(None, 'which is no file'), ('1/0', 'fails: ZeroDivisionError')])
+def test_a_file_that_cannot_be_loaded_is_named(tmp_path, monkeypatch, text, match):
+    monkeypatch.setattr(core, 'ROOT', tmp_path)
+    monkeypatch.setenv(core.PLUGINS, 'broken.py')
+    if text: (tmp_path/'broken.py').write_text(text)
+    with pytest.raises(InputError, match=match): load_plugins()
+    with pytest.raises(InputError, match=match): core.look_up('x', {}, 'model')
