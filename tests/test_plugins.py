@@ -32,6 +32,7 @@ name: own
 n: 4
 ks: [1, 2, 4]
 limit: 12
+workers: 2
 runs: [{model: calm, corpus: toyspeech, modes: [label], widths: [], verify: false}]
 """
 
@@ -45,7 +46,7 @@ def run(*words, cwd, **more):
 @pytest.mark.parametrize('code', [
     "from ambiscale_nb.models import check_ready; check_ready('tiny-alm-nano')",
     "from ambiscale_nb.models import model_table; assert {'tiny-alm-nano', 'gemini', 'vllm'}<set(model_table().model)",
-    "from ambiscale_nb.corpora import load_corpus; assert len(load_corpus('toyspeech')[0])",
+    "from ambiscale_nb.corpora import data_name; data_name('toyspeech', '', '', 'rater')",
     "from ambiscale_nb.strategies import pool_of, predict; predict('mbr', pool_of([['a', 'b', 'a']], ('a', 'b')))"],
     ids=['model', 'models', 'corpus', 'strategy'])
 def test_a_name_is_found_whatever_was_imported(code, tmp_path):
