@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['KEEP', 'LOOK', 'POLICY', 'SETTING', 'FULL', 'SCREEN', 'BY_LABEL', 'SEARCH', 'SHOWN', 'PANELS', 'GUIDES', 'CALLS',
-           'CALL_COLUMNS', 'SOME', 'PACKAGES', 'plain', 'Page', 'nonce_of', 'script', 'library', 'publish', 'readable',
-           'table', 'fold', 'spreadsheet', 'note', 'picture', 'headline', 'estimate_text', 'ranked', 'leaderboard',
-           'leaderboard_page', 'names_page', 'folds', 'readings', 'readings_page', 'side_table', 'variance_page',
-           'audits_page', 'planned_pairs', 'refused_cells', 'why_not', 'grid', 'grid_page', 'as_data', 'search_page',
-           'label_text', 'line_of', 'panel_traces', 'curves', 'choose_one', 'figure_page', 'curves_page',
-           'corpora_page', 'call_table', 'cost_page', 'some_answers', 'unread_page', 'failed_runs', 'left_out',
-           'missing_calls', 'failures_page', 'stored_claims', 'claims_page', 'versions', 'prompts_page',
-           'provenance_page']
+           'MEASURED', 'KNOWN', 'CALL_COLUMNS', 'SOME', 'PACKAGES', 'plain', 'Page', 'nonce_of', 'script', 'library',
+           'publish', 'readable', 'table', 'fold', 'spreadsheet', 'note', 'picture', 'headline', 'estimate_text',
+           'ranked', 'leaderboard', 'leaderboard_page', 'names_page', 'folds', 'readings', 'readings_page',
+           'side_table', 'variance_page', 'audits_page', 'planned_pairs', 'refused_cells', 'why_not', 'grid',
+           'grid_page', 'as_data', 'search_page', 'label_text', 'line_of', 'panel_traces', 'curves', 'choose_one',
+           'figure_page', 'curves_page', 'corpora_page', 'call_table', 'cost_page', 'some_answers', 'unread_page',
+           'failed_runs', 'left_out', 'missing_calls', 'failures_page', 'opening', 'stored_claims', 'claims_page',
+           'versions', 'prompts_page', 'provenance_page']
 
 # %% ../nbs/75_report.ipynb #da643234
 import base64
@@ -440,14 +440,15 @@ def grid(
     df, rows = plain_scores(at_full_budget(scores, 'none')), []
     df = df.assign(beam=df.variant.str.startswith('beam')).sort_values(['beam', 'variant'])
     metrics = {c: headline(o) for c, o in df.groupby('corpus')}
+    levels, there = ('all', 'clear', 'ambiguous'), df.groupby('corpus').stratum.agg(set)
     names = list(dict.fromkeys([*STRATEGIES, *df.strategy]))
     cell = ['model', 'corpus', 'mode', 'style', 'strategy', 'stratum']
     main = df[df.metric==df.corpus.map(metrics)].drop_duplicates(cell).set_index(cell)
     text = {k: estimate_text(*v[:3])+(f' ({v[3]})' if v[4] else '') for k, v in zip(
         main.index, main[['value', 'low', 'high', 'variant', 'beam']].to_numpy(), strict=True)}
     for model, corpus in sorted(pairs, key=lambda o: o[::-1]):
-        levels = ('all',) if metrics.get(corpus)=='accuracy' else ('all', 'clear', 'ambiguous')
-        for m, s, level in [(m, s, o) for m, s in asked for o in levels]:
+        some = [o for o in levels if o in there.get(corpus, levels)] # Not all where one votes
+        for m, s, level in [(m, s, o) for m, s in asked for o in some]:
             cells = {o: (model, corpus, m, s, o) for o in names}
             rows.append(dict(corpus=corpus, model=model, asked=f'{m}, {s}', stratum=level) | {
                 o: text.get((*c, level)) or why_not(c, refused or {}) for o, c in cells.items()})
@@ -678,12 +679,15 @@ WITH calls AS (
     min(error) AS error, min(error_text) AS said, count(DISTINCT key) AS answers,
     min(n_in_tokens) FILTER ("index" = 0) AS tokens_in, sum(n_tokens) AS tokens_out,
     sum(cost_measured) AS usd, sum(latency_measured) AS seconds
-  FROM read_parquet(?, union_by_name=true, hive_partitioning=false) GROUP BY ALL)
+  FROM (SELECT * REPLACE ({known}) FROM
+    read_parquet(?, union_by_name=true, hive_partitioning=false)) GROUP BY ALL)
 SELECT model, corpus, part, failed, CASE WHEN failed THEN error ELSE '' END AS error,
   count(*) AS calls, sum(answers) AS answers, sum(tokens_in) AS tokens_in,
   sum(tokens_out) AS tokens_out, sum(usd) AS usd, sum(seconds)/3600 AS hours, min(said) AS said
 FROM calls GROUP BY model, corpus, part, failed, CASE WHEN failed THEN error ELSE '' END
 ORDER BY model, corpus, part"""
+MEASURED = ('n_in_tokens', 'n_tokens', 'cost_measured', 'latency_measured')
+KNOWN = ', '.join(f"CASE WHEN isfinite({o}) THEN {o} END AS {o}" for o in MEASURED)
 CALL_COLUMNS = ('model', 'corpus', 'part', 'failed', 'error', 'calls', 'answers', 'tokens_in',
                 'tokens_out', 'usd', 'hours', 'said')
 
@@ -698,7 +702,7 @@ def call_table(
         files = [str(o) for o in sorted(study.root.glob(f'{name}/**/shard-*.parquet'))]
         if not files: continue
         with duckdb.connect() as con:
-            parts.append(con.sql(CALLS.format(part=part), params=[files]).df())
+            parts.append(con.sql(CALLS.format(part=part, known=KNOWN), params=[files]).df())
     if parts: return pd.concat(parts, ignore_index=True)
     return pd.DataFrame(dict.fromkeys(CALL_COLUMNS, ())).astype(dict(failed=bool))
 
@@ -807,6 +811,21 @@ def failures_page(
              ('Clips that were left out', left_out(study), 'No clip was left out.'))
     out = [f'<h3>{title}</h3>'+(table(df) if len(df) else note(none)) for title, df, none in parts]
     return Page(''.join(out)+'<h3>Answers that could not be read</h3>'+unread_page(study))
+
+# %% ../nbs/75_report.ipynb #e8cfcf1d
+def opening(
+    study:Study, # A study
+    scores:pd.DataFrame, # From `score_study`
+    calls:pd.DataFrame, # From `call_table`
+) -> Page: # A paragraph
+    "Which study this is, and how many models, corpora and calls it has."
+    plan = study.root/'study.json'
+    about = json.loads(plan.read_text()).get('about') if plan.exists() else 'a study without a plan'
+    counts = dict(models=scores.model.nunique(), corpora=scores.corpus.nunique(),
+                  calls=int(calls.calls.sum()), failed=int(calls[calls.failed].calls.sum()))
+    told = 'models: {models}; corpora: {corpora}; calls: {calls:,}, of which failed: {failed:,}.'
+    what = f": {about.rstrip('.')}" if about else ''
+    return note(f'Study "{study.name}"{what}. {told.format(**counts).capitalize()}')
 
 # %% ../nbs/75_report.ipynb #ca4e7973
 def stored_claims(

@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['DIST_METRICS', 'LABEL_METRICS', 'CELLS', 'CALIBRATED', 'WEIGHED', 'TABLES', 'Study', 'clips_of', 'places',
-           'make_pools', 'one_pool', 'references', 'acted_references', 'Truth', 'truth_of', 'truths_of', 'interval',
-           'stratum_references', 'all_references', 'Bills', 'priced', 'stopped_points', 'cell_of', 'points_of',
-           'cost_of', 'score_pool', 'score_point', 'predictions_of', 'recovery', 'bounds_of', 'refusal',
-           'score_calibrated', 'Verifier', 'verifier_of', 'other_verifiers', 'clips_of_ledger', 'unlisted', 'listeners',
-           'judged_by', 'side_by_side', 'joined_ledgers', 'both_styles', 'half_values', 'variance_rows', 'audits_of',
-           'settings_row', 'bills_of', 'calibrated_tables', 'pool_tables', 'more_tables', 'run_pools', 'jobs_of',
-           'score_study', 'plain_scores', 'at_full_budget', 'summary']
+           'make_pools', 'one_pool', 'lone_raters', 'people', 'references', 'acted_references', 'parted', 'Truth',
+           'truth_of', 'truths_of', 'interval', 'correlation_ci', 'stratum_references', 'all_references', 'Bills',
+           'priced', 'stopped_points', 'cell_of', 'points_of', 'cost_of', 'score_pool', 'score_point', 'predictions_of',
+           'recovery', 'bounds_of', 'refusal', 'score_calibrated', 'Verifier', 'verifier_of', 'other_verifiers',
+           'clips_of_ledger', 'unlisted', 'listeners', 'judged_by', 'side_by_side', 'joined_ledgers', 'both_styles',
+           'half_values', 'variance_rows', 'audits_of', 'settings_row', 'bills_of', 'stacked', 'calibrated_tables',
+           'pool_tables', 'more_tables', 'run_pools', 'without_panel', 'jobs_of', 'score_study', 'with_interval',
+           'plain_scores', 'at_full_budget', 'summary']
 
 # %% ../nbs/70_results.ipynb #ec69584e
 import json
@@ -19,7 +20,7 @@ from functools import cached_property
 from itertools import product
 import numpy as np
 import pandas as pd
-from .core import InputError, RESULTS, write_table
+from .core import InputError, RESULTS, load_plugins, write_table
 from .labels import LabelSet, label_set, target_of
 from .corpora import votes_of
 from .ambiguity import (LEVELS, Judgements, expand_votes, fit_prior, judgements_of,
@@ -134,21 +135,39 @@ def one_pool(
         confidence=number('confidence'))
 
 # %% ../nbs/70_results.ipynb #dbb55f25
+def lone_raters(
+    votes:np.ndarray, # (U, K)
+    who:Judgements, # Who said what
+) -> bool: # True where nothing tells how far people disagree
+    "Whether no clip was judged by two people."
+    return bool(who.raters.max(initial=0)<2 or votes.sum(1).max(initial=0)<1.5)
+
+def people(
+    votes:np.ndarray, # (U, K)
+    who:Judgements, # Who said what
+    metric, # m(prediction, soft label)
+    alpha:np.ndarray|None, # (K,) from `fit_prior`; None for lone raters
+) -> dict: # noise_floor and human, (U,); NaN where nobody knows
+    "A perfect predictor of people, and one of them."
+    if alpha is None: return dict.fromkeys(['noise_floor', 'human'], np.full(len(votes), np.nan))
+    return dict(noise_floor=noise_floor(votes, metric, alpha, 200, raters=who.raters),
+                human=leave_one_rater_out(who, metric))
+
+# %% ../nbs/70_results.ipynb #def3b26b
 def references(
     votes:np.ndarray, # (U, K)
     speakers, # (U,) names
     who:Judgements=None, # Who said what; by default every vote was one rater's
 ) -> dict: # metric -> {reference -> (U,)}
     "Floor, ceiling and trivial predictors, clip by clip."
-    y, alpha = soft_labels(votes), fit_prior(votes)
     who = expand_votes(votes) if who is None else who
+    y, alpha = soft_labels(votes), None if lone_raters(votes, who) else fit_prior(votes)
     noise, n = rater_noise(who), who.raters
     prior, flat = others_mix(votes, speakers), np.full_like(y, 1/y.shape[1])
     tied, out = top_labels(votes).sum(1)>1, {}
     for name, m in (('jsd', jsd), ('bc', bhattacharyya), ('brier_debiased', brier),
                     ('accuracy', plurality_accuracy)):
-        out[name] = dict(noise_floor=noise_floor(votes, m, alpha, 200, raters=n),
-                         human=leave_one_rater_out(who, m), prior=m(prior, y), uniform=m(flat, y))
+        out[name] = dict(people(votes, who, m, alpha), prior=m(prior, y), uniform=m(flat, y))
     b = out['brier_debiased']
     b.update(noise_floor=0*noise, human=b['human']-noise*n/np.maximum(n-1, 1),
              prior=b['prior']-noise, uniform=b['uniform']-noise)
@@ -172,6 +191,12 @@ DIST_METRICS = {'jsd': jsd, 'bc': bhattacharyya, 'brier_debiased': pool_brier}
 LABEL_METRICS = ('accuracy', 'uar')
 CELLS = ('model', 'corpus', 'condition', 'stratum', 'mode', 'style', 'strategy', 'k', 'variant')
 
+def parted(
+    refs:dict, # From `references`
+) -> bool: # Not where nobody voted, or each clip has one rater
+    "Whether votes can tell clear speech from ambiguous."
+    return 'jsd' in refs and bool(np.isfinite(refs['jsd']['noise_floor']).any())
+
 # %% ../nbs/70_results.ipynb #a30e94b7
 @dataclass
 class Truth:
@@ -188,7 +213,7 @@ class Truth:
     def __post_init__(self):
         level = np.array([LEVELS[o] for o in strata(self.votes)])
         self.levels = {'all': level!=''}
-        if self.source!='acted': self.levels |= {o: level==o for o in ('clear', 'ambiguous')}
+        if parted(self.refs): self.levels |= {o: level==o for o in ('clear', 'ambiguous')}
 
     @cached_property
     def who(self): return clusters_of(self.speakers) # Numbered once for many intervals
@@ -249,6 +274,22 @@ def interval(
         e = cluster_ci(stat, truth.who, stat.used & use)
     else: e = mean_ci(np.where(use, values, np.nan), truth.who)
     return replace(e, low=float(np.clip(e.low, 0, 1)), high=float(np.clip(e.high, 0, 1)))
+
+# %% ../nbs/70_results.ipynb #bfae6c7a
+def correlation_ci(
+    score, # A `Statistic`, such as `statistic('entropy_correlation', p, votes)`
+    speakers, # (U,) names, or `Clusters`
+) -> Estimate: # Ends from -1 to 1
+    "A correlation with an interval whose unit is the speaker, by Fisher's transformation (1921)."
+    def stretched(weights):
+        r = np.clip(score(weights), -1, 1)
+        return np.arctanh(np.where(np.abs(r)>1-1e-9, np.nan, r))
+    e = cluster_ci(score, speakers)
+    if not np.isfinite(e.value): return e
+    z = cluster_ci(replace(score, of=stretched, parts=None), speakers)
+    why = z.reason if np.isfinite(z.value) else 'a correlation of 1 or -1 has no interval'
+    return replace(z, value=e.value, low=float(np.tanh(z.low)), high=float(np.tanh(z.high)),
+                   reason=why, se=np.nan)
 
 # %% ../nbs/70_results.ipynb #2e603a45
 def stratum_references(
@@ -703,10 +744,17 @@ def bills_of(
     verdicts = None if judged is None else verdict_ledger(judged, pool.uids, pool.labels, seconds)
     return Bills(answer_ledger(rows[use], pool.uids, seconds, prompt_rows=rows), verdicts)
 
-# %% ../nbs/70_results.ipynb #18dfd4b5
+# %% ../nbs/70_results.ipynb #21155c62
 TABLES = ('scores', 'costs', 'predictions', 'settings', 'refusals', 'marginals', 'bounds',
           'variance', 'audits')
 
+def stacked(
+    parts:list, # DataFrames, of which some are empty
+) -> pd.DataFrame: # Their rows; without columns if all are empty
+    "Tables one under the other."
+    return pd.concat([o for o in parts if len(o)] or [pd.DataFrame()], ignore_index=True)
+
+# %% ../nbs/70_results.ipynb #18dfd4b5
 def calibrated_tables(
     pool:Pool, # Of one prompt and decoding
     setting:dict, # From `settings_row`
@@ -734,6 +782,7 @@ def pool_tables(
     heard:Verifier|None=None, # The pool's verifier, to be audited
 ) -> dict: # Table name -> DataFrame
     "All that is said of one pool."
+    load_plugins() # This may be a process of its own
     who = {o: setting[o] for o in ('model', 'corpus', 'condition', 'variant')}
     facts = who | dict(reading=setting['reading'], label_set=setting['label_set'],
         convention=setting['votes'], source=truth.source, failed=setting['failed'])
@@ -758,7 +807,7 @@ def more_tables(
     tuned, *rest = calibrated_tables(pool, setting, truth, bills)
     tuned = tuned.assign(**{k: v for k, v in facts.items() if k not in tuned})
     for name, df in zip(('scores', 'settings', 'refusals'), (tuned, *rest), strict=True):
-        out[name] = pd.concat([out[name], df])
+        out[name] = stacked([out[name], df])
     who = {o: setting[o] for o in ('model', 'corpus', 'condition', 'variant')}
     said = [dict(who, mode=pool.mode, style=pool.style, label=o, answered=float(mean))
             for o, mean in zip(pool.labels, pool.credit.mean((0, 1)), strict=True)]
@@ -786,6 +835,18 @@ def run_pools(
     both, apart = both_styles(made)
     return made+crossed+listed+both, refused+lost+apart
 
+# %% ../nbs/70_results.ipynb #654f4c4a
+def without_panel(
+    run:dict, # From `Study.runs`
+    truth:Truth, # Of its corpus
+) -> list: # Rows of `refusals`; none where some clip has two raters, or where nobody voted
+    "What votes of one rater a clip do not tell."
+    if truth.source=='acted' or parted(truth.refs): return []
+    who = {o: run[o] for o in ('model', 'corpus', 'condition')}
+    why = 'no clip has two raters, so nothing tells how far people disagree'
+    return [dict(who, variant='', mode='', style='', strategy=o, reason=why)
+            for o in ('noise_floor', 'human', 'clear and ambiguous')]
+
 # %% ../nbs/70_results.ipynb #a0c142fc
 def jobs_of(
     study:Study, # With finished sampling runs
@@ -802,7 +863,7 @@ def jobs_of(
         if not run.get('modes', True): continue # It only judges
         corpus = run['corpus']
         found, lost = run_pools(study, run, labels, verifiers, models)
-        refused += lost
+        refused += lost+without_panel(run, truths[corpus])
         by = {o.model: o for o in verifiers if o.corpus==corpus}
         jobs += [(pool, setting, truths[corpus], bills, (pool.n,) if only else ks, only,
                   by.get(setting['verifier'])) for pool, setting, bills, only in found]
@@ -822,12 +883,22 @@ def score_study(
     found = Parallel(n_jobs=workers, return_as='generator')(delayed(pool_tables)(*o) for o in jobs)
     found = [*tqdm(found, desc='score', unit='pool', total=len(jobs), disable=not progress)]
     found.append(dict(refusals=pd.DataFrame(refused)))
-    def whole(name): # Empty parts would only blur the types of columns
-        parts = [t[name] for t in found if len(t.get(name, ()))]
-        return pd.concat(parts or [pd.DataFrame()], ignore_index=True)
+    def whole(name): return stacked([t[name] for t in found if name in t])
     done = {o: whole(o) for o in TABLES} | dict(variance=variance_rows(whole('halves')))
     for name, df in done.items(): study.write(df, name)
     return {k: len(v) for k, v in done.items()}
+
+# %% ../nbs/70_results.ipynb #91d010cb
+def with_interval(
+    value:float, # A score
+    low:float, # Of its interval; NaN if there is none
+    high:float, # Likewise
+    digits:int=3, # Decimals
+) -> str: # '0.111 [0.101, 0.121]', '0.111 [–]' or '–'
+    "A score as text, a dash for what is not known."
+    if not np.isfinite(value): return '–'
+    ends = [f'{o:.{digits}f}' for o in (low, high)] if np.isfinite([low, high]).all() else ['–']
+    return f"{value:.{digits}f} [{', '.join(ends)}]"
 
 # %% ../nbs/70_results.ipynb #02f15e7a
 def plain_scores(
@@ -856,9 +927,9 @@ def summary(
     metric = metric or ('jsd' if (scores.metric=='jsd').any() else 'accuracy')
     df = at_full_budget(plain_scores(scores), condition)
     df = df[df.metric==metric]
-    df = df.assign(shown=lambda o: o.value.map('{:.3f}'.format) + ' [' +
-        o.low.map('{:.3f}'.format) + ', ' + o.high.map('{:.3f}'.format) + ']')
+    ends = zip(df.value, df.low, df.high, strict=True)
+    df = df.assign(shown=[with_interval(*o) for o in ends])
     index = ['model', 'corpus', 'mode', 'style', 'variant', 'strategy', 'k']
     wide = df.pivot(index=index, columns='stratum', values='shown')
     shown = [o for o in ('all', 'clear', 'ambiguous') if o in wide]
-    return wide[shown].reset_index().rename_axis(columns=None)
+    return wide[shown].fillna('–').reset_index().rename_axis(columns=None)
