@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ambiscale_nb import core
+from ambiscale_nb import core, models, strategies, studies
 from ambiscale_nb.core import ROOT, InputError, load_plugins
 
 MINE = """
@@ -25,7 +25,8 @@ register_model(ModelInfo('calm', Calm, 'local', 0, Calm.capabilities, 'hears no 
 @strategy()
 def first(pool):
     "The first answer that can be read."
-    return blend(pool, pool.parsed & (pool.parsed.cumsum(-1)==1))
+    one = pool.parsed & (pool.parsed.cumsum(-1)==1)
+    return blend(pool, one, one*1.)
 """
 STUDY = """
 name: own
@@ -80,17 +81,16 @@ def test_without_the_file_its_names_are_unknown(study):
 
 
 def test_a_changed_strategy_is_scored_again(study, monkeypatch):
-    from ambiscale_nb import studies
-    asked = []
-    monkeypatch.setattr(studies, 'RESULTS', study[0]/'results')
-    monkeypatch.setattr(studies, 'ROOT', study[0])
+    asked, root = [], study[0]
+    for module in (studies, core): monkeypatch.setattr(module, 'ROOT', root)
+    monkeypatch.setattr(studies, 'RESULTS', root/'results')
     monkeypatch.setattr(studies, 'run_notebook', lambda *o: asked.append(o[0].name))
-    monkeypatch.setattr(core, 'ROOT', study[0])
-    monkeypatch.setattr(core, 'load_file', lambda path: None)
+    monkeypatch.setattr(models, 'MODELS', dict(models.MODELS))
+    monkeypatch.setattr(strategies, 'STRATEGIES', dict(strategies.STRATEGIES))
     monkeypatch.setenv(core.PLUGINS, 'mine.py')
-    config = studies.StudyConfig.model_validate(__import__('yaml').safe_load(STUDY))
+    config = studies.read_study(root/'study.yaml')
     assert studies.score_and_draw(config) == [] and not asked
-    (study[0]/'mine.py').write_text(MINE+'\n# another')
+    (root/'mine.py').write_text(MINE+'\n# another')
     assert studies.score_and_draw(config) == [] and asked == ['02_score.ipynb']
 
 
