@@ -8,6 +8,10 @@ import pytest
 from execnb.nbio import read_nb, write_nb
 from execnb.shell import CaptureShell
 from in_one import execute
+from ambiscale_nb.core import load_plugins
+from ambiscale_nb.corpora import CORPORA
+from ambiscale_nb.models import MODELS
+from ambiscale_nb.strategies import STRATEGIES
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT/'scripts'))
@@ -17,8 +21,17 @@ EXPERIMENTS = sorted(ROOT.glob('nbs/experiments/*.ipynb')) # numbered in the ord
 FIGURES = sorted(ROOT.glob('nbs/figures/*.ipynb')) # read what experiments wrote
 
 
+@pytest.fixture
+def registries():
+    "What is registered, before and after: a notebook registers its own definitions in place of the package's."
+    load_plugins()
+    before = [(o, dict(o)) for o in (MODELS, CORPORA, STRATEGIES)]
+    yield
+    for o, was in before: o.clear(); o.update(was)
+
+
 @pytest.mark.parametrize('path', LIBRARY, ids=lambda o: o.stem)
-def test_library(path, monkeypatch, tmp_path):
+def test_library(path, registries, monkeypatch, tmp_path):
     """Definitions, demonstrations and tests of a module, in this process. With AMBISCALE_SAME_OUTPUTS, its text outputs are
     those committed; elsewhere they need not be, since another processor may round otherwise."""
     monkeypatch.setenv('IN_TEST', '1') # as nbdev does
