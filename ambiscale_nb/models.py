@@ -164,7 +164,7 @@ def check_ready(
     /,
     **options, # As it would be loaded with
 ): # What tells so: the model where nothing needs loading, a folder, or None if nothing is known
-    "Refuse now what loading would refuse: no key, no checkpoint, no such device."
+    "Refuse now what loading would refuse before it reads weights: no key, no checkpoint."
     info = check_options(name, options)
     return info.ready(**options) if info.ready else None
 

@@ -246,7 +246,8 @@ def read_study(
     if len(told)==1: raise InputError(f'{path.name}, {told[0]}')
     if told: raise InputError('\n  '.join([f'{len(told)} slips in {path.name}:', *told]))
     study = StudyConfig.model_validate(found)
-    return study.model_copy(update=dict(figures=[figure_stem(o) for o in study.figures]))
+    figures = list(dict.fromkeys(map(figure_stem, study.figures))) # Each is drawn once
+    return study.model_copy(update=dict(figures=figures))
 
 # %% ../nbs/79_studies.ipynb #25fb1753
 def run_name(

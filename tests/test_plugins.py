@@ -1,14 +1,12 @@
 "What registers itself is found by name: whatever was imported before, and from files that a user names."
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from ambiscale_nb import core, models, strategies, studies
-from ambiscale_nb.core import ROOT, InputError, load_plugins
+from ambiscale_nb.core import InputError, load_plugins
+from test_studies import call, place, tool
 
 MINE = """
 from ambiscale_nb.models import Capabilities, ModelInfo, Reply, register_model
@@ -38,12 +36,6 @@ runs: [{model: calm, corpus: toyspeech, modes: [label], widths: [], verify: fals
 """
 
 
-def run(*words, cwd, **more):
-    done = subprocess.run(words, cwd=cwd, env=os.environ | {'OMP_NUM_THREADS': '1'} | more, capture_output=True, text=True,
-                          timeout=400, check=False)
-    return done.returncode, done.stdout+done.stderr
-
-
 @pytest.mark.parametrize('code', [
     "from ambiscale_nb.models import check_ready; check_ready('tiny-alm-nano')",
     "from ambiscale_nb.models import model_table; assert {'tiny-alm-nano', 'gemini', 'vllm'}<set(model_table().model)",
@@ -51,19 +43,17 @@ def run(*words, cwd, **more):
     "from ambiscale_nb.strategies import pool_of, predict; predict('mbr', pool_of([['a', 'b', 'a']], ('a', 'b')))"],
     ids=['model', 'models', 'corpus', 'strategy'])
 def test_a_name_is_found_whatever_was_imported(code, tmp_path):
-    assert run(sys.executable, '-c', code, cwd=ROOT, AMBISCALE_ROOT=str(tmp_path)) == (0, '')
+    assert call(tmp_path, sys.executable, '-c', code) == (0, '')
 
 
 @pytest.fixture(scope='module')
 def study(tmp_path_factory):
     "A study of a model and with a strategy of one's own, by the command; its folder and what was said."
-    root = tmp_path_factory.mktemp('own')
-    for o in ('nbs', 'ambiscale_nb', 'conf'): (root/o).symlink_to(ROOT/o)
+    root = place(tmp_path_factory.mktemp('own'))
     (root/'mine.py').write_text(MINE)
     (root/'study.yaml').write_text(STUDY)
-    tool = str(Path(sys.executable).with_name('ambiscale'))
-    told = lambda *words, **more: run(tool, *words, 'study.yaml', cwd=root, AMBISCALE_ROOT=str(root), **more)
-    return root, told('run'), told('run', AMBISCALE_PLUGINS='mine.py')
+    told = lambda **more: call(root, tool('ambiscale'), 'run', 'study.yaml', **more)
+    return root, told(), told(AMBISCALE_PLUGINS='mine.py')
 
 
 def test_a_study_takes_in_what_a_file_registers(study):
