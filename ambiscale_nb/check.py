@@ -4,9 +4,8 @@
 
 # %% auto #0
 __all__ = ['NEAR', 'TIE', 'CHECKS', 'tolerance_of', 'Trial', 'parted', 'answers', 'repeats', 'agreement', 'beside', 'several',
-           'differ', 'view', 'apart', 'heard', 'hears', 'tokens', 'grows', 'whole', 'bounds', 'logprobs',
-           'label_scores', 'scores_fit', 'beams', 'judges', 'choices', 'most', 'refuses', 'check_model', 'passed',
-           'check_clips']
+           'differ', 'view', 'apart', 'heard', 'hears', 'tokens', 'grows', 'whole', 'logprobs', 'label_scores',
+           'scores_fit', 'beams', 'judges', 'choices', 'most', 'refuses', 'check_model', 'passed', 'check_clips']
 
 # %% ../nbs/37_check.ipynb #47a8444e
 import math
@@ -16,7 +15,7 @@ import numpy as np
 import pandas as pd
 from .core import InputError
 from .toyspeech import clip, clip_wave
-from .audio import MIN_SECONDS, RATE, check_wave
+from .audio import RATE, check_wave
 from .parser import parse
 from .prompts import Prompt, prompt, verify_prompt
 from .models import ALM, Reply, in_flight
@@ -218,17 +217,6 @@ def whole(
     lost = [o for o, good in zip(parts, found, strict=True) if not good]
     return not lost, f"unheard in {t.longest:g} s: {', '.join(lost)}" if lost else 'all parts count'
 
-# %% ../nbs/37_check.ipynb #27b79e27
-def bounds(
-    t:Trial, # What is tried
-) -> tuple: # As `answers`
-    "What is too long or too short is refused, not cut and not ignored."
-    for seconds, what in ((t.can.max_seconds+1, 'over its longest'), (MIN_SECONDS/5, 'too short')):
-        try: t.alm.greedy(np.resize(t.wave, int(seconds*RATE)), t.ask)
-        except InputError: continue
-        return False, f'answered {seconds:g} s, which is {what}'
-    return True, f'only {MIN_SECONDS:g} to {t.can.max_seconds:g} s are taken'
-
 # %% ../nbs/37_check.ipynb #6c6b796f
 def logprobs(
     t:Trial, # What is tried
@@ -321,7 +309,7 @@ def refuses(
 # %% ../nbs/37_check.ipynb #7aa59d87
 CHECKS = dict(answers=answers, repeats=repeats, alone_and_among_others=beside,
               one_and_several=several, samples_differ=differ, hears=hears, audio_tokens=tokens,
-              tokens_grow=grows, heard_whole=whole, bounds=bounds, logprobs=logprobs,
+              tokens_grow=grows, heard_whole=whole, logprobs=logprobs,
               label_scoring=label_scores, scores_fit=scores_fit, beams=beams, verify=judges,
               choices=choices, max_n=most, undeclared_is_refused=refuses)
 

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['app', 'AsJson', 'StudyFile', 'corpora', 'Name', 'Root', 'models', 'Options', 'StudyName', 'show', 'told', 'draw_card',
-           'list_corpora', 'validate', 'card', 'options_from', 'for_the_screen', 'list_models', 'check_one', 'as_text',
-           'estimate', 'run', 'print_summary', 'status', 'figure', 'claim_text', 'claims', 'pairs_from',
-           'import_answers', 'report', 'export']
+           'list_corpora', 'validate', 'card', 'options_from', 'for_the_screen', 'list_models', 'check_one',
+           'begin_one', 'as_text', 'estimate', 'run', 'print_summary', 'status', 'figure', 'claim_text', 'claims',
+           'pairs_from', 'import_answers', 'report', 'export']
 
 # %% ../nbs/80_cli.ipynb #66c8fb72
 import sys
@@ -92,7 +92,8 @@ def card(name:Name, root:Root='', labels:Annotated[str, typer.Option(help='Label
     with told(): print(f'Written: {draw_card(name, root, labels, out)}')
 
 # %% ../nbs/80_cli.ipynb #7d59dbf6
-models = typer.Typer(help='List the models; try one.', invoke_without_command=True)
+models = typer.Typer(help='List the models; try one; begin one of your own.',
+                     invoke_without_command=True)
 app.add_typer(models, name='models')
 Options = Annotated[str, typer.Option(help="As under `load` of a study: '{device: cuda}'.")]
 
@@ -136,6 +137,17 @@ def check_one(name:Annotated[str, typer.Argument(help='A model, such as tiny-alm
         show(found, as_json)
         if close := getattr(alm, 'close', None): close()
         if not passed(found): raise typer.Exit(1)
+
+# %% ../nbs/80_cli.ipynb #17a6b981
+@models.command('new')
+def begin_one(name:Annotated[str, typer.Argument(help='How results will name it.')],
+              folder:Annotated[Path, typer.Option(help='Where the file goes.')]=Path('.')):
+    "Write the file of a model of your own: a working toy to be replaced method by method."
+    from ambiscale_nb.template import new_model, plugin_setting
+    with told():
+        path = new_model(name, folder)
+        print(f'Written: {path}\nTo use it: export {plugin_setting(path)}\n'
+              f'To try it: ambiscale models check {name}')
 
 # %% ../nbs/80_cli.ipynb #6e9f2b2c
 def as_text(

@@ -713,7 +713,9 @@ def plan_pool(
     parts = [clips.assign(
         **who, prompt_id=p.id, prompt_sha=p.sha, mode=p.mode, style=p.style,
         max_new_tokens=p.max_new_tokens, **o) for p in prompts for o in decodings(model, p, draw)]
-    if not parts: raise InputError(f"Nothing to draw: no prompts, or nothing {model.name} can do")
+    if not len(prompts): raise InputError("Nothing to draw: there are no prompts")
+    if not parts: # Such as beams of a model that has none: an empty plan, see `lacking`
+        return plan_pool(model, items, prompts, Draw(None, condition=draw.condition)).iloc[:0]
     plan = pd.concat(parts, ignore_index=True)
     plan['group'] = [group_key(o, draw.score if o['decode']=='score' else ())
                      for o in plan.to_dict('records')]

@@ -23,6 +23,7 @@ class Prompt:
     style: str # 'direct' or 'cot' (chain of thought: reasons first)
     text: str # As the model reads it, after the audio
     max_new_tokens: int # Budget of the answer, tokens
+    labels: tuple = () # Class names; of a list side by side, the answers on it
 
     @property
     def sha(self): return content_key(['prompt', self.text])
@@ -52,7 +53,8 @@ def prompt(
     "The prompt of a mode and a style."
     text = TEXTS[choose(mode, MODES, 'mode'), choose(style, STYLES, 'style')]
     listed = f"{', '.join(labels[:-1])} or {labels[-1]}"
-    return Prompt(mode, style, text.format(labels=listed), MAX_NEW_TOKENS[mode, style])
+    return Prompt(mode, style, text.format(labels=listed), MAX_NEW_TOKENS[mode, style],
+                  tuple(labels))
 
 # %% ../nbs/30_prompts.ipynb #ec19ce69
 def verify_prompt(
@@ -60,8 +62,8 @@ def verify_prompt(
     labels, # Class names
 ) -> Prompt: # A question to be answered with yes or no
     "The prompt that lets a model judge an answer (pointwise verifier)."
-    return Prompt('verify', 'direct', TEXTS['verify', 'direct'].format(
-        label=choose(label, labels, 'label')), MAX_NEW_TOKENS['verify', 'direct'])
+    text = TEXTS['verify', 'direct'].format(label=choose(label, labels, 'label'))
+    return Prompt('verify', 'direct', text, MAX_NEW_TOKENS['verify', 'direct'], tuple(labels))
 
 # %% ../nbs/30_prompts.ipynb #a126524e
 LISTWISE = {
@@ -80,4 +82,5 @@ def listwise_prompt(
     if len(options)<2 or len(set(options))<len(options):
         raise InputError(f"A list needs two different answers or more, got {options}")
     listed = f"{', '.join(options[:-1])} or {options[-1]}"
-    return Prompt('listwise', 'direct', text.format(labels=listed), LISTWISE_TOKENS[way])
+    return Prompt('listwise', 'direct', text.format(labels=listed), LISTWISE_TOKENS[way],
+                  tuple(options))
