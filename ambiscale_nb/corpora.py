@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from .core import ROOT, InputError, choose, content_key, look_up
 from .labels import LabelSet, emotion_of, label_set, target_of
+from .typed import mismatch, parameter_types, wrong_types
 
 # %% ../nbs/10_corpora.ipynb #2480d7e4
 VOTE = 'votes_'
@@ -269,6 +270,9 @@ def load_corpus(
     chosen = label_set(labels or corpus.labels)
     part = choose(split or corpus.splits[0], corpus.splits, f'split of {name}')
     folder = located(root, name)
+    for o, hint in parameter_types(corpus.load).items():
+        for place, *wrong in wrong_types(options[o], hint) if o in options else ():
+            raise InputError(f"{name}: {mismatch((o, *place), *wrong)}")
     clips, ratings = corpus.load(folder, part, **{**corpus.options, **options})
     if not len(clips): raise InputError(f"No clip of {name} in split {part!r}: check "
                                         f"{folder or 'its loader'}")
