@@ -10,6 +10,7 @@ __all__ = ['VOTE', 'SOURCES', 'CONVENTIONS', 'CORPORA', 'utterance_schema', 'che
 
 # %% ../nbs/10_corpora.ipynb #f831b05f
 import csv
+import inspect
 import io
 import os
 from dataclasses import dataclass, field
@@ -169,6 +170,7 @@ def read_ratings(
     path, # A CSV file: columns file, rater, label
     paths:pd.Series, # Index: uid; the clips' audio files
     root:Path, # The folder that `file` is relative to
+    labels:LabelSet|None=None, # A set of one's own, whose words are known too
 ) -> pd.DataFrame: # Columns uid, rater, label, order
     "Single judgements from a CSV file, a line for each emotion that a rater named."
     df = read_table(path, ('file', 'rater', 'label'))
@@ -179,7 +181,7 @@ def read_ratings(
         f"{df.file[where.isna()].iloc[0]!r} below {root} ({where.isna().sum()} such lines)")
     words = {}
     for line, word in df.label.drop_duplicates().items():
-        try: words[word] = emotion_of(word)
+        try: words[word] = emotion_of(word, labels)
         except InputError as e: raise InputError(f"{Path(path).name}, line {line}: {e}") from e
     out = pd.DataFrame(dict(uid=where, rater=df.rater.str.strip(), label=df.label.map(words)))
     twice = out.duplicated(['uid', 'rater', 'label'])
@@ -193,7 +195,7 @@ def read_ratings(
 class Corpus:
     "What is known of a corpus before it is loaded."
     name: str # Registry name
-    load: Callable # (root, split, **options) -> (clips, ratings or None)
+    load: Callable # (root, split, **options) -> (clips, ratings or None); `labels` if it takes that
     labels: str # Its own label set, and the default
     raters: str # How many people judged a clip
     licence: str # Terms of use
@@ -261,7 +263,7 @@ def load_corpus(
     name:str, # A registered corpus
     root=None, # Its folder; by default `root_of`, then the loader's own
     split:str=None, # Which part; the corpus' first if not given
-    labels:str=None, # A label set; the corpus' own if not given
+    labels=None, # A label set, as `label_set` takes it; the corpus' own if not given
     convention:str='rater', # How several emotions of one rater count
     **options, # Anything else its loader takes
 ) -> tuple: # `utterances` (checked) and `ratings` or None
@@ -270,6 +272,7 @@ def load_corpus(
     chosen = label_set(labels or corpus.labels)
     part = choose(split or corpus.splits[0], corpus.splits, f'split of {name}')
     folder = located(root, name)
+    if 'labels' in inspect.signature(corpus.load).parameters: options['labels'] = chosen
     for o, hint in parameter_types(corpus.load).items():
         for place, *wrong in wrong_types(options[o], hint) if o in options else ():
             raise InputError(f"{name}: {mismatch((o, *place), *wrong)}")

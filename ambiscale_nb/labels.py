@@ -123,7 +123,7 @@ def emotion_of(
 def read_label_set(
     source:str, # The path of a YAML file (from here or from the project), or YAML in braces
 ) -> tuple: # What it has; the name of the file without its ending, or ''
-    "Read the fields of a label set; every value is text, so that `no` is a word and not a truth value."
+    "Read the fields of a label set; every value is text, so that `no` is a word."
     import yaml
     class Text(yaml.BaseLoader):
         "YAML in which every value is text, and no field comes twice."
@@ -140,16 +140,17 @@ def read_label_set(
     except (UnicodeDecodeError, yaml.YAMLError) as e: raise InputError(f"{where}: {e}") from None
     return found, path.stem if path else ''
 
-# %% ../nbs/01_labels.ipynb #9ae1a28d
+# %% ../nbs/01_labels.ipynb #80ba96f4
 SPELLING = re.compile(r"\w(?:[\w '’-]*\w)?")
 
+# %% ../nbs/01_labels.ipynb #9ae1a28d
 def spelling(
     word, # As YAML has it
     what:str, # What it is, for the message
 ) -> str: # With single spaces
     "A label or a word for one, or a refusal."
-    if not isinstance(word, str):
-        raise InputError(f"{what} is {word!r}, which is not text: write it in quotes")
+    if not isinstance(word, str): raise InputError(f"{what} is {word!r}, which is not text: "
+                                                   "write it in quotes")
     if not SPELLING.fullmatch(word := ' '.join(word.split())): raise InputError(
         f"{what} is {word!r}: use letters, digits, spaces, hyphens and apostrophes")
     return word
@@ -202,7 +203,7 @@ def label_text(
     labels:str|dict|LabelSet, # As `label_set` takes it; '' for a corpus' own
 ) -> str: # The name of a registered set; else its fields as JSON, which `label_set` reads
     "A label set as one text."
-    if not labels or isinstance(labels, str) and labels.partition('+')[0] in LABEL_SETS: return labels
+    if not labels: return ''
     chosen, words = label_set(labels), {}
     if chosen.name.partition('+')[0] in LABEL_SETS: return chosen.name
     for word, label in chosen.merged: words.setdefault(label, []).append(word)

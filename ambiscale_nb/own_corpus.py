@@ -8,6 +8,7 @@ __all__ = ['FACTS', 'clip_facts', 'load_own']
 # %% ../nbs/18_own_corpus.ipynb #4d922251
 import pandas as pd
 from .core import InputError
+from .labels import LabelSet
 from .corpora import Corpus, corpus_root, read_ratings, read_table, register_corpus
 
 # %% ../nbs/18_own_corpus.ipynb #bd8b65ba
@@ -30,6 +31,7 @@ def load_own(
     root, # The folder of the audio
     split:str='all', # There is one part
     ratings_csv:str='ratings.csv', # The list, relative to `root`
+    labels:LabelSet|None=None, # The study's, whose words the list may use
 ) -> tuple: # clips and ratings
     "A folder of audio and a list of judgements."
     root = corpus_root(root, 'your corpus', (ratings_csv,), 'own')
@@ -48,7 +50,7 @@ def load_own(
         f"{facts.file[0]!r}: write them relative to that folder")
     gone = ~clips.path.isin(here)
     clips.loc[gone, 'flags'] = (clips['flags'][gone]+';no_audio').str.strip(';')
-    return clips, read_ratings(path, clips.set_index('uid').path, root)
+    return clips, read_ratings(path, clips.set_index('uid').path, root, labels)
 
 # %% ../nbs/18_own_corpus.ipynb #fa5b267d
 register_corpus(Corpus('own', load_own, 'six', raters='those in your list', licence='yours',

@@ -22,10 +22,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 import numpy as np
 import pandas as pd
+from itertools import product
 from .core import InputError, content_key, write_atomic
-from .labels import label_set
 from .corpora import CORPORA, data_name
-from .prompts import STYLES, prompt
+from .prompts import MODES, STYLES, prompt
 from .pool import CANDIDATES, answers, valid_text
 from .verify import VERDICTS
 from .strategies import STRATEGIES
@@ -663,7 +663,7 @@ def corpora_page(
         parts.append(f"<h3>{html.escape(plain(run['corpus']))}</h3>")
         ratings = study.read('ratings', run['corpus']) if run['has_ratings'] else None
         try: card = make_card(study.read('utterances', run['corpus']), ratings,
-                              label_set(run['label_set']))
+                              study.labels(run['label_set']))
         except InputError as e: parts.append(note(e)); continue
         title = (f"{plain(run['corpus'], 60)}: label set {run['label_set']}, "
                  f"votes by {run['convention']}")
@@ -737,7 +737,7 @@ def some_answers(
     own = study.read('utterances', run['corpus']).corpus.iloc[0]
     with duckdb.connect() as con:
         rows = con.sql(SOME, params=[files, own, run['condition'], most]).df()
-    return rows.merge(answers(rows, label_set(run['label_set'])), on='key')
+    return rows.merge(answers(rows, study.labels(run['label_set'])), on='key')
 
 # %% ../nbs/75_report.ipynb #20e6fbef
 def unread_page(
@@ -856,14 +856,17 @@ def versions() -> pd.DataFrame: # package, version
     return pd.DataFrame([dict(package=o, version=of(o)) for o in PACKAGES])
 
 def prompts_page(
-    runs:list, # From `Study.runs`
+    study:Study, # A study
 ) -> Page: # The texts
     "What was asked, word for word."
+    runs = study.runs()
     sets, parts = sorted({o['label_set'] for o in runs}), []
-    for name in sets:
-        for o in [prompt(m, s, label_set(name).labels) for m in ('label', 'dist') for s in STYLES]:
-            parts.append(f'<h3>{html.escape(o.id)} ({html.escape(plain(name))})</h3>'
-                         f'<pre>{html.escape(o.text)}</pre>')
+    for name, m, s in product(sets, MODES, STYLES):
+        if not any(o['label_set']==name and m in o.get('modes', MODES)
+                   and s in o.get('styles', STYLES) for o in runs): continue
+        o = prompt(m, s, study.labels(name).labels)
+        parts.append(f'<h3>{html.escape(o.id)} ({html.escape(plain(name))})</h3>'
+                     f'<pre>{html.escape(o.text)}</pre>')
     return fold(f'The prompts, for label set {", ".join(sets)}', *parts)
 
 # %% ../nbs/75_report.ipynb #367aec50
@@ -876,7 +879,7 @@ def provenance_page(
                'n', 'temperature', 'seed', 'clips', 'aside', 'quarantined']
     known = pd.DataFrame(runs)
     whole = dict.fromkeys(['n_params', 'clips'], 0)
-    parts = [table(known[[o for o in columns if o in known]], digits=whole), prompts_page(runs)]
+    parts = [table(known[[o for o in columns if o in known]], digits=whole), prompts_page(study)]
     for name in ('manifest.json', 'study.json'):
         if (path := study.root/name).exists():
             text = '\n'.join(plain(o, 1000) for o in path.read_text().splitlines())

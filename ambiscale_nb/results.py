@@ -13,6 +13,9 @@ __all__ = ['DIST_METRICS', 'LABEL_METRICS', 'CELLS', 'CALIBRATED', 'WEIGHED', 'T
            'pool_tables', 'more_tables', 'run_pools', 'without_panel', 'jobs_of', 'score_study', 'with_interval',
            'plain_scores', 'at_full_budget', 'summary']
 
+# %% ../nbs/70_results.ipynb #a0129e94
+from fastcore.basics import patch
+
 # %% ../nbs/70_results.ipynb #ec69584e
 import json
 from dataclasses import dataclass, field, replace
@@ -20,8 +23,8 @@ from functools import cached_property
 from itertools import product
 import numpy as np
 import pandas as pd
-from .core import InputError, RESULTS, load_plugins, write_table
-from .labels import LabelSet, label_set, target_of
+from .core import InputError, RESULTS, load_plugins, write_atomic, write_table
+from .labels import LabelSet, label_set, label_text, target_of
 from .corpora import votes_of
 from .ambiguity import (LEVELS, Judgements, expand_votes, fit_prior, judgements_of,
     leave_one_rater_out, noise_floor, plurality_accuracy, soft_labels, strata, top_labels)
@@ -71,6 +74,25 @@ class Study:
         found = sorted(self.root.glob('plans/*.json'))
         if not found: raise InputError(f"No runs in study {self.name!r}: run experiments/01_sample")
         return [json.loads(o.read_text()) | {'plan': o.stem} for o in found]
+
+# %% ../nbs/70_results.ipynb #3b5b3ff8
+@patch
+def keep_labels(
+    self:Study,
+    chosen:LabelSet, # The classes of a run
+):
+    "Store a label set that is not registered."
+    if (text := label_text(chosen))==chosen.name: return
+    write_atomic(self.root/'label_sets'/f'{chosen.name}.json', text)
+
+@patch
+def labels(
+    self:Study,
+    name:str, # As a run has it under `label_set`
+) -> LabelSet: # The classes
+    "The label set of a run."
+    path = self.root/'label_sets'/f'{name}.json'
+    return label_set(path.read_text() if path.exists() else name)
 
 # %% ../nbs/70_results.ipynb #3e0d5cb2
 def clips_of(
@@ -255,7 +277,7 @@ def truths_of(
     def one(run):
         ratings = study.read('ratings', run['corpus']) if run['has_ratings'] else None
         utterances = study.read('utterances', run['corpus'])
-        return truth_of(utterances, ratings, label_set(run['label_set']))
+        return truth_of(utterances, ratings, study.labels(run['label_set']))
     return {k: one(run) for k, run in {o['corpus']: o for o in runs}.items()}
 
 # %% ../nbs/70_results.ipynb #f34ca9f3
@@ -826,7 +848,7 @@ def run_pools(
     plan, own = study.read('plans', run['plan']), verifier_of(study, run, labels)
     rows = pool_rows(study.store, plan)
     seconds = dict(zip(plan.uid, plan.seconds, strict=True)) if 'seconds' in plan else {}
-    found = make_pools(rows, label_set(run['label_set']), None if own is None else own.verdicts)
+    found = make_pools(rows, study.labels(run['label_set']), None if own is None else own.verdicts)
     made = [(pool, settings_row(run, rows, key)) for key, pool in found.items()]
     judged = None if own is None else own.rows
     made = [(*o, bills_of(*o, rows, seconds, judged), ()) for o in made]
@@ -854,7 +876,7 @@ def jobs_of(
 ) -> tuple: # Arguments of `pool_tables`, one tuple a pool; refusals (dicts)
     "What there is to score."
     jobs, refused, runs = [], [], study.runs()
-    names = [label_set(o['label_set']).labels for o in runs]
+    names = [study.labels(o['label_set']).labels for o in runs]
     heard = [verifier_of(study, o, k) for o, k in zip(runs, names, strict=True)
              if o['condition']=='none']
     verifiers, models = [o for o in heard if o], {o['model'] for o in runs if o.get('modes', True)}

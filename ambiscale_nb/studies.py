@@ -4,18 +4,19 @@
 
 # %% auto #0
 __all__ = ['Orders', 'Counts', 'Values', 'EMBEDDED', 'PLANS', 'ASKED', 'check_orders', 'RunConfig', 'LimitsConfig', 'SlurmConfig',
-           'StudyConfig', 'slip', 'slips_of', 'tried', 'wrong_reading', 'wrong_values', 'figure_stem', 'wrong_names',
-           'read_study', 'check_parameters', 'run_name', 'run_parameters', 'study_tasks', 'run_tasks', 'judging_tasks',
-           'plans_of', 'figure_folder', 'draw', 'draw_all', 'write_report', 'score_and_draw', 'run_study', 'draws_of',
-           'shown_answers', 'without_swap', 'listed_plan', 'judged_plans', 'NoCorpus', 'plan_run', 'countable',
-           'estimate_one', 'estimate_study', 'not_ready', 'plan_state', 'unread', 'runs_of', 'study_status',
-           'spent_text']
+           'StudyConfig', 'slip', 'slips_of', 'tried', 'wrong_reading', 'two_of_a_name', 'wrong_values', 'figure_stem',
+           'wrong_names', 'read_study', 'check_parameters', 'planned_model', 'run_name', 'run_parameters',
+           'study_tasks', 'run_tasks', 'judging_tasks', 'plans_of', 'figure_folder', 'draw', 'draw_all', 'write_report',
+           'score_and_draw', 'run_study', 'draws_of', 'shown_answers', 'without_swap', 'listed_plan', 'judged_plans',
+           'NoCorpus', 'plan_run', 'countable', 'estimate_one', 'estimate_study', 'not_ready', 'plan_state', 'unread',
+           'runs_of', 'study_status', 'spent_text']
 
 # %% ../nbs/79_studies.ipynb #07ff5182
 import difflib
 import inspect
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 import numpy as np
@@ -45,16 +46,20 @@ class RunConfig(BaseModel):
     "One model on one corpus. What is not given here is taken from the study."
     model_config = ConfigDict(extra='forbid')
     model: str # A registered model
+    alias: str = Field('', max_length=64) # Its name in results; its own if empty
     load: Values = {} # What it is loaded with: base_urls, revision, device, replay, ...
     corpus: str = 'toyspeech' # A registered corpus
     root: str = '' # Its folder; empty: AMBISCALE_<CORPUS>, or the corpus' own
     split: str = '' # Which part; the corpus' first if empty
-    labels: str = '' # Label set; the corpus' own if empty
+    labels: str|Values = '' # Label set, a YAML file of one, or its fields; the corpus' own if empty
     convention: str = 'rater' # How several emotions of one rater count
     options: Values = {} # Anything else the corpus' loader takes
     condition: str = 'none' # none, or swap: each clip with another speaker's audio
     modes: list[str] = ['label', 'dist'] # One word, a distribution; none: it only judges
+    styles: list[str] = Field(['direct', 'cot'], min_length=1) # At once; after reasoning
     n: int|None = Field(None, ge=0) # Samples; 0 for greedy answers only
+    temperature: float|None = Field(None, gt=0) # Of the samples
+    seed: int|None = None # Of the samples
     limit: int|None = Field(None, ge=0) # Clips; 0 for all
     widths: Counts|None = None # Beam widths
     score: bool = True # Take the probability of every label
@@ -185,8 +190,9 @@ def wrong_reading(
     from ambiscale_nb.corpora import CONVENTIONS
     from ambiscale_nb.labels import label_set
     from ambiscale_nb.pool import CONDITIONS
-    from ambiscale_nb.prompts import MODES
+    from ambiscale_nb.prompts import MODES, STYLES
     takes = [*inspect.signature(corpus.load).parameters.values()][2:]
+    takes = [o for o in takes if o.name!='labels'] # A field of its own
     any_option = any(o.kind==o.VAR_KEYWORD for o in takes)
     found = tried((*at, 'labels'), label_set, run.labels or corpus.labels)
     found += tried((*at, 'split'), choose, run.split or corpus.splits[0], corpus.splits,
@@ -194,9 +200,24 @@ def wrong_reading(
     found += tried((*at, 'convention'), choose, run.convention, CONVENTIONS, 'vote convention')
     found += tried((*at, 'condition'), choose, run.condition, CONDITIONS, 'condition')
     for o in run.modes: found += tried((*at, 'modes'), choose, o, MODES, 'mode')
+    for o in run.styles: found += tried((*at, 'styles'), choose, o, STYLES, 'style')
     for o in () if any_option else run.options:
         found += tried((*at, 'options'), choose, o, [t.name for t in takes],
                        f'option of {corpus.name}')
+    return found
+
+# %% ../nbs/79_studies.ipynb #e8097ea3
+def two_of_a_name(
+    study:StudyConfig, # Its fields are right
+) -> list: # (place, what is wrong)
+    "Label sets of one name that differ."
+    from ambiscale_nb.labels import label_set
+    known, found = {}, []
+    for i, run in enumerate(study.runs):
+        try: chosen = label_set(run.labels or 'six')
+        except InputError: continue # Reported by `wrong_reading`
+        if known.setdefault(chosen.name, chosen)!=chosen: found.append((('runs', i, 'labels'),
+            f'Another label set of this study is called {chosen.name!r}: name one otherwise'))
     return found
 
 # %% ../nbs/79_studies.ipynb #16944825
@@ -242,6 +263,7 @@ def wrong_names(
         if run.model in MODELS and not types:
             found += tried((*at, 'load'), check_options, run.model, run.load)
         if run.corpus in CORPORA: found += wrong_reading(at, run, CORPORA[run.corpus])
+    found += two_of_a_name(study)
     for i, o in enumerate(study.figures):
         found += tried(('figures', i), figure_stem, o)
     return found
@@ -290,30 +312,41 @@ def check_parameters(
                                   *(f'{spelt(place)}: {said}' for place, said in wrong)]))
 
 # %% ../nbs/79_studies.ipynb #25fb1753
+def planned_model(
+    run:RunConfig, # Of a study
+): # -> an `estimate.StandIn`
+    "The model of a run as the registry describes it, under its name in the results."
+    from ambiscale_nb.estimate import stand_in
+    found = stand_in(run.model, **run.load)
+    return replace(found, name=run.alias) if run.alias else found
+
 def run_name(
     run:RunConfig, # Of a study
 ) -> str: # As its plan, its tables and its notebook are called
     "Model, corpus as it is read, and condition."
     from ambiscale_nb.corpora import data_name
-    from ambiscale_nb.estimate import stand_in
+    from ambiscale_nb.labels import label_set
     from ambiscale_nb.pool import slug
-    data = data_name(run.corpus, run.split, run.labels, run.convention, run.options)
-    return f'{slug(stand_in(run.model, **run.load).name)}--{data}--{run.condition}'
+    labels = label_set(run.labels).name if run.labels else ''
+    data = data_name(run.corpus, run.split, labels, run.convention, run.options)
+    return f'{slug(planned_model(run).name)}--{data}--{run.condition}'
 
+# %% ../nbs/79_studies.ipynb #ce3fa692
 def run_parameters(
     study:StudyConfig, # A study
     run:RunConfig, # One of its runs
 ) -> dict: # Parameters of `01_sample`
-    "What a run is told; what it does not say is taken from the study."
-    own = run.model_dump(exclude={'parts'})
-    own |= {o: getattr(study, o) for o in ('n', 'limit', 'widths') if own[o] is None}
+    "What a run is asked to do; what it does not say is taken from the study."
+    from ambiscale_nb.labels import label_text
+    own = run.model_dump(exclude={'parts'}) | dict(labels=label_text(run.labels))
+    shared = ('n', 'limit', 'widths', 'temperature', 'seed')
+    own |= {o: getattr(study, o) for o in shared if own[o] is None}
     judges = bool(run.verify and run.condition=='none')
     if not (run.modes or run.lists_of) and own['listwise'] is None: own['listwise'] = 0 # No lists
     own |= {o: judges*getattr(study, o) for o in ('listwise', 'audit') if own[o] is None}
     limits = study.limits.model_dump(exclude_defaults=True)
-    return dict(study=study.name, temperature=study.temperature, seed=study.seed, limits=limits,
-                beam_limit=study.beam_limit, listwise_limit=study.listwise_limit, progress=False,
-                **own)
+    return dict(study=study.name, limits=limits, beam_limit=study.beam_limit,
+                listwise_limit=study.listwise_limit, progress=False, **own)
 
 # %% ../nbs/79_studies.ipynb #6493cf9b
 def study_tasks(
@@ -324,7 +357,7 @@ def study_tasks(
     twice = sorted({o for o in names if names.count(o)>1})
     if twice:
         raise InputError(f"Two runs of {study.name} are both {', '.join(twice)}: make them one, "
-                         f"or give one model another name (`load: {{name: ...}}`)")
+                         f"or give one of them a name (`alias: ...`)")
     for name, run in zip(names, study.runs, strict=True):
         tasks += run_tasks(study, run, name, lists_of=[])
     return tasks
@@ -516,7 +549,7 @@ def listed_plan(
     model, # From `estimate.stand_in`
     clips:pd.DataFrame, # To be judged
     labels:tuple, # Class names
-    asked:dict, # listwise, modes, lists_of: see `01_sample`
+    asked:dict, # listwise, modes, styles, lists_of: see `01_sample`
 ) -> pd.DataFrame: # A row per list and order
     "What is asked side by side, before there are answers: a list of all labels for each prompt."
     from ambiscale_nb.verify import Judge, plan_verdicts
@@ -524,7 +557,7 @@ def listed_plan(
                   repeats=asked['listwise'])
     options = pd.DataFrame(dict(uid=clips.uid, options=[tuple(labels)]*len(clips)))
     plan = plan_verdicts(model, clips, labels, judge, options)
-    pools = 2*len(asked['modes'])+4*len(asked['lists_of']) # Of others: two modes, two styles
+    pools = len(asked['styles'])*len(asked['modes'])+4*len(asked['lists_of']) # Others: 2 x 2
     return pd.concat([plan.assign(group=plan.group+f'-{i}') for i in range(pools)])
 
 # %% ../nbs/79_studies.ipynb #82c832ee
@@ -561,18 +594,18 @@ def plan_run(
 ) -> tuple: # Model, folder of plans -> plan, seconds by uid, labels: what `estimate_run` needs
     "Plan a run without its model."
     from ambiscale_nb.corpora import CORPORA, limit as take_some, load_corpus, set_aside
-    from ambiscale_nb.estimate import clip_seconds, stand_in
+    from ambiscale_nb.estimate import clip_seconds
     from ambiscale_nb.labels import label_set
     from ambiscale_nb.pool import plan_pool
-    from ambiscale_nb.prompts import STYLES, prompt
-    asked, model = run_parameters(study, run), stand_in(run.model, **run.load)
+    from ambiscale_nb.prompts import prompt
+    asked, model = run_parameters(study, run), planned_model(run)
     chosen = label_set(run.labels or CORPORA[run.corpus].labels)
-    where = (run.corpus, run.root, run.split, chosen.name, run.convention)
+    where = (run.corpus, run.root, run.split, chosen, run.convention)
     try: loaded = load_corpus(*where, **run.options)[0]
     except InputError as e: raise NoCorpus(f'{run.corpus}: {e}') from e
     clips, _ = set_aside(loaded, chosen, CORPORA[run.corpus].exclude)
     clips = take_some(clips, asked['limit'] or None).assign(audio_sha=lambda o: o.uid)
-    prompts = [prompt(mode, style, chosen.labels) for mode in run.modes for style in STYLES]
+    prompts = [prompt(mode, style, chosen.labels) for mode in run.modes for style in run.styles]
     plans = [plan_pool(model, items, prompts, draw)
              for items, draw in draws_of(clips, chosen.labels, asked) if prompts]
     first = dict(plans=pd.concat(plans, ignore_index=True)) if plans else {}
@@ -616,13 +649,13 @@ def estimate_study(
     study:StudyConfig, # A study
 ) -> tuple: # A row per run and kind of call, see `estimate.COLUMNS`, and `run`; what is lacking
     "What a study will ask for and cost; of runs whose corpus is not there, nothing is known."
-    from ambiscale_nb.estimate import COLUMNS, stand_in
+    from ambiscale_nb.estimate import COLUMNS
     parts, lacking = [], []
     for run in study.runs:
         try: found = estimate_one(study, run)
         except NoCorpus as e:
             lacking.append(str(e))
-            unknown = dict(model=stand_in(run.model, **run.load).name)
+            unknown = dict(model=planned_model(run).name)
             found = [pd.DataFrame([unknown], columns=COLUMNS)]
         parts += [o.assign(run=run_name(run)) for o in found]
     return pd.concat(parts, ignore_index=True), list(dict.fromkeys(lacking))
@@ -661,11 +694,10 @@ def unread(
     file:Path, # A stored plan
 ) -> int: # Answers that could not be read
     "What the parser could not use."
-    from ambiscale_nb.labels import label_set
     from ambiscale_nb.pool import answers, pool_rows
     plan = pd.read_parquet(file)
     rows = pool_rows(study.store, plan)
-    got = answers(rows[rows.error.eq('')], label_set(plan.label_set.iloc[0]))
+    got = answers(rows[rows.error.eq('')], study.labels(plan.label_set.iloc[0]))
     return int((~got.parse_status.isin(['ok', 'repaired'])).sum())
 
 # %% ../nbs/79_studies.ipynb #7aefd18c
