@@ -65,7 +65,7 @@ STYLE = {
 CORE = ('greedy', 'cot', 'majority', 'mean', 'bon', 'w_bon', 'alm_v', 'w_alm_v')
 SELECTS = ('bon', 'alm_v') # Keep one answer; the others mix all of them
 METRIC_NAMES = {'jsd': 'JSD, bits', 'bc': 'Bhattacharyya coefficient', 'accuracy': 'accuracy',
-                'brier_debiased': 'debiased Brier score', 'uar': 'UAR'}
+                'brier_debiased': 'debiased Brier score', 'uar': 'UAR', 'macro_f1': 'macro-F1'}
 LOWER = ('jsd', 'brier_debiased')
 PROMPTS = {'label': 'one label', 'dist': 'shares of all labels', 'direct': 'at once',
            'cot': 'after reasoning'}

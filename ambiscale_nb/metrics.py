@@ -11,11 +11,11 @@ __all__ = ['EPSILON', 'PRECISION', 'CIRCUMPLEX', 'CENTRE', 'POLICIES', 'METRICS'
            'entropy_seen', 'circumplex_cost', 'least_cost', 'emd', 'emd_sensitivity', 'soft_accuracy', 'hits',
            'answered', 'ratio', 'weighted_mean', 'Statistic', 'of_sums', 'mean_of', 'heard_labels', 'confusion',
            'soft_confusion', 'of_classes', 'mean_seen', 'uar_of', 'recalls', 'uar', 'f1_of_class', 'macro_f1_of',
-           'weighted_f1_of', 'r2_pooled_of', 'r2_class_of', 'soft_micro_f1_of', 'soft_macro_f1_of', 'by_value',
-           'auroc_of', 'disagreement_auroc_of', 'entropy_correlation_of', 'mass_bins', 'width_bins', 'gaps_of',
-           'ece_of', 'ece_classwise_of', 'ece_width_of', 'ece_aer_llm_of', 'reliability_slope_of', 'score_parts',
-           'Metric', 'MisleadingMetric', 'register_metric', 'asked_for', 'emd_circumplex', 'scored', 'utterance_scores',
-           'statistic', 'unparsed_bounds', 'Measured', 'measure']
+           'weighted_f1_of', 'class_counts', 'macro_f1_of_counts', 'r2_pooled_of', 'r2_class_of', 'soft_micro_f1_of',
+           'soft_macro_f1_of', 'by_value', 'auroc_of', 'disagreement_auroc_of', 'entropy_correlation_of', 'mass_bins',
+           'width_bins', 'gaps_of', 'ece_of', 'ece_classwise_of', 'ece_width_of', 'ece_aer_llm_of',
+           'reliability_slope_of', 'score_parts', 'Metric', 'MisleadingMetric', 'register_metric', 'asked_for',
+           'emd_circumplex', 'scored', 'utterance_scores', 'statistic', 'unparsed_bounds', 'Measured', 'measure']
 
 # %% ../nbs/60_metrics.ipynb #21800d8c
 import warnings
@@ -601,6 +601,22 @@ def weighted_f1_of(
 ) -> Statistic: # From 0 to 1
     "Mean F1 over classes, weighted by how many clips each has."
     return of_classes('weighted_f1', L, q, lambda *o: mean_seen(f1_of_class(*o), o[1]), against)
+
+# %% ../nbs/60_metrics.ipynb #17c8b4da
+def class_counts(
+    p, # Shape (..., U, K), predicted distributions; a tie shares the credit
+    q, # Shape (..., U, K), soft labels or votes
+) -> np.ndarray: # Shape (..., U, 3K): hits, clips heard, clips called so; 0 where people tie
+    "What each clip adds to the sums of which F1 is a quotient."
+    heard = heard_labels(q)
+    said = shared_credit(p)*heard.any(-1, keepdims=True)
+    return np.concatenate([heard*said, heard+0*said, said], -1)
+
+def macro_f1_of_counts(
+    counts:np.ndarray, # Shape (..., 3K), sums of `class_counts`
+) -> np.ndarray: # Shape (...), from 0 to 1; NaN where no class was heard
+    "Mean F1 over the classes that people heard."
+    return mean_seen(f1_of_class(*np.split(np.asarray(counts), 3, -1)))
 
 # %% ../nbs/60_metrics.ipynb #84358422
 def r2_pooled_of(

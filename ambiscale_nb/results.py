@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['DIST_METRICS', 'LABEL_METRICS', 'CELLS', 'CALIBRATED', 'WEIGHED', 'TABLES', 'Study', 'clips_of', 'places',
-           'make_pools', 'one_pool', 'lone_raters', 'people', 'references', 'acted_references', 'parted', 'Truth',
-           'truth_of', 'truths_of', 'interval', 'correlation_ci', 'stratum_references', 'all_references', 'Bills',
-           'priced', 'stopped_points', 'cell_of', 'points_of', 'cost_of', 'score_pool', 'score_point', 'predictions_of',
-           'recovery', 'bounds_of', 'refusal', 'score_calibrated', 'Verifier', 'verifier_of', 'other_verifiers',
-           'clips_of_ledger', 'unlisted', 'listeners', 'judged_by', 'side_by_side', 'joined_ledgers', 'both_styles',
-           'half_values', 'variance_rows', 'audits_of', 'settings_row', 'bills_of', 'stacked', 'calibrated_tables',
-           'pool_tables', 'more_tables', 'run_pools', 'without_panel', 'jobs_of', 'score_study', 'with_interval',
-           'plain_scores', 'at_full_budget', 'summary']
+           'make_pools', 'one_pool', 'lone_raters', 'people', 'f1_references', 'references', 'acted_references',
+           'parted', 'Truth', 'truth_of', 'truths_of', 'interval', 'correlation_ci', 'stratum_references',
+           'all_references', 'Bills', 'priced', 'stopped_points', 'cell_of', 'points_of', 'cost_of', 'score_pool',
+           'score_point', 'predictions_of', 'recovery', 'bounds_of', 'refusal', 'score_calibrated', 'Verifier',
+           'verifier_of', 'other_verifiers', 'clips_of_ledger', 'unlisted', 'listeners', 'judged_by', 'side_by_side',
+           'joined_ledgers', 'both_styles', 'half_values', 'variance_rows', 'audits_of', 'settings_row', 'bills_of',
+           'stacked', 'calibrated_tables', 'pool_tables', 'more_tables', 'run_pools', 'without_panel', 'jobs_of',
+           'score_study', 'with_interval', 'plain_scores', 'at_full_budget', 'summary']
 
 # %% ../nbs/70_results.ipynb #a0129e94
 from fastcore.basics import patch
@@ -37,7 +37,8 @@ from .beyond import bounds, divergence, join
 from .calibration import calibrated_points
 from .adaptive import adaptive_points
 from .costs import Ledger, answer_ledger, cost_row, stopped_row, verdict_ledger
-from .metrics import bhattacharyya, brier, jsd, of_sums, rater_noise, ratio, statistic
+from .metrics import (bhattacharyya, brier, class_counts, jsd, macro_f1_of_counts,
+    of_sums, rater_noise, ratio, statistic)
 from .statistics import Estimate, cluster_ci, clusters_of, group_mean, mean_ci
 from .gain import others_mix
 from .variance import COLUMNS, components
@@ -175,6 +176,22 @@ def people(
     return dict(noise_floor=noise_floor(votes, metric, alpha, 200, raters=who.raters),
                 human=leave_one_rater_out(who, metric))
 
+# %% ../nbs/70_results.ipynb #367a0d41
+def f1_references(
+    votes:np.ndarray, # (U, K)
+    who:Judgements|None, # Who said what; None for acted labels
+    alpha:np.ndarray|None, # (K,) from `fit_prior`; None for lone raters
+    **predictors, # Reference -> (U, K) distributions
+) -> dict: # reference -> (U, 3K) sums of `class_counts`; (U,) NaN where nobody knows
+    "References of macro-F1, clip by clip."
+    out = {o: class_counts(p, votes) for o, p in predictors.items()}
+    out |= dict.fromkeys(['noise_floor', 'human'], np.full(len(votes), np.nan))
+    if alpha is None: return out
+    def column(j): return lambda p, q: class_counts(p, q)[..., j]
+    one = [leave_one_rater_out(who, column(j)) for j in range(3*votes.shape[1])]
+    floor = noise_floor(votes, class_counts, alpha, 200, raters=who.raters)
+    return out | dict(noise_floor=floor, human=np.stack(one, -1))
+
 # %% ../nbs/70_results.ipynb #def3b26b
 def references(
     votes:np.ndarray, # (U, K)
@@ -194,7 +211,8 @@ def references(
     b.update(noise_floor=0*noise, human=b['human']-noise*n/np.maximum(n-1, 1),
              prior=b['prior']-noise, uniform=b['uniform']-noise)
     out['accuracy'] = {k: np.where(tied, np.nan, v) for k, v in out['accuracy'].items()}
-    return {**out, 'uar': out['accuracy']}
+    return {**out, 'uar': out['accuracy'],
+            'macro_f1': f1_references(votes, who, alpha, prior=prior, uniform=flat)}
 
 # %% ../nbs/70_results.ipynb #1ef36432
 def acted_references(
@@ -203,14 +221,15 @@ def acted_references(
 ) -> dict: # metric -> {reference -> (U,)}
     "Trivial predictors of an acted label; floor and human are unknown."
     unknown = np.full(len(y), np.nan)
-    one = dict(noise_floor=unknown, human=unknown,
-               prior=plurality_accuracy(others_mix(y, speakers), y),
-               uniform=plurality_accuracy(np.full_like(y, 1/y.shape[1]), y))
-    return {'accuracy': one, 'uar': one}
+    prior, flat = others_mix(y, speakers), np.full_like(y, 1/y.shape[1])
+    one = dict(noise_floor=unknown, human=unknown, prior=plurality_accuracy(prior, y),
+               uniform=plurality_accuracy(flat, y))
+    return {'accuracy': one, 'uar': one,
+            'macro_f1': f1_references(y, None, None, prior=prior, uniform=flat)}
 
 # %% ../nbs/70_results.ipynb #bc85d8de
 DIST_METRICS = {'jsd': jsd, 'bc': bhattacharyya, 'brier_debiased': pool_brier}
-LABEL_METRICS = ('accuracy', 'uar')
+LABEL_METRICS = ('accuracy', 'uar', 'macro_f1')
 CELLS = ('model', 'corpus', 'condition', 'stratum', 'mode', 'style', 'strategy', 'k', 'variant')
 
 def parted(
@@ -319,7 +338,10 @@ def stratum_references(
     truth:Truth, # For the clips of a pool
     use:np.ndarray, # (U,) bool, the stratum
 ) -> dict: # Reference -> value
-    "Mean references of a stratum; for UAR the mean over the classes that people heard."
+    "Mean references of a stratum; of UAR and macro-F1 over the classes that people heard."
+    if metric=='macro_f1': # Of the sums over clips that have a value
+        sums = {o: np.nansum(v[use], 0) for o, v in truth.refs[metric].items()}
+        return {o: float(macro_f1_of_counts(v)) if v.ndim else np.nan for o, v in sums.items()}
     heard = truth.votes.argmax(1) if metric=='uar' else None
     def mean(values): # NaN where nobody knows
         if not np.isfinite(values).any(): return np.nan

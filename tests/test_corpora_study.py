@@ -37,7 +37,7 @@ def test_your_own_corpus(tmp_path, sounds):
     finish(tmp_path, SAMPLE, {**RUN, 'corpus': 'own', 'root': str(folder)})
     finish(tmp_path, SCORE, dict(study='own', ks=[1, 4]))
     scores = scores_of(tmp_path)
-    assert set(scores.metric)=={'jsd', 'bc', 'brier_debiased', 'accuracy', 'uar'}
+    assert set(scores.metric)=={'jsd', 'bc', 'brier_debiased', 'accuracy', 'uar', 'macro_f1'}
     assert set(scores.label_set)=={'six'} and set(scores.convention)=={'rater'}
     assert scores[(scores.stratum=='all') & (scores.metric=='jsd') & (scores.variant=='sample')].n.eq(8).all()
     assert scores.query("metric=='brier_debiased' and stratum=='all'").value.notna().all()
@@ -55,7 +55,7 @@ def test_an_acted_corpus_has_no_distribution_to_match(tmp_path, sounds):
     finish(tmp_path, SAMPLE, {**RUN, 'corpus': 'emov_db', 'root': str(folder), 'labels': 'six'})
     finish(tmp_path, SCORE, dict(study='own', ks=[1, 4]))
     scores = scores_of(tmp_path)
-    assert set(scores.metric)=={'accuracy', 'uar'} and set(scores.stratum)=={'all'}
+    assert set(scores.metric)=={'accuracy', 'uar', 'macro_f1'} and set(scores.stratum)=={'all'}
     assert set(scores.source)=={'acted'} and set(scores.corpus)=={'emov_db-six'}
     assert scores.human.isna().all() and scores.noise_floor.isna().all()
     left_out = pd.read_parquet(next((tmp_path/'results/own/left_out').glob('*.parquet')))
