@@ -262,6 +262,7 @@ def read_study(
         return next((lines[place[:i]] for i in range(len(place), 0, -1) if place[:i] in lines), 1)
     wrong = slips_of(found, StudyConfig, texts) or wrong_names(StudyConfig(**found), texts)
     wrong += [o for o in all_misread(written) if o[0] not in [place for place, _ in wrong]]
+    wrong.sort(key=lambda o: line(o[0]))
     told = [f'line {line(place)}: {spelt(place)}: {said}' for place, said in wrong]
     if len(told)==1: raise InputError(f'{path.name}, {told[0]}')
     if told: raise InputError('\n  '.join([f'{len(told)} slips in {path.name}:', *told]))

@@ -25,8 +25,8 @@ from .core import InputError
 class Loader(yaml.SafeLoader):
     "YAML without code, in which 1e3 is a number."
 
-Loader.add_implicit_resolver('tag:yaml.org,2002:float', re.compile(r'[-+]?\d+[eE][-+]?\d+$'),
-                             [*'-+0123456789'])
+Loader.add_implicit_resolver('tag:yaml.org,2002:float', re.compile(
+    r'[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$'), list('-+.0123456789'))
 
 @dataclass
 class Written:
