@@ -41,8 +41,8 @@ figures: $(sort $(FIGS)) ## all figures from stored scores; one of them: make fi
 claims: .venv/installed ## what the study says of the claims that were stated beforehand
 	@$(OFFLINE) .venv/bin/ambiscale claims
 
-lab: .venv/installed ## open the notebooks
-	.venv/bin/jupyter lab nbs
+lab: .venv/installed ## open the notebooks, also as root (in a container)
+	.venv/bin/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) nbs
 
 export: .venv/installed ## notebooks to package
 	PATH="$(CURDIR)/.venv/bin:$$PATH" nbdev_export

@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['app', 'AsJson', 'StudyFile', 'corpora', 'Name', 'Root', 'models', 'Options', 'StudyName', 'show', 'told', 'draw_card',
            'list_corpora', 'validate', 'card', 'options_from', 'for_the_screen', 'list_models', 'check_one',
-           'begin_one', 'as_text', 'estimate', 'run', 'print_summary', 'status', 'figure', 'claim_text', 'claims',
-           'pairs_from', 'import_answers', 'report', 'export']
+           'begin_one', 'as_text', 'estimate', 'run', 'print_summary', 'status', 'printed', 'figure', 'claim_text',
+           'claims', 'pairs_from', 'import_answers', 'report', 'export']
 
 # %% ../nbs/80_cli.ipynb #66c8fb72
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -17,8 +18,8 @@ import typer
 import yaml
 from .core import InputError, RESULTS, ROOT, choose, load_plugins
 from .fanout import NotebookError, run_notebook
-from .studies import (EMBEDDED, draw, estimate_study, figure_folder, not_ready,
-    read_study, run_name, run_study, spent_text, study_status, write_report)
+from .studies import (EMBEDDED, draw, estimate_study, figure_folder, is_whole,
+    not_ready, read_study, run_name, run_study, spent_text, study_status, write_report)
 
 # %% ../nbs/80_cli.ipynb #bc505ef0
 app = typer.Typer(help='Ambiguous emotion under test-time scaling: run and read studies.',
@@ -167,16 +168,20 @@ def estimate(study:StudyFile, as_json:AsJson=False,
     from ambiscale_nb.estimate import totals
     with told():
         asked = read_study(study)
-        (table, lacking), unready = estimate_study(asked), not_ready(asked)
+        (table, lacking, published), unready = estimate_study(asked), not_ready(asked)
         if table.empty: print('All of it is stored: nothing will be asked.'); return
         known = table[table.calls.notna()]
         found = table if kinds else totals([table], ('run',))
-        if lacking and len(known) and not kinds: found = pd.concat(
+        if 0<len(known)<len(table) and not kinds: found = pd.concat(
             [found, totals([known], ('run',)).tail(1).assign(run='all that are known')])
         if as_json: show(found, True)
         elif len(known): show(as_text(found))
-        for why, told_of in (('Not estimated, for these corpora are not there:', lacking),
-                             ('Will not run before this is mended:', unready)):
+        for why, told_of in (
+                ('Estimated by published counts and durations, clips set aside included:',
+                 published),
+                ('These corpora are not there; those without published counts are unknown:',
+                 lacking),
+                ('These models cannot be asked yet:', unready)):
             if told_of: print(why, *told_of, sep='\n  ', file=sys.stderr)
         if lacking or unready: raise typer.Exit(1)
 
@@ -238,13 +243,23 @@ def status(study:StudyFile, verify:Annotated[bool, typer.Option(help='Check ever
 # %% ../nbs/80_cli.ipynb #9fc412c9
 StudyName = Annotated[str, typer.Option(help='Folder under results/.')]
 
+def printed(
+    executed:Path, # A notebook
+) -> list: # Lines
+    "What the last cell of a notebook has printed."
+    last = json.loads(executed.read_text())['cells'][-1]
+    return [line for o in last['outputs'] if o.get('name')=='stdout'
+            for line in ''.join(o['text']).splitlines()]
+
 @app.command()
 def figure(number:Annotated[str, typer.Argument(help='1 to 10, claims, or such as fig1_budget.')],
            study:StudyName=EMBEDDED):
     "Draw one figure again from stored scores."
     with told():
-        done = draw(number, study)
-        print(f'Written: {figure_folder(study)}/{done.stem}.png, .pdf, .svg and its data')
+        out = figure_folder(study, is_whole(study))
+        done = draw(number, study, out)
+        for o in printed(done): print(o)
+        print(f'Written: {out}/{done.stem}.png, .pdf, .svg and its data')
 
 # %% ../nbs/80_cli.ipynb #43940feb
 def claim_text(

@@ -4,15 +4,17 @@
 
 # %% auto #0
 __all__ = ['VOTE', 'SOURCES', 'CONVENTIONS', 'CORPORA', 'utterance_schema', 'check_utterances', 'votes_of', 'weigh',
-           'refuse_repeats', 'tally', 'regroup', 'csv_rows', 'read_table', 'read_ratings', 'Corpus', 'register_corpus',
-           'variable_of', 'root_of', 'located', 'with_votes', 'load_corpus', 'set_aside', 'data_name', 'corpus_root',
-           'expect', 'folds', 'limit']
+           'refuse_repeats', 'tally', 'regroup', 'csv_rows', 'read_table', 'plain_name', 'find_file', 'visit_folders',
+           'uids_of', 'read_ratings', 'Corpus', 'register_corpus', 'variable_of', 'root_of', 'located', 'stored_path',
+           'audio_path', 'with_votes', 'load_corpus', 'set_aside', 'data_name', 'corpus_root', 'expect', 'folds',
+           'limit']
 
 # %% ../nbs/10_corpora.ipynb #f831b05f
 import csv
 import inspect
 import io
 import os
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
@@ -20,7 +22,7 @@ import numpy as np
 import pandas as pd
 from .core import ROOT, InputError, choose, content_key, look_up
 from .labels import LabelSet, emotion_of, label_set, target_of
-from .typed import mismatch, parameter_types, wrong_types
+from .typed import mismatch, parameter_types, spelt, wrong_arguments
 
 # %% ../nbs/10_corpora.ipynb #2480d7e4
 VOTE = 'votes_'
@@ -165,6 +167,61 @@ def read_table(
                                      f"fill {', '.join(columns)} or leave the line out")
     return df
 
+# %% ../nbs/10_corpora.ipynb #8ba203e6
+def plain_name(
+    name:str, # Of a file, as a list has it
+) -> str: # With slashes, in Unicode's composed form (NFC)
+    "One spelling for names that look alike."
+    return unicodedata.normalize('NFC', str(name).strip().replace('\\', '/'))
+
+def find_file(
+    root:Path, # A folder
+    name:str, # Relative to it
+    known:dict, # Empty at first: what was read of folders
+) -> Path: # The file, as it is spelled there; `root/name` if there is none
+    "A file by its name, however accents and separators are written."
+    if (exact := Path(root)/name).exists(): return exact
+    here = Path(root)
+    for part in plain_name(name).split('/'):
+        if not (here/part).exists() and here.is_dir():
+            if here not in known: known[here] = {plain_name(o): o for o in os.listdir(here)}
+            part = known[here].get(part, part)
+        here = here/part
+    return here if here.exists() else exact
+
+# %% ../nbs/10_corpora.ipynb #79fae3bd
+def visit_folders(
+    root, # A folder
+    use, # (folder, names of its files) -> whether they were used; if not, a link may still use them
+) -> list: # Folders that cannot be read, and links that lead nowhere
+    "Visit a folder and all below it, links followed."
+    used, lost = set(), []
+    def visit(folder, above):
+        real = os.path.realpath(folder)
+        if real in used or real in above: return
+        try: found = sorted(os.scandir(folder), key=lambda o: (o.is_symlink(), o.name))
+        except OSError: lost.append(str(folder)); return
+        lost.extend(o.path for o in found if o.is_symlink() and not os.path.exists(o.path))
+        if use(str(folder), [o.name for o in found if not o.is_dir() and o.path not in lost]):
+            used.add(real)
+        for o in found:
+            if o.is_dir(): visit(o.path, above | {real})
+    visit(root, frozenset())
+    return lost
+
+# %% ../nbs/10_corpora.ipynb #f1db4968
+def uids_of(
+    files, # Names relative to `root`
+    paths:pd.Series, # Index: uid; the clips' audio files
+    root:Path, # A folder
+) -> dict: # Name -> uid, None where there is no clip
+    "The clips that a list names."
+    def place(path): return os.path.normpath(plain_name(path))
+    known, uid = {}, {place(os.path.realpath(p)): u for u, p in paths.items()}
+    uid |= {place(p): u for u, p in paths.items()}
+    full = {o: str(find_file(root, o.strip(), known)) for o in files}
+    return {o: uid.get(place(p), uid.get(place(os.path.realpath(p)))) for o, p in full.items()}
+
 # %% ../nbs/10_corpora.ipynb #40cc43cf
 def read_ratings(
     path, # A CSV file: columns file, rater, label
@@ -174,8 +231,7 @@ def read_ratings(
 ) -> pd.DataFrame: # Columns uid, rater, label, order
     "Single judgements from a CSV file, a line for each emotion that a rater named."
     df = read_table(path, ('file', 'rater', 'label'))
-    uid = {os.path.normpath(p): u for u, p in paths.items()}
-    where = df.file.map(lambda o: uid.get(os.path.normpath(Path(root)/o.strip())))
+    where = df.file.map(uids_of(df.file.unique(), paths, root))
     if where.isna().any(): raise InputError(
         f"{Path(path).name}, line {where.index[where.isna()][0]}: no clip "
         f"{df.file[where.isna()].iloc[0]!r} below {root} ({where.isna().sum()} such lines)")
@@ -205,6 +261,7 @@ class Corpus:
     published: Callable = None # (clips, ratings) -> list of `expect`: known counts
     audio: dict = field(default_factory=dict) # Known counts of audio: files, bytes, identical
     options: dict = field(default_factory=dict) # Defaults that a study may override
+    size: Callable = None # (split, **options) -> (clips, mean length in s, of what), as published
 
 # %% ../nbs/10_corpora.ipynb #aed8ff79
 CORPORA = {}
@@ -238,6 +295,32 @@ def located(
     if not root: return None
     here = Path(root).expanduser()
     return here if here.exists() or not (ROOT/here).exists() else ROOT/here
+
+# %% ../nbs/10_corpora.ipynb #2f788ae9
+def stored_path(
+    path, # Of an audio file
+    name:str, # Its corpus
+    root='', # The folder of the corpus, as `load_corpus` takes it
+) -> str: # 'results/corpora/...', '$AMBISCALE_CREMA_D/AudioWAV/...', or as it was
+    "A path as a study stores it: relative to the project, or to the folder of the corpus."
+    full, folder = Path(os.path.abspath(path)), located(root, name)
+    bases = [(ROOT, '')]+([(folder, f'${variable_of(name)}/')] if folder else [])
+    for base, mark in bases:
+        for o in (base.absolute(), base.resolve()):
+            if full.is_relative_to(o): return mark+full.relative_to(o).as_posix()
+    return str(full)
+
+def audio_path(
+    path:str, # From `stored_path`
+    name:str, # Its corpus
+    root='', # The folder that the run was given
+) -> Path: # The file, which may be gone
+    "Where the audio of a study is now."
+    mark = f'${variable_of(name)}/'
+    if not str(path).startswith(mark): return ROOT/path
+    folders = [o for o in (located(root, name), located('', name)) if o]
+    found = [o/path.removeprefix(mark) for o in folders] or [Path(path)]
+    return next((o for o in found if o.exists()), found[-1])
 
 # %% ../nbs/10_corpora.ipynb #f94cd43e
 def with_votes(
@@ -273,9 +356,8 @@ def load_corpus(
     part = choose(split or corpus.splits[0], corpus.splits, f'split of {name}')
     folder = located(root, name)
     if 'labels' in inspect.signature(corpus.load).parameters: options['labels'] = chosen
-    for o, hint in parameter_types(corpus.load).items():
-        for place, *wrong in wrong_types(options[o], hint) if o in options else ():
-            raise InputError(f"{name}: {mismatch((o, *place), *wrong)}")
+    for place, *wrong in wrong_arguments(parameter_types(corpus.load), options):
+        raise InputError(f"{name}: {spelt(place)}: {mismatch(place, *wrong)}")
     clips, ratings = corpus.load(folder, part, **{**corpus.options, **options})
     if not len(clips): raise InputError(f"No clip of {name} in split {part!r}: check "
                                         f"{folder or 'its loader'}")

@@ -238,4 +238,5 @@ register_corpus(Corpus('crema_d', load_crema_d, 'six', raters='4 to 12, mean 9.2
     licence='ODbL 1.0 and DbCL 1.0: with attribution, share-alike', splits=('all', *FOLDS),
     about='acted sentences, judged by crowd listeners', published=published,
     exclude=('no_sound', 'rated_media_broken', 'no_audio'),
+    size=lambda split, **options: (7442, 2.54, 'all of it') if split=='all' else None,
     audio=dict(files=7442, bytes=605_899_936, identical=3)));

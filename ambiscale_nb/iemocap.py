@@ -8,7 +8,7 @@ __all__ = ['SESSIONS', 'DIALOG', 'UTTERANCE', 'NAMES', 'CODES', 'EXPECTED_KINDS'
            'Found', 'read_summary', 'read_tags', 'read_blocks', 'iemocap_root', 'text_files', 'read_text',
            'read_evaluations', 'read_transcripts', 'odd_lines', 'rating_table', 'self_ratings', 'leaders',
            'audio_files', 'add_audio', 'clip_table', 'part_of', 'load_iemocap', 'named_counts', 'describe', 'published',
-           'read_categorical', 'cross_check']
+           'published_size', 'read_categorical', 'cross_check']
 
 # %% ../nbs/12_iemocap.ipynb #8aab2814
 import os
@@ -402,10 +402,19 @@ def published(
     return [*out, expect('lines not understood', 0, worse)]
 
 # %% ../nbs/12_iemocap.ipynb #480aadd3
+def published_size(
+    split:str, # One of `SPLITS`
+    **options, # Of the loader, not used
+) -> tuple|None: # Clips, their mean length in s, and of what; None if unknown
+    "How much of IEMOCAP is in a split, as published."
+    n = {**PUBLISHED['all'], 'all': 10_039, **{
+        f'not-{o}': 10_039-PUBLISHED['all'][o] for o in SESSIONS}}.get(split)
+    return n and (n, 4.46, f'split {split}')
+
 register_corpus(Corpus('iemocap', load_iemocap, 'nine', raters='3 or 4 of 6 observers, mean 3.24',
     licence='USC SAIL release form: non-commercial research, no redistribution', splits=SPLITS,
     about='scripted and improvised dialogs of two actors, 12.4 hours', published=published,
-    exclude=('no_audio', 'no_votes')));
+    exclude=('no_audio', 'no_votes'), size=published_size));
 
 # %% ../nbs/12_iemocap.ipynb #284e8171
 RATED = re.compile(r'(Ses\w+)\s*:\s*([^(]*)(?:\((.*))?')

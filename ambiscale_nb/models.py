@@ -21,7 +21,6 @@ import uuid
 from base64 import b64encode, urlsafe_b64encode
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
-from datetime import date
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Callable, Protocol
@@ -32,7 +31,7 @@ from fastcore.basics import patch
 from .core import InputError, RESULTS, ROOT, choose, content_key, \
     load_plugins, look_up
 from .prompts import Prompt
-from .typed import mismatch, parameter_types, spelt, wrong_types
+from .typed import mismatch, parameter_types, spelt, wrong_arguments
 
 # %% ../nbs/31_models.ipynb #ab43df75
 TOP = 5 # Likeliest tokens of a step, for `Reply.confidence`
@@ -148,10 +147,7 @@ def wrong_options(
     options:dict, # As a study gives them
 ) -> list: # (place, value, wanted type) of each option of the wrong type, see `wrong_types`
     "Options of another type than the model takes."
-    types = {**OPTION_TYPES, **parameter_types(info.factory)}
-    return [((o, *place), found, wanted) for o, value in options.items() if o in types
-            and isinstance(value, str|int|float|list|dict|date|None)
-            for place, found, wanted in wrong_types(value, types[o])]
+    return wrong_arguments({**OPTION_TYPES, **parameter_types(info.factory)}, options)
 
 # %% ../nbs/31_models.ipynb #f5140e12
 def check_options(

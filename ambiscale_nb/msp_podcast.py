@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['EMOTIONS', 'LETTERS', 'PRIMARY', 'SECONDARY', 'NAMES', 'ANSWERS', 'LINE', 'READ', 'STATED', 'OPEN', 'NO_AUDIO',
-           'RELEASES', 'SIZES', 'PARTS', 'PUBLISHED', 'LETTER_COUNTS', 'primary_of', 'secondary_of', 'emotions_named',
-           'part_said', 'parse_lines', 'judgements', 'find', 'rejoin', 'read_strictly', 'read_detailed_csv',
-           'part_commas', 'read_json', 'read_detailed_json', 'read_txt', 'read_consensus', 'read_pairs', 'extra_facts',
-           'complete', 'one_answer_each', 'name_emotions', 'consensus_of', 'voices', 'audio_files', 'join_flags',
-           'transcripts_of', 'release_of', 'release_folders', 'read_labels', 'describe_clips', 'load_msp_podcast',
-           'take_part', 'check_votes', 'published']
+           'RELEASES', 'SIZES', 'PARTS', 'PUBLISHED', 'LETTER_COUNTS', 'HOURS', 'primary_of', 'secondary_of',
+           'emotions_named', 'part_said', 'parse_lines', 'judgements', 'find', 'rejoin', 'read_strictly',
+           'read_detailed_csv', 'part_commas', 'read_json', 'read_detailed_json', 'read_txt', 'read_consensus',
+           'read_pairs', 'extra_facts', 'complete', 'one_answer_each', 'name_emotions', 'consensus_of', 'voices',
+           'audio_files', 'join_flags', 'transcripts_of', 'release_of', 'release_folders', 'read_labels',
+           'describe_clips', 'load_msp_podcast', 'take_part', 'check_votes', 'published', 'published_size']
 
 # %% ../nbs/13_msp_podcast.ipynb #fb391238
 import csv
@@ -561,7 +561,24 @@ def published(
     return out if ratings is None else out+check_votes(clips, ratings, known, whole)
 
 # %% ../nbs/13_msp_podcast.ipynb #51d9e339
+HOURS = {'1.8': 113.6, '1.11': 235.94, '1.12': 324.4, '2.0': 409.} # Of all labelled clips
+
+def published_size(
+    split:str, # One of `PARTS`
+    release:str|None=None, # One of `RELEASES`; the latest if not given
+    **options, # Of the loader, not used
+) -> tuple|None: # Clips, their mean length in s, and of what; None if unknown
+    "How much of a release is in a split, as published."
+    release = release or RELEASES[-1]
+    known, split = PUBLISHED.get(release, {}), dict(validation='development').get(split, split)
+    parts = {**{k: 1000*n for k, n in known.get('thousands', {}).items()}, **known.get('parts', {}),
+             'all': SIZES.get(release)}
+    n, hours = parts.get(split), HOURS.get(release)
+    what = f'split {split} of release {release}'
+    return (n, 3600*hours/SIZES[release], what) if n and hours else None
+
 register_corpus(Corpus('msp_podcast', load_msp_podcast, 'eight', raters='at least 5, mean 5.7',
     licence='academic agreement with UT Dallas: no passing on of audio, labels or transcripts',
     about='spontaneous turns from podcasts, judged by crowd workers', splits=PARTS,
-    exclude=('no_audio', 'blind', 'no_votes'), published=published));
+    exclude=('no_audio', 'blind', 'no_votes'), published=published,
+    size=published_size));

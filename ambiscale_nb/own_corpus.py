@@ -6,10 +6,12 @@
 __all__ = ['FACTS', 'clip_facts', 'load_own']
 
 # %% ../nbs/18_own_corpus.ipynb #4d922251
+import os
 import pandas as pd
 from .core import InputError
 from .labels import LabelSet
-from .corpora import Corpus, corpus_root, read_ratings, read_table, register_corpus
+from .corpora import Corpus, corpus_root, find_file, plain_name, \
+    read_ratings, read_table, register_corpus
 
 # %% ../nbs/18_own_corpus.ipynb #bd8b65ba
 FACTS = ('speaker', 'session', 'gender', 'transcript')
@@ -36,19 +38,21 @@ def load_own(
     "A folder of audio and a list of judgements."
     root = corpus_root(root, 'your corpus', (ratings_csv,), 'own')
     path = root/ratings_csv
-    facts = clip_facts(read_table(path, ('file', 'rater', 'label')))
+    table, known = read_table(path, ('file', 'rater', 'label')), {}
+    facts = clip_facts(table.assign(file=table.file.map(plain_name)))
+    paths = [str(find_file(root, o, known)) for o in facts.file]
     clips = facts.drop(columns='file').assign(
-        corpus='own', uid=facts.file, path=[str(root/o) for o in facts.file],
+        corpus='own', uid=facts.file, path=paths,
         flags='' if 'speaker' in facts else 'speaker_unknown', ambiguity_source='votes')
     if 'speaker' not in facts: clips['speaker'] = clips.uid
     one = clips.path.eq(clips.path[clips.path.duplicated()].min())
     if one.any(): raise InputError(f"{' and '.join(map(repr, clips.uid[one]))} are one file: "
                                    "write it the same on all its lines")
-    here = {str(o) for o in root.rglob('*') if o.is_file()}
-    if not clips.path.isin(here).any(): raise InputError(
+    here = clips.path.map(os.path.isfile)
+    if not here.any(): raise InputError(
         f"None of the {len(clips)} files of {ratings_csv} is below {root}, such as "
         f"{facts.file[0]!r}: write them relative to that folder")
-    gone = ~clips.path.isin(here)
+    gone = ~here
     clips.loc[gone, 'flags'] = (clips['flags'][gone]+';no_audio').str.strip(';')
     return clips, read_ratings(path, clips.set_index('uid').path, root, labels)
 

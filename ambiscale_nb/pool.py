@@ -40,7 +40,7 @@ from tqdm.auto import tqdm
 from .core import InputError, choose, content_key, seed_of
 from .labels import LabelSet
 from .models import in_flight as overlapped
-from .parser import PARSER_VERSION, Answer, parse
+from .prompts import PARSER_VERSION, Answer, parse
 
 # %% ../nbs/40_pool.ipynb #fdf5271e
 @dataclass(frozen=True)
@@ -713,9 +713,7 @@ def plan_pool(
     parts = [clips.assign(
         **who, prompt_id=p.id, prompt_sha=p.sha, mode=p.mode, style=p.style,
         max_new_tokens=p.max_new_tokens, **o) for p in prompts for o in decodings(model, p, draw)]
-    if not len(prompts): raise InputError("Nothing to draw: there are no prompts")
-    if not parts: # Such as beams of a model that has none: an empty plan, see `lacking`
-        return plan_pool(model, items, prompts, Draw(None, condition=draw.condition)).iloc[:0]
+    if not parts: raise InputError(f"Nothing to draw: no prompts, or nothing {model.name} can do")
     plan = pd.concat(parts, ignore_index=True)
     plan['group'] = [group_key(o, draw.score if o['decode']=='score' else ())
                      for o in plan.to_dict('records')]

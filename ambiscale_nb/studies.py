@@ -6,10 +6,10 @@
 __all__ = ['Orders', 'Counts', 'Values', 'EMBEDDED', 'PLANS', 'ASKED', 'check_orders', 'RunConfig', 'LimitsConfig', 'SlurmConfig',
            'StudyConfig', 'slip', 'slips_of', 'tried', 'wrong_reading', 'two_of_a_name', 'wrong_values', 'figure_stem',
            'wrong_names', 'read_study', 'check_parameters', 'planned_model', 'run_name', 'run_parameters',
-           'study_tasks', 'run_tasks', 'judging_tasks', 'plans_of', 'figure_folder', 'draw', 'draw_all', 'write_report',
-           'score_and_draw', 'run_study', 'draws_of', 'shown_answers', 'without_swap', 'listed_plan', 'judged_plans',
-           'NoCorpus', 'plan_run', 'countable', 'estimate_one', 'estimate_study', 'not_ready', 'plan_state', 'unread',
-           'runs_of', 'study_status', 'spent_text']
+           'study_tasks', 'run_tasks', 'judging_tasks', 'plans_of', 'figure_folder', 'is_whole', 'draw', 'draw_all',
+           'write_report', 'score_and_draw', 'run_study', 'draws_of', 'shown_answers', 'without_swap', 'listed_plan',
+           'judged_plans', 'NoCorpus', 'plans_for', 'plan_run', 'countable', 'estimate_one', 'estimate_published',
+           'estimate_study', 'not_ready', 'plan_state', 'unread', 'runs_of', 'study_status', 'spent_text']
 
 # %% ../nbs/79_studies.ipynb #07ff5182
 import difflib
@@ -17,6 +17,7 @@ import inspect
 import json
 import shutil
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 import numpy as np
@@ -25,7 +26,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from ambiscale_nb.core import InputError, RESULTS, ROOT, choose, content_key, load_plugins, \
     write_atomic
 from .typed import all_misread, mismatch, parameter_types, place_in, \
-    read_yaml, spelt, wrong_types
+    read_yaml, spelt, wrong_arguments, wrong_types
 from .fanout import (StudyWatch, code_fingerprint, ctrl_c_waits, is_done, processes,
     run_notebook, run_shards, stamp_of)
 
@@ -231,8 +232,8 @@ def wrong_values(
     found = [((*at, 'load', *o), *wrong)
              for o, *wrong in wrong_options(MODELS[run.model], run.load)]
     types = parameter_types(CORPORA[run.corpus].load)
-    return found+[((*at, 'options', o, *place), *wrong) for o, value in run.options.items()
-                  if o in types for place, *wrong in wrong_types(value, types[o])]
+    return found+[((*at, 'options', *o), *wrong)
+                  for o, *wrong in wrong_arguments(types, run.options)]
 
 # %% ../nbs/79_studies.ipynb #e92b5d05
 def figure_stem(
@@ -284,6 +285,7 @@ def read_study(
         return next((lines[place[:i]] for i in range(len(place), 0, -1) if place[:i] in lines), 1)
     wrong = slips_of(found, StudyConfig, texts) or wrong_names(StudyConfig(**found), texts)
     wrong += [o for o in all_misread(written) if o[0] not in [place for place, _ in wrong]]
+    wrong.sort(key=lambda o: line(o[0]))
     told = [f'line {line(place)}: {spelt(place)}: {said}' for place, said in wrong]
     if len(told)==1: raise InputError(f'{path.name}, {told[0]}')
     if told: raise InputError('\n  '.join([f'{len(told)} slips in {path.name}:', *told]))
@@ -423,6 +425,12 @@ def figure_folder(
     if not whole: return f'results/{study}/figures-partial'
     return 'figures' if study==EMBEDDED else f'results/{study}/figures'
 
+def is_whole(
+    study:str, # Folder under results/
+) -> bool: # Also where nobody knows which runs it has
+    "Whether every run of a study is finished, as it was last run."
+    return all((RESULTS/study/f'plans/{o}.json').exists() for o in runs_of(study))
+
 # %% ../nbs/79_studies.ipynb #271be8be
 def draw(
     figure:str, # See `figure_stem`
@@ -434,7 +442,7 @@ def draw(
     stem = figure_stem(figure)
     Study(study).read('scores') # Refused before a notebook is started
     return run_notebook(ROOT/f'nbs/figures/{stem}.ipynb', RESULTS/study/f'runs/{stem}.ipynb',
-                        dict(study=study, out=out or figure_folder(study)))
+                        dict(study=study, out=out or figure_folder(study, is_whole(study))))
 
 # %% ../nbs/79_studies.ipynb #9b51cfac
 def draw_all(
@@ -508,13 +516,14 @@ def draws_of(
     clips:pd.DataFrame, # Clips of a run
     labels:tuple, # Class names
     asked:dict, # n, temperature, seed, condition, score, widths, beam_limit: see `01_sample`
+    beams:bool=True, # Whether the model has them; if not, `widths` do not apply
 ) -> list: # (clips, Draw)
     "What is drawn from which clips: samples of all of them, beams of some."
     from ambiscale_nb.corpora import limit as take_some
     from ambiscale_nb.pool import Draw
     how = (asked['temperature'], asked['seed'], asked['condition'])
     out = [(clips, Draw(asked['n'] or None, *how, score=labels if asked['score'] else ()))]
-    if asked['widths']:
+    if asked['widths'] and beams:
         beams = Draw(None, *how, greedy=False, widths=tuple(asked['widths']))
         out.append((take_some(clips, asked['beam_limit'] or None), beams))
     return out
@@ -588,6 +597,22 @@ class NoCorpus(InputError):
     "A corpus cannot be read, mostly for it is not there; the message is that of its loader."
 
 # %% ../nbs/79_studies.ipynb #c0e4d7f3
+def plans_for(
+    model, # From `estimate.stand_in`
+    clips:pd.DataFrame, # Clips of a run
+    labels:tuple, # Class names
+    asked:dict, # Parameters of `01_sample`
+) -> dict: # plans, beams, verdict_plans, listwise_plans, audit_plans -> plan; those that there are
+    "What a model will be asked about clips."
+    from ambiscale_nb.pool import plan_pool
+    from ambiscale_nb.prompts import prompt
+    prompts = [prompt(*o, labels) for o in product(asked['modes'], asked['styles'])]
+    draws = draws_of(clips, labels, asked, model.capabilities.beams) if prompts else []
+    drawn = {o: plan_pool(model, items, prompts, draw)
+             for o, (items, draw) in zip(('plans', 'beams'), draws, strict=False)}
+    return drawn | judged_plans(model, clips, labels, asked)
+
+# %% ../nbs/79_studies.ipynb #c47dc547
 def plan_run(
     study:StudyConfig, # A study
     run:RunConfig, # One of its runs
@@ -596,8 +621,6 @@ def plan_run(
     from ambiscale_nb.corpora import CORPORA, limit as take_some, load_corpus, set_aside
     from ambiscale_nb.estimate import clip_seconds
     from ambiscale_nb.labels import label_set
-    from ambiscale_nb.pool import plan_pool
-    from ambiscale_nb.prompts import prompt
     asked, model = run_parameters(study, run), planned_model(run)
     chosen = label_set(run.labels or CORPORA[run.corpus].labels)
     where = (run.corpus, run.root, run.split, chosen, run.convention)
@@ -605,12 +628,10 @@ def plan_run(
     except InputError as e: raise NoCorpus(f'{run.corpus}: {e}') from e
     clips, _ = set_aside(loaded, chosen, CORPORA[run.corpus].exclude)
     clips = take_some(clips, asked['limit'] or None).assign(audio_sha=lambda o: o.uid)
-    prompts = [prompt(mode, style, chosen.labels) for mode in run.modes for style in run.styles]
-    plans = [plan_pool(model, items, prompts, draw)
-             for items, draw in draws_of(clips, chosen.labels, asked) if prompts]
-    first = dict(plans=pd.concat(plans, ignore_index=True)) if plans else {}
-    judged = judged_plans(model, clips, chosen.labels, asked)
-    return model, first|judged, clip_seconds(clips), chosen.labels
+    plans = plans_for(model, clips, chosen.labels, asked)
+    drawn = [plans.pop(o) for o in ('plans', 'beams') if o in plans]
+    if drawn: plans = dict(plans=pd.concat(drawn, ignore_index=True)) | plans
+    return model, plans, clip_seconds(clips), chosen.labels
 
 # %% ../nbs/79_studies.ipynb #f33c44d8
 PLANS = ('plans', 'verdict_plans', 'listwise_plans', 'audit_plans') # Folders of a study
@@ -644,21 +665,50 @@ def estimate_one(
         parts.append(part.assign(mode='listwise') if listed else part)
     return parts
 
+# %% ../nbs/79_studies.ipynb #2be9d3ef
+def estimate_published(
+    study:StudyConfig, # A study
+    run:RunConfig, # One of its runs, whose corpus is not here
+) -> tuple: # Tables, see `estimate.COLUMNS`; what they rest on. Both empty if no size is published
+    "What a run will ask for and cost, by the published size of its corpus."
+    from ambiscale_nb.corpora import CORPORA
+    from ambiscale_nb.estimate import COLUMNS, estimate_run
+    from ambiscale_nb.labels import label_set
+    corpus, model = CORPORA[run.corpus], planned_model(run)
+    size = corpus.size and corpus.size(run.split or corpus.splits[0], **run.options)
+    if not size: return [], ''
+    (n, mean, what), asked = size, run_parameters(study, run)
+    n, names, parts = min(n, asked['limit'] or n), [*'abcd'], []
+    most = dict(plans=n, beams=asked['beam_limit'] or n, verdict_plans=n,
+                audit_plans=asked['audit'], listwise_plans=asked['listwise_limit'] or n)
+    labels = label_set(run.labels or corpus.labels).labels
+    clips = pd.DataFrame(dict(corpus=run.corpus, uid=names, speaker=names, audio_sha=names))
+    whole = asked | dict(beam_limit=0, listwise_limit=0, audit=4*bool(asked['audit']))
+    for piece, plan in plans_for(model, clips, labels, whole).items():
+        for o, listed in countable(plan):
+            part = estimate_run(model, o, pd.Series(mean, names), labels)
+            part[COLUMNS[4:]] *= min(n, most[piece])/4
+            parts.append(part.assign(mode='listwise') if listed else part)
+    return parts, f'{run.corpus}: {size[0]:,} clips of {mean:.2f} s on average ({what})'
+
 # %% ../nbs/79_studies.ipynb #be51a3d8
 def estimate_study(
     study:StudyConfig, # A study
-) -> tuple: # A row per run and kind of call, see `estimate.COLUMNS`, and `run`; what is lacking
-    "What a study will ask for and cost; of runs whose corpus is not there, nothing is known."
+) -> tuple: # A row per run and kind of call (`estimate.COLUMNS`, `run`); what lacks; sizes used
+    "What a study will ask for and cost; by published sizes where a corpus is not there."
     from ambiscale_nb.estimate import COLUMNS
-    parts, lacking = [], []
+    parts, lacking, published = [], [], []
     for run in study.runs:
         try: found = estimate_one(study, run)
         except NoCorpus as e:
             lacking.append(str(e))
+            found, source = estimate_published(study, run)
+            published += [source]*bool(source)
             unknown = dict(model=planned_model(run).name)
-            found = [pd.DataFrame([unknown], columns=COLUMNS)]
+            found = found or [pd.DataFrame([unknown], columns=COLUMNS)]
         parts += [o.assign(run=run_name(run)) for o in found]
-    return pd.concat(parts, ignore_index=True), list(dict.fromkeys(lacking))
+    table = pd.concat(parts, ignore_index=True)
+    return table, *(list(dict.fromkeys(o)) for o in (lacking, published))
 
 # %% ../nbs/79_studies.ipynb #be51a3d9
 def not_ready(

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'SUCH', 'PUBLIC', 'SECRETIVE', 'Loader', 'Written', 'each_field', 'spelt', 'read_yaml', 'place_in',
-           'wrong_types', 'parameter_types', 'found_text', 'remedy', 'mismatch', 'misread', 'all_misread']
+           'wrong_types', 'parameter_types', 'wrong_arguments', 'found_text', 'remedy', 'mismatch', 'misread',
+           'all_misread']
 
 # %% ../nbs/02_typed.ipynb #9519509c
 import inspect
@@ -24,8 +25,8 @@ from .core import InputError
 class Loader(yaml.SafeLoader):
     "YAML without code, in which 1e3 is a number."
 
-Loader.add_implicit_resolver('tag:yaml.org,2002:float', re.compile(r'[-+]?\d+[eE][-+]?\d+$'),
-                             [*'-+0123456789'])
+Loader.add_implicit_resolver('tag:yaml.org,2002:float', re.compile(
+    r'[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$'), list('-+.0123456789'))
 
 @dataclass
 class Written:
@@ -133,6 +134,16 @@ def parameter_types(
         return str if hint is Path else hint
     def none(hint, o): return hint|None if o.default is None and isinstance(hint, type) else hint
     return {k: none(plain(hints[k]), o) for k, o in takes.items() if k in hints}
+
+# %% ../nbs/02_typed.ipynb #9d9bb4c0
+def wrong_arguments(
+    types:dict, # Name -> type hint, from `parameter_types`
+    given:dict, # Name -> value; what YAML cannot hold is not looked at
+) -> list: # (place, value, wanted), see `wrong_types`
+    "Arguments of another type than a function wants."
+    return [((o, *place), *wrong) for o, value in given.items()
+            if o in types and isinstance(value, str|int|float|list|dict|date|None)
+            for place, *wrong in wrong_types(value, types[o])]
 
 # %% ../nbs/02_typed.ipynb #1a46790c
 SUCH = dict(base_urls='http://127.0.0.1:8000/v1', retry='{tries: 3}', memory='4GB',

@@ -1,0 +1,192 @@
+"""Values that YAML or a command line reads as another type than was meant: each is refused in one line with file, line,
+place, what was found and what is wanted, before anything is asked; what is meant without doubt is taken."""
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ambiscale_nb import core, models, studies
+from ambiscale_nb.core import ROOT, InputError
+from ambiscale_nb.studies import check_parameters, read_study
+from ambiscale_nb.typed import read_yaml
+
+HEAD = 'name: s\nabout: a test\nruns:\n'
+SERVED = HEAD+'  - {model: vllm, load: {model: demo, %s}}\n'
+RUN = HEAD+'  - {model: tiny-alm-nano, %s}\n'
+STUDY = HEAD+'  - {model: tiny-alm-nano}\n%s\n'
+
+
+def told(tmp_path, text):
+    (tmp_path/'s.yaml').write_text(text)
+    with pytest.raises(InputError) as e: read_study(tmp_path/'s.yaml')
+    return str(e.value)
+
+
+def read(tmp_path, text):
+    (tmp_path/'s.yaml').write_text(text)
+    return read_study(tmp_path/'s.yaml')
+
+
+SLURM = [
+    ('walltime: 12:00:00', 'walltime: found 12:00:00, which YAML reads as 43200, wanted text: write walltime: "12:00:00"'),
+    ('walltime: 90', 'walltime: found 90 (a whole number), wanted text: write walltime: "90"'),
+    ('account: 0123', 'account: found 0123, which YAML reads as 83, wanted text: write account: "0123"'),
+    ('queue: on', 'queue: found on, which YAML reads as true, wanted text: write queue: "on"'),
+    ('memory: 4', 'memory: found 4 (a whole number), wanted text, such as memory: 4GB'),
+    ('cores: "4"', 'cores: found "4" (text), wanted a whole number: write cores: 4'),
+    ('cores: 0', 'cores: Input should be greater than or equal to 1, got 0'),
+    ('processes: yes', 'processes: found yes, which YAML reads as true, wanted a whole number'),
+    ('interface: 1e0', 'interface: found 1e0, which YAML reads as 1.0, wanted text: write interface: "1e0"'),
+    ('job_script_prologue: module load x', 'job_script_prologue: found "module load x" (text), wanted a list: write'),
+    ('job_extra_directives: [2]', 'job_extra_directives[0]: found 2 (a whole number), wanted text: write "2"'),
+    ('wall_time: "1"', "wall_time: Unknown field 'wall_time'. Did you mean 'walltime'?")]
+LOAD = [
+    ('record: 2024_10', 'record: found 2024_10, which YAML reads as 202410, wanted text: write record: "2024_10"'),
+    ('replay: 2026-10-01', 'replay: found 2026-10-01 (a date), wanted text: write replay: "2026-10-01"'),
+    ('revision: 1234567', 'revision: found 1234567 (a whole number), wanted text: write revision: "1234567"'),
+    ('revision: 0x1f', 'revision: found 0x1f, which YAML reads as 31, wanted text: write revision: "0x1f"'),
+    ('revision: 12e3', 'revision: found 12e3, which YAML reads as 12000.0, wanted text: write revision: "12e3"'),
+    ('name: 2024', 'name: found 2024 (a whole number), wanted text: write name: "2024"'),
+    ('name: .5', 'name: found .5, which YAML reads as 0.5, wanted text: write name: ".5"'),
+    ('name: no', 'name: found no, which YAML reads as false, wanted text: write name: "no"'),
+    ('name: ~', 'name: found ~, which YAML reads as nothing, wanted text: write name: "~"'),
+    ('base_urls: 8000', 'base_urls: found 8000 (a whole number), wanted text or a list, such as base_urls: http://127'),
+    ('base_urls: [8000]', 'base_urls[0]: found 8000 (a whole number), wanted text, such as http://127.0.0.1:8000/v1'),
+    ('base_urls: [[a]]', 'base_urls[0]: found a list, wanted text'),
+    ('retry: 3', 'retry: found 3 (a whole number), wanted names and values, such as retry: {tries: 3}'),
+    ('retry: {tries: "3"}', 'retry.tries: found "3" (text), wanted a number: write tries: 3'),
+    ('seconds: "30"', 'seconds: found "30" (text), wanted a number: write seconds: 30'),
+    ('seconds: 1:30', 'seconds: found 1:30, which YAML reads as 90 (base 60): write 90, or "1:30" for text'),
+    ('seconds: null', 'seconds: found null, which YAML reads as nothing, wanted a number'),
+    ('seconds: [30]', 'seconds: found a list, wanted a number'),
+    ('ceiling: 1e2', 'ceiling: found 1e2, which YAML reads as 100.0, wanted a whole number: write ceiling: 100'),
+    ('ceiling: 010', 'ceiling: found 010, which YAML reads as 8 (octal): write 8, or "010" for text'),
+    ('confidence: "yes"', 'confidence: found "yes" (text), wanted true or false: write confidence: true'),
+    ('without: n', 'without: found "n" (text), wanted a list: write without: [n]'),
+    ('without: [n, no]', 'without[1]: found no, which YAML reads as false, wanted text: write "no"'),
+    ('names: {demo: {since: 2026-06-01}}', 'names.demo.since: found 2026-06-01 (a date): write "2026-06-01"'),
+    ('1: 2', '[1]: found 1 (a whole number), wanted text')]
+FIELDS = [
+    ('verify: "no"', 'verify: found "no" (text), wanted true or false: write verify: false'),
+    ('verify: 1', 'verify: found 1 (a whole number), wanted true or false'),
+    ('modes: label', 'modes: found "label" (text), wanted a list: write modes: [label]'),
+    ('modes: [no]', 'modes[0]: found no, which YAML reads as false, wanted text: write "no"'),
+    ('modes: [[label]]', 'modes[0]: found a list, wanted text'),
+    ('split: 2024-01-01', 'split: found 2024-01-01 (a date), wanted text: write split: "2024-01-01"'),
+    ('labels: 6', 'labels: found 6 (a whole number), wanted text: write labels: "6"'),
+    ('widths: ["3"]', 'widths[0]: found "3" (text), wanted a whole number: write 3'),
+    ('widths: 3', 'widths: found 3 (a whole number), wanted a list: write widths: [3]'),
+    ('parts: yes', 'parts: found yes, which YAML reads as true, wanted a whole number'),
+    ('limit: "12"', 'limit: found "12" (text), wanted a whole number: write limit: 12'),
+    ('options: {n: "3"}', 'options.n: found "3" (text), wanted a whole number: write n: 3'),
+    ('corpus: msp_podcast, options: {release: 1.10}', 'options.release: found 1.10, which YAML reads as 1.1, wanted text: '
+     'write release: "1.10"')]
+TOP = [
+    ('n: "8"', 'n: found "8" (text), wanted a whole number: write n: 8'),
+    ('n: 8.0', 'n: found 8.0 (a number), wanted a whole number: write n: 8'),
+    ('n: 1e3', 'n: found 1e3, which YAML reads as 1000.0, wanted a whole number: write n: 1000'),
+    ('n: 1:30', 'n: found 1:30, which YAML reads as 90 (base 60): write 90'),
+    ('n: true', 'n: found true, wanted a whole number'), ('n:', 'n: found nothing, wanted a whole number'),
+    ('seed: 0123', 'seed: found 0123, which YAML reads as 83 (octal): write 83, or "0123" for text'),
+    ('temperature: "1"', 'temperature: found "1" (text), wanted a number: write temperature: 1'),
+    ('temperature: .inf', 'temperature: found .inf, wanted a finite number'),
+    ('temperature: .nan', 'temperature: '), ('ks: 4', 'ks: found 4 (a whole number), wanted a list: write ks: [4]'),
+    ('figures: [1, fig2]', 'figures[0]: found 1 (a whole number), wanted text: write "1"'),
+    ('slurm: yes', 'slurm: found yes, which YAML reads as true, wanted names and values'),
+    ('limits: 5', 'limits: found 5 (a whole number), wanted names and values'),
+    ('limits:', 'limits: found nothing, wanted names and values'),
+    ('limits: {usd: "5"}', 'limits.usd: found "5" (text), wanted a number: write usd: 5'),
+    ('limits: {calls: true}', 'limits.calls: found true, wanted a whole number'),
+    ('limits: {seconds: 1:00:00}', 'limits.seconds: found 1:00:00, which YAML reads as 3600 (base 60): write 3600'),
+    ('limits: {fail_on_error: "yes"}', 'limits.fail_on_error: found "yes" (text), wanted true or false or a number'),
+    ('limits: {fail_on_error: -1}', 'limits.fail_on_error: Input should be greater than or equal to 0, got -1')]
+ALL = [*((STUDY % f'slurm: {{{o}}}', 5, 'slurm.'+said) for o, said in SLURM),
+       *((SERVED % o, 4, ('runs[0].load' if said[0] == '[' else 'runs[0].load.')+said) for o, said in LOAD),
+       *((RUN % o, 4, 'runs[0].'+said) for o, said in FIELDS), *((STUDY % o, 5, said) for o, said in TOP),
+       (STUDY.replace('a test', '1.10') % '', 2, 'about: found 1.10, which YAML reads as 1.1, wanted text: write about: "1.10"'),
+       (STUDY.replace('name: s', 'name: 2024') % '', 1, 'name: found 2024 (a whole number), wanted text: write name: "2024"')]
+
+
+@pytest.mark.parametrize(('text', 'line', 'said'), ALL, ids=lambda o: o.splitlines()[0] if isinstance(o, str) else '')
+def test_a_value_of_another_type_is_one_line(tmp_path, text, line, said):
+    found = told(tmp_path, text)
+    assert found.startswith(f's.yaml, line {line}: {said}') and '\n' not in found
+
+
+def test_all_wrong_values_are_reported_together_each_with_its_line(tmp_path):
+    found = told(tmp_path, 'name: 2024\nruns:\n  - model: 3\n    load: {record: 1_0}\nslurm:\n  walltime: 12:00:00\nn: "8"')
+    assert [o.split(': ')[:2] for o in found.splitlines()[1:]] == [
+        ['  line 1', 'name'], ['  line 3', 'runs[0].model'], ['  line 6', 'slurm.walltime'], ['  line 7', 'n']]
+
+
+def test_a_merged_line_keeps_its_spelling(tmp_path):
+    found = told(tmp_path, 'name: s\nruns:\n  - &a {model: tiny-alm-nano, split: 0123}\n  - {<<: *a, condition: swap}')
+    assert found.count('found 0123, which YAML reads as 83') == 2
+
+
+@pytest.mark.parametrize('text', [
+    STUDY % 'n: 1_000', STUDY % 'temperature: .5', STUDY % 'temperature: 1', STUDY % 'limits: {usd: 1e3, tokens: 1.5e6}',
+    STUDY % 'limits: {fail_on_error: yes}', STUDY % 'limits: {fail_on_error: .1}', STUDY % 'slurm: {}', RUN % 'verify: off',
+    RUN % 'n: null', SERVED % 'retry: {tries: 3, first: .5}', SERVED % 'base_urls: [http://a/v1, http://b/v1]',
+    SERVED % 'revision: "0123", seconds: 30, end: null, n_params: 7_000_000', SERVED % 'base_urls: http://127.0.0.1:8000/v1',
+    STUDY % 'slurm: {walltime: "12:00:00", account: "0123", queue: gpu, memory: 4GB, job_extra_directives: ["--gres=gpu:1"]}',
+    STUDY % 'slurm: {walltime: 1-12}'])
+def test_what_is_meant_without_doubt_is_taken(tmp_path, text): read(tmp_path, text)
+
+
+def test_values_reach_slurm_and_models_as_they_were_written(tmp_path):
+    study = read(tmp_path, SERVED % 'revision: "0123", record: "2024_10", seconds: 1e1'+'slurm: {walltime: "12:00:00"}')
+    assert study.slurm.model_dump(exclude_unset=True) == dict(walltime='12:00:00')
+    assert study.runs[0].load == dict(model='demo', revision='0123', record='2024_10', seconds=10.)
+
+
+@pytest.mark.parametrize('field', ['seconds: {0}', 'key: {0}', 'without: {0}', 'names: {{demo: {0}}}', 'retry: {{tries: {0}}}',
+                                   'confidence: {0}', 'base_urls: {{a: {0}}}'])
+def test_a_key_in_the_wrong_place_is_not_repeated(tmp_path, field):
+    for key in ('sk-sentinel+0123/456789=abc', 'AIzaSy0123456789abcdefghij'):
+        found = told(tmp_path, SERVED % field.format(key))
+        assert key not in found and 's.yaml, line 4: runs[0].load' in found
+
+
+def test_a_value_of_another_type_is_refused_where_a_model_is_loaded_by_hand():
+    for options, said in ((dict(revision=1234567), 'vllm: revision: found 1234567'), (dict(retry=3), 'vllm: retry: found 3'),
+                          (dict(base_urls=[8000]), r'vllm: base_urls\[0\]: found 8000')):
+        with pytest.raises(InputError, match=said): models.load_model('vllm', model='demo', **options)
+
+
+# Parameters of a notebook
+
+GIVEN = dict(study='s', model='tiny-alm-nano', n=4, temperature=1., limits={}, widths=[3], progress=True)
+HINTS = dict(study=str, model=str, n=int, temperature=float, limits=dict, widths=list, progress=bool)
+
+
+@pytest.mark.parametrize(('wrong', 'said'), [
+    (dict(study=2024), 'study: found 2024 (a whole number), wanted text'), (dict(study=1.1), 'study: found 1.1 (a number)'),
+    (dict(study=True), 'study: found true, wanted text'), (dict(study=None), 'study: found nothing, wanted text'),
+    (dict(n='8'), 'n: found "8" (text), wanted a whole number'), (dict(n=-1), 'n: Input should be greater than or equal to 0'),
+    (dict(n=8.), 'n: found 8.0 (a number), wanted a whole number'), (dict(temperature=float('nan')), 'temperature: '),
+    (dict(limits=dict(calls='9')), 'limits.calls: found "9" (text), wanted a whole number'),
+    (dict(limits=dict(cals=9)), "limits.cals: Unknown field 'cals'"), (dict(widths=['3']), 'widths[0]: found "3" (text)'),
+    (dict(widths=3), 'widths: found 3 (a whole number), wanted a list'), (dict(progress='no'), 'progress: found "no" (text)')])
+def test_parameters_of_a_notebook_are_compared_with_its_types(wrong, said):
+    check_parameters(GIVEN | dict(__annotations__=HINTS))
+    with pytest.raises(InputError) as e: check_parameters(GIVEN | wrong | dict(__annotations__=HINTS))
+    assert said in str(e.value)
+
+
+@pytest.mark.parametrize('notebook', ['01_sample', '02_score'])
+def test_a_number_for_a_study_by_papermill_is_refused_before_anything_is_asked(tmp_path, notebook):
+    for o in ('nbs', 'ambiscale_nb', 'conf'): (tmp_path/o).symlink_to(ROOT/o)
+    source = ROOT/f'nbs/experiments/{notebook}.ipynb'
+    done = subprocess.run([Path(sys.executable).with_name('papermill'), '-k', 'python3', source, tmp_path/'out.ipynb', '-p',
+                           'study', '2024'], env=os.environ | {'AMBISCALE_ROOT': str(tmp_path)}, cwd=tmp_path,
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and 'study: found 2024 (a whole number), wanted text' in done.stderr+done.stdout
+    assert 'papermill: -r study' in done.stderr+done.stdout and not (tmp_path/'results').exists()
+
+
+def test_every_study_of_the_project_is_read():
+    for o in (ROOT/'conf').glob('*.yaml'): assert studies.read_study(o).name and read_yaml(o).content
+    assert core.ROOT == ROOT
