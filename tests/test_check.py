@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from types import SimpleNamespace
 import numpy as np
+import pandas as pd
 import pytest
 from loopback import END, Loopback, chance
 from toy_families import PROCESSORS, toy
