@@ -4,16 +4,17 @@
 
 # %% auto #0
 __all__ = ['STR', 'INT', 'NUM', 'CANDIDATES', 'CONDITIONS', 'SCHEMA', 'BLOCK', 'SUM', 'SHARD_NAME', 'MARK', 'ZEROS', 'SHARD',
-           'HEARD', 'KINDS', 'BLANK', 'AGAIN', 'COSTS', 'SUMS', 'NO_LIMITS', 'Table', 'valid_text', 'typed',
+           'HEARD', 'KINDS', 'BLANK', 'AGAIN', 'COSTS', 'SUMS', 'NO_LIMITS', 'ALIKE', 'Table', 'valid_text', 'typed',
            'group_key', 'candidate_key', 'lock', 'sync_folder', 'summed', 'unsummed', 'Journal', 'read_journal',
            'whole', 'first_whole', 'publish', 'publish_locked', 'wait_for', 'span', 'all_shards', 'shards',
            'shard_groups', 'settled', 'sealed_groups', 'checksum', 'is_sound', 'write_checksum', 'write_parts',
            'write_shard', 'claim', 'abandoned', 'seal_folder', 'slug', 'folder_name', 'listed', 'folders',
            'loose_groups', 'all_groups', 'sql_where', 'read_shards', 'as_frame', 'read_folders', 'Store', 'Draw',
-           'decodings', 'lacking', 'check_items', 'heard', 'plan_pool', 'BadReply', 'error_kind', 'candidate_row',
-           'reply_row', 'clock_of', 'error_rows', 'ask', 'spent_on', 'stored_spend', 'as_costs', 'entry', 'read_entry',
-           'StoreLedger', 'Limits', 'check_price', 'parts_of', 'take_part', 'Report', 'missing', 'caller', 'Purse',
-           'KeepReady', 'keep_calls', 'at_a_time', 'sample_pool', 'pool_rows', 'answers', 'false_keys', 'store_status']
+           'decodings', 'lacking', 'check_items', 'heard', 'plan_pool', 'BadReply', 'error_kind', 'error_text',
+           'candidate_row', 'reply_row', 'clock_of', 'error_rows', 'ask', 'spent_on', 'stored_spend', 'as_costs',
+           'entry', 'read_entry', 'StoreLedger', 'Limits', 'check_price', 'parts_of', 'take_part', 'cause_of', 'Report',
+           'missing', 'caller', 'Purse', 'KeepReady', 'keep_calls', 'at_a_time', 'sample_pool', 'pool_rows', 'answers',
+           'false_keys', 'store_status']
 
 # %% ../nbs/40_pool.ipynb #38e6d4e8
 import errno
@@ -39,8 +40,8 @@ from fastcore.basics import patch
 from tqdm.auto import tqdm
 from .core import InputError, choose, content_key, seed_of
 from .labels import LabelSet
-from .models import in_flight as overlapped
-from .prompts import PARSER_VERSION, Answer, parse
+from .models import REFUSED, CallError, cleaned, in_flight as overlapped
+from .parser import PARSER_VERSION, Answer, parse
 
 # %% ../nbs/40_pool.ipynb #fdf5271e
 @dataclass(frozen=True)
@@ -742,6 +743,12 @@ def error_kind(
     if 'OutOfMemory' in type(e).__name__: return 'memory'
     return next((kind for o, kind in KINDS if isinstance(e, o)), 'model')
 
+def error_text(
+    e:Exception, # What was raised
+) -> str: # At most 500 characters, never a key
+    "What a row says of a failure."
+    return cleaned(str(e) or repr(e))[:500]
+
 # %% ../nbs/40_pool.ipynb #85e59839
 BLANK = dict(text=None, tokens=None, finish='', token_logprobs=None, sum_logprob=math.nan,
              confidence=math.nan, n_tokens=None, n_in_tokens=None, n_audio_tokens=None,
@@ -793,8 +800,8 @@ def error_rows(
     e:Exception, # What was raised
 ) -> list: # As many rows as there would be answers
     "A failed call."
-    return [candidate_row(task, i, finish='error', error=error_kind(e), error_text=str(e)[:500])
-            for i in range(task['block_size'])]
+    told = dict(finish='error', error=error_kind(e), error_text=error_text(e))
+    return [candidate_row(task, i, **told) for i in range(task['block_size'])]
 
 # %% ../nbs/40_pool.ipynb #c89c49c1
 def ask(
@@ -983,6 +990,15 @@ def take_part(
     return plan[plan.audio_sha.isin(sounds[i-1::n])]
 
 # %% ../nbs/40_pool.ipynb #1afeded7
+ALIKE = 5 # Refusals of one cause, and no answer, after which a run ends
+
+def cause_of(
+    text:str, # The message of a failure
+) -> str: # The same for all failures of one cause
+    "A message without numbers and identifiers."
+    return re.sub(r'\b(?=\w*\d)[\w-]+', '#', text)
+
+# %% ../nbs/40_pool.ipynb #40b0c0d3
 @dataclass
 class Report:
     "What a run did."
@@ -993,6 +1009,7 @@ class Report:
     made: int = 0 # Calls answered in this run
     failed: int = 0 # Calls that failed in this run
     kinds: Counter = field(default_factory=Counter) # Of failures
+    texts: dict = field(default_factory=dict) # Kinds and messages of refusals, by cause
     spent: Counter = field(default_factory=Counter) # On this plan, earlier runs included
     stopped: str = '' # The limit that ended the run
     rest: str = '' # What remains and how to go on; '' if nothing does
@@ -1003,7 +1020,10 @@ class Report:
     ):
         "Count a call."
         self.made, self.failed = self.made+whole(rows), self.failed+(not whole(rows))
-        if not whole(rows): self.kinds[rows[0]['error']] += 1
+        if not whole(rows):
+            kind, text = rows[0]['error'], rows[0]['error_text']
+            self.kinds[kind] += 1
+            if kind in REFUSED: self.texts.setdefault(cause_of(text), []).append((kind, text))
         self.spent.update(spent_on(as_costs(rows)))
 
 # %% ../nbs/40_pool.ipynb #766f5fcb
@@ -1024,6 +1044,19 @@ def remains(
     again = f'run `{command}`' if command else 'run the same again'
     return (f"{why}{left:,} of {self.planned:,} calls remain{lost}: {first}{again}, which makes "
             f"these calls and no other")
+
+# %% ../nbs/40_pool.ipynb #40b0c0d1
+@patch
+def hopeless(
+    self:Report,
+    limits:Limits, # Where the run stops; `fail_on_error` may accept failures
+) -> CallError|None: # What ends the run; None while there is hope
+    "The refusal that all calls met, where none was ever answered."
+    alike = next((o for o in self.texts.values() if len(o)>=ALIKE), None)
+    if not alike or self.had+self.made or limits.fail_on_error is not False: return None
+    kind, text = alike[0]
+    return CallError(kind, f"{len(alike)} calls were refused alike and none was answered: {text}. "
+                     f"The run ends; `fail_on_error` lets it go on", fatal=True)
 
 # %% ../nbs/40_pool.ipynb #d5dd0037
 def missing(
@@ -1073,6 +1106,7 @@ class Purse:
     ) -> bool: # Whether another is begun
         "Compare with the limits, and book a call."
         if self.begun==self.calls: return True # There is none left to begin
+        if e := self.report.hopeless(self.limits): raise e
         spent = self.ledger.total() if self.limits.sums else Counter()
         spent['failed'] = self.report.failed
         self.report.stopped = self.limits.reached(spent, self.calls)

@@ -21,7 +21,7 @@ from .parser import parse_list, parse_verdict
 from .prompts import listwise_prompt, verify_prompt
 from .pool import (CONDITIONS, INT, NO_LIMITS, NUM, STR, BadReply, Limits, Report,
     Store, Table, answers, at_a_time, caller, candidate_key, check_price, clock_of, error_kind,
-    heard, keep_calls, missing, take_part, typed)
+    error_text, heard, keep_calls, missing, take_part, typed)
 
 # %% ../nbs/41_verify.ipynb #8d73bd0f
 VERDICTS = Table('verdicts', dict(
@@ -187,7 +187,7 @@ def failed_verdict(
     e:Exception, # What was raised
 ) -> list: # A row for each label that was asked about, without a score
     "A call that failed."
-    told = dict(error=error_kind(e), error_text=str(e)[:500])
+    told = dict(error=error_kind(e), error_text=error_text(e))
     return rows_of_call(task, [told]*len(judged_labels(task)))
 
 def scored_rows(

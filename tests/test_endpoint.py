@@ -113,7 +113,7 @@ def test_p6_one_fault_changes_no_answer(fault, server, tmp_path):
 
 REFUSED = {'bad_request': ('bad_request', False), 'unauthorized': ('auth', True), 'forbidden': ('forbidden', True),
            'not_found': ('not_found', True), 'context': ('context_too_long', False), 'quota': ('quota', True),
-           'redirect': ('bad_request', False), 'unheard': ('unheard', False)}
+           'redirect': ('bad_request', False)}
 
 @pytest.mark.parametrize('fault', REFUSED)
 def test_p7_is_not_tried_again(fault, server, tmp_path):
@@ -254,6 +254,16 @@ def test_money_is_counted_and_limited(server, tmp_path):
 def test_usage_may_be_missing(server):
     server.always = 'no usage'
     assert model(server).greedy(WAVE, DIRECT).usage=={}
+
+def test_no_tokens_of_audio_mean_deafness_only_where_the_server_counts_them(server, tmp_path):
+    alm, server.always = model(server), 'unheard'
+    assert alm.greedy(WAVE, DIRECT).usage['audio_tokens'] is None            # it may count none ever
+    server.always = None
+    assert alm.greedy(WAVE, DIRECT).usage['audio_tokens']==30
+    server.always = 'unheard'
+    requests = len(server.asked)
+    sampled(alm, Store(tmp_path))
+    assert set(Store(tmp_path).read(CANDIDATES).error)=={'unheard'} and len(server.asked)==requests+len(CLIPS)
 
 def test_audio_goes_over_as_it_is(server):
     model(server).greedy(WAVE, DIRECT)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from loopback import WAITS, WORDS, Loopback, Time, files, ids_of, logprobs
 from ambiscale_nb.core import InputError
-from ambiscale_nb.endpoint import Retry
+from ambiscale_nb.endpoint import CUT, Retry
 from ambiscale_nb.gemini import GEMINIS, GeminiALM
 from ambiscale_nb.models import CallError, Retired, Tape, Unrecorded, load_model
 from ambiscale_nb.pool import CANDIDATES, Draw, Limits, Store, sample_pool
@@ -48,7 +48,7 @@ LOST = {'500': ('server', 3), '503': ('server', 3), 'timeout': ('timeout', 3), '
         'short body': ('connection', 3), 'HTML body': ('not_json', 2), 'empty choices': ('empty', 2),
         'not an object': ('empty', 2), 'null content': ('empty', 2), 'wrong n': ('wrong_n', 2),
         'NaN logprob': ('nan_logprob', 2), 'bad_request': ('bad_request', 1),
-        'context': ('context_too_long', 1), 'unheard': ('unheard', 1)}
+        'context': ('context_too_long', 1)}
 
 @pytest.mark.parametrize('fault', LOST)
 def test_p6_p7_bounded_tries_then_a_named_row(fault, server, tmp_path):
@@ -77,7 +77,7 @@ def test_a_bad_key_is_told_by_its_reason(server, monkeypatch):
 OUTCOMES = {'prompt blocked': (['safety']*3, 'prompt blocked: SAFETY', 'refusal'),
             'all safety': (['safety']*3, 'blocked: SAFETY', 'refusal'),
             'safety': (['safety', 'stop', 'stop'], 'blocked: SAFETY', 'refusal'),
-            'max tokens': (['length', 'stop', 'stop'], '', 'empty')}
+            'max tokens': (['length', 'stop', 'stop'], f'{CUT} (`config`)', 'truncated')}
 
 @pytest.mark.parametrize('fault', OUTCOMES)
 def test_blocks_and_empty_parts_are_named(fault, server):
@@ -91,6 +91,14 @@ def test_an_unknown_reason_is_passed_on(server):
     server.always = 'unknown reason'
     with pytest.warns(UserWarning): reply = model(server).greedy(WAVE, DIRECT)
     assert reply.finish=='tired' and reply.text in WORDS
+
+def test_no_tokens_of_audio_mean_deafness_only_where_the_server_counts_them(server):
+    alm, server.always = model(server), 'unheard'
+    assert alm.greedy(WAVE, DIRECT).usage['audio_tokens'] is None            # it may count none ever
+    server.always = None
+    assert alm.greedy(WAVE, DIRECT).usage['audio_tokens']==32
+    server.always = 'unheard'
+    with pytest.raises(CallError, match='0 tokens of audio'): alm.greedy(WAVE, DIRECT)
 
 def test_thoughts_are_no_answer(server):
     server.always = 'thoughts'

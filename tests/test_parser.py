@@ -154,7 +154,7 @@ WHY = 'Pitch high, loudness loud, pace fast, voice tense'
     (f'{WHY}, so angry.', 'stop', 'out_of_set', ''),
     ('angry\nbecause of the pitch', 'stop', 'out_of_set', ''),
     ("I'm sorry, I can't do that.", 'stop', 'refusal', ''),
-    ("I'm sorry, but I cannot", 'length', 'refusal', ''), ('', 'length', 'empty', ''),
+    ("I'm sorry, but I cannot", 'length', 'refusal', ''), ('', 'length', 'truncated', ''),
     ('', 'content_filter', 'refusal', ''),
     ('The voice', 'content_filter', 'refusal', '')], ids=ascii)
 def test_chain_of_thought(text, finish, status, labels):
