@@ -17,7 +17,8 @@ import pandas as pd
 from .core import InputError
 from .toyspeech import clip, clip_wave
 from .audio import MIN_SECONDS, RATE, check_wave
-from .prompts import Prompt, parse, prompt, verify_prompt
+from .parser import parse
+from .prompts import Prompt, prompt, verify_prompt
 from .models import ALM, Reply, in_flight
 from . import endpoint, families, gemini, tiny_alm # noqa: F401 (models register)
 

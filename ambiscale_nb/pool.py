@@ -40,7 +40,7 @@ from tqdm.auto import tqdm
 from .core import InputError, choose, content_key, seed_of
 from .labels import LabelSet
 from .models import in_flight as overlapped
-from .prompts import PARSER_VERSION, Answer, parse
+from .parser import PARSER_VERSION, Answer, parse
 
 # %% ../nbs/40_pool.ipynb #fdf5271e
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from .core import InputError, choose
 from .labels import LabelSet
-from .prompts import parse
+from .parser import parse
 from .pool import CANDIDATES, folders, shards, sql_where
 from ambiscale_nb.strategies import (STRATEGIES, Pool, applicable, check_pool,
     rows as take_rows)

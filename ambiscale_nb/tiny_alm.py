@@ -23,7 +23,8 @@ import pandas as pd
 from fastcore.basics import patch
 from .core import InputError, RESULTS, ROOT, choose, rng_of
 from .toyspeech import DIMENSIONS, EMOTIONS, VERSION, clip, clip_wave
-from .prompts import parse, prompt, verify_prompt
+from .parser import parse
+from .prompts import prompt, verify_prompt
 from .models import Capabilities, ModelInfo, register_model
 from .local import LocalALM, byte_bpe, toy_processor, toy_qwen2_audio
 

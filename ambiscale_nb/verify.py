@@ -17,7 +17,8 @@ import pandas as pd
 from scipy.special import expit, softmax
 from .core import InputError, choose, content_key, rng_of, seed_of
 from .labels import LabelSet
-from .prompts import listwise_prompt, parse_list, parse_verdict, verify_prompt
+from .parser import parse_list, parse_verdict
+from .prompts import listwise_prompt, verify_prompt
 from .pool import (CONDITIONS, INT, NO_LIMITS, NUM, STR, BadReply, Limits, Report,
     Store, Table, answers, at_a_time, caller, candidate_key, check_price, clock_of, error_kind,
     heard, keep_calls, missing, take_part, typed)

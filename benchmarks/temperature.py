@@ -15,7 +15,8 @@ from transformers.utils import logging
 
 from ambiscale_nb.core import seed_of
 from ambiscale_nb.metrics import jsd
-from ambiscale_nb.prompts import parse, prompt
+from ambiscale_nb.parser import parse
+from ambiscale_nb.prompts import prompt
 from ambiscale_nb.tiny_alm import load_tiny
 from ambiscale_nb.toyspeech import EMOTIONS, clip, clip_wave
 

@@ -23,7 +23,8 @@ from ambiscale_nb.labels import label_set
 from ambiscale_nb.models import (MODELS, CallError, Retired, Tape, Unrecorded, check_options, cleaner, in_flight,
                                  load_model, places)
 from ambiscale_nb.pool import CANDIDATES, Draw, Limits, Store, plan_pool, sample_pool
-from ambiscale_nb.prompts import STYLES, parse, prompt
+from ambiscale_nb.parser import parse
+from ambiscale_nb.prompts import STYLES, prompt
 from ambiscale_nb.results import Study, score_study
 from ambiscale_nb.verify import VERDICTS, Judge, plan_verdicts, verify_pool
 

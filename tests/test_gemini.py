@@ -12,7 +12,8 @@ from ambiscale_nb.endpoint import Retry
 from ambiscale_nb.gemini import GEMINIS, GeminiALM
 from ambiscale_nb.models import CallError, Retired, Tape, Unrecorded, load_model
 from ambiscale_nb.pool import CANDIDATES, Draw, Limits, Store, sample_pool
-from ambiscale_nb.prompts import parse, prompt
+from ambiscale_nb.parser import parse
+from ambiscale_nb.prompts import prompt
 
 DIRECT = prompt('label', 'direct', WORDS)
 CLIPS = pd.DataFrame(dict(corpus='demo', uid=['a', 'b'], speaker=['x', 'y'], audio_sha=['s0', 's1']))

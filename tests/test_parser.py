@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from ambiscale_nb.core import InputError
 from ambiscale_nb.labels import LABEL_SETS, SYNONYMS, WORDS, label_set
-from ambiscale_nb.prompts import PARSER_VERSION, STATUSES, parse, parse_verdict
+from ambiscale_nb.parser import PARSER_VERSION, STATUSES, parse, parse_verdict
 
 SIX, FOUR, EIGHT = (label_set(o) for o in ('six', 'four', 'eight'))
 

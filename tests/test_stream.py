@@ -8,7 +8,7 @@ from ambiscale_nb.core import InputError
 from ambiscale_nb.labels import label_set
 from ambiscale_nb.metrics import jsd
 from ambiscale_nb.pool import CANDIDATES, Store, candidate_key
-from ambiscale_nb.prompts import parse
+from ambiscale_nb.parser import parse
 from ambiscale_nb.strategies import Pool, predict
 from ambiscale_nb.stream import CELL, cells, stored_pools, stream_scores, whole_clips
 

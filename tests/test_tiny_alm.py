@@ -13,7 +13,8 @@ from ambiscale_nb.audio import wave_sha
 from ambiscale_nb.local import LocalALM
 from ambiscale_nb.models import MODELS, load_model
 from ambiscale_nb.pool import CANDIDATES, Draw, Store, sample_pool
-from ambiscale_nb.prompts import parse, prompt, verify_prompt
+from ambiscale_nb.parser import parse
+from ambiscale_nb.prompts import prompt, verify_prompt
 from ambiscale_nb.tiny_alm import (ASSETS, MAX_SECONDS, Recipe, SIZES, audio_tokens, load_tiny,
                                    make_model, make_processor, save_tiny, train, training_data)
 from ambiscale_nb.toyspeech import EMOTIONS, SPLITS, clip, clip_wave, sentences, speakers

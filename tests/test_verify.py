@@ -15,7 +15,8 @@ from ambiscale_nb.endpoint import EndpointALM
 from ambiscale_nb.labels import label_set
 from ambiscale_nb.models import Capabilities, Reply
 from ambiscale_nb.pool import Draw, Limits, Store, plan_pool, pool_rows
-from ambiscale_nb.prompts import listwise_prompt, parse_list
+from ambiscale_nb.parser import parse_list
+from ambiscale_nb.prompts import listwise_prompt
 from ambiscale_nb.strategies import (exchangeable, facts, listwise_verdicts, order_audit, pool_of, predict, real_choice,
     role_of, shuffle_audit, tie_audit, to_judge, verdict_pool, with_verdicts)
 from ambiscale_nb.verify import (Judge, label_verdicts, list_verdicts, options_of, order_of, plan_verdicts, verdict_rows,
