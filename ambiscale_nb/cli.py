@@ -78,11 +78,12 @@ def list_corpora(context:typer.Context, as_json:AsJson=False):
 def validate(name:Name, root:Root='', audio:bool=True,
              deep:Annotated[bool, typer.Option(help='Read every file whole.')]=False,
              as_json:AsJson=False):
-    "Compare a copy with what is known of the corpus; status 1 where it falls short."
-    from ambiscale_nb.validate import falls_short, validate as check
+    "Compare a copy with what is known of the corpus; status 1 where anything differs."
+    from ambiscale_nb.validate import falls_short, in_short, validate as check
     with told():
         report = check(name, root, audio, deep)
         show(report, as_json)
+        if not as_json: print(in_short(report))
         if falls_short(report): raise typer.Exit(1)
 
 @corpora.command()

@@ -104,7 +104,7 @@ def group_key(
     "The key of all the answers that one call gives."
     named = ('decode', 'temperature', 'width', 'max_new_tokens', 'run_seed')
     settings = {**{o: task[o] for o in named}, 'top_k': 0, 'top_p': 1}
-    if task['temperature']!=task['temperature']: settings['temperature'] = None # Not known: imported
+    if task['temperature']!=task['temperature']: settings['temperature'] = None # Imported: unknown
     return content_key(dict(
         schema=SCHEMA, audio=task['audio_sha'], model=f"{task['model']}@{task['revision']}",
         prompt=task['prompt_sha'], condition=task['condition'], block=task['block'],

@@ -623,8 +623,8 @@ def compressed(path, method, flag=0):
     "An archive whose members state a method of compression, or encryption, that was not used."
     with zipfile.ZipFile(path, 'w') as z: z.writestr('samples/a.json', json.dumps(inspect_sample(CLIPS[0], 1, 'sad')))
     data = bytearray(path.read_bytes())
-    for mark, at in ((b'PK\x03\x04', 6), (b'PK\x01\x02', 8)):
-        i = data.find(mark)+at
+    for start, at in ((b'PK\x03\x04', 6), (b'PK\x01\x02', 8)):
+        i = data.find(start)+at
         data[i:i+4] = flag.to_bytes(2, 'little')+method.to_bytes(2, 'little')
     path.write_bytes(data)
 
