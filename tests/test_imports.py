@@ -463,20 +463,22 @@ def test_a_hundred_raters_are_votes_where_the_table_says_so(home):
     assert clips.votes_happy.eq(60).all() and clips.n_raters.eq(100).all()
 
 
-@pytest.mark.parametrize('name', ['NA', '007', 'null', '1e5', 'nan', 'None', 'true', '1.0', '0x10', 'N/A', 'Infinity'])
+NAMES = ['NA', '007', 'null', '1e5', 'nan', 'None', 'true', '1.0', '0x10', 'N/A', 'Infinity', '7']
+
+
 @pytest.mark.parametrize('fmt', ['csv', 'jsonl', 'parquet'])
-def test_names_stay_names(home, name, fmt):
+def test_names_stay_names(home, fmt):
     "As a clip, as a speaker, as a model."
-    uids = [name, *CLIPS[1:]]
-    write_votes(home, [dict(uid=u, speaker=name, **{f'votes_{o}': int(o=='sad')*3 for o in SIX}) for u in uids], 'n.csv')
-    table = pd.DataFrame([dict(uid=u, model=name, text='sad') for u in uids])
+    write_votes(home, [dict(uid=u, speaker=u, **{f'votes_{o}': int(o=='sad')*3 for o in SIX}) for u in NAMES], 'n.csv')
+    table = pd.DataFrame([dict(uid=u, model=m, text='sad') for m in ('NA', '007', '1e5') for u in NAMES])
     path = home/f'a.{fmt}'
     if fmt=='csv': table.to_csv(path, index=False)
     elif fmt=='jsonl': lines(path, table.to_dict('records'))
     else: table.to_parquet(path)
     report = import_file(path, 'theirs', corpus=str(home/'n.csv'))
-    assert counts(report)=={'taken, ok': 24} and set(report.model)=={name}
-    assert name in set(stored().uid) and set(Study('theirs').read('utterances', 'n').speaker)=={name}
+    assert counts(report)=={'taken, ok': 36} and list(report.model)==['NA', '007', '1e5']
+    assert sorted(stored(model='007').uid)==sorted(NAMES)
+    assert Study('theirs').read('utterances', 'n').speaker.tolist()==NAMES
 
 
 def test_numbers_as_names(home):
@@ -559,7 +561,7 @@ def test_codes_of_labels(home, labels, want):
     assert found.get('neither text nor label nor distribution', 0)==want.get('none', 0)
 
 
-@pytest.mark.parametrize(('label', 'told'), [('A', 'One character is a code'), (3, 'One character'), ('wut', 'Unknown emotion')])
+@pytest.mark.parametrize(('label', 'told'), [('A', 'One character is a code'), (3, 'One character'), ('xyz', 'Unknown emotion')])
 def test_codes_that_are_not_known_get_a_hint_and_nothing_is_stored(home, label, told):
     with pytest.raises(InputError, match=f"None of 24 values in `label`.*{told}"):
         taken(home, lines(home/'a.jsonl', [dict(uid=u, label=label) for u in CLIPS]))
@@ -669,3 +671,10 @@ def test_a_sampled_model_is_not_overwritten(home):
     file, = (home/'results/theirs/plans').glob('*.json')
     file.write_text(json.dumps(json.loads(file.read_text()) | dict(revision='main')))
     with pytest.raises(InputError, match='in a run of its own'): taken(home, path)
+def test_options_of_a_question_are_stored_with_the_answer(home):
+    rows = [dict(uid=u, text='B', choices=['sad', 'happy', 'angry', 'neutral']) for u in CLIPS]
+    taken(home, lines(home/'a.jsonl', rows))
+    assert set(stored().choices)=={'["sad", "happy", "angry", "neutral"]'}
+    score_study(Study('theirs'), progress=False)
+    got = Study('theirs').read('predictions').query("strategy=='greedy'")
+    assert (np.stack(got.dist)[:, SIX.index('happy')]==1).all()
