@@ -79,11 +79,12 @@ def list_corpora(context:typer.Context, as_json:AsJson=False):
 def validate(name:Name, root:Root='', audio:bool=True,
              deep:Annotated[bool, typer.Option(help='Read every file whole.')]=False,
              as_json:AsJson=False):
-    "Compare a copy with what is known of the corpus; status 1 where it falls short."
-    from ambiscale_nb.validate import falls_short, validate as check
+    "Compare a copy with what is known of the corpus; status 1 where anything differs."
+    from ambiscale_nb.validate import falls_short, in_short, validate as check
     with told():
         report = check(name, root, audio, deep)
         show(report, as_json)
+        if not as_json: print(in_short(report))
         if falls_short(report): raise typer.Exit(1)
 
 @corpora.command()
@@ -301,15 +302,18 @@ def import_answers(path:Annotated[Path, typer.Argument(help='A table, or a log o
         study:Annotated[str, typer.Option(help='Folder under results/ that takes them.')],
         corpus:Annotated[str, typer.Option(help='A corpus, or a CSV of votes.')],
         root:Root='', labels:str='', model:str='', style:str='direct', ids:str='',
+        mode:Annotated[str, typer.Option(help='label or dist; settled by most answers.')]='',
         format:Annotated[str, typer.Option(help='csv, jsonl, parquet, inspect, ...')]='auto',
         map:Annotated[list[str]|None, typer.Option(help='Column of a table: uid=clip_id.')]=None):
     "Score other people's answers: a table, or a log of inspect_ai, lmms-eval, UltraEval-Audio."
-    from ambiscale_nb.imports import import_file
+    from ambiscale_nb.imports import budgets_of, import_file
+    from ambiscale_nb.results import Study
     with told():
         show(import_file(path, study, corpus, root, labels=labels, fmt=format, model=model,
-                         style=style, ids=ids, mapping=pairs_from(map or ())))
+                         style=style, ids=ids, mapping=pairs_from(map or ()), mode=mode))
         score = ROOT/'nbs/experiments/02_score.ipynb'
-        run_notebook(score, RESULTS/study/'runs'/score.name, dict(study=study, progress=False))
+        run_notebook(score, RESULTS/study/'runs'/score.name,
+                     dict(study=study, ks=budgets_of(Study(study)), progress=False))
         print_summary(study)
 
 # %% ../nbs/80_cli.ipynb #6371201c

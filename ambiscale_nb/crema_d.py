@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['EMOTIONS', 'ACTED', 'SENTENCES', 'NAME', 'MODALITIES', 'TABLE', 'PRACTICE', 'SLOW', 'KNOWN_BAD', 'FOLDS', 'PUBLISHED',
            'read_names', 'read_tabulated', 'check_arithmetic', 'slow_ratings', 'read_responses', 'audio_paths',
-           'clip_table', 'load_crema_d', 'describe', 'published']
+           'clip_table', 'cut_to', 'load_crema_d', 'describe', 'published', 'draw_clip', 'draw_clips']
 
 # %% ../nbs/11_crema_d.ipynb #5fd71195
 import os
@@ -166,6 +166,22 @@ def clip_table(
         out['gender'] = out.speaker.map(sex).map({'Male': 'm', 'Female': 'f'}).fillna('')
     return out.assign(**{VOTE+e: table[o].to_numpy(float) for o, e in EMOTIONS.items()})
 
+# %% ../nbs/11_crema_d.ipynb #c4e11d02
+def cut_to(
+    clips:pd.DataFrame, # From `clip_table`
+    longest:float, # Seconds
+) -> pd.DataFrame: # With start and end in s (NaN where all of a clip is heard), and the flag `cut`
+    "Let a model hear the first seconds of the clips that are longer."
+    import soundfile
+    def seconds(path):
+        try: return soundfile.info(path).duration
+        except (OSError, RuntimeError): return 0. # Not there, or damaged: reported where it is read
+    if not longest>0: raise InputError(f"longest must be over 0 seconds, got {longest}")
+    over = clips.path.map(seconds)>longest
+    flags = clips['flags'].where(~over, (clips['flags']+';cut').str.strip(';'))
+    return clips.assign(start=np.where(over, 0., np.nan), end=np.where(over, longest, np.nan),
+                        flags=flags)
+
 # %% ../nbs/11_crema_d.ipynb #7488701e
 def load_crema_d(
     root, # The folder that holds `processedResults` and `AudioWAV`
@@ -173,6 +189,7 @@ def load_crema_d(
     modality:str='voice', # voice: raters who heard; face: who saw; audio-visual: both
     votes:str='tabulated', # tabulated: counts; filtered, responses: single ratings
     audio:str='AudioWAV', # or AudioMP3, what raters heard
+    longest:float=0., # Seconds of a clip that a model hears, from its start; 0 for all of it
 ) -> tuple: # clips, and ratings or None
     "CREMA-D with the votes of one query type (Cao et al., 2014)."
     root = corpus_root(root, 'CREMA-D', ('processedResults',))
@@ -182,6 +199,7 @@ def load_crema_d(
     if split!='all':
         first, last = FOLDS[split]
         clips = clips[clips.speaker.astype(int).between(first, last)].reset_index(drop=True)
+    if longest: clips = cut_to(clips, longest)
     if votes=='tabulated': return clips, None
     ratings, dropped = read_responses(root, modality, votes=='filtered')
     clips = clips.drop(columns=[o for o in clips if o.startswith(VOTE)])
@@ -240,3 +258,39 @@ register_corpus(Corpus('crema_d', load_crema_d, 'six', raters='4 to 12, mean 9.2
     exclude=('no_sound', 'rated_media_broken', 'no_audio'),
     size=lambda split, **options: (7442, 2.54, 'all of it') if split=='all' else None,
     audio=dict(files=7442, bytes=605_899_936, identical=3)));
+
+# %% ../nbs/11_crema_d.ipynb #c4e11d04
+def draw_clip(
+    clip:dict, # A row of `load_corpus('crema_d')`, or of a clip with path, uid, acted and votes
+    axes, # Three axes: sound, spectrogram, votes
+):
+    "Draw a clip beside its votes."
+    import soundfile
+    wave, rate = soundfile.read(clip['path'], dtype='float32')
+    names = [o.removeprefix(VOTE) for o in clip if o.startswith(VOTE)]
+    votes, (sound, spectrum, bars) = [clip[VOTE+o] for o in names], axes
+    sound.plot(np.arange(len(wave))/rate, wave, lw=.4, color='.35')
+    sound.set(xlim=(0, len(wave)/rate), xticks=[], yticks=[],
+              title=f"{clip['uid']}: {clip['transcript']}")
+    spectrum.specgram(wave+1e-6, NFFT=512, noverlap=384, Fs=rate, cmap='magma', vmin=-140, vmax=-40)
+    spectrum.set(ylim=(0, 5000), xlabel='seconds', ylabel='Hz')
+    edge = ['black' if o==clip['acted'] else 'none' for o in names]
+    bars.barh(names, votes, color='tab:blue', edgecolor=edge, lw=2)
+    bars.barh(clip['acted'], max(votes, default=1), color='none', edgecolor='none')
+    bars.set(xlabel=f"of {clip['n_raters']:g} listeners", title=f"acted {clip['acted']}",
+             xticks=np.arange(0, max(votes)+1, 2))
+    bars.invert_yaxis()
+
+# %% ../nbs/11_crema_d.ipynb #c4e11d05
+def draw_clips(
+    clips:pd.DataFrame, # Rows of `load_corpus('crema_d')` whose audio is there
+): # -> a matplotlib figure
+    "Clips beside their votes, one row each."
+    import matplotlib.pyplot as plt
+    fig = plt.figure(figsize=(9, 2.6*len(clips)), layout='constrained')
+    grid = fig.add_gridspec(2*len(clips), 3, height_ratios=[1, 2]*len(clips))
+    for i, clip in enumerate(clips.to_dict('records')):
+        cells = grid[2*i, :2], grid[2*i+1, :2], grid[2*i:2*i+2, 2]
+        draw_clip(clip, [fig.add_subplot(o) for o in cells])
+    plt.close(fig)
+    return fig

@@ -54,7 +54,9 @@ def load_own(
         f"{facts.file[0]!r}: write them relative to that folder")
     gone = ~here
     clips.loc[gone, 'flags'] = (clips['flags'][gone]+';no_audio').str.strip(';')
-    return clips, read_ratings(path, clips.set_index('uid').path, root, labels)
+    ratings = read_ratings(path, clips.set_index('uid').path, root, labels)
+    clips.attrs['dropped'] = ratings.attrs['dropped']
+    return clips, ratings
 
 # %% ../nbs/18_own_corpus.ipynb #fa5b267d
 register_corpus(Corpus('own', load_own, 'six', raters='those in your list', licence='yours',

@@ -13,8 +13,8 @@ __all__ = ['STR', 'INT', 'NUM', 'CANDIDATES', 'CONDITIONS', 'SCHEMA', 'BLOCK', '
            'decodings', 'lacking', 'check_items', 'heard', 'plan_pool', 'BadReply', 'error_kind', 'error_text',
            'candidate_row', 'reply_row', 'clock_of', 'error_rows', 'ask', 'spent_on', 'stored_spend', 'as_costs',
            'entry', 'read_entry', 'StoreLedger', 'Limits', 'check_price', 'parts_of', 'take_part', 'cause_of', 'Report',
-           'missing', 'caller', 'Purse', 'KeepReady', 'keep_calls', 'at_a_time', 'sample_pool', 'pool_rows', 'answers',
-           'false_keys', 'store_status']
+           'missing', 'caller', 'Purse', 'KeepReady', 'keep_calls', 'at_a_time', 'sample_pool', 'pool_rows',
+           'asked_with', 'answers', 'false_keys', 'store_status']
 
 # %% ../nbs/40_pool.ipynb #38e6d4e8
 import errno
@@ -67,7 +67,8 @@ CANDIDATES = Table('candidates', dict(
     n_tokens=NUM, n_in_tokens=NUM, n_audio_tokens=NUM,      # written; read; of those read, audio
     latency_measured=NUM, cost_measured=NUM,                # seconds; USD
     error=STR, error_text=STR,                              # its kind, or ''; its message
-    downgrades=STR),                                        # what was asked for and not granted
+    downgrades=STR,                                         # what was asked for and not granted
+    choices=STR),                                           # options of the question: JSON, or None
     parts=('model', 'corpus', 'prompt_id'),
     order=('uid', 'decode', 'width', 'condition', 'block', 'index', 'key'))
 CONDITIONS = ('none', 'swap') # A clip's own audio, or another speaker's, see `heard`
@@ -103,6 +104,7 @@ def group_key(
     "The key of all the answers that one call gives."
     named = ('decode', 'temperature', 'width', 'max_new_tokens', 'run_seed')
     settings = {**{o: task[o] for o in named}, 'top_k': 0, 'top_p': 1}
+    if task['temperature']!=task['temperature']: settings['temperature'] = None # Imported: unknown
     return content_key(dict(
         schema=SCHEMA, audio=task['audio_sha'], model=f"{task['model']}@{task['revision']}",
         prompt=task['prompt_sha'], condition=task['condition'], block=task['block'],
@@ -752,7 +754,8 @@ def error_text(
 # %% ../nbs/40_pool.ipynb #85e59839
 BLANK = dict(text=None, tokens=None, finish='', token_logprobs=None, sum_logprob=math.nan,
              confidence=math.nan, n_tokens=None, n_in_tokens=None, n_audio_tokens=None,
-             latency_measured=None, cost_measured=None, error='', error_text='', downgrades='')
+             latency_measured=None, cost_measured=None, error='', error_text='', downgrades='',
+             choices=None)
 
 def candidate_row(
     task:dict, # A row of the plan
@@ -1209,17 +1212,25 @@ def pool_rows(
     return df[list(CANDIDATES.columns)].reset_index(drop=True)
 
 # %% ../nbs/40_pool.ipynb #748c4d1a
+def asked_with(
+    choices:str|None, # JSON list, as `candidates` has it
+) -> dict: # For `parse`
+    "The options of a question, where it offered any."
+    return dict(choices=tuple(json.loads(choices))) if isinstance(choices, str) else {}
+
 def answers(
     candidates:pd.DataFrame, # Rows of `candidates`
     chosen:LabelSet, # The classes, and which emotions count as one of them
 ) -> pd.DataFrame: # A row per key: label (tuple), dist (K floats or None), parse_status, ...
     "What the parser makes of raw answers."
     @lru_cache(maxsize=None)
-    def read_once(text, *how):
-        return parse(text, *how[:2], chosen.labels, chosen.merged, how[2])
+    def read_once(text, mode, style, finish, choices):
+        return parse(text, mode, style, chosen.labels, chosen.merged, finish, **asked_with(choices))
     rows = candidates[candidates.decode.ne('score')].drop_duplicates('key')
-    got = [Answer((), None, 'error', None, error) if error else read_once(*how) for error, *how in
-           zip(rows.error, rows.text, rows['mode'], rows['style'], rows.finish, strict=True)]
+    options = [o if isinstance(o, str) else None for o in rows.get('choices', [None]*len(rows))]
+    how = zip(rows.text, rows['mode'], rows['style'], rows.finish, options, strict=True)
+    got = [Answer((), None, 'error', None, error) if error else read_once(*o)
+           for error, o in zip(rows.error, how, strict=True)]
     return pd.DataFrame(dict(
         key=rows.key.to_numpy(), parser_version=PARSER_VERSION, label=[o.label for o in got],
         dist=pd.Series([o.dist for o in got], dtype=object), parse_status=[o.status for o in got],

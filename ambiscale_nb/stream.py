@@ -15,7 +15,7 @@ import pandas as pd
 from .core import InputError, choose
 from .labels import LabelSet
 from .parser import parse
-from .pool import CANDIDATES, folders, shards, sql_where
+from .pool import CANDIDATES, asked_with, folders, shards, sql_where
 from ambiscale_nb.strategies import (STRATEGIES, Pool, applicable, check_pool,
     rows as take_rows)
 from .budget import curves
@@ -54,12 +54,15 @@ def sorted_parts(
     cell:dict, # Column of `CELL` -> value
     rows:int, # In a part, about
     memory:str, # Of the database, such as '1GB'; more goes to disk
-): # Yields Arrow tables with the columns `ROW`, sorted by clip and place
+): # Yields Arrow tables with the columns `ROW`, sorted; `finish` has the options too
     "The rows of one cell, sorted, in parts."
     import duckdb
     import pyarrow as pa
+    import pyarrow.parquet as pq
     test, values = sql_where(cell)
-    names = ', '.join(f'"{o}"' for o in ROW)
+    offered = any('choices' in pq.read_schema(o).names for o in files)
+    end = "concat_ws(chr(31), coalesce(finish, ''), choices)" if offered else 'finish'
+    names = ', '.join(f'{end} AS finish' if o=='finish' else f'"{o}"' for o in ROW)
     query = (f"SELECT {names} FROM read_parquet(?, union_by_name=true, hive_partitioning=false) "
              f'WHERE {test} ORDER BY uid, block, "index", error')
     with tempfile.TemporaryDirectory() as tmp, duckdb.connect(config=dict(
@@ -154,8 +157,10 @@ def reader_of(
     labels, merged = chosen.labels, chosen.merged
     if cell['decode']=='score': return lambda text, finish: [float(text==o) for o in labels]
     @lru_cache(maxsize=200_000)
-    def read(text, finish):
-        return parse(text, cell['mode'], cell['style'], labels, merged, finish).dist
+    def read(text, end):
+        finish, _, choices = (end or '').partition('\x1f')
+        return parse(text, cell['mode'], cell['style'], labels, merged, finish,
+                     **asked_with(choices or None)).dist
     return read
 
 # %% ../nbs/58_stream.ipynb #8d7c2f7e
