@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['VOTE', 'SOURCES', 'CONVENTIONS', 'CORPORA', 'utterance_schema', 'check_utterances', 'votes_of', 'whole_counts',
            'weigh', 'refuse_repeats', 'tally', 'regroup', 'csv_rows', 'read_table', 'plain_name', 'find_file',
-           'visit_folders', 'uids_of', 'read_ratings', 'Corpus', 'register_corpus', 'variable_of', 'root_of', 'located',
-           'stored_path', 'audio_path', 'with_votes', 'load_corpus', 'set_aside', 'data_name', 'corpus_root', 'expect',
-           'folds', 'limit']
+           'visit_folders', 'uids_of', 'read_ratings', 'Corpus', 'takes_labels', 'register_corpus', 'variable_of',
+           'root_of', 'located', 'stored_path', 'audio_path', 'with_votes', 'load_corpus', 'set_aside', 'data_name',
+           'corpus_root', 'expect', 'folds', 'limit']
 
 # %% ../nbs/10_corpora.ipynb #f831b05f
 import csv
@@ -285,6 +285,12 @@ class Corpus:
 # %% ../nbs/10_corpora.ipynb #aed8ff79
 CORPORA = {}
 
+def takes_labels(
+    corpus:Corpus, # Registered, or to be
+) -> bool: # Whether its loader has the parameter `labels`: a `LabelSet` whose words it knows then
+    "Whether the ratings of a corpus may use the words of a label set."
+    return 'labels' in inspect.signature(corpus.load).parameters
+
 def register_corpus(
     corpus:Corpus, # Its description
 ) -> Corpus: # The same
@@ -376,7 +382,7 @@ def load_corpus(
     chosen = label_set(labels or corpus.labels)
     part = choose(split or corpus.splits[0], corpus.splits, f'split of {name}')
     folder = located(root, name)
-    if 'labels' in inspect.signature(corpus.load).parameters: options['labels'] = chosen
+    if takes_labels(corpus): options['labels'] = chosen
     for place, *wrong in wrong_arguments(parameter_types(corpus.load), options):
         raise InputError(f"{name}: {spelt(place)}: {mismatch(place, *wrong)}")
     clips, ratings = corpus.load(folder, part, **{**corpus.options, **options})

@@ -581,7 +581,7 @@ def clips_of(
 ) -> tuple: # LabelSet, name of the data, clips, ratings (or None), those set aside
     "The clips that imported answers are about; their audio need not be there."
     chosen = label_set(labels or look_up(corpus, CORPORA, 'corpus').labels)
-    loaded, ratings = load_corpus(corpus, root, split, chosen.name, convention)
+    loaded, ratings = load_corpus(corpus, root, split, chosen, convention)
     out = [o for o in CORPORA[corpus].exclude if o!='no_audio']
     clips, aside = set_aside(loaded, chosen, out)
     data = data_name(corpus, split, chosen.name, convention)
@@ -594,7 +594,8 @@ def vote_columns(
     path:Path, # For messages
 ) -> dict: # Column -> emotion
     "The columns of votes, by word or by code; refused where a label has none or two."
-    columns = {o: CODES.get(k, WORDS.get(k, k)) for o in table if o.startswith(VOTE)
+    known = WORDS | CODES | {o: o for o in labels.labels}
+    columns = {o: known.get(k, k) for o in table if o.startswith(VOTE)
                and (k := o.removeprefix(VOTE).strip())}
     twice = [o for o, n in Counter(columns.values()).items() if n>1]
     lost = [VOTE+o for o in labels.labels if o not in columns.values()]
@@ -733,7 +734,7 @@ def keep_run(
     store = here.store
     for _, rows in parts: store.append(CANDIDATES, rows) # A pool at a time: all of it or nothing
     store.seal(CANDIDATES, model=model)
-    here.write(plan, 'plans', name)
+    here.keep_labels(chosen); here.write(plan, 'plans', name)
     here.write(all_clips(here, data, clips), 'utterances', data)
     if ratings is not None: here.write(ratings, 'ratings', data)
     here.write(aside, 'left_out', name)

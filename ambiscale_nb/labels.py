@@ -181,6 +181,7 @@ def spelling(
         f"{what} is {word!r}, which stands for no label in lists of ratings: take another word")
     return word
 
+# %% ../nbs/01_labels.ipynb #07463187
 def words_of(
     given:dict, # Label -> words, or one word
     field:str, # 'merges' or 'synonyms'

@@ -14,13 +14,13 @@ __all__ = ['DIST_METRICS', 'LABEL_METRICS', 'CELLS', 'CALIBRATED', 'WEIGHED', 'T
            'score_study', 'with_interval', 'plain_scores', 'at_full_budget', 'summary']
 
 # %% ../nbs/70_results.ipynb #a0129e94
+from itertools import product
 from fastcore.basics import patch
 
 # %% ../nbs/70_results.ipynb #ec69584e
 import json
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import product
 import numpy as np
 import pandas as pd
 from .core import InputError, RESULTS, load_plugins, write_atomic, write_table

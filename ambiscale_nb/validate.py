@@ -11,7 +11,8 @@ import os
 from pathlib import Path
 import pandas as pd
 from .core import look_up
-from .corpora import CORPORA, Corpus, expect, located
+from .labels import label_set
+from .corpora import CORPORA, Corpus, expect, located, takes_labels
 from .audio import identical, inspect_files
 from . import crema_d, emov_db, iemocap, msp_podcast, own_corpus, toyspeech # noqa: F401
 
@@ -103,10 +104,12 @@ def validate(
     root=None, # Its folder; by default that of the environment
     audio:bool=True, # Look at the files too
     deep:bool=False, # Also read every file, and look for identical ones
+    labels='', # A label set of one's own, whose words the ratings use
     **options, # Of its loader
 ) -> pd.DataFrame: # check, expected, found, verdict: ok, partial, differs, note, not checked
     "A copy of a corpus against what is known of it."
     corpus = look_up(name, CORPORA, 'corpus')
+    if labels and takes_labels(corpus): options['labels'] = label_set(labels)
     clips, ratings = corpus.load(located(root, name), corpus.splits[0],
                                  **{**corpus.options, **options})
     lines = check_annotations(corpus, clips, ratings)
