@@ -1,0 +1,43 @@
+"""Stand-ins for the grid of `conf/paper.yaml`, registered as a plugin: toys with the capabilities of its four local models,
+and the embedded clips under the names of its corpora. Its four served models need none: they ask a loopback server."""
+from dataclasses import replace
+
+from ambiscale_nb import check, emov_db, toyspeech, validate  # noqa: F401 (models and corpora register)
+from ambiscale_nb.corpora import CORPORA, register_corpus
+from ambiscale_nb.models import MODELS, register_model
+from ambiscale_nb.template import TEMPLATE
+
+SIZES = {'qwen2-audio': 8e9, 'qwen2.5-omni': 7e9, 'voxtral': 3e9, 'audio-flamingo-3': 2e9}
+TOY = {}
+exec(TEMPLATE.replace('NAME', 'toy'), TOY)
+MODELS.pop('toy')
+
+
+def local_model(name):
+    "The template's model, with beams, under the name and with the capabilities of a local model."
+    info = MODELS[name]
+
+    class Toy(TOY['Model']):
+        revision, n_params, capabilities = 'toy', int(SIZES[name]), info.capabilities
+        def beams(self, wave, prompt, width):
+            found = zip(self.texts(prompt), self.logp(wave, prompt), strict=True)
+            both = [(f'{o}{dot}', float(p-len(dot))) for o, p in found for dot in ('', '.')]
+            return [replace(self.greedy(wave, prompt), text=o, token_logprobs=[p, 0.])
+                    for o, p in sorted(both, key=lambda o: -o[1])[:width]]
+    Toy.name = name
+    register_model(replace(info, factory=Toy, n_params=Toy.n_params, options=(), ready=None))
+
+
+def corpus(name):
+    "Twelve embedded clips with the name, the labels and the splits of a corpus; EmoV-DB's are acted and without votes."
+    def load(root, split):
+        clips, ratings = toyspeech.load_toyspeech(None, 'test', 12)
+        clips, ratings = (o.assign(corpus=name, uid=f'{name}-'+o.uid) for o in (clips, ratings))
+        if name!='emov_db': return clips, ratings
+        calm = clips.reference_neutral.gt(clips.reference_angry)
+        return clips.assign(acted=calm.map({True: 'neutral', False: 'angry'}), ambiguity_source='acted', n_raters=0), None
+    register_corpus(replace(CORPORA[name], load=load, published=None, audio={}))
+
+
+for _name in SIZES: local_model(_name)
+for _name in ('iemocap', 'crema_d', 'msp_podcast', 'emov_db'): corpus(_name)
