@@ -131,8 +131,8 @@ KINDS = { # What the words of an error say; the first that fits counts
         |(?:violat|against)\w* [^.]{0,40}(?:usage|safety|content|community) (?:polic|guideline)
         |(?:prompt|input|request|content|audio|query) (?:\w+ ){0,3}(?:was|were|been|is|be)
          (?:\w+ ){0,3}(?:flagged|blocked|filtered|considered (?:high|harmful|unsafe))
-        |inappropriate content|sensitive (?:content|information|word)|prohibited[ _]content
-        |safety[ _-]?(?:violation|system|filter)|unsafe[ _-]content""",
+        |rejected [^.]{0,60}(?:high[ -]risk|harmful|unsafe|illegal)|inappropriate content|prohibited[ _]content
+        |sensitive (?:content|information|word)|safety[ _-]?(?:violation|system|filter)|unsafe[ _-]content""",
     'no_audio': r"""audio(?:[ _-]?(?:inputs?|contents?|data|parts?|modality|modalities|url))?['"`]?
          (?:is|are) (?:\w+ )?(?:not |un)(?:supported|enabled|allowed|accepted|available)
         |(?:do|does|can|could)(?: not|n['’]t|not) (?:\w+ )?(?:support|accept|process|take|handle)
