@@ -333,7 +333,7 @@ def parse(
     text = clean(text)
     if text.strip(): return read(text, style, tuple(labels), words, end)
     if end=='refusal': return Answer((), None, 'refusal', note='the provider declined')
-    if ending(finish)=='length': return Answer((), None, 'truncated', note='cut off before any text')
+    if end=='length': return Answer((), None, 'truncated', note='cut off before any text')
     return Answer((), None, 'empty', note='no characters')
 
 # %% ../nbs/29_parser.ipynb #2c1f4d97
