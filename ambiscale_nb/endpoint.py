@@ -33,7 +33,7 @@ from .core import InputError, choose, content_key, rng_of, seed_of
 from .audio import RATE, check_wave
 from .parser import ending
 from .prompts import Prompt
-from .models import (LOST, NAMES_AS_OF, RETRIED, TOP, UNUSABLE, CallError, Capabilities,
+from .models import (LOST, NAMES_AS_OF, RETRIED, TOP, CallError, Capabilities,
     ModelInfo, Name, Reply, Tape, Unrecorded, cached_cleaner, check_name, check_url, cleaned,
     cost_of, known_names, register_model, request_key, require, secret_of, tape_of, without_audio)
 
@@ -94,8 +94,7 @@ def persist(
     for k in range(max(retry.tries, 1)):
         try: return attempt()
         except CallError as e:
-            most = {**dict.fromkeys(RETRIED, retry.tries),
-                    **dict.fromkeys(UNUSABLE, retry.tries_paid)}.get(e.kind, 1)
+            most = retry.tries_paid if e.paid else retry.tries if e.kind in RETRIED else 1
             if k+1>=most or e.fatal: raise
             after = e.after
         sleep(retry.wait(k, after, rng))
@@ -131,8 +130,9 @@ KINDS = { # What the words of an error say; the first that fits counts
         |(?:violat|against)\w* [^.]{0,40}(?:usage|safety|content|community) (?:polic|guideline)
         |(?:prompt|input|request|content|audio|query) (?:\w+ ){0,3}(?:was|were|been|is|be)
          (?:\w+ ){0,3}(?:flagged|blocked|filtered|considered (?:high|harmful|unsafe))
-        |inappropriate content|sensitive (?:content|information|word)|prohibited[ _]content
-        |safety[ _-]?(?:violation|system|filter)|unsafe[ _-]content""",
+        |rejected [^.]{0,60}(?:high[ -]risk|harmful|unsafe|illegal)|inappropriate content
+        |prohibited[ _]content|sensitive (?:content|information|word)|unsafe[ _-]content
+        |safety[ _-]?(?:violation|system|filter)""",
     'no_audio': r"""audio(?:[ _-]?(?:inputs?|contents?|data|parts?|modality|modalities|url))?['"`]?
          (?:is|are) (?:\w+ )?(?:not |un)(?:supported|enabled|allowed|accepted|available)
         |(?:do|does|can|could)(?: not|n['’]t|not) (?:\w+ )?(?:support|accept|process|take|handle)
@@ -595,7 +595,7 @@ def place(self:Served):
     except InputError: raise
     except CallError as e:
         kind, after = e.kind, e.after and min(e.after, self.serving.retry.cap)
-        if kind in UNUSABLE: kind = '' # It did answer
+        if e.paid: kind = '' # It did answer
         if kind=='connection' and self.gates.keys()-{url}: gate.until = gate.clock()+1
         raise
     except Exception as e:
@@ -842,7 +842,8 @@ def said(
     if error or ending(finish)=='failed':
         found = failure(200, {}, json.dumps(dict(error=error or finish)), 0.)
         if found.kind=='declined': return '', 'refusal'
-        raise CallError(found.kind if error else 'failed', f'an answer failed: {found}')
+        kind = found.kind if error else 'failed'
+        raise CallError(kind, f'an answer failed: {found}', paid=True)
     if text: return text, finish
     refusal = spoken(message.get('refusal')) or spoken(message.get('content'), 'refusal')
     if refusal: return refusal, 'refusal'

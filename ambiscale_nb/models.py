@@ -222,9 +222,11 @@ class CallError(RuntimeError):
         after:float|None=None, # Seconds that the server asked us to wait
         param:str='', # The parameter that was refused
         fatal:bool=False, # Whether the run ends, whatever the kind
+        paid:bool=False, # Whether answers came with it, whatever the kind
     ):
         super().__init__(text)
-        self.kind, self.after, self.param, self.fatal = kind, after, param, fatal or kind in FATAL
+        self.kind, self.after, self.param = kind, after, param
+        self.fatal, self.paid = fatal or kind in FATAL, paid or kind in UNUSABLE
 
 # %% ../nbs/31_models.ipynb #eb951f8e
 @dataclass(frozen=True)

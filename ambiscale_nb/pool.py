@@ -1050,16 +1050,16 @@ def remains(
 
 # %% ../nbs/40_pool.ipynb #40b0c0d1
 @patch
-def hopeless(
+def end_if_hopeless(
     self:Report,
     limits:Limits, # Where the run stops; `fail_on_error` may accept failures
-) -> CallError|None: # What ends the run; None while there is hope
-    "The refusal that all calls met, where none was ever answered."
+):
+    "Raise the refusal that all calls met, where none was ever answered."
     alike = next((o for o in self.texts.values() if len(o)>=ALIKE), None)
-    if not alike or self.had+self.made or limits.fail_on_error is not False: return None
+    if not alike or self.had+self.made or limits.fail_on_error is not False: return
     kind, text = alike[0]
-    return CallError(kind, f"{len(alike)} calls were refused alike and none was answered: {text}. "
-                     f"The run ends; `fail_on_error` lets it go on", fatal=True)
+    raise CallError(kind, f"{len(alike)} calls were refused alike and none was answered: {text}. "
+                    f"The run ends; `fail_on_error` lets it go on", fatal=True)
 
 # %% ../nbs/40_pool.ipynb #d5dd0037
 def missing(
@@ -1109,7 +1109,6 @@ class Purse:
     ) -> bool: # Whether another is begun
         "Compare with the limits, and book a call."
         if self.begun==self.calls: return True # There is none left to begin
-        if e := self.report.hopeless(self.limits): raise e
         spent = self.ledger.total() if self.limits.sums else Counter()
         spent['failed'] = self.report.failed
         self.report.stopped = self.limits.reached(spent, self.calls)
@@ -1155,7 +1154,7 @@ def keep_calls(
     bar = tqdm(total=len(todo), disable=not progress or todo.empty, unit='call', desc=table.name)
     try:
         with bar, closing(KeepReady(ready, store, table, purse)) as kept, closing(calls):
-            for _ in calls: kept(); bar.update()
+            for _ in calls: kept(); bar.update(); report.end_if_hopeless(limits)
         store.seal(table, **where)
     except BaseException as e: e.add_note(report.remains(limits.command, True)); raise
     finally:

@@ -51,12 +51,14 @@ def no_network():
         pytest.fail(f"tried to reach {', '.join(wanted)}")
 
 
-# The table of faults: what pytest said of the tests behind each line
+# The tables of faults: what pytest said of the tests behind each line, and what tests measured of servers
 
-OUTCOMES = {}
+OUTCOMES, SERVERS = {}, []
 
 
 def pytest_runtest_logreport(report):
+    if report.when=='call' and report.passed:
+        SERVERS.extend(value for name, value in report.user_properties if name=='server_fault')
     if report.when=='call' or report.outcome!='passed':
         OUTCOMES.setdefault(faults.test_of(report.nodeid), []).append(report.outcome)
 
@@ -65,3 +67,4 @@ def pytest_sessionfinish(session):
     if not os.getenv('AMBISCALE_WRITE_FAULTS') or hasattr(session.config, 'workerinput'): return
     text = '# What can go wrong, and what then happens\n\nWritten by a run of the tests, see `faults.py`.\n\n'
     (Path(__file__).parent/'faults.md').write_text(text+faults.table(OUTCOMES))
+    if SERVERS: (Path(__file__).parent/'server_faults.md').write_text(faults.server_table(SERVERS))

@@ -1,6 +1,6 @@
 """What can go wrong, and what then happens: each line is shown by tests, and the table is written by their run.
 
-    AMBISCALE_WRITE_FAULTS=1 make test     # writes tests/faults.md
+    AMBISCALE_WRITE_FAULTS=1 make test     # writes tests/faults.md and tests/server_faults.md
 """
 import re
 from pathlib import Path
@@ -82,3 +82,18 @@ def table(outcomes):
         held = sum(o == 'passed' for o in said)
         lines.append(f'| {promise} | {fault} | {happens} | {len(said)} | {held} |')
     return COLUMNS+'\n'.join(lines)+'\n'
+
+
+SERVERS = """# What servers do, and what then happens
+
+Written by a run of the tests, see `test_server_faults.py`. A study of 12 clips, one call each, meets the fault in every
+request. `ends` is a run that ends with one sentence; calls that failed or were not made are made by the next run.
+
+| fault | protocol | outcome | requests | calls of the next run |
+|---|---|---|--:|--:|
+"""
+
+
+def server_table(rows):
+    "A line a fault and protocol."
+    return SERVERS+''.join(f"| {' | '.join(map(str, o))} |\n" for o in sorted(rows, key=lambda o: (o[2], o[0], o[1])))

@@ -4,7 +4,8 @@
 
 Answers depend on the audio, the text and the seed alone. A token is a character, and its log-probability
 depends on the audio and on everything before it, so that what different routes report can be compared.
-`server.faults` is a list of names that the next requests meet, one each; `server.always` is met by all."""
+`server.faults` is a list of names that the next requests meet, one each; `server.always` is met by all.
+With `server.echo` every error quotes the key that was sent."""
 import base64
 import hashlib
 import json
@@ -14,6 +15,7 @@ import struct
 import threading
 import time
 from email.utils import formatdate
+from urllib.parse import quote
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ambiscale_nb.core import rng_of
 
@@ -78,9 +80,46 @@ REFUSALS = {
     'redirect': (302, 'Elsewhere', {}, {'Location': 'http://127.0.0.1:9/v1/chat/completions'}),
     '500': (500, 'Internal error', {}, {}),
     '503': (503, 'Overloaded', {}, {}),
+    'a quota of the day': (429, 'Rate limit reached: Limit 200, Used 200 requests per day (RPD)', {}, {}),
+    'a quota of the day, as Google says it': (429, 'You exceeded your current quota, please check your plan and billing '
+        'details', {'status': 'RESOURCE_EXHAUSTED', 'details': [{'@type': 'type.googleapis.com/google.rpc.QuotaFailure',
+        'violations': [{'quotaId': 'GenerateRequestsPerDayPerProjectPerModel-FreeTier'}]}, *retry_info('34s')]}, {}),
+    'a quota of the minute, as Google says it': (429, 'You exceeded your current quota, please check your plan and '
+        'billing details', {'status': 'RESOURCE_EXHAUSTED', 'details': [{
+        '@type': 'type.googleapis.com/google.rpc.QuotaFailure', 'violations': [
+        {'quotaId': 'GenerateRequestsPerMinutePerProjectPerModel-FreeTier'}]}, *retry_info('34s')]}, {}),
+    'a billing limit': (429, 'Billing hard limit has been reached', {'code': 'billing_hard_limit_reached'}, {}),
+    'no credit': (402, 'Insufficient credits. Add more at https://example.org/credits', {}, {}),
+    'no audio': (500, 'audio input is not supported - hint: if this is unexpected, you may need to provide the mmproj',
+                 {}, {}),
+    'no endpoint with audio': (404, 'No endpoints found that support input audio', {}, {}),
+    'content_filter': (400, "The response was filtered due to the prompt triggering the content management policy",
+                       {'code': 'content_filter', 'innererror': {'code': 'ResponsibleAIPolicyViolation'}}, {}),
+    'data_inspection_failed': (400, 'Input data may contain inappropriate content.',
+                               {'code': 'data_inspection_failed'}, {}),
+    'content_policy_violation': (400, 'Your request was rejected', {'code': 'content_policy_violation'}, {}),
+    'flagged': (403, 'Your chosen model requires moderation and your input was flagged', {}, {}),
+    'unavailable for legal reasons': (451, 'Not in this country', {}, {}),
     'no logprobs': (400, 'Logprobs is not enabled for this model', {}, {}),
     'no candidates': (400, 'Multiple candidates is not enabled for this model', {}, {}),
 }
+
+
+# Errors in the body of a success: name -> the error
+
+BODIES = {
+    '429 in a 200': {'message': 'Rate limit exceeded: 20 requests per minute', 'code': 429},
+    '503 in a 200': {'message': 'Provider returned error', 'code': 503, 'metadata': {'raw': 'overloaded'}},
+    '401 in a 200': {'message': 'No auth credentials found', 'code': 401},
+    '402 in a 200': {'message': 'This request needs more credits', 'code': '402'},
+    'an error in words in a 200': {'message': 'The model is overloaded', 'type': 'overloaded_error'},
+    'an error of no kind in a 200': 'Something went wrong',
+    'a filter in a 200': {'message': 'Blocked', 'code': 'content_filter'}}
+
+# Servers that give fewer answers than were asked for
+GIVES = {'n ignored': 1, 'two at most': 2}
+
+THINKING = ['<think>', 'sad', ' or', ' happy', '?', '</think>', '\n']
 
 
 class Loopback:
@@ -93,7 +132,7 @@ class Loopback:
         self.lock, self.stopped = threading.Lock(), threading.Event()
         self.flying = self.peak = self.served = self.refused = 0
         self.log = []                            # (time, status) of every response, for benchmarks
-        self.wall = time.time
+        self.wall, self.echo = time.time, False
 
     def __enter__(self):
         handler = type('Bound', (Handler,), {'home': self})
@@ -140,8 +179,13 @@ class Handler(BaseHTTPRequestHandler):
     def refuse(self, status, message, fields, headers):
         headers = {k: formatdate(self.home.wall()+20, usegmt=True) if v=='date' else v
                    for k, v in headers.items()}
-        error = {'message': message, 'code': status, 'type': 'error', 'param': None, **fields}
+        error = {'message': self.quoting(message), 'code': status, 'type': 'error', 'param': None, **fields}
         self.send(status, json.dumps({'error': error}), headers)
+
+    def quoting(self, message):
+        sent = self.headers.get('Authorization', self.headers.get('x-goog-api-key', ''))
+        return f'{message} (sent: {sent}, {sent.encode()!r}, {quote(sent)}, {sent[:9]}****{sent[-4:]})' if (
+            self.home.echo) else message
 
     def do_POST(self):
         home, self.counted = self.home, False
@@ -167,7 +211,10 @@ class Handler(BaseHTTPRequestHandler):
         if home.key and home.key not in sent:
             return self.refuse(401, f'Incorrect API key provided: {sent}', {}, {})
         route = self.gemini if ':generateContent' in self.path else self.openai
-        route(ask, fault)
+        if fault not in BODIES: return route(ask, fault)
+        error = BODIES[fault]
+        text = self.quoting(error if isinstance(error, str) else error['message'])
+        self.send(200, json.dumps({'error': text if isinstance(error, str) else {**error, 'message': text}}))
 
     def broken(self, fault, text):
         "Faults below the protocol; False if this is none of them."
@@ -202,7 +249,7 @@ class Handler(BaseHTTPRequestHandler):
         if ask['model'] not in KNOWN: return self.refuse(*REFUSALS['not_found'])
         for o in self.home.lacks:
             if o in ask: return self.refuse(400, f"Unsupported parameter: '{o}'", {'param': o}, {})
-        n, beam = ask.get('n', 1), ask.get('use_beam_search')
+        n, beam = min(ask.get('n', 1), GIVES.get(fault, math.inf)), ask.get('use_beam_search')
         if n<1 or (n>1 and ask.get('temperature')==0 and not beam):
             return self.refuse(400, 'n must be 1 when using greedy sampling', {}, {})
         parts = ask['messages'][0]['content']
@@ -253,6 +300,29 @@ class Handler(BaseHTTPRequestHandler):
         elif fault=='null logprob': first['logprobs']['content'][0]['logprob'] = None
         elif fault=='unheard': out['usage']['prompt_tokens_details']['audio_tokens'] = 0
         elif fault=='no usage': del out['usage']
+        elif fault=='usage is null': out['usage'] = None
+        elif fault=='usage is {}': out['usage'] = {}
+        elif fault=='usage has other names': out['usage'] = {'input_tokens': 40, 'output_tokens': 9}
+        elif fault=='usage is zero': out['usage'] = dict.fromkeys(out['usage'], 0)
+        elif fault=='finish: error': [o.update(finish_reason='error') for o in out['choices']]
+        elif fault=='one choice failed':
+            first.update(finish_reason='error', error={'code': 502, 'message': self.quoting('Provider failed')})
+            first['message']['content'] = ''
+        elif fault=='content is a list':
+            for o in out['choices']: o['message']['content'] = [
+                {'type': 'thinking', 'thinking': [{'type': 'text', 'text': 'happy?'}]},
+                *({'type': 'text', 'text': c} for c in o['message']['content'])]
+        elif fault=='thoughts used up the budget':
+            for o in out['choices']: o.update(finish_reason='length', message={
+                'role': 'assistant', 'content': None, 'reasoning_content': 'Angry or sad? The pitch'})
+        elif fault=='log-probabilities of thoughts':
+            for o in out['choices']:
+                o['logprobs']['content'][:0] = [{'token': t, 'logprob': -9., 'bytes': None} for t in THINKING]
+                o.pop('token_ids', None)
+        elif fault=='log-probabilities of something else':
+            for o in out['choices']:
+                o['message']['reasoning_content'] = 'hm'
+                o['logprobs']['content'] = [{'token': t, 'logprob': -9., 'bytes': None} for t in THINKING]
 
     # --- Gemini -----------------------------------------------------------------------------------
     def gemini(self, ask, fault):
@@ -261,6 +331,7 @@ class Handler(BaseHTTPRequestHandler):
         if model not in KNOWN: return self.refuse(404, f'models/{model} is not found', {'status': 'NOT_FOUND'}, {})
         config = ask.get('generationConfig', {})
         n, wants = config.get('candidateCount', 1), config.get('responseLogprobs')
+        n = min(n, GIVES.get(fault, n))
         if 'n' in self.home.lacks and n>1: return self.refuse(*REFUSALS['no candidates'])
         if n>8: return self.refuse(400, 'candidate_count must be between 1 and 8', {}, {})
         if 'logprobs' in self.home.lacks and wants: return self.refuse(*REFUSALS['no logprobs'])
@@ -305,6 +376,26 @@ class Handler(BaseHTTPRequestHandler):
         elif fault=='wrong n': out['candidates'] = out['candidates'][:-1] or out['candidates']*2
         elif fault=='NaN logprob': first['logprobsResult']['chosenCandidates'][0]['logProbability'] = math.nan
         elif fault=='unheard': out['usageMetadata']['promptTokensDetails'][0]['tokenCount'] = 0
+        elif fault=='usage is {}': out['usageMetadata'] = {}
+        elif fault=='usage is null': out['usageMetadata'] = None
+        elif fault=='no usage': del out['usageMetadata']
+        elif fault=='usage is zero': out['usageMetadata'] = {'promptTokenCount': 0, 'candidatesTokenCount': 0}
+        elif fault=='usage has other names': out['usageMetadata'] = {'inputTokens': 40}
+        elif fault=='finish: error': [o.update(finishReason='MALFORMED_FUNCTION_CALL') for o in out['candidates']]
+        elif fault=='one choice failed': first['finishReason'] = 'OTHER'; del first['content']
+        elif fault=='content is a list':
+            for o in out['candidates']: o['content']['parts'] = [
+                {'text': 'happy?', 'thought': True}, *({'text': c} for c in o['content']['parts'][0]['text'])]
+        elif fault=='thoughts used up the budget':
+            for o in out['candidates']: o.update(finishReason='MAX_TOKENS', content={'role': 'model'})
+            out['usageMetadata'].update(candidatesTokenCount=None, thoughtsTokenCount=60)
+        elif fault=='log-probabilities of thoughts':
+            for o in out['candidates']: o['logprobsResult']['chosenCandidates'][:0] = [
+                {'token': t, 'tokenId': 7, 'logProbability': -9.} for t in THINKING]
+        elif fault=='log-probabilities of something else':
+            out['usageMetadata']['thoughtsTokenCount'] = 60
+            for o in out['candidates']: o['logprobsResult']['chosenCandidates'] = [
+                {'token': t, 'tokenId': 7, 'logProbability': -9.} for t in THINKING]
         elif fault=='thoughts': first['content']['parts'].insert(0, {'text': 'Hmm, angry', 'thought': True})
         return out
 
