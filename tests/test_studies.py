@@ -172,7 +172,7 @@ def test_ctrl_c_is_no_error_and_leaves_no_trace(stopped):
 def test_a_stopped_study_says_what_is_left(stopped):
     code, said = call(stopped[0], tool('ambiscale'), 'status', 'stopped.yaml')
     assert code == 0 and 'tiny-alm-tiny--toyspeech--none not begun' in ' '.join(said.split())
-    first = next(o.split() for o in said.splitlines() if 'nano--toyspeech--none candidates' in o)
+    first = next(o.replace(',', '').split() for o in said.splitlines() if 'nano--toyspeech--none candidates' in o)
     assert 0 < int(first[3]) and int(first[2]) == sum(map(int, first[3:6]))
 
 
