@@ -83,7 +83,7 @@ def load_emov_db(
     sentences = root/'cmuarctic.data'
     text = read_sentences(sentences) if sentences.exists() else {}
     clips = clips.assign(corpus='emov_db', ambiguity_source=ambiguity_source, n_raters=0,
-                         transcript=clips.sentence.map(text).fillna(''))
+                         transcript=[text.get(o, '') for o in clips.sentence])
     clips.attrs['dropped'] = dropped
     if ambiguity_source=='acted': return clips, None
     if not ratings_csv: raise InputError("ambiguity_source='ratings_csv' needs `ratings_csv`: a "

@@ -8,12 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from waiting import PATIENCE
+
 
 def execute(root, *steps, stop=True):
     "Execute steps, (notebook, parameters), that write under `root`; the error of each, '' where there was none."
     env = os.environ | dict(AMBISCALE_ROOT=str(root), TQDM_DISABLE='1')
     told = json.dumps([(str(notebook), parameters) for notebook, parameters in steps])
-    done = subprocess.run([sys.executable, __file__], input=told, env=env, capture_output=True, text=True, timeout=600,
+    done = subprocess.run([sys.executable, __file__], input=told, env=env, capture_output=True, text=True, timeout=PATIENCE,
                           check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])

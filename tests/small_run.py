@@ -20,10 +20,29 @@ def run(folder, name):
     have = store.have(NOTES, model=name)
     for key in (f'{name}-{i}' for i in range(CALLS)):
         if key in have: continue
+        wait(Path(folder)/f'hold-{name}', int(key.split('-')[1]))
         with open(Path(folder)/'ledger', 'a') as f: f.write(f'{key} {os.getppid()}\n')  # the worker
         time.sleep(.05)
         store.append(NOTES, [dict(key=key, group=key, model=name, index=0, text='x', error='')])
     store.seal(NOTES, model=name)
+
+
+def wait(held, call):
+    "While a file is there that names this call, or one before it."
+    while True:
+        try: first = held.read_text()
+        except FileNotFoundError: return
+        if first and call < int(first): return
+        time.sleep(.01)
+
+
+def hold(folder, names, calls):
+    "Let runs wait at their call of that number, until they are released."
+    for o in names: (Path(folder)/f'hold-{o}').write_text(str(calls))
+
+
+def release(folder, names):
+    for o in names: (Path(folder)/f'hold-{o}').unlink(missing_ok=True)
 
 
 def notebook(path, code, **parameters):

@@ -3,13 +3,13 @@ figures of what the experiments made, in a folder of their own."""
 import os
 import sys
 from pathlib import Path
-import papermill as pm
 import pytest
 from execnb.nbio import read_nb, write_nb
 from execnb.shell import CaptureShell
 from in_one import execute
 from ambiscale_nb.core import load_plugins
 from ambiscale_nb.corpora import CORPORA
+from ambiscale_nb.fanout import run_notebook
 from ambiscale_nb.models import MODELS
 from ambiscale_nb.strategies import STRATEGIES
 
@@ -51,8 +51,7 @@ def run(tmp_path_factory):
         m.setenv('AMBISCALE_ROOT', str(root))
         m.setenv('TQDM_DISABLE', '1')
         def once(path):
-            if path not in done: pm.execute_notebook(path, root/path.name, kernel_name='python3', cwd=path.parent,
-                                                     progress_bar=False)
+            if path not in done: run_notebook(path, root/path.name, {})
             done.add(path)
             return root
         yield once

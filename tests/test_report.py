@@ -265,7 +265,7 @@ def browse(path, folder, *more):
          '--virtual-time-budget=15000', '--enable-logging=stderr', '--disable-background-networking',
          '--disable-component-update', '--no-first-run',
          '--log-net-log='+str(folder/'net.json'), *more, path.as_uri()],
-        capture_output=True, text=True, timeout=180, errors='replace')
+        capture_output=True, text=True, timeout=PATIENCE, errors='replace')
     return re.search('<title>(.*?)</title>', done.stdout, re.S).group(1), done.stdout, done.stderr
 
 

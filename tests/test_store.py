@@ -91,29 +91,29 @@ def test_a_group_is_flushed_before_it_is_acknowledged(tmp_path, quick):
 def test_kill_loses_no_acknowledged_group_and_doubles_none(tmp_path, monkeypatch):
     monkeypatch.setattr(pool, 'SHARD', 24)                # so that kills fall into seals, too
     total, kills, acknowledged, chance = 130, 0, {}, random.Random(0)
-    def write(pipe):
+    def write(pipe, most):
         store, have = Store(tmp_path), Store(tmp_path).have(NOTES)
-        for g in map(str, range(total)):
-            if g in have: continue
+        for i, g in enumerate(o for o in map(str, range(total)) if o not in have):
+            while i==most: signal.pause()                 # to be killed here at the latest
             text = os.urandom(6).hex()                    # another text on every attempt
             store.append(NOTES, note(g, text))
             os.write(pipe, f'{g} {text}\n'.encode())
-            time.sleep(.001)
         store.seal(NOTES)
     for attempt in range(12):
         out, into = os.pipe()
-        pid = forked(lambda into=into: write(into))
+        first = chance.randint(1, 7)
+        most = first+chance.randint(0, 4) if attempt<11 else total
+        pid = forked(lambda into=into, most=most: write(into, most))
         os.close(into)
         with os.fdopen(out, 'rb') as f:
             if attempt<11:
-                first = [f.readline() for _ in range(chance.randint(1, 7))]
-                acknowledged.update(o.decode().split() for o in first if o)
-                time.sleep(chance.random()*.004)
+                acknowledged.update(f.readline().decode().split() for _ in range(first))
+                time.sleep(chance.random()*.004)          # the kill comes anywhere in what follows
                 os.kill(pid, signal.SIGKILL)
             for line in f.read().decode().splitlines(): acknowledged.update([line.split()])
         kills += os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])==-signal.SIGKILL
     rows = Store(tmp_path).read(NOTES)
-    assert kills>=8
+    assert kills==11
     assert rows.key.is_unique and len(rows)==4*total
     assert {g: rows.text[rows.group==g].unique().tolist() for g in acknowledged} == {
         g: [t] for g, t in acknowledged.items()}

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import nullcontext
 from pathlib import Path
 from urllib.parse import quote
@@ -17,6 +16,7 @@ import yaml
 from ambiscale_nb import fanout
 from ambiscale_nb.core import ROOT
 from loopback import END, Loopback
+from waiting import PATIENCE, until
 
 KEY = 'sk-sentinel+0123/456789=abc'
 SHARED = dict(n=8, temperature=1., widths=[3], limit=10, beam_limit=4)
@@ -27,7 +27,7 @@ RUNS = [dict(model='tiny-alm-nano', parts=2),
 def call(root, *words, **more):
     "A command under `root`; what it said."
     env = os.environ | {'AMBISCALE_ROOT': str(root), 'OMP_NUM_THREADS': '1'} | more
-    done = subprocess.run([*words], env=env, capture_output=True, text=True, timeout=400, cwd=root, check=False)
+    done = subprocess.run([*words], env=env, capture_output=True, text=True, timeout=PATIENCE, cwd=root, check=False)
     return done.returncode, done.stdout+done.stderr
 
 
@@ -147,18 +147,17 @@ def test_what_the_study_was_is_read_where_no_file_is_given(commanded, monkeypatc
 def stopped(commanded):
     "A study on one worker, stopped by Ctrl-C in its first run; what was said."
     root = commanded[0]
-    study = dict(SHARED, name='stopped', workers=1, runs=[dict(model='tiny-alm-nano'), dict(model='tiny-alm-tiny')])
+    study = dict(SHARED, name='stopped', workers=1, limit=0, beam_limit=0,  # more than is done before it is stopped
+                 runs=[dict(model='tiny-alm-nano'), dict(model='tiny-alm-tiny')])
     (root/'stopped.yaml').write_text(yaml.safe_dump(study))
     env = os.environ | {'AMBISCALE_ROOT': str(root), 'OMP_NUM_THREADS': '1'}
     process = subprocess.Popen([tool('ambiscale'), 'run', 'stopped.yaml'], env=env, cwd=root, text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
     try:
-        end = time.monotonic()+200
-        while not any((root/'results/stopped').glob('candidates/**/*.jsonl')):
-            assert time.monotonic() < end and process.poll() is None, 'nothing was sampled'
-            time.sleep(.05)
+        def sampled(): return any(b'\n' in o.read_bytes() for o in (root/'results/stopped').glob('candidates/**/*.jsonl'))
+        until(sampled, 'nothing was sampled', process)
         os.killpg(process.pid, signal.SIGINT)
-        return root, process.communicate(timeout=60)[0], process.returncode
+        return root, process.communicate(timeout=PATIENCE)[0], process.returncode
     finally:
         if process.poll() is None: os.killpg(process.pid, signal.SIGKILL)
 
@@ -173,7 +172,7 @@ def test_ctrl_c_is_no_error_and_leaves_no_trace(stopped):
 def test_a_stopped_study_says_what_is_left(stopped):
     code, said = call(stopped[0], tool('ambiscale'), 'status', 'stopped.yaml')
     assert code == 0 and 'tiny-alm-tiny--toyspeech--none not begun' in ' '.join(said.split())
-    first = next(o.split() for o in said.splitlines() if 'nano--toyspeech--none candidates' in o)
+    first = next(o.replace(',', '').split() for o in said.splitlines() if 'nano--toyspeech--none candidates' in o)
     assert 0 < int(first[3]) and int(first[2]) == sum(map(int, first[3:6]))
 
 
@@ -191,20 +190,58 @@ def test_every_corpus_that_is_not_there_is_named_at_once(commanded, monkeypatch)
     for o in ('CREMA_D', 'IEMOCAP', 'MSP_PODCAST', 'EMOV_DB'): assert f'AMBISCALE_{o}' in said
 
 
+def test_the_papers_grid_is_estimated_by_published_sizes_and_says_so(commanded, monkeypatch):
+    without_corpora(monkeypatch)
+    code, said = call(commanded[0], tool('ambiscale'), 'estimate', 'conf/paper.yaml', '--json')
+    runs, seen = pd.DataFrame(json.loads(said[said.index('['):said.rindex(']')+1])).set_index('run'), said[said.rindex(']'):]
+    for o in ('iemocap: 10,039 clips of 4.46 s', 'crema_d: 7,442 clips of 2.54 s', 'emov_db: 7,000 clips of 4.88 s',
+              'msp_podcast: 46,000 clips of 5.56 s on average (split test1 of release 2.0)'): assert o in seen
+    assert len(runs) == 1+len(yaml.safe_load((ROOT/'conf/paper.yaml').read_text())['runs']) and runs.calls.notna().all()
+    # four prompts: greedy, two blocks of 16, beams of four widths; scores of the labels for one; six or four verdicts
+    assert runs.calls['qwen2-audio--crema_d--none'] == 7442*(4*(1+2+4)+1+6)
+    assert runs.calls['qwen2-audio--iemocap-four--none'] == 10_039*(4*(1+2+4)+1+4)
+    assert runs.calls['gpt-audio-1.5--crema_d--none'] == 7442*(4*(1+2)+6)  # no beams and no scores there
+    assert runs.calls['gpt-audio-1.5--crema_d--swap'] == 7442*2
+    assert 900 < runs.usd['gpt-audio-1.5--crema_d--none'] < runs.usd_most['gpt-audio-1.5--crema_d--none']
+
+
+@pytest.mark.parametrize('run', [dict(), dict(condition='swap', verify=False), dict(limit=5), dict(modes=['label'], score=False),
+                                 dict(modes=[], n=0), dict(model='gpt-audio-1.5')], ids=str)
+def test_an_estimate_by_size_is_that_of_clips_of_one_length(run, monkeypatch):
+    "Against planning every clip of a corpus that is there: the same counts, in every kind of call."
+    from ambiscale_nb import corpora, studies
+    n = 23
+    clips = pd.DataFrame(dict(corpus='flat', uid=[f'c{i}' for i in range(n)], speaker=[f's{i}' for i in range(n)], path='x',
+                              duration=3., flags='', ambiguity_source='votes'))
+    judged = pd.DataFrame(dict(uid=clips.uid, rater='r', label='sad', order=0))
+    monkeypatch.setitem(corpora.CORPORA, 'flat', corpora.Corpus(
+        'flat', lambda root, split: (clips, judged), 'six', '1', 'none', 'clips of one length', size=lambda split: (n, 3., 'all')))
+    study = studies.StudyConfig(name='s', n=20, widths=[2, 3], beam_limit=9, listwise=2, listwise_limit=7, audit=7,
+                                runs=[dict(model='qwen2-audio', corpus='flat') | run])
+    whole = pd.concat(studies.estimate_one(study, study.runs[0]))
+    parts, source = studies.estimate_published(study, study.runs[0])
+    by = ['mode', 'style', 'decode']
+    a, b = (o.groupby(by).sum(numeric_only=True, min_count=1).drop(columns='hours') for o in (whole, pd.concat(parts)))
+    pd.testing.assert_frame_equal(a, b, check_dtype=False)
+    assert len(a) and source == 'flat: 23 clips of 3.00 s on average (all)'
+
+
 def test_the_others_are_estimated_and_no_sum_leaves_a_run_out(commanded, monkeypatch):
     without_corpora(monkeypatch)
     runs = [dict(model='tiny-alm-nano', limit=12), dict(model='gpt-audio-1.5', corpus='iemocap'),
             dict(model='gpt-audio-1.5', corpus='own', root='/nowhere')]
     root = commanded[0]
-    for name, some in (('half', runs), ('whole', runs[:1])):
+    for name, some in (('half', runs), ('known', runs[:2])):
         (root/f'{name}.yaml').write_text(yaml.safe_dump(dict(name=name, runs=some)))
     code, said = call(root, tool('ambiscale'), 'estimate', 'half.yaml')
     rows = {o.strip().split('  ')[0]: o.split()[-12:] for o in said.splitlines() if '--' in o or o.split()[:1] == ['all']}
     assert code == 1 and 'iemocap: IEMOCAP needs' in said and 'own: No folder /nowhere' in said
-    assert rows['all'] == rows['gpt-audio-1.5--iemocap--none'] == ['?']*12
-    code, said = call(root, tool('ambiscale'), 'estimate', 'whole.yaml')
-    assert code == 0 and said.splitlines()[-1].split()[-12:] == rows['all that are known']
-    assert int(rows['all that are known'][0]) == 180
+    assert rows['all'] == rows['gpt-audio-1.5--own--none'] == ['?']*12
+    assert int(rows['gpt-audio-1.5--iemocap--none'][0].replace(',', '')) == 10_039*(4*2+9)
+    code, said = call(root, tool('ambiscale'), 'estimate', 'known.yaml')
+    assert code == 1 and 'all that are known' not in said  # nothing is unknown
+    last = next(o for o in said.splitlines() if o.split()[:1] == ['all'])
+    assert last.split()[-12:] == rows['all that are known'] and rows['all that are known'][0] == f'{180+10_039*17:,}'
 
 
 # Slips in a study

@@ -3,11 +3,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pandas as pd
+import psutil
 import pytest
 from in_one import execute
+from waiting import PATIENCE, until
 
 from ambiscale_nb import results  # noqa: F401 (registers every strategy)
 from ambiscale_nb.core import ROOT, InputError
@@ -33,7 +34,7 @@ def start(root, notebook, parameters):
 
 def finish(root, notebook, parameters):
     process = start(root, notebook, parameters)
-    said = process.communicate(timeout=300)[0].decode()
+    said = process.communicate(timeout=PATIENCE)[0].decode()
     assert process.returncode == 0, said[-3000:]
 
 
@@ -66,17 +67,11 @@ def resumed(tmp_path_factory):
     "The same study, killed with SIGKILL in the middle of sampling, then started again."
     root = tmp_path_factory.mktemp('resumed')
     process = start(root, SAMPLE, SMALL)
-    deadline = time.monotonic()+240
-    while journalled(root) < 60 and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(.01)
+    until(lambda: journalled(root) >= 60, 'nothing was sampled', process)
+    family = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    before = journalled(root)
-    assert before >= 60, process.stdout.read().decode()[-3000:]
-    for o in range(200):  # a kernel outlives its parent for a moment
-        time.sleep(.05)
-        if o > 60 and journalled(root) == before: break
-        before = journalled(root)
+    assert not psutil.wait_procs(family, timeout=PATIENCE)[1]  # a kernel outlives its parent for a moment
     assert not list((root/'results'/'small').glob('plans/*.json')), 'the kill came too late'
     finish(root, SAMPLE, SMALL)
     finish(root, SCORE, SCORED)

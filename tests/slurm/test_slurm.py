@@ -85,10 +85,10 @@ def slurm(tmp_path_factory):
             'munged', '--foreground', '--force', '--key-file', folder/'munge.key',
             '--socket', folder/'munge.socket', '--pid-file', folder/'munged.pid',
             '--log-file', folder/'munged.log', '--seed-file', folder/'munge.seed'))
-        until((folder/'munge.socket').exists, 20, 'no munge')
+        until((folder/'munge.socket').exists, 'no munge')
         stack.enter_context(daemon('slurmctld', '-D', '-i', env=env))
         stack.enter_context(daemon('slurmd', '-D', '-N', HOST, env=env))
-        until(lambda: ask(env, 'sinfo', '-ho', '%t') == ['idle'], 60, 'the node is not idle')
+        until(lambda: ask(env, 'sinfo', '-ho', '%t') == ['idle'], 'the node is not idle')
         try: yield env
         finally:
             ask(env, 'scancel', '--user', 'root')
@@ -108,14 +108,14 @@ def test_a_cancelled_job_is_replaced_and_the_study_is_whole(slurm, tmp_path):
     env = slurm | dict(AMBISCALE_ROOT=str(tmp_path))
     assert listening(('slurmctld', 'slurmd')) <= {'127.0.0.1'}
     process = drive(tmp_path, tasks, env, slurm=block)
-    until(lambda: len(ledger(tmp_path)) >= 5, 120, 'no run began')
+    until(lambda: len(ledger(tmp_path)) >= 5, 'no run began')
     jobs = ask(slurm, 'squeue', '-ho', '%i')
     assert len(jobs) == 2
     ask(slurm, 'scancel', jobs[0])
-    out, said = finish(process, 240)
+    out, said = finish(process)
     assert {o[0] for o in out.values()} == {'done'}, (out, said)
     check_whole(tmp_path, 'scancel of a SLURM worker job', lost=2)
-    until(lambda: not ask(slurm, 'squeue', '-ht', 'R', '-o', '%i'), 30, 'jobs are left')
+    until(lambda: not ask(slurm, 'squeue', '-ht', 'R', '-o', '%i'), 'jobs are left')
     again, _ = finish(drive(tmp_path, tasks, env, slurm=block))
     assert {o[0] for o in again.values()} == {'had'}
 
@@ -124,14 +124,14 @@ def test_a_stopped_study_leaves_no_job_and_no_key(slurm, tmp_path):
     tasks = small_study(tmp_path)
     block = dict(queue='debug', memory='1GB', walltime='00:10:00', interface='lo')
     process = drive(tmp_path, tasks, slurm | dict(AMBISCALE_ROOT=str(tmp_path)), slurm=block)
-    until(lambda: len(ledger(tmp_path)) >= 3, 120, 'no run began')
+    until(lambda: len(ledger(tmp_path)) >= 3, 'no run began')
     own = tmp_path/'results'/'.dask'
     keys = list(own.glob('*.key.*'))
     assert keys and all(o.stat().st_mode & 0o77 == 0 for o in (own, *keys))
     os.kill(process.pid, 2)
-    said = process.communicate(timeout=60)[1]
+    said = process.communicate(timeout=PATIENCE)[1]
     assert 'Stopped: ' in said
-    until(lambda: not ask(slurm, 'squeue', '-ht', 'R', '-o', '%i'), 60, 'jobs are left')
+    until(lambda: not ask(slurm, 'squeue', '-ht', 'R', '-o', '%i'), 'jobs are left')
     assert not list(own.glob('*.key.*'))
     out, _ = finish(drive(tmp_path, tasks))
     assert {o[0] for o in out.values()} <= {'done', 'had'}

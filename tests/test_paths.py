@@ -1,0 +1,187 @@
+"""Where audio is: behind links, under names that only look alike, in a project or a corpus that was moved. Nothing is left
+out without being counted, and a figure with its sound is not replaced by one without."""
+import os
+import shutil
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from ambiscale_nb import corpora
+from ambiscale_nb.corpora import audio_path, load_corpus, stored_path
+from ambiscale_nb.core import InputError
+from test_studies import call, place, tool
+
+NFC, NFD = (unicodedata.normalize(o, 'Amélie') for o in ('NFC', 'NFD'))
+CLIPS = [('bea', 'Amused', 'amused_1-28_0001.wav'), ('bea', 'Neutral', 'neutral_1-28_0002.wav'), ('sam', 'Angry', 'anger_1-28_0003.wav')]
+
+
+def tree(root, clips=CLIPS, name='{0}_{1}'):
+    for speaker, manner, file in clips:
+        folder = root/name.format(speaker, manner)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder/file).touch()
+    return root
+
+
+def uids(root): return sorted(load_corpus('emov_db', root)[0].uid)
+
+
+WHOLE = ['bea/amused/amused_1-28_0001', 'bea/neutral/neutral_1-28_0002', 'sam/angry/anger_1-28_0003']
+
+
+def linked(root):
+    store = tree(root/'elsewhere'/'emov')
+    (root/'emov').mkdir()
+    return store, root/'emov'
+
+
+@pytest.mark.parametrize('how', ['root', 'folders', 'outside under other names', 'inside under other names', 'speakers', 'files'])
+def test_linked_folders_are_followed(tmp_path, how):
+    store, root = linked(tmp_path)
+    if how == 'root':
+        root.rmdir()
+        root.symlink_to(store)
+    if how == 'folders':
+        for o in store.iterdir(): (root/o.name).symlink_to(o)
+    if 'other names' in how:
+        place = root/'store' if 'inside' in how else tmp_path/'blobs'
+        place.mkdir()
+        for i, o in enumerate(sorted(store.iterdir())):
+            o.rename(place/f'b{i}')
+            (root/o.name).symlink_to(place/f'b{i}')
+    if how == 'speakers':
+        tree(tmp_path/'sorted', name='{0}/{1}')
+        for o in (tmp_path/'sorted').iterdir(): (root/o.name).symlink_to(o)
+    if how == 'files':
+        for o in store.rglob('*.wav'):
+            (root/o.parent.name).mkdir(exist_ok=True)
+            (root/o.parent.name/o.name).symlink_to(o)
+    assert uids(root) == WHOLE
+    assert load_corpus('emov_db', root)[0].attrs['dropped'] == {}
+
+
+def test_each_real_folder_is_used_once_and_loops_end(tmp_path):
+    root = tree(tmp_path/'emov')
+    for name, to in (('up', tmp_path), ('self', root), ('bea_Amused/back', root), ('copy', root/'bea_Amused'),
+                     ('a/bea_Amused', root/'bea_Amused')):
+        (root/name).parent.mkdir(exist_ok=True)
+        (root/name).symlink_to(to)
+    assert uids(root) == WHOLE and load_corpus('emov_db', root)[0].attrs['dropped'] == {}
+    paths = load_corpus('emov_db', root)[0].path
+    assert not any(os.path.islink(os.path.dirname(o)) for o in paths)  # real folders come first
+
+
+def test_what_leads_nowhere_and_what_is_no_clip_is_counted(tmp_path):
+    root = tree(tmp_path/'emov')
+    (root/'bea_Sleepy').symlink_to(tmp_path/'gone')
+    (root/'sam_Angry'/'noise.wav').touch()
+    (root/'more').symlink_to(root/'sam_Angry')  # the same file under another name is counted once
+    assert load_corpus('emov_db', root)[0].attrs['dropped'] == {'WAV files that are no clips of the corpus': 1,
+                                                                'folders or links that cannot be read': 1}
+
+
+def test_a_folder_that_cannot_be_listed_is_counted(tmp_path, monkeypatch):
+    root, scan = tree(tmp_path/'emov'), os.scandir
+    def scandir(path):
+        if str(path).endswith('sam_Angry'): raise PermissionError(13, 'no')
+        return scan(path)
+    monkeypatch.setattr(corpora.os, 'scandir', scandir)
+    clips = load_corpus('emov_db', root)[0]
+    assert len(clips) == 2 and clips.attrs['dropped'] == {'folders or links that cannot be read': 1}
+
+
+def test_judgements_name_clips_through_links(tmp_path):
+    store, root = linked(tmp_path)
+    for o in store.iterdir(): (root/o.name).symlink_to(o)
+    (root/'again').symlink_to(store/'bea_Amused')
+    (tmp_path/'heard.csv').write_text('file,rater,label\nbea_Amused/amused_1-28_0001.wav,me,happy\n'
+                                      'again/amused_1-28_0001.wav,you,happy\nsam_Angry\\anger_1-28_0003.wav,me,angry\n')
+    heard = load_corpus('emov_db', root, labels='six', ambiguity_source='ratings_csv', ratings_csv=tmp_path/'heard.csv')[0]
+    assert heard.set_index('uid').n_raters.to_dict() == dict(zip(WHOLE, (2, 0, 1), strict=True))
+
+
+def own(root, names, lines):
+    for o in names:
+        (root/o).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(root/o, .1*np.sin(np.arange(8000)*.05), 16_000)
+    (root/'ratings.csv').write_text('file,rater,label\n'+'\n'.join(lines), encoding='utf-8')
+    return load_corpus('own', root)
+
+
+@pytest.mark.parametrize(('on_disk', 'in_list'), [
+    (f'{NFD}.wav', f'{NFC}.wav'), (f'{NFC}.wav', f'{NFD}.wav'), (f'{NFD}/a/{NFD}.wav', f'{NFC}/a/{NFC}.wav'),
+    ('a/b/c.wav', 'a\\b\\c.wav'), (f'{NFD}/c.wav', f'{NFC}\\c.wav'), ('한국.wav', unicodedata.normalize('NFD', '한국.wav')),
+    ('a/c.wav', './a/c.wav')])
+def test_names_that_look_alike_are_the_same(tmp_path, on_disk, in_list):
+    clips, ratings = own(tmp_path, [on_disk], [f'{in_list},A,sad', f'{in_list},B,happy'])
+    assert clips['flags'].tolist() == ['speaker_unknown'] and Path(clips.path[0]).samefile(tmp_path/on_disk)
+    assert len(ratings) == 2 and clips.n_raters.tolist() == [2]
+
+
+def test_a_list_may_spell_one_file_in_two_ways(tmp_path):
+    clips, _ = own(tmp_path, [f'x/{NFD}.wav'], [f'x/{NFC}.wav,A,sad', f'x\\{NFD}.wav,B,happy'])
+    assert clips.uid.tolist() == [f'x/{NFC}.wav'] and clips.n_raters.tolist() == [2]
+
+
+def test_a_name_that_matches_nothing_is_flagged_and_files_that_differ_stay_two(tmp_path):
+    clips, _ = own(tmp_path, ['a.wav', 'b/a.wav'], ['a.wav,A,sad', 'b\\a.wav,A,happy', 'c.wav,A,sad'])
+    flags = clips.set_index('uid')['flags']
+    assert flags['c.wav'].endswith('no_audio') and not flags[['a.wav', 'b/a.wav']].str.contains('no_audio').any()
+    with pytest.raises(InputError, match='None of the 1 files'): own(tmp_path/'x', ['d.wav'], ['e.wav,A,sad'])
+
+
+def test_own_audio_behind_a_link_is_there(tmp_path):
+    (tmp_path/'data').mkdir()
+    (tmp_path/'home').mkdir()
+    (tmp_path/'home/wav').symlink_to(tmp_path/'data')
+    clips, _ = own(tmp_path/'home', ['wav/a.wav'], ['wav/a.wav,A,sad'])
+    assert not clips['flags'].str.contains('no_audio').any()
+
+
+def test_paths_of_a_study_are_relative_to_the_project_or_the_corpus(tmp_path, monkeypatch):
+    for o in ('project/results', 'data', 'moved'): (tmp_path/o).mkdir(parents=True)
+    monkeypatch.setattr(corpora, 'ROOT', tmp_path/'project')
+    monkeypatch.setenv('AMBISCALE_OWN', str(tmp_path/'data'))
+    inside, outside, far = tmp_path/'project/results/a.wav', tmp_path/'data/x/b.wav', tmp_path/'c.wav'
+    stored = [stored_path(o, 'own') for o in (inside, outside, far)]
+    assert stored == ['results/a.wav', '$AMBISCALE_OWN/x/b.wav', str(far)]
+    assert [audio_path(o, 'own') for o in stored] == [inside, outside, far]
+    monkeypatch.setattr(corpora, 'ROOT', tmp_path/'copy')
+    monkeypatch.setenv('AMBISCALE_OWN', str(tmp_path/'moved'))
+    assert [audio_path(o, 'own') for o in stored] == [tmp_path/'copy/results/a.wav', tmp_path/'moved/x/b.wav', far]
+    (tmp_path/'data/x').mkdir()
+    outside.touch()
+    assert audio_path(stored[1], 'own', tmp_path/'data') == outside  # the folder that the run was given, where it is still there
+    monkeypatch.delenv('AMBISCALE_OWN')
+    assert stored_path(outside, 'own', tmp_path/'data') == stored[1]
+
+
+def test_figure_10_keeps_the_sound_that_it_has(tmp_path):
+    "Drawn with sound from a project that was moved; without sound it is drawn only where no figure has it."
+    (tmp_path/'first').mkdir()
+    root = place(tmp_path/'first')
+    sample = ['-k', 'python3', '--cwd', str(corpora.ROOT/'nbs/experiments')]
+    for notebook, more in (('01_sample', ['-r', 'study', 'small', '-p', 'limit', '6', '-p', 'n', '4']), ('02_score', ['-r', 'study', 'small'])):
+        code, said = call(root, tool('papermill'), *sample, str(corpora.ROOT/f'nbs/experiments/{notebook}.ipynb'),
+                          str(root/f'{notebook}.ipynb'), *more, AMBISCALE_TOYSPEECH='')
+        assert code == 0, said[-2000:]
+    stored = pd.read_parquet(root/'results/small/utterances/toyspeech.parquet').path
+    assert stored.str.startswith('results/corpora/toyspeech/').all()
+    moved = tmp_path/'second'
+    root.rename(moved)
+    def draw(): return call(moved, tool('ambiscale'), 'figure', '10', '--study', 'small', AMBISCALE_TOYSPEECH='')
+    code, said = draw()
+    figure = moved/'results/small/figures/fig10_utterance.png'
+    assert code == 0 and 'Without' not in said and 'Written' in said, said
+    before = figure.read_bytes()
+    shutil.rmtree(moved/'results/corpora')
+    code, said = draw()
+    assert code == 2 and 'are kept' in said and 'Written' not in said and figure.read_bytes() == before
+    shutil.rmtree(figure.parent)
+    for _ in range(2):  # a figure without sound may be drawn again
+        code, said = draw()
+        assert code == 0 and 'Without its sound' in said and figure.exists()
