@@ -211,18 +211,20 @@ def visit_folders(
     use, # (folder, names of its files) -> whether they were used; if not, a link may still use them
 ) -> list: # Folders that cannot be read, and links that lead nowhere
     "Visit a folder and all below it, links followed."
-    used, lost = set(), []
+    used, lost, links = set(), [], []
     def visit(folder, above):
         real = os.path.realpath(folder)
         if real in used or real in above: return
-        try: found = sorted(os.scandir(folder), key=lambda o: (o.is_symlink(), o.name))
+        try: found = sorted(os.scandir(folder), key=lambda o: o.name)
         except OSError: lost.append(str(folder)); return
         lost.extend(o.path for o in found if o.is_symlink() and not os.path.exists(o.path))
         if use(str(folder), [o.name for o in found if not o.is_dir() and o.path not in lost]):
             used.add(real)
-        for o in found:
-            if o.is_dir(): visit(o.path, above | {real})
+        for o in (o for o in found if o.is_dir()):
+            if o.is_symlink(): links.append((o.path, above | {real}))
+            else: visit(o.path, above | {real})
     visit(root, frozenset())
+    for o in links: visit(*o) # More of them may be found
     return lost
 
 # %% ../nbs/10_corpora.ipynb #f1db4968

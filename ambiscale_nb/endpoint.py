@@ -6,14 +6,15 @@
 __all__ = ['STATUS', 'KINDS', 'DAY', 'MINUTE', 'PLAN', 'OURS', 'DUE', 'CALL', 'SPENT', 'KEPT', 'MOST', 'DOUBT', 'GONE', 'FORGET',
            'PROFILES', 'OPTIONAL', 'TELLING', 'SET', 'THOUGHT', 'END', 'NUMBERED', 'CUT', 'SERVING', 'OWN', 'LLAMA',
            'ENDPOINTS', 'seconds_of', 'wait_asked', 'Retry', 'persist', 'error_of', 'kind_of', 'failure',
-           'bounded_backend', 'connections', 'Wire', 'check_json', 'Gate', 'Profile', 'wav_of', 'Serving', 'Refusing',
-           'Served', 'names_param', 'check_extra', 'EndpointALM', 'count', 'fields_of', 'spoken', 'said', 'begin_of',
-           'own_steps', 'check_completion', 'other_name', 'peak_of', 'declined', 'paid_once', 'noted', 'tail_score',
-           'status_of', 'register_endpoint', 'served_by']
+           'bounded_backend', 'goes_direct', 'proxy_of', 'connections', 'Wire', 'check_json', 'Gate', 'Profile',
+           'wav_of', 'Serving', 'Refusing', 'Served', 'names_param', 'check_extra', 'EndpointALM', 'count', 'fields_of',
+           'spoken', 'said', 'begin_of', 'own_steps', 'check_completion', 'other_name', 'peak_of', 'declined',
+           'paid_once', 'noted', 'tail_score', 'status_of', 'register_endpoint', 'served_by']
 
 # %% ../nbs/33_endpoint.ipynb #f3c7fd54
 import contextlib
 import io
+import ipaddress
 import json
 import math
 import os
@@ -25,7 +26,7 @@ from base64 import b64encode
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from functools import partial
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 import numpy as np
 from fastcore.basics import first, patch
@@ -223,6 +224,52 @@ def bounded_backend():
             return Stream(super().connect_tcp(*args, **options))
     return Backend()
 
+# %% ../nbs/33_endpoint.ipynb #ed2d7bf0
+def goes_direct(
+    host:str, # Name or address of a server
+    no_proxy:str, # As the environment has it
+) -> bool: # Whether no proxy is used
+    "Whether a host is this machine, or is listed in NO_PROXY."
+    def address(text):
+        try: return ipaddress.ip_address(text)
+        except ValueError: return None
+    host, here = host.lower().rstrip('.'), address(host)
+    if host=='localhost' or host.endswith('.localhost') or here and here.is_loopback: return True
+    for rule in no_proxy.lower().replace(',', ' ').split():
+        if rule=='*': return True
+        name = rule if rule.count(':')>1 else rule.partition(':')[0] # Without a port
+        name = rule[1:].partition(']')[0] if rule.startswith('[') else name
+        try: network = ipaddress.ip_network(name, strict=False)
+        except ValueError: network = None
+        if here and network and here.version==network.version and here in network: return True
+        name = name.removeprefix('*').lstrip('.')
+        if name and not here and (host==name or host.endswith('.'+name)): return True
+    return False
+
+# %% ../nbs/33_endpoint.ipynb #b7f87fe9
+def proxy_of(
+    base_url:str, # Of a server
+) -> tuple|None: # Its variable, its address, and (user, password) or None; None for no proxy
+    "The proxy that the environment names for a server; refuses one that cannot be used."
+    url, found = urlsplit(base_url), getproxies()
+    skip = os.environ.get('no_proxy') or os.environ.get('NO_PROXY') or ''
+    scheme = next((o for o in (url.scheme, 'all') if (found.get(o) or '').strip()), None)
+    if not scheme or goes_direct(url.hostname, skip) or proxy_bypass(url.hostname): return None
+    names = (f'{scheme}_proxy', f'{scheme}_PROXY'.upper())
+    variable = next((o for o in names if os.environ.get(o)), f'the system ({scheme} proxy)')
+    value = found[scheme].strip()
+    parts = urlsplit(value if '://' in value else f'http://{value}')
+    remedy = f'name an HTTP proxy such as http://proxy:3128, or list {url.hostname} in NO_PROXY'
+    if parts.scheme.startswith('socks'):
+        raise InputError(f"{variable} names a SOCKS proxy, which is not supported: {remedy}")
+    try: port = parts.port or (443 if parts.scheme=='https' else 80)
+    except ValueError: port = None
+    if parts.scheme not in ('http', 'https') or not parts.hostname or not port:
+        raise InputError(f"{variable} names no proxy that can be used: {remedy}")
+    host = f'[{parts.hostname}]' if ':' in parts.hostname else parts.hostname
+    user = (unquote(parts.username), unquote(parts.password or '')) if parts.username else None
+    return variable, f'{parts.scheme}://{host}:{port}', user
+
 # %% ../nbs/33_endpoint.ipynb #d9b08d05
 def connections(
     base_url:str, # Of a server
@@ -231,14 +278,11 @@ def connections(
     "A pool of connections, through the proxy that the environment names for other machines."
     import httpcore2
     import httpx2
-    url, proxies = urlsplit(base_url), getproxies()
     options = dict(max_connections=most, max_keepalive_connections=most, keepalive_expiry=30.,
                    network_backend=bounded_backend())
-    if url.scheme=='https': options['ssl_context'] = httpx2.create_ssl_context()
-    home = url.hostname in ('localhost', '127.0.0.1', '::1')
-    if url.scheme in proxies and not home and not proxy_bypass(url.hostname):
-        return httpcore2.HTTPProxy(proxy_url=proxies[url.scheme], **options)
-    return httpcore2.ConnectionPool(**options)
+    if base_url.startswith('https'): options['ssl_context'] = httpx2.create_ssl_context()
+    if not (proxy := proxy_of(base_url)): return httpcore2.ConnectionPool(**options)
+    return httpcore2.HTTPProxy(proxy_url=proxy[1], proxy_auth=proxy[2], **options)
 
 # %% ../nbs/33_endpoint.ipynb #002808c1
 CALL, SPENT = 'x-ambiscale-call', 'x-ambiscale-seconds' # Headers that never leave this process
@@ -287,7 +331,9 @@ def receive(
                 if sum(map(len, parts))>MOST: return dict(error='not_json', text=f'over {MOST} B')
     except httpcore2.TimeoutException as e: return dict(error='timeout', text=self.clean(repr(e)))
     except (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.ProxyError, OSError) as e:
-        return dict(error='connection', text=self.clean(repr(e)))
+        proxy = proxy_of(self.base_url)
+        through = f' (through the proxy that {proxy[0]} names)' if proxy else ''
+        return dict(error='connection', text=self.clean(repr(e))+through)
     return self.readable(got, b''.join(parts))
 
 # %% ../nbs/33_endpoint.ipynb #28e55b4e
@@ -543,6 +589,7 @@ def prepare(
     "Set up everything that makes no request."
     urls = [base_urls] if isinstance(base_urls, str) else list(base_urls)
     if not urls: raise InputError(f"{self.name} has no address: pass base_urls")
+    for o in () if self.replays else urls: proxy_of(check_url(o)) # Refused now, if it must be
     self.serving, self.clients, self.wires = serving, {}, {}
     self.lock, self.local, self.counts_audio = threading.Lock(), threading.local(), False
     self.short_calls = 0 # That were given too few answers, see `given_up`
