@@ -410,7 +410,8 @@ def listening(
         if condition!='swap' or not (plain := runs.get((model, corpus, 'none'))): continue
         clips = study.read('utterances', corpus).set_index('uid')
         if clips.ambiguity_source.eq('acted').all(): continue
-        both = single_answers(study, plain).join(single_answers(study, run), rsuffix='+', how='inner')
+        other = single_answers(study, run).add_suffix('+')
+        both = single_answers(study, plain).join(other, how='inner')
         for (mode, style), part in both.groupby(level=['mode', 'style']):
             here, half = clips.loc[part.index.get_level_values('uid')], part.shape[1]//2
             labels, p = list(part)[:half], part.to_numpy()
