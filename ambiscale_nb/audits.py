@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['MEASURES', 'listwise_pool', 'listwise_ledger', 'audio_values', 'order_table', 'tie_table', 'alone_values',
-           'audit_values', 'audit_rows']
+           'audit_values', 'audit_rows', 'listens']
 
 # %% ../nbs/64_audits.ipynb #c79fb386
 import numpy as np
 import pandas as pd
 from .core import InputError
+from .ambiguity import top_labels
 from .models import Name
 from .verify import clip_of_list, label_verdicts, list_verdicts
 from .strategies import (Pool, listwise_verdicts, order_values, predict,
@@ -155,3 +156,21 @@ def audit_rows(
                         speakers=e.clusters, blind=blind.get((audit, name), fails), says=says,
                         reason=e.reason))
     return pd.DataFrame(out)
+
+# %% ../nbs/64_audits.ipynb #a1f60c02
+def listens(
+    own:np.ndarray, # (U, K) expected credit of each label, with the clip's own audio; 0 if unread
+    other:np.ndarray, # (U, K) the same with another speaker's audio
+    votes:np.ndarray, # (U, K)
+    speakers, # (U,) names
+) -> dict: # n, own, other, by_chance, difference, low, high (accuracies), verdict
+    "Whether a model's accuracy depends on the audio that it is given."
+    top = top_labels(votes)
+    use = top.sum(1)==1
+    right = [np.where(use, (o*top).sum(1), np.nan) for o in (own, other)]
+    e = mean_ci(right[0]-right[1], speakers)
+    verdict = ('listens' if e.low>0 else 'worse with its own audio' if e.high<0 else
+               'not shown to listen' if np.isfinite(e.low) else f'cannot be told: {e.reason}')
+    return dict(n=int(use.sum()), own=np.nanmean(right[0]), other=np.nanmean(right[1]),
+                by_chance=other[use].mean(0)@top[use].mean(0), difference=e.value, low=e.low,
+                high=e.high, verdict=verdict)

@@ -14,6 +14,7 @@ import csv
 import inspect
 import io
 import os
+import re
 import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -420,13 +421,15 @@ def data_name(
     labels:str='', # A label set; its own if empty
     convention:str='rater', # How several emotions of one rater count
     options:dict=None, # Of its loader
-) -> str: # Such as `iemocap-nine-label`
+) -> str: # Such as `iemocap-nine-label` or `crema_d-longest-3`
     "The name of a corpus as it was read."
     corpus = look_up(name, CORPORA, 'corpus')
     own = (('', corpus.splits[0]), ('', corpus.labels), ('rater',))
     asked = zip((split, labels, convention), own, strict=True)
     said = [o for o, default in asked if o not in default]
-    if options: said.append(content_key(options)[:6])
+    short = all(re.fullmatch(r'[\w.]{1,16}', str(o)) for o in (options or {}).values())
+    if options and short: said += [f'{k}-{v}' for k, v in sorted(options.items())]
+    elif options: said.append(content_key(options)[:6])
     return '-'.join([name, *said])
 
 # %% ../nbs/10_corpora.ipynb #33845720

@@ -621,7 +621,8 @@ def sizes_text(
 
 # %% ../nbs/71_figures.ipynb #59ed1312
 def audio_control(
-    table:pd.DataFrame, # model, prompt, condition ('none', 'swap'), value, low, high, n, by_chance
+    table:pd.DataFrame, # model, prompt, condition ('none', 'swap'), value, low, high, n,
+                        # by_chance; perhaps verdict, see `audits.listens`
     more:str='', # A sentence on what is not shown
 ):
     "Accuracy with the clip's own audio and with another's, against what the marginals give."
@@ -638,6 +639,9 @@ def audio_control(
                     fmt=marker, color=colour, label=label, ms=5)
         if condition=='swap': ax.plot(one.by_chance, row[condition], 'x', color='k', mew=1.4,
                                       label='expected by chance', zorder=5)
+    for i, o in enumerate(table.groupby(['model', 'prompt'], sort=False).verdict.first()
+                          if 'verdict' in table else ()):
+        ax.text(.995, i-.08, o, ha='right', va='bottom', fontsize=SMALL, color='.35')
     ax.set_yticks(range(len(names)), [literal(f'{m}: {p}') for m, p in names])
     ax.tick_params(axis='y', length=0); ax.grid(axis='y', color='.93'); ax.set_axisbelow(True)
     ax.set(xlim=(0, 1), xlabel='accuracy of the single answer', ylim=(len(names)-.5, -.5))
@@ -654,7 +658,8 @@ def audio_text(
     if not table.condition.eq('swap').any(): return text
     return text+(' Crosses: how often answers and people would meet by chance, given how often '
                  'each says each label. With the audio of another speaker, a model that listens '
-                 'falls to its cross; one that does not stays where it was.')
+                 'falls to its cross; one that does not stays where it was. On the right, whether '
+                 'the fall is larger than chance makes it (95 % interval over speakers).')
 
 # %% ../nbs/71_figures.ipynb #3d961e47
 ROLE_NAMES = {'gain': 'gain over the single answer',

@@ -833,7 +833,8 @@ def report_of(
     gone = [dict(zip(pool, k, strict=True), became='clips of the corpus without an answer',
                  answers=len(clips)-n) for k, n in had.items() if n<len(clips)]
     gone += [dict(became=k, answers=n) for k, n in clips.attrs.get('dropped', {}).items() if n]
-    return pd.concat([report.reset_index(), pd.DataFrame(gone)], ignore_index=True)
+    found = pd.concat([report.reset_index(), pd.DataFrame(gone)], ignore_index=True)
+    return found.astype(dict(answers='Int64', first_row='Int64'))
 
 # %% ../nbs/74_imports.ipynb #8f0c1a20
 def budgets_of(

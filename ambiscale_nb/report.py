@@ -7,11 +7,11 @@ __all__ = ['KEEP', 'LOOK', 'POLICY', 'SETTING', 'FULL', 'SCREEN', 'BY_LABEL', 'S
            'MEASURED', 'KNOWN', 'CALL_COLUMNS', 'SOME', 'PACKAGES', 'plain', 'Page', 'nonce_of', 'script', 'library',
            'publish', 'readable', 'table', 'fold', 'spreadsheet', 'note', 'picture', 'headline', 'estimate_text',
            'ranked', 'leaderboard', 'leaderboard_page', 'names_page', 'folds', 'readings', 'readings_page',
-           'side_table', 'variance_page', 'audits_page', 'planned_pairs', 'refused_cells', 'why_not', 'grid',
-           'grid_page', 'as_data', 'search_page', 'label_text', 'line_of', 'panel_traces', 'curves', 'choose_one',
-           'figure_page', 'curves_page', 'corpora_page', 'call_table', 'cost_page', 'some_answers', 'unread_page',
-           'failed_runs', 'left_out', 'missing_calls', 'failures_page', 'opening', 'stored_claims', 'claims_page',
-           'versions', 'prompts_page', 'provenance_page']
+           'side_table', 'variance_page', 'audits_page', 'single_answers', 'listening', 'skill_of', 'listening_page',
+           'planned_pairs', 'refused_cells', 'why_not', 'grid', 'grid_page', 'as_data', 'search_page', 'label_text',
+           'line_of', 'panel_traces', 'curves', 'choose_one', 'figure_page', 'curves_page', 'corpora_page',
+           'call_table', 'cost_page', 'some_answers', 'unread_page', 'failed_runs', 'left_out', 'missing_calls',
+           'failures_page', 'opening', 'stored_claims', 'claims_page', 'versions', 'prompts_page', 'provenance_page']
 
 # %% ../nbs/75_report.ipynb #da643234
 import base64
@@ -24,9 +24,10 @@ import numpy as np
 import pandas as pd
 from itertools import product
 from .core import InputError, content_key, write_atomic
-from .corpora import CORPORA, data_name
+from .audits import listens
+from .corpora import CORPORA, data_name, votes_of
 from .prompts import MODES, STYLES, prompt
-from .pool import CANDIDATES, answers, valid_text
+from .pool import CANDIDATES, answers, pool_rows, valid_text
 from .verify import VERDICTS
 from .strategies import STRATEGIES
 from .results import Study, at_full_budget, plain_scores
@@ -386,6 +387,69 @@ def audits_page(
              'value', 'low', 'high', 'n', 'blind', 'says', 'reason']
     return side_table(study, 'audits', shown, dict.fromkeys(['value', 'low', 'high', 'blind'], 3),
                       'verifier')
+
+# %% ../nbs/75_report.ipynb #b2e70d02
+def single_answers(
+    study:Study, # A study
+    run:dict, # From `Study.runs`
+) -> pd.DataFrame: # Index: mode, style, uid; one column per label: expected credit, 0 if unread
+    "The greedy answers of a run as labels."
+    rows, chosen = pool_rows(study.store, study.read('plans', run['plan'])), study.labels(run['label_set'])
+    rows = rows[rows.decode.eq('greedy') & rows.error.eq('')]
+    label = answers(rows, chosen).set_index('key').label.reindex(rows.key)
+    credit = [[(o in found)/max(len(found), 1) for o in chosen.labels] for found in label]
+    index = pd.MultiIndex.from_frame(rows[['mode', 'style', 'uid']])
+    return pd.DataFrame(credit, index, list(chosen.labels))
+
+def listening(
+    study:Study, # A study
+) -> pd.DataFrame: # model, corpus, mode, style, and what `listens` gives; none without such runs
+    "Which models listen, of those that were also asked with another speaker's audio."
+    runs, found = {(o['model'], o['corpus'], o['condition']): o for o in study.runs()}, []
+    for (model, corpus, condition), run in runs.items():
+        if condition!='swap' or not (plain := runs.get((model, corpus, 'none'))): continue
+        clips = study.read('utterances', corpus).set_index('uid')
+        if clips.ambiguity_source.eq('acted').all(): continue
+        other = single_answers(study, run).add_suffix('+')
+        both = single_answers(study, plain).join(other, how='inner')
+        for (mode, style), part in both.groupby(level=['mode', 'style']):
+            here, half = clips.loc[part.index.get_level_values('uid')], part.shape[1]//2
+            labels, p = list(part)[:half], part.to_numpy()
+            found.append(dict(model=model, corpus=corpus, mode=mode, style=style) | listens(
+                p[:, :half], p[:, half:], votes_of(here, labels), here.speaker))
+    return pd.DataFrame(found)
+
+# %% ../nbs/75_report.ipynb #b2e70d03
+def skill_of(
+    scores:pd.DataFrame, # From `score_study`
+) -> pd.DataFrame: # model, corpus, mode, style, skill, says
+    "How far the single answer is from the class prior (0) to a perfect predictor (1), in JSD."
+    df = plain_scores(scores).query("metric=='jsd' and stratum=='all' and strategy=='greedy' and "
+                                    "condition=='none'")
+    skill = (df.prior-df.value)/(df.prior-df.noise_floor)
+    says = np.select([df.high<df.prior, df.low>df.prior], ['better than no audio',
+                     'worse than no audio'], 'not better than no audio')
+    return df[['model', 'corpus', 'mode', 'style']].assign(skill=skill, votes=says)
+
+def listening_page(
+    study:Study, # A scored study
+    scores:pd.DataFrame, # From `score_study`
+) -> Page: # A sentence and a table
+    "Whether the models listen, and whether their single answers say more than no audio."
+    cell = ['model', 'corpus', 'mode', 'style']
+    df, told = skill_of(scores), listening(study)
+    if len(told): df = df.merge(told, how='outer', on=cell)
+    worse, deaf = df[df.votes.ne('better than no audio') & df.votes.notna()], 'verdict' in df
+    text = (f'{len(worse)} of {df.votes.notna().sum()} single answers predict the votes no better '
+            'than the class prior of other speakers, which hears nothing.')
+    known = df.verdict.dropna() if deaf else []
+    text += (f" {sum(o!='listens' for o in known)} of {len(known)} are not shown to listen." if deaf
+             else " No run has another speaker's audio (`condition: swap`), so nothing tells "
+                  'whether the models listen.')
+    digits = dict.fromkeys(['own', 'other', 'by_chance', 'difference', 'low', 'high'], 3)
+    digits |= dict(skill=2, n=0)
+    df = df.rename(columns=dict(votes='prediction'))
+    return Page(note(text)+table(df.sort_values(cell), digits=digits))
 
 # %% ../nbs/75_report.ipynb #650ba887
 def planned_pairs(

@@ -173,7 +173,7 @@ def people(
 ) -> dict: # noise_floor and human, (U,); NaN where nobody knows
     "A perfect predictor of people, and one of them."
     if alpha is None: return dict.fromkeys(['noise_floor', 'human'], np.full(len(votes), np.nan))
-    return dict(noise_floor=noise_floor(votes, metric, alpha, 200, raters=who.raters),
+    return dict(noise_floor=noise_floor(votes, metric, alpha, 200),
                 human=leave_one_rater_out(who, metric))
 
 # %% ../nbs/70_results.ipynb #367a0d41
@@ -330,7 +330,7 @@ def correlation_ci(
     z = cluster_ci(replace(score, of=stretched, parts=None), speakers)
     why = z.reason if np.isfinite(z.value) else 'a correlation of 1 or -1 has no interval'
     return replace(z, value=e.value, low=float(np.tanh(z.low)), high=float(np.tanh(z.high)),
-                   reason=why, se=np.nan)
+                   reason=why, se=np.nan, df=np.nan)
 
 # %% ../nbs/70_results.ipynb #2e603a45
 def stratum_references(
