@@ -18,8 +18,8 @@ import typer
 import yaml
 from .core import InputError, RESULTS, ROOT, choose, load_plugins
 from .fanout import NotebookError, run_notebook
-from .studies import (EMBEDDED, draw, estimate_study, figure_folder, is_whole,
-    not_ready, read_study, run_name, run_study, spent_text, study_status, write_report)
+from .studies import (EMBEDDED, draw, estimate_study, failures_text, figure_folder,
+    is_whole, not_ready, read_study, run_name, run_study, spent_text, study_status, write_report)
 
 # %% ../nbs/80_cli.ipynb #bc505ef0
 app = typer.Typer(help='Ambiguous emotion under test-time scaling: run and read studies.',
@@ -199,6 +199,7 @@ def run(study:StudyFile):
             print(f'\nTo continue: ambiscale run {study}', file=sys.stderr)
             raise
         for name, why in failed: print(f'FAILED {name}: {why}', file=sys.stderr)
+        if said := failures_text(config.name): print(said, file=sys.stderr)
         print_summary(config.name, all(o in config.figures for o, _ in failed))
         if not failed: return
         print(f'Mend this and run it again; what is there is kept: ambiscale run {study}',
@@ -236,7 +237,7 @@ def status(study:StudyFile, verify:Annotated[bool, typer.Option(help='Check ever
         words = as_text(table)
         words.loc[table.asked.ne('candidates'), 'unparsed'] = '-'
         show(table if as_json else words, as_json)
-        if not as_json: print(spent_text(name))
+        if not as_json: print('\n'.join(filter(None, [spent_text(name), failures_text(name)])))
         if not verify: return
         found = check_store(Study(name).store)
         if found.empty: print('Every file is sound.'); return

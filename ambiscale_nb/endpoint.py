@@ -7,9 +7,9 @@ __all__ = ['STATUS', 'KINDS', 'DAY', 'MINUTE', 'PLAN', 'OURS', 'DUE', 'CALL', 'S
            'PROFILES', 'OPTIONAL', 'TELLING', 'SET', 'THOUGHT', 'END', 'NUMBERED', 'CUT', 'SERVING', 'OWN', 'LLAMA',
            'ENDPOINTS', 'seconds_of', 'wait_asked', 'Retry', 'persist', 'error_of', 'kind_of', 'failure',
            'bounded_backend', 'goes_direct', 'proxy_of', 'connections', 'Wire', 'check_json', 'Gate', 'Profile',
-           'wav_of', 'Serving', 'Refusing', 'Served', 'names_param', 'check_extra', 'EndpointALM', 'count', 'fields_of',
-           'spoken', 'said', 'begin_of', 'own_steps', 'check_completion', 'other_name', 'peak_of', 'declined',
-           'paid_once', 'noted', 'tail_score', 'status_of', 'register_endpoint', 'served_by']
+           'wav_of', 'Serving', 'Refusing', 'Served', 'seed_again', 'names_param', 'check_extra', 'EndpointALM',
+           'count', 'fields_of', 'spoken', 'said', 'begin_of', 'own_steps', 'check_completion', 'other_name', 'peak_of',
+           'declined', 'paid_once', 'noted', 'tail_score', 'status_of', 'register_endpoint', 'served_by']
 
 # %% ../nbs/33_endpoint.ipynb #f3c7fd54
 import contextlib
@@ -36,7 +36,8 @@ from .parser import ending
 from .prompts import Prompt
 from .models import (LOST, NAMES_AS_OF, RETRIED, TOP, CallError, Capabilities,
     ModelInfo, Name, Reply, Tape, Unrecorded, cached_cleaner, check_name, check_url, cleaned,
-    cost_of, known_names, register_model, request_key, require, secret_of, tape_of, without_audio)
+    cost_of, known_names, register_model, request_key, require, secret_of,
+    served_revision, tape_of, without_audio)
 
 # %% ../nbs/33_endpoint.ipynb #0e73eb9d
 def seconds_of(
@@ -510,7 +511,10 @@ PROFILES = dict(
                                 verify=False), ('https://api.openai.com/v1',), 'OPENAI_API_KEY',
                    True, dict(modalities=['text'], top_p=1.)),
     vllm=Profile(Capabilities(choices=True), ('http://127.0.0.1:8000/v1',), '', False,
-                 dict(top_p=1., top_k=-1, min_p=0., repetition_penalty=1., return_token_ids=True)))
+                 dict(top_p=1., top_k=-1, min_p=0., repetition_penalty=1., return_token_ids=True)),
+    llamacpp=Profile(Capabilities(label_scoring=False, beams=False, verify=False),
+                     ('http://127.0.0.1:8080/v1',), '', False, dict(top_p=1., top_k=0, min_p=0.,
+                     typical_p=1., repeat_penalty=1., cache_prompt=False)))
 
 # %% ../nbs/33_endpoint.ipynb #c9a52325
 def wav_of(
@@ -569,6 +573,7 @@ class Served(Refusing):
         n_params:int|None=None, # Number of parameters
         names=None, # What the user knows better about names and prices, see `known_names`
         named:bool=True, # Whether names die there
+        system:str='', # System prompt of every request
         **serving, # Of `Serving`
     ):
         serving, names = Serving(**serving), known_names(names)
@@ -576,6 +581,8 @@ class Served(Refusing):
         self.price = check_name(model, names, self.replays) if named else names.get(model, Name())
         self.priced = cost_of(self.price, 0, 0, 0) is not None
         self.model, self.name, self.revision = model, name or model, revision or model
+        if not isinstance(system, str): raise InputError(f"system must be text, got {system!r}")
+        self.system = system
         self.capabilities, self.n_params, self.key = capabilities, n_params, key
         self.prepare(base_urls, serving)
 
@@ -655,17 +662,26 @@ def place(self:Served):
 @patch
 def attempts(
     self:Served,
-    make, # Client -> result, or it raises
+    make, # (client, internal errors of the server so far) -> result, or it raises
 ): # -> the result
     "Make a request, with patience; where no server answers any more, the error ends the run."
+    self.local.again = 0
     def attempt():
         try:
-            with self.place() as client: return make(client)
+            with self.place() as client: return make(client, self.local.again)
         except CallError as e:
+            self.local.again += str(e).startswith('500') # Others have not begun to answer
             if e.kind not in LOST or not all(o.gone for o in self.gates.values()): raise
             raise CallError(e.kind, f"{GONE} requests in a row were not answered, the last: {e}. "
                             f"Start the run again when the server answers", fatal=True) from None
     return persist(attempt, self.serving.retry, self.sleep, self.rng)
+
+def seed_again(
+    seed:int, # As it was sent first
+    again:int, # Internal errors of the server (500) so far
+) -> int: # The same at first; below 2**31
+    "The seed of a further try: a server that fails on its own answer would fail on it again."
+    return seed_of('again', seed, again)%2**31 if again else seed
 
 # %% ../nbs/33_endpoint.ipynb #42f99c1e
 @patch
@@ -759,7 +775,9 @@ def offer(
             if not (found := self.given_up(e, optional)): raise
             optional.pop(found)
             continue
-        return result, '; '.join(f'{o} refused' for o in OPTIONAL if o in {*asked}-{*optional})
+        notes = [f'{o} refused' for o in OPTIONAL if o in {*asked}-{*optional}]
+        if self.local.again and 'seed' in optional: notes.append('seed changed after a server error')
+        return result, '; '.join(notes)
 
 # %% ../nbs/33_endpoint.ipynb #33b0c0d7
 SET = ('model', 'messages', 'n', 'seed', 'temperature', 'logprobs', 'top_logprobs', 'stream')
@@ -779,7 +797,7 @@ class EndpointALM(Served):
     "An audio-language model behind a server that speaks OpenAI's protocol."
     def __init__(self,
         model:str, # As the server knows it
-        profile:str='vllm', # Or 'openai'
+        profile:str='vllm', # Or 'openai', 'llamacpp'
         base_urls=None, # One address or several; those of the profile if not given
         key:str|None=None, # NAME of the variable with the key; that of the profile if not given
         end:str|None=None, # Text of the token that ends an answer; needed to score answers
@@ -796,7 +814,7 @@ class EndpointALM(Served):
         self.extra = check_extra(extra_body)
         super().__init__(model, can, base_urls or self.profile.base_urls,
                          self.profile.key if key is None else key, **options)
-        if self.extra: self.revision += f'+{content_key(self.extra)[:8]}' # Another pool of answers
+        self.revision = served_revision(self.revision, system=self.system, extra_body=self.extra)
 
 # %% ../nbs/33_endpoint.ipynb #33b0c0ec
 @patch
@@ -826,7 +844,8 @@ def body(
     said = [{'type': 'input_audio', 'input_audio': {'data': data, 'format': 'wav'}},
             {'type': 'text', 'text': prompt.text}]
     most = {} if 'max_tokens' in self.extra else {'max_completion_tokens': prompt.max_new_tokens}
-    return {'model': self.model, 'messages': [{'role': 'user', 'content': said}], **most,
+    talk = [{'role': 'system', 'content': self.system}] if self.system else []
+    return {'model': self.model, 'messages': [*talk, {'role': 'user', 'content': said}], **most,
             **self.profile.request, **more, **self.extra}
 
 # %% ../nbs/33_endpoint.ipynb #7014f840
@@ -838,9 +857,10 @@ def post(
     check=lambda r: None, # Raises where an answer is of no use
 ) -> tuple: # Body of the response, seconds
     "Make a request, with patience."
-    def make(client):
+    def make(client, again):
+        sent = body | ({'seed': seed_again(body['seed'], again)} if 'seed' in body else {})
         raw = client.chat.completions.with_raw_response.create(
-            model=self.model, messages=[], extra_body=body, extra_headers={CALL: call})
+            model=self.model, messages=[], extra_body=sent, extra_headers={CALL: call})
         r = json.loads(raw.content)
         if not isinstance(r, dict): raise CallError('empty', f"no choices: {str(r)[:200]}")
         check(r)
@@ -1238,7 +1258,7 @@ def status_of(
     return f'retired {found.since}: take {found.successor}, or replay recordings'
 
 SERVING = ('base_urls', 'key', 'name', 'revision', 'n_params', 'names', 'record', 'replay', 'tape',
-           'ceiling', 'seconds', 'retry', 'without') # What any served model may be told
+           'ceiling', 'seconds', 'retry', 'without', 'system') # What any served model may be told
 OWN = ('end', 'max_seconds', 'confidence', 'extra_body') # And one that speaks OpenAI's protocol
 
 # %% ../nbs/33_endpoint.ipynb #59aa8de7

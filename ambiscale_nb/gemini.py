@@ -15,10 +15,10 @@ from .core import InputError
 from .audio import check_wave
 from .parser import ending
 from .prompts import Prompt
-from ambiscale_nb.models import (CallError, Capabilities, ModelInfo, Reply, cost_of,
-    register_model)
-from ambiscale_nb.endpoint import (CALL, CUT, SERVING, SPENT, Served, begin_of, count, other_name,
-    status_of, wav_of)
+from .models import (CallError, Capabilities, ModelInfo, Reply, cost_of,
+    register_model, served_revision)
+from .endpoint import (CALL, CUT, SERVING, SPENT, Served, begin_of, count, other_name,
+    seed_again, status_of, wav_of)
 
 # %% ../nbs/34_gemini.ipynb #823d57f4
 GEMINI = Capabilities(logprobs=False, label_scoring=False, beams=False, seed=False, verify=False,
@@ -37,6 +37,7 @@ class GeminiALM(Served):
     ):
         self.config = dict(config or {})
         super().__init__(model, GEMINI, base_urls, key, **options)
+        self.revision = served_revision(self.revision, system=self.system, config=self.config)
 
     def connect(self, url, secret, wire): # The SDK with our wire; it retries nothing
         import httpx2
@@ -135,8 +136,11 @@ def post(
 ): # -> the SDK's response, seconds
     "Make a request, with patience."
     from google.genai import types
-    def make(client):
-        config = types.GenerateContentConfig(**{**self.config, **settings},
+    first = settings.get('seed')
+    talk = dict(system_instruction=self.system) if self.system else {}
+    def make(client, again):
+        if 'seed' in settings: settings['seed'] = seed_again(first, again)
+        config = types.GenerateContentConfig(**{**self.config, **talk, **settings},
             http_options=types.HttpOptions(headers={CALL: call}))
         r = client.models.generate_content(model=self.model, contents=parts, config=config)
         check_response(r, n)

@@ -7,8 +7,8 @@ __all__ = ['TOP', 'MODELS', 'OPTION_TYPES', 'LOST', 'RETRIED', 'UNUSABLE', 'REFU
            'LETTERS', 'MASK', 'HIDDEN', 'SECRET', 'cached_cleaner', 'Reply', 'Capabilities', 'ALM', 'check_variable',
            'check_url', 'ModelInfo', 'register_model', 'options_of', 'wrong_options', 'check_options', 'load_model',
            'check_ready', 'model_table', 'require', 'CallError', 'Name', 'known_names', 'Retired', 'check_name',
-           'cost_of', 'spelled', 'secret_forms', 'without_masked', 'cleaner', 'cleaned', 'check_key', 'secret_of',
-           'without_audio', 'request_key', 'Unrecorded', 'Tape', 'places', 'tape_of', 'in_flight']
+           'served_revision', 'cost_of', 'spelled', 'secret_forms', 'without_masked', 'cleaner', 'cleaned', 'check_key',
+           'secret_of', 'without_audio', 'request_key', 'Unrecorded', 'Tape', 'places', 'tape_of', 'in_flight']
 
 # %% ../nbs/31_models.ipynb #2c3548c3
 import hashlib
@@ -289,6 +289,15 @@ def check_name(
     raise Retired(f"{name} was shut down{f' on {found.since}' if found.since else ''} (as of "
                   f"{NAMES_AS_OF}): choose {found.successor or 'another model'}, replay "
                   f"recordings of it, or pass names={{{name!r}: {{'status': 'live'}}}}")
+
+# %% ../nbs/31_models.ipynb #87ee3dc1
+def served_revision(
+    revision:str, # Of the model itself
+    **more, # What every request says besides: system, extra_body, config; empty where nothing
+) -> str: # The same, and a hash of the rest where there is any
+    "What was served: the model, and what it is asked besides the question."
+    more = {k: v for k, v in more.items() if v}
+    return f'{revision}+{content_key(more)[:8]}' if more else revision
 
 # %% ../nbs/31_models.ipynb #f29e7178
 def cost_of(

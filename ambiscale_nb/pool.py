@@ -12,9 +12,9 @@ __all__ = ['STR', 'INT', 'NUM', 'CANDIDATES', 'CONDITIONS', 'SCHEMA', 'BLOCK', '
            'loose_groups', 'all_groups', 'sql_where', 'read_shards', 'as_frame', 'read_folders', 'Store', 'Draw',
            'decodings', 'lacking', 'check_items', 'heard', 'plan_pool', 'BadReply', 'error_kind', 'error_text',
            'candidate_row', 'reply_row', 'clock_of', 'error_rows', 'ask', 'spent_on', 'stored_spend', 'as_costs',
-           'entry', 'read_entry', 'StoreLedger', 'Limits', 'check_price', 'parts_of', 'take_part', 'cause_of', 'Report',
-           'missing', 'caller', 'Purse', 'KeepReady', 'keep_calls', 'at_a_time', 'sample_pool', 'pool_rows',
-           'asked_with', 'answers', 'false_keys', 'store_status']
+           'entry', 'read_entry', 'StoreLedger', 'Limits', 'check_price', 'parts_of', 'take_part', 'cause_of',
+           'most_said', 'Report', 'missing', 'caller', 'Purse', 'KeepReady', 'keep_calls', 'at_a_time', 'sample_pool',
+           'pool_rows', 'asked_with', 'answers', 'false_keys', 'store_status']
 
 # %% ../nbs/40_pool.ipynb #38e6d4e8
 import errno
@@ -650,7 +650,7 @@ def decodings(
         return dict(decode=decode, temperature=temperature, width=width, block=block,
                     block_size=size, run_seed=run_seed, take=take or size)
     calls = [call('greedy', 1)] if draw.greedy else []
-    calls += [call('sample', size, min(size, draw.n-b*size), draw.temperature, block=b,
+    calls += [call('sample', min(size, draw.n-b*size), None, draw.temperature, block=b,
                    run_seed=draw.seed) for b in range(math.ceil((draw.n or 0)/size))]
     calls += [call('beam', o, width=o) for o in draw.widths if can.beams]
     scored = draw.score and can.label_scoring and (prompt.mode, prompt.style)==('label', 'direct')
@@ -1001,6 +1001,20 @@ def cause_of(
     "A message without numbers and identifiers."
     return re.sub(r'\b(?=\w*\d)[\w-]+', '#', text)
 
+# %% ../nbs/40_pool.ipynb #5f25d980
+def most_said(
+    texts, # Message -> how often; or messages
+    most:int=3, # How many are shown
+) -> str: # "'503: Overloaded' (12 times), ..."
+    "The most frequent messages; those that differ in numbers and identifiers alone are one."
+    count, first = Counter(), {}
+    for text, n in Counter(texts).items():
+        count[cause_of(text)] += n
+        first.setdefault(cause_of(text), ' '.join(text.split())[:160])
+    order = sorted(count, key=lambda o: (-count[o], o))
+    shown = [f"{first[o]!r} ({count[o]:,} time{'s'*(count[o]>1)})" for o in order[:most]]
+    return ', '.join(shown+[f'{sum(count[o] for o in order[most:]):,} others']*(len(order)>most))
+
 # %% ../nbs/40_pool.ipynb #40b0c0d3
 @dataclass
 class Report:
@@ -1012,6 +1026,7 @@ class Report:
     made: int = 0 # Calls answered in this run
     failed: int = 0 # Calls that failed in this run
     kinds: Counter = field(default_factory=Counter) # Of failures
+    said: Counter = field(default_factory=Counter) # Their messages
     texts: dict = field(default_factory=dict) # Kinds and messages of refusals, by cause
     spent: Counter = field(default_factory=Counter) # On this plan, earlier runs included
     stopped: str = '' # The limit that ended the run
@@ -1026,6 +1041,7 @@ class Report:
         if not whole(rows):
             kind, text = rows[0]['error'], rows[0]['error_text']
             self.kinds[kind] += 1
+            self.said[text] += 1
             if kind in REFUSED: self.texts.setdefault(cause_of(text), []).append((kind, text))
         self.spent.update(spent_on(as_costs(rows)))
 
@@ -1041,7 +1057,7 @@ def remains(
     if not left: return ''
     kinds = ', '.join(f'{n} {o}' for o, n in self.kinds.items())
     why = f"stopped at the limit on {self.stopped}; " if self.stopped else ''
-    lost = f' ({kinds} failed in this run)' if kinds else ''
+    lost = f' ({kinds} failed in this run: {most_said(self.said)})' if kinds else ''
     cause = broken or self.stopped.startswith('fail_on_error')
     first = 'see to the cause, then ' if cause else 'raise the limit, then ' if why else ''
     again = f'run `{command}`' if command else 'run the same again'

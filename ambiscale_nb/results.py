@@ -189,7 +189,7 @@ def f1_references(
     if alpha is None: return out
     def column(j): return lambda p, q: class_counts(p, q)[..., j]
     one = [leave_one_rater_out(who, column(j)) for j in range(3*votes.shape[1])]
-    floor = noise_floor(votes, class_counts, alpha, 200, raters=who.raters)
+    floor = noise_floor(votes, class_counts, alpha, 200)
     return out | dict(noise_floor=floor, human=np.stack(one, -1))
 
 # %% ../nbs/70_results.ipynb #def3b26b

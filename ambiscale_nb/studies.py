@@ -9,7 +9,8 @@ __all__ = ['Orders', 'Counts', 'Values', 'EMBEDDED', 'PLANS', 'ASKED', 'check_or
            'study_tasks', 'run_tasks', 'judging_tasks', 'plans_of', 'figure_folder', 'is_whole', 'draw', 'draw_all',
            'write_report', 'score_and_draw', 'run_study', 'draws_of', 'shown_answers', 'without_swap', 'listed_plan',
            'judged_plans', 'NoCorpus', 'plans_for', 'plan_run', 'countable', 'estimate_one', 'estimate_published',
-           'estimate_study', 'not_ready', 'plan_state', 'unread', 'runs_of', 'study_status', 'spent_text']
+           'estimate_study', 'not_ready', 'plan_state', 'unread', 'runs_of', 'study_status', 'spent_text',
+           'failures_text']
 
 # %% ../nbs/79_studies.ipynb #07ff5182
 import difflib
@@ -795,3 +796,18 @@ def spent_text(
     return (f"Spent: {spent['calls']:,.0f} calls, {spent['failed']:,.0f} of them failed; "
             f"{spent['tokens']:,.0f} tokens; {spent['usd']:.2f} USD; "
             f"{spent['seconds']/3600:.2f} hours at work")
+
+# %% ../nbs/79_studies.ipynb #1b1aafe6
+def failures_text(
+    name:str, # Folder under results/
+) -> str: # Lines; '' where every call was answered
+    "The most frequent messages of the calls that failed, by model."
+    from ambiscale_nb.pool import CANDIDATES, StoreLedger, most_said
+    from ambiscale_nb.results import Study
+    from ambiscale_nb.verify import VERDICTS
+    if not StoreLedger(RESULTS/name).total()['failed']: return ''
+    store, columns = Study(name).store, ['model', 'group', 'index', 'error', 'error_text']
+    rows = pd.concat([store.read(o, columns) for o in (CANDIDATES, VERDICTS)])
+    rows = rows[rows.error.ne('') & rows['index'].eq(0)].drop_duplicates('group')
+    return '\n'.join(f'{model}: {len(part):,} calls failed: {most_said(part.error_text)}'
+                     for model, part in rows.groupby('model'))

@@ -252,7 +252,7 @@ class Handler(BaseHTTPRequestHandler):
         n, beam = min(ask.get('n', 1), GIVES.get(fault, math.inf)), ask.get('use_beam_search')
         if n<1 or (n>1 and ask.get('temperature')==0 and not beam):
             return self.refuse(400, 'n must be 1 when using greedy sampling', {}, {})
-        parts = ask['messages'][0]['content']
+        parts = next(o['content'] for o in ask['messages'] if o['role']=='user')
         sound, seconds = self.heard(next(o['input_audio']['data'] for o in parts if o['type']=='input_audio'))
         question = next(o['text'] for o in parts if o['type']=='text')
         choices = [self.choice(i, o, sound, question, ask)
@@ -424,9 +424,10 @@ def prompt_logprobs(sound, question, ask):
     "As vLLM reports them: the first token has none; the audio's tokens are in front."
     prompt = [None, *({'151646': {'logprob': -9., 'rank': 5, 'decoded_token': '<|audio|>'}} for _ in range(4))]
     prompt += [{str(ord(o)): {'logprob': -3., 'rank': 2, 'decoded_token': o}} for o in question]
-    if len(ask['messages'])<2: return prompt
+    said = [o for o in ask['messages'] if o['role']=='assistant']
+    if not said: return prompt
     assert ask['continue_final_message'] and not ask['add_generation_prompt']
-    answer = ask['messages'][1]['content']
+    answer = said[0]['content']
     ids = ids_of(answer.removesuffix(END))+[END_ID]*answer.endswith(END)
     return prompt+[{str(t): {'logprob': p, 'rank': 1, 'decoded_token': END if t==END_ID else chr(t)}}
                    for t, p in zip(ids, logprobs(sound, question, ids), strict=True)]

@@ -342,23 +342,23 @@ def test_another_revision_prompt_seed_or_temperature_is_drawn_anew(tmp_path):
 
 def test_raising_n_reuses_blocks(tmp_path):
     store, model, pools = Store(tmp_path), Scripted(), {}
-    for n, calls in [(8, 6), (16, 6), (32, 12), (33, 18), (8, 18)]:
+    for n, calls in [(8, 6), (16, 12), (32, 18), (33, 24), (8, 24)]: # 8 are a block of their own: no more is asked for
         draw = Draw(n=n, greedy=False)
         run(model, store, draw)
         assert model.calls==calls
         rows = pool.pool_rows(store, pool.plan_pool(model, clips(), [DIRECT], draw))
         assert (rows.groupby('uid').size()==n).all()
         pools[n] = rows.groupby('uid').key.agg(list)
-    for a, b in [(8, 16), (16, 32), (32, 33)]:
+    for a, b in [(16, 32), (32, 33)]:
         assert all(y[:len(x)]==x for x, y in zip(pools[a], pools[b], strict=True))
-    assert store.read(CANDIDATES).drop_duplicates(['uid', 'block']).seed.is_unique
+    assert store.read(CANDIDATES).drop_duplicates(['uid', 'block', 'block_size']).seed.is_unique
 
 def test_a_model_that_gives_fewer_at_once_gets_smaller_blocks(tmp_path):
     store, model = Store(tmp_path), Scripted()
     model.capabilities = Capabilities(max_n=5)
     run(model, store, Draw(n=16, greedy=False))
     rows = store.read(CANDIDATES)
-    assert set(rows.block_size)=={5} and rows.block.max()==3 and model.calls==6*4
+    assert set(rows.block_size)=={5, 1} and rows.block.max()==3 and model.calls==6*4 and len(rows)==6*16
 
 def test_bad_settings_are_refused():
     for bad in (dict(n=0), dict(n=-1), dict(temperature=0), dict(temperature=math.nan), dict(widths=(1,)),
@@ -448,7 +448,7 @@ def test_filters_agree_with_pandas_sealed_or_not(tmp_path):
     for o in plan.to_dict('records'):
         tail.append(CANDIDATES, pool.ask(Scripted(), wave_of(o['uid']), DIRECT, o))
     rows = store.read(CANDIDATES)
-    assert len(rows)==2*6*(1+32+3)+6*16
+    assert len(rows)==2*6*(1+20+3)+6*4
     for where in (dict(decode='beam'), dict(uid=['clip001', 'clip004'], width=[0, 3]), dict(run_seed=9),
                   dict(prompt_id=COT.id, block=1), dict(uid=[]), dict(model='nobody'), dict(text='sad')):
         want = rows
