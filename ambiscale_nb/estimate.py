@@ -14,8 +14,8 @@ import pandas as pd
 from .core import InputError
 from .audio import inspect_files
 from .prompts import MODES, STYLES, prompt, verify_prompt
-from ambiscale_nb.models import (Capabilities, ModelInfo, Name, check_options, cost_of,
-    known_names)
+from .models import (Capabilities, ModelInfo, Name, check_options, cost_of,
+    full_revision, known_names)
 from .gemini import CHUNK
 from .pool import CANDIDATES, Store, missing
 from .verify import VERDICTS
@@ -43,6 +43,7 @@ def stand_in(
         can = replace(can, label_scoring=False, verify=False)
     if 'max_seconds' in given: can = replace(can, max_seconds=float(given['max_seconds']))
     known = options.get('revision') or served or 'unknown'
+    known = full_revision(known, given.get('extra_body'))
     return StandIn(given.get('name') or served or name, known, can, info, names.get(served, Name()))
 
 # %% ../nbs/42_estimate.ipynb #06f92353

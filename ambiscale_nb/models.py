@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['TOP', 'MODELS', 'LOST', 'RETRIED', 'UNUSABLE', 'REFUSED', 'FATAL', 'NAMES_AS_OF', 'NAMES', 'ENTITIES', 'LETTERS',
            'MASK', 'HIDDEN', 'SECRET', 'cached_cleaner', 'Reply', 'Capabilities', 'ALM', 'check_variable', 'check_url',
-           'ModelInfo', 'register_model', 'options_of', 'check_options', 'load_model', 'check_ready', 'model_table',
-           'require', 'CallError', 'Name', 'known_names', 'Retired', 'check_name', 'cost_of', 'spelled', 'secret_forms',
-           'without_masked', 'cleaner', 'cleaned', 'check_key', 'secret_of', 'without_audio', 'request_key',
-           'Unrecorded', 'Tape', 'places', 'tape_of', 'in_flight']
+           'full_revision', 'ModelInfo', 'register_model', 'options_of', 'check_options', 'load_model', 'check_ready',
+           'model_table', 'require', 'CallError', 'declined', 'Name', 'known_names', 'Retired', 'check_name', 'cost_of',
+           'spelled', 'secret_forms', 'without_masked', 'cleaner', 'cleaned', 'check_key', 'secret_of', 'without_audio',
+           'request_key', 'Unrecorded', 'Tape', 'places', 'tape_of', 'in_flight']
 
 # %% ../nbs/31_models.ipynb #2c3548c3
 import hashlib
@@ -105,6 +105,14 @@ def check_url(
     if parts.scheme not in ('http', 'https') or not parts.hostname:
         raise InputError(f"No address of a server: {url!r}, such as http://127.0.0.1:8000/v1")
     return url.rstrip('/')
+
+# %% ../nbs/31_models.ipynb #31a0c0d5
+def full_revision(
+    revision:str, # What is served
+    extra:dict|None=None, # Further fields of each request
+) -> str: # `revision` itself where there are none
+    "The revision of a model that is asked with further fields."
+    return f'{revision}+{content_key(extra)[:8]}' if extra else revision
 
 # %% ../nbs/31_models.ipynb #59aad56d
 @dataclass(frozen=True)
@@ -211,6 +219,15 @@ class CallError(RuntimeError):
         super().__init__(text)
         self.kind, self.after, self.param = kind, after, param
         self.fatal, self.paid = fatal or kind in FATAL, paid or kind in UNUSABLE
+
+# %% ../nbs/31_models.ipynb #31a0c0d8
+def declined(
+    e:CallError, # Raised by a request
+    n:int, # Answers that are missing
+) -> list: # `n` replies without a text
+    "A provider's refusal as answers; any other error is raised again."
+    if e.kind!='declined': raise e
+    return [Reply('', None, 'refusal', downgrades=f'declined: {e}'[:200]) for _ in range(n)]
 
 # %% ../nbs/31_models.ipynb #eb951f8e
 @dataclass(frozen=True)
