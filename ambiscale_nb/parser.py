@@ -293,7 +293,7 @@ STILL = re.compile(r'\b(?:but|however|still|guess|would|lean\w*|likely|best)\b')
 VOID = re.compile(r"""(?x)\W{0,9}(?:however,?\ )?(?:if|should|suppose|unless
     |when)\b(?![^.]{0,60}\b(?:i|we|one|you)\b[^.]{0,20}\b(?:had|have|has|must|were|choose|name|pick
     |guess|put|take|consider|add|listen)\b|\ (?:pressed|forced|pushed|anything)\b)
-    |[^\n]*\?["”*_)\s]*$|\W*(?:please\ )?(?:choose|select|pick|(?:say\ )?which\ (?:emotion|of
+    |[^\n]*\?["”*_)\s]*$|\W{0,9}(?:please\ )?(?:choose|select|pick|(?:say\ )?which\ (?:emotion|of
     |one))\b""")
 BECAUSE = re.compile(r'\b(?:because|since|after|when|that|as)\b')
 RETRACT = re.compile(r'\b(?:actually|wait|or rather|scratch that|correction|on second thought)\b')
@@ -365,8 +365,8 @@ def sentences(text:str, start:int, found:list) -> list:
         low = end+1
     return out
 
-# %% ../nbs/29_parser.ipynb #55e007b8
-PARTS = re.compile(r'(?:^|\n)[\W\d]*(?:speaker|voice|person|segment|part)\b[^\n:]{0,20}:')
+# %% ../nbs/29_parser.ipynb #a9f10ecc
+PARTS = re.compile(r'(?:^|\n)[\W\d]{0,12}(?:speaker|voice|person|segment|part)\b[^\n:]{0,20}:')
 KEYED = re.compile(r'\n[\s>*•-]{0,9}[^\s:]+[*_]{0,3}:')
 
 def concluded(text:str, start:int, found:list, due:bool) -> list:
@@ -575,10 +575,8 @@ def balanced(read:list) -> tuple:
     mass = {o: round(n, 9) for o, n in mass.items()}
     total = math.fsum(mass.values())
     unit = 100 if total>2 else 1
-    parts = math.fsum(n for n in mass.values() if 0<n<1)
     if mass and min(mass.values())<-.005*unit: raise ValueError('a negative number')
     if not .85<=total/unit<=1.15+1e-9: raise ValueError(f'the numbers sum to {total:g}')
-    if unit==100 and .85<=parts<=1.15: raise ValueError('shares and percentages are mixed')
     off = abs(total/unit-1)>.02+1e-9
     return {o: max(n, 0.) for o, n in mass.items()}, f'the numbers sum to {total:g}' if off else ''
 
