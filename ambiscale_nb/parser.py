@@ -7,11 +7,12 @@ __all__ = ['ENDINGS', 'STATUSES', 'L', 'COMPOUND', 'JUNK', 'THOUGHT', 'QUOTE', '
            'CONTEXT', 'DENIED', 'ASIDE', 'SECOND', 'WEAK', 'GENERIC', 'NOUN', 'OWNER', 'HOLDER', 'JOIN', 'SENTENCE',
            'FINAL', 'FRAME', 'HEAD', 'CLOSING', 'UNSURE', 'STILL', 'VOID', 'BECAUSE', 'RETRACT', 'ITEM', 'WORD', 'MAIN',
            'PARTS', 'KEYED', 'LEAD', 'SIGNS', 'FIELD', 'STOPS', 'MINOR', 'NUM', 'UNIT', 'NAMED', 'MARKS', 'AMOUNT',
-           'BEFORE', 'TRUTH', 'OPTION', 'VALUE', 'REFUSAL', 'REACH', 'TAG', 'OBJECT', 'FREE', 'RULES', 'PARSER_VERSION',
-           'YES', 'NO', 'GRADE', 'ending', 'Answer', 'answered', 'Vocabulary', 'vocabulary', 'Mention', 'mentions',
-           'visible', 'unquoted', 'after_marker', 'joined', 'weight', 'Sentence', 'weighed', 'settled', 'sentences',
-           'concluded', 'plain', 'stretches', 'tabled', 'lettered', 'found_label', 'unread', 'read_label', 'share',
-           'pairs', 'balanced', 'found_dist', 'read_dist', 'parse', 'parse_verdict', 'ranked', 'graded', 'parse_list']
+           'BEFORE', 'SIGN', 'TRUTH', 'OPTION', 'VALUE', 'REFUSAL', 'REACH', 'TAG', 'OBJECT', 'FREE', 'RULES',
+           'PARSER_VERSION', 'YES', 'NO', 'GRADE', 'ending', 'Answer', 'answered', 'Vocabulary', 'vocabulary',
+           'Mention', 'mentions', 'visible', 'unquoted', 'after_marker', 'joined', 'weight', 'Sentence', 'weighed',
+           'settled', 'sentences', 'concluded', 'plain', 'stretches', 'tabled', 'lettered', 'found_label', 'unread',
+           'read_label', 'share', 'pairs', 'balanced', 'found_dist', 'read_dist', 'parse', 'parse_verdict', 'ranked',
+           'graded', 'parse_list']
 
 # %% ../nbs/29_parser.ipynb #ae23c7db
 import math
@@ -410,7 +411,7 @@ def stretches(text:str, low:int, found:list, due:bool):
         start = max(low, text.rfind('\n', low, found[0].start)+1)
         for stop in ('\n', '. ', '! '):
             if (at := text.find(stop, found[0].end))>=0: yield start, at
-    yield max(low, text.rstrip(EDGE).rfind('\n')+1), len(text)
+    if not due or '\n' in text: yield max(low, text.rstrip(EDGE).rfind('\n')+1), len(text)
 
 # %% ../nbs/29_parser.ipynb #5841ac6c
 FIELD = re.compile(r"""(?x)(?:label|prediction|emotions?|feelings?|mood|sentiment|class|category
@@ -425,6 +426,7 @@ MARKS = r"[\s\"'*_`“”]{0,5}"
 AMOUNT = re.compile(rf"""(?x) (?:["'\s]{{0,3}},\s{{0,9}}["'])? {MARKS}[:：=|(–-]?{MARKS} {NAMED}
     [\s(~≈"']{{0,3}}({NUM}) \s{{0,2}}({UNIT})? (?!\s?[–-]\s?[0-9]|[0-9a-z]|\)\s[a-z])""")
 BEFORE = re.compile(rf'({NUM})\s{{0,2}}({UNIT})?[\s"\'*_]*(?:of\s\w+\s)?$', re.X)
+SIGN = re.compile('[0-9:：=|✓✔✅]') # Without one of these there is neither field nor list
 TRUTH = re.compile(r"""(?x)[\s"'*_`]{0,5}(?:[:=|][\s"'*_`]{0,5})?(?:(✓|✔|✅|(?<=[:=|"'\s*])(?:true
     |yes|applies|applicable|present)\b)|[✗✘❌×]|(?<=[:=|"'\s*])(?:false|no|none|does\ not|doesn['’]t
     |not|absent|n/a)\b)""")
@@ -432,8 +434,9 @@ TRUTH = re.compile(r"""(?x)[\s"'*_`]{0,5}(?:[:=|][\s"'*_`]{0,5})?(?:(✓|✔|✅
 # %% ../nbs/29_parser.ipynb #78bf247d
 def tabled(text:str, start:int, words:Vocabulary, found:list) -> list:
     "The values of fields such as `emotion`, or what a list marks as true or likeliest."
+    if not SIGN.search(text, start): return []
     out = []
-    for m in FIELD.finditer(text, start) if ':' in text or '=' in text or '：' in text else ():
+    for m in FIELD.finditer(text, start):
         if MINOR.search(text, max(0, m.start()-16), m.start()): continue
         stop = STOPS[bool(m[1])].search(text, m.end(), m.end()+300)
         high = stop.start() if stop else m.end()+300
