@@ -6,9 +6,10 @@
 __all__ = ['TOP', 'MODELS', 'OPTION_TYPES', 'LOST', 'RETRIED', 'UNUSABLE', 'REFUSED', 'FATAL', 'NAMES_AS_OF', 'NAMES', 'ENTITIES',
            'LETTERS', 'MASK', 'HIDDEN', 'SECRET', 'cached_cleaner', 'Reply', 'Capabilities', 'ALM', 'check_variable',
            'check_url', 'ModelInfo', 'register_model', 'options_of', 'wrong_options', 'check_options', 'load_model',
-           'check_ready', 'model_table', 'require', 'CallError', 'Name', 'known_names', 'Retired', 'check_name',
-           'served_revision', 'cost_of', 'spelled', 'secret_forms', 'without_masked', 'cleaner', 'cleaned', 'check_key',
-           'secret_of', 'without_audio', 'request_key', 'Unrecorded', 'Tape', 'places', 'tape_of', 'in_flight']
+           'check_ready', 'model_table', 'require', 'CallError', 'declined', 'Name', 'known_names', 'Retired',
+           'check_name', 'served_revision', 'cost_of', 'spelled', 'secret_forms', 'without_masked', 'cleaner',
+           'cleaned', 'check_key', 'secret_of', 'without_audio', 'request_key', 'Unrecorded', 'Tape', 'places',
+           'tape_of', 'in_flight']
 
 # %% ../nbs/31_models.ipynb #2c3548c3
 import hashlib
@@ -227,6 +228,15 @@ class CallError(RuntimeError):
         super().__init__(text)
         self.kind, self.after, self.param = kind, after, param
         self.fatal, self.paid = fatal or kind in FATAL, paid or kind in UNUSABLE
+
+# %% ../nbs/31_models.ipynb #31a0c0d8
+def declined(
+    e:CallError, # Raised by a request
+    n:int, # Answers that are missing
+) -> list: # `n` replies without a text
+    "A provider's refusal as answers; any other error is raised again."
+    if e.kind!='declined': raise e
+    return [Reply('', None, 'refusal', downgrades=f'declined: {e}'[:200]) for _ in range(n)]
 
 # %% ../nbs/31_models.ipynb #eb951f8e
 @dataclass(frozen=True)

@@ -7,11 +7,12 @@ __all__ = ['ENDINGS', 'STATUSES', 'L', 'COMPOUND', 'JUNK', 'THOUGHT', 'QUOTE', '
            'CONTEXT', 'DENIED', 'ASIDE', 'SECOND', 'WEAK', 'GENERIC', 'NOUN', 'OWNER', 'HOLDER', 'JOIN', 'SENTENCE',
            'FINAL', 'FRAME', 'HEAD', 'CLOSING', 'UNSURE', 'STILL', 'VOID', 'BECAUSE', 'RETRACT', 'ITEM', 'WORD', 'MAIN',
            'PARTS', 'KEYED', 'LEAD', 'SIGNS', 'FIELD', 'STOPS', 'MINOR', 'NUM', 'UNIT', 'NAMED', 'MARKS', 'AMOUNT',
-           'BEFORE', 'TRUTH', 'OPTION', 'VALUE', 'REFUSAL', 'REACH', 'TAG', 'OBJECT', 'FREE', 'RULES', 'PARSER_VERSION',
-           'YES', 'NO', 'GRADE', 'ending', 'Answer', 'answered', 'Vocabulary', 'vocabulary', 'Mention', 'mentions',
-           'visible', 'unquoted', 'after_marker', 'joined', 'weight', 'Sentence', 'weighed', 'settled', 'sentences',
-           'concluded', 'plain', 'stretches', 'tabled', 'lettered', 'found_label', 'unread', 'read_label', 'share',
-           'pairs', 'balanced', 'found_dist', 'read_dist', 'parse', 'parse_verdict', 'ranked', 'graded', 'parse_list']
+           'BEFORE', 'SIGN', 'TRUTH', 'OPTION', 'VALUE', 'REFUSAL', 'REACH', 'TAG', 'OBJECT', 'FREE', 'RULES',
+           'PARSER_VERSION', 'YES', 'NO', 'GRADE', 'ending', 'Answer', 'answered', 'Vocabulary', 'vocabulary',
+           'Mention', 'mentions', 'visible', 'unquoted', 'after_marker', 'joined', 'weight', 'Sentence', 'weighed',
+           'settled', 'sentences', 'concluded', 'plain', 'stretches', 'tabled', 'lettered', 'found_label', 'unread',
+           'read_label', 'share', 'pairs', 'balanced', 'found_dist', 'read_dist', 'parse', 'parse_verdict', 'ranked',
+           'graded', 'parse_list']
 
 # %% ../nbs/29_parser.ipynb #ae23c7db
 import math
@@ -293,7 +294,7 @@ STILL = re.compile(r'\b(?:but|however|still|guess|would|lean\w*|likely|best)\b')
 VOID = re.compile(r"""(?x)\W{0,9}(?:however,?\ )?(?:if|should|suppose|unless
     |when)\b(?![^.]{0,60}\b(?:i|we|one|you)\b[^.]{0,20}\b(?:had|have|has|must|were|choose|name|pick
     |guess|put|take|consider|add|listen)\b|\ (?:pressed|forced|pushed|anything)\b)
-    |[^\n]*\?["”*_)\s]*$|\W*(?:please\ )?(?:choose|select|pick|(?:say\ )?which\ (?:emotion|of
+    |[^\n]*\?["”*_)\s]*$|\W{0,9}(?:please\ )?(?:choose|select|pick|(?:say\ )?which\ (?:emotion|of
     |one))\b""")
 BECAUSE = re.compile(r'\b(?:because|since|after|when|that|as)\b')
 RETRACT = re.compile(r'\b(?:actually|wait|or rather|scratch that|correction|on second thought)\b')
@@ -365,8 +366,8 @@ def sentences(text:str, start:int, found:list) -> list:
         low = end+1
     return out
 
-# %% ../nbs/29_parser.ipynb #55e007b8
-PARTS = re.compile(r'(?:^|\n)[\W\d]*(?:speaker|voice|person|segment|part)\b[^\n:]{0,20}:')
+# %% ../nbs/29_parser.ipynb #a9f10ecc
+PARTS = re.compile(r'(?:^|\n)[\W\d]{0,12}(?:speaker|voice|person|segment|part)\b[^\n:]{0,20}:')
 KEYED = re.compile(r'\n[\s>*•-]{0,9}[^\s:]+[*_]{0,3}:')
 
 def concluded(text:str, start:int, found:list, due:bool) -> list:
@@ -410,7 +411,7 @@ def stretches(text:str, low:int, found:list, due:bool):
         start = max(low, text.rfind('\n', low, found[0].start)+1)
         for stop in ('\n', '. ', '! '):
             if (at := text.find(stop, found[0].end))>=0: yield start, at
-    yield max(low, text.rstrip(EDGE).rfind('\n')+1), len(text)
+    if not due or '\n' in text: yield max(low, text.rstrip(EDGE).rfind('\n')+1), len(text)
 
 # %% ../nbs/29_parser.ipynb #5841ac6c
 FIELD = re.compile(r"""(?x)(?:label|prediction|emotions?|feelings?|mood|sentiment|class|category
@@ -425,6 +426,7 @@ MARKS = r"[\s\"'*_`“”]{0,5}"
 AMOUNT = re.compile(rf"""(?x) (?:["'\s]{{0,3}},\s{{0,9}}["'])? {MARKS}[:：=|(–-]?{MARKS} {NAMED}
     [\s(~≈"']{{0,3}}({NUM}) \s{{0,2}}({UNIT})? (?!\s?[–-]\s?[0-9]|[0-9a-z]|\)\s[a-z])""")
 BEFORE = re.compile(rf'({NUM})\s{{0,2}}({UNIT})?[\s"\'*_]*(?:of\s\w+\s)?$', re.X)
+SIGN = re.compile('[0-9:：=|✓✔✅]') # Without one of these there is neither field nor list
 TRUTH = re.compile(r"""(?x)[\s"'*_`]{0,5}(?:[:=|][\s"'*_`]{0,5})?(?:(✓|✔|✅|(?<=[:=|"'\s*])(?:true
     |yes|applies|applicable|present)\b)|[✗✘❌×]|(?<=[:=|"'\s*])(?:false|no|none|does\ not|doesn['’]t
     |not|absent|n/a)\b)""")
@@ -432,8 +434,9 @@ TRUTH = re.compile(r"""(?x)[\s"'*_`]{0,5}(?:[:=|][\s"'*_`]{0,5})?(?:(✓|✔|✅
 # %% ../nbs/29_parser.ipynb #78bf247d
 def tabled(text:str, start:int, words:Vocabulary, found:list) -> list:
     "The values of fields such as `emotion`, or what a list marks as true or likeliest."
+    if not SIGN.search(text, start): return []
     out = []
-    for m in FIELD.finditer(text, start) if ':' in text or '=' in text or '：' in text else ():
+    for m in FIELD.finditer(text, start):
         if MINOR.search(text, max(0, m.start()-16), m.start()): continue
         stop = STOPS[bool(m[1])].search(text, m.end(), m.end()+300)
         high = stop.start() if stop else m.end()+300
@@ -575,10 +578,8 @@ def balanced(read:list) -> tuple:
     mass = {o: round(n, 9) for o, n in mass.items()}
     total = math.fsum(mass.values())
     unit = 100 if total>2 else 1
-    parts = math.fsum(n for n in mass.values() if 0<n<1)
     if mass and min(mass.values())<-.005*unit: raise ValueError('a negative number')
     if not .85<=total/unit<=1.15+1e-9: raise ValueError(f'the numbers sum to {total:g}')
-    if unit==100 and .85<=parts<=1.15: raise ValueError('shares and percentages are mixed')
     off = abs(total/unit-1)>.02+1e-9
     return {o: max(n, 0.) for o, n in mass.items()}, f'the numbers sum to {total:g}' if off else ''
 
@@ -640,7 +641,8 @@ def parse(
     if end=='refusal': return Answer((), None, 'refusal', note='the provider declined')
     answer = read(text, style, tuple(labels), words, tuple(choices or ())) if end=='stop' else None
     if answer and answer.dist: return answer
-    if not JUNK.sub('', text).strip(): return Answer((), None, 'empty', note='no characters')
+    if not JUNK.sub('', text).strip():
+        return Answer((), None, 'truncated' if end=='length' else 'empty', note='no characters')
     return answer or unread(visible(text), True, 'cut off')
 
 # %% ../nbs/29_parser.ipynb #94b475ba
