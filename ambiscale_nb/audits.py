@@ -169,8 +169,9 @@ def listens(
     use = top.sum(1)==1
     right = [np.where(use, (o*top).sum(1), np.nan) for o in (own, other)]
     e = mean_ci(right[0]-right[1], speakers)
+    known = np.isfinite(e.low) or not e.value # Equal everywhere: no spread, and no interval
     verdict = ('listens' if e.low>0 else 'worse with its own audio' if e.high<0 else
-               'not shown to listen' if np.isfinite(e.low) else f'cannot be told: {e.reason}')
+               'not shown to listen' if known else f'cannot be told: {e.reason}')
     return dict(n=int(use.sum()), own=np.nanmean(right[0]), other=np.nanmean(right[1]),
                 by_chance=other[use].mean(0)@top[use].mean(0), difference=e.value, low=e.low,
                 high=e.high, verdict=verdict)

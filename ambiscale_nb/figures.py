@@ -621,8 +621,7 @@ def sizes_text(
 
 # %% ../nbs/71_figures.ipynb #59ed1312
 def audio_control(
-    table:pd.DataFrame, # model, prompt, condition ('none', 'swap'), value, low, high, n,
-                        # by_chance; perhaps verdict, see `audits.listens`
+    table:pd.DataFrame, # model, prompt, condition, value, low, high, n, by_chance, perhaps verdict
     more:str='', # A sentence on what is not shown
 ):
     "Accuracy with the clip's own audio and with another's, against what the marginals give."
@@ -639,9 +638,8 @@ def audio_control(
                     fmt=marker, color=colour, label=label, ms=5)
         if condition=='swap': ax.plot(one.by_chance, row[condition], 'x', color='k', mew=1.4,
                                       label='expected by chance', zorder=5)
-    for i, o in enumerate(table.groupby(['model', 'prompt'], sort=False).verdict.first()
-                          if 'verdict' in table else ()):
-        ax.text(.995, i-.08, o, ha='right', va='bottom', fontsize=SMALL, color='.35')
+    told = table.drop_duplicates(['model', 'prompt']).verdict if 'verdict' in table else ()
+    for i, o in enumerate(told): ax.text(.995, i-.08, o, ha='right', va='bottom', fontsize=SMALL)
     ax.set_yticks(range(len(names)), [literal(f'{m}: {p}') for m, p in names])
     ax.tick_params(axis='y', length=0); ax.grid(axis='y', color='.93'); ax.set_axisbelow(True)
     ax.set(xlim=(0, 1), xlabel='accuracy of the single answer', ylim=(len(names)-.5, -.5))

@@ -469,7 +469,7 @@ def form_of(
     "What an answer looks like, whatever the label set."
     every = tuple(sorted({*SYNONYMS}-{'other'}))
     def reads(mode): return parse(text, mode, style, every).status in ('ok', 'repaired')
-    if re.search(r'\d', text) and reads('dist'): return 'dist'
+    if len(re.findall(r'\d+(?:[.,]\d+)?', text))>1 and reads('dist'): return 'dist'
     return 'label' if reads('label') else ''
 
 # %% ../nbs/74_imports.ipynb #8f0c1a17

@@ -394,13 +394,15 @@ def single_answers(
     run:dict, # From `Study.runs`
 ) -> pd.DataFrame: # Index: mode, style, uid; one column per label: expected credit, 0 if unread
     "The greedy answers of a run as labels."
-    rows, chosen = pool_rows(study.store, study.read('plans', run['plan'])), study.labels(run['label_set'])
+    chosen = study.labels(run['label_set'])
+    rows = pool_rows(study.store, study.read('plans', run['plan']))
     rows = rows[rows.decode.eq('greedy') & rows.error.eq('')]
     label = answers(rows, chosen).set_index('key').label.reindex(rows.key)
     credit = [[(o in found)/max(len(found), 1) for o in chosen.labels] for found in label]
     index = pd.MultiIndex.from_frame(rows[['mode', 'style', 'uid']])
     return pd.DataFrame(credit, index, list(chosen.labels))
 
+# %% ../nbs/75_report.ipynb #b2e70d06
 def listening(
     study:Study, # A study
 ) -> pd.DataFrame: # model, corpus, mode, style, and what `listens` gives; none without such runs
@@ -431,6 +433,7 @@ def skill_of(
                      'worse than no audio'], 'not better than no audio')
     return df[['model', 'corpus', 'mode', 'style']].assign(skill=skill, votes=says)
 
+# %% ../nbs/75_report.ipynb #b2e70d08
 def listening_page(
     study:Study, # A scored study
     scores:pd.DataFrame, # From `score_study`

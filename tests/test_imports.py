@@ -281,7 +281,8 @@ def test_two_styles_nine_answers_json_labels_and_refusals(home):
         row, = got[got['style'].eq(style) & got.metric.eq('jsd')].itertuples()
         np.testing.assert_allclose(row.value, ((kl(p)+kl(y))/2).mean())
         np.testing.assert_allclose(row.unparsed, answers.no[answers['style'].eq(style)].mean())
-        assert row.n==200
+        assert row.n==200 and row.speakers==2
+    assert got.value.notna().all() and got[['low', 'high']].isna().all(axis=None)  # two speakers: no interval
 
 
 def test_direct_and_cot_in_two_files_stand_side_by_side(home):
