@@ -42,7 +42,7 @@ from ambiscale_nb.metrics import (bhattacharyya, brier, heard_labels, jsd, of_su
 from ambiscale_nb.statistics import (Estimate, certain_ci, cluster_ci, cluster_codes, clusters_of,
     group_mean, mean_ci)
 from .gain import others_mix
-from .variance import COLUMNS, components
+from .variance import COLUMNS, WORDINGS, components
 from .audits import audit_rows, listwise_ledger, listwise_pool
 
 # %% ../nbs/70_results.ipynb #a9d3f54e
@@ -820,9 +820,14 @@ def variance_rows(
     "The components of variance of the strategies in `WEIGHED`."
     cell, parts = ['model', 'corpus', 'mode', 'style', 'strategy', 'k'], []
     for key, part in halves.groupby(cell) if len(halves) else ():
+        n = part.prompt.nunique()
         factors = ['prompt', *(o for o in ('seed', 'verifier') if part[o].nunique()>1)]
-        found = components(part, factors)
-        parts.append(found.assign(**dict(zip(cell, key, strict=True)), metric='jsd'))
+        found = components(part, factors).assign(**dict(zip(cell, key, strict=True)), metric='jsd')
+        worded = found.source.str.contains('prompt') & (n<WORDINGS)
+        found.loc[worded, COLUMNS[2:8]] = np.nan
+        found.loc[worded, 'note'] = (f"{n} wording{'s'*(n>1)} of the question: a variance needs "
+                                     f'{WORDINGS}')
+        parts.append(found)
     return pd.concat(parts)[[*cell, 'metric', *COLUMNS]] if parts else pd.DataFrame()
 
 # %% ../nbs/70_results.ipynb #f3d4b1a9
