@@ -20,7 +20,7 @@ from .ambiguity import LEVELS, shared_credit, strata
 from ambiscale_nb.gain import (Setting, doses, gap_of, information, others_mix, response,
     tested)
 from .metrics import utterance_scores
-from .results import Study, places, truths_of
+from .results import Study, over_draws, places, tied_draws, truths_of
 from .statistics import (FEW, Comparison, average_of, detectable, holm,
     paired_difference, power_of)
 
@@ -51,17 +51,19 @@ class Cell:
     params: float = np.nan # Parameters of the model; NaN if unknown
     acted: bool = False # Nobody voted: labels are what an actor was told
     mode: str = 'dist' # Of the prompts whose answers `dists` has
+    tied: dict = field(default_factory=dict) # Name -> `results.tied_draws`, where picks tie
 
     @property
-    def level(self): # (U,) `clear` or `ambiguous`
-        return np.array([LEVELS[o] for o in strata(self.votes)])
+    def level(self): return np.array([LEVELS[o] for o in strata(self.votes)]) # (U,)
 
     def score(self, name, metric='jsd'): # (U,), more is better; NaN where it does not count
         from_labels = metric=='accuracy'
         said = (self.credit if from_labels else self.dists)[name]
         use, out = np.isfinite(said).all(1), np.full(len(said), np.nan)
         if use.any(): out[use] = utterance_scores(metric, said[use], self.votes[use])
-        return out if from_labels else -out
+        if from_labels: return out
+        def each(p, votes): return utterance_scores(metric, p, votes)
+        return -over_draws(out, self.tied[name], each, self.votes) if name in self.tied else -out
 
     def gain(self, names, metric='jsd'): # (U,), mean over strategies of the gain on the base
         return np.mean([self.score(o, metric) for o in names], 0)-self.score(BASE, metric)
@@ -72,17 +74,19 @@ def laid_out(
     uids:np.ndarray, # (U,) clips
     labels:tuple, # K class names
     how:dict, # Name -> `recipe`
-    column:str, # `dist`, or `labels` for expected credit
-) -> dict: # Name -> (U, K); names without predictions are left out
+    column:str, # `dist`, `credit`, or `tied` for what ties draw from
+) -> dict: # Name -> (U, K), or `tied_draws`; names without predictions are left out
     "Stored predictions as arrays over all clips of a corpus."
     out = {}
     for name, (strategy, style, variant) in how.items():
         rows = part[part.strategy.eq(strategy) & part['style'].eq(style) & part.variant.eq(variant)]
         if rows.empty: continue
-        if column=='dist': said = np.array(rows.dist.tolist(), float)
-        else: said = np.array([[(o in s)/max(len(s), 1) for o in labels] for s in rows.labels])
+        if column=='tied':
+            clip, *draws = tied_draws(rows)
+            if len(clip): out[name] = (places(uids, rows.uid)[clip], *draws)
+            continue
         out[name] = np.full((len(uids), len(labels)), np.nan)
-        out[name][places(uids, rows.uid)] = said
+        out[name][places(uids, rows.uid)] = np.array(rows[column].tolist(), float)
     return out
 
 # %% ../nbs/73_claims.ipynb #1a42aeb3
@@ -96,9 +100,10 @@ def cell_of_run(
     of = {o: said[said['mode'].eq(o)] for o in ('dist', 'label')}
     mode = 'dist' if len(of['dist']) else 'label'
     dists = laid_out(of[mode], truth.uids, truth.labels, how, 'dist')
-    credit = laid_out(of['label'], truth.uids, truth.labels, how, 'labels')
+    credit = laid_out(of['label'], truth.uids, truth.labels, how, 'credit')
+    tied = laid_out(of[mode], truth.uids, truth.labels, how, 'tied')
     return Cell(run['model'], run['corpus'], truth.votes, truth.speakers, dists, credit,
-                float(run.get('n_params') or np.nan), truth.source=='acted', mode)
+                float(run.get('n_params') or np.nan), truth.source=='acted', mode, tied)
 
 # %% ../nbs/73_claims.ipynb #70616644
 def cells_of(

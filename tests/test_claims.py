@@ -1,6 +1,7 @@
 """The verdicts: worlds in which each claim is true, false, too small a study, or impossible to test; what Holm,
 missing clips, acted labels and the order of clips do; cells from stored tables."""
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from ambiscale_nb.claims import (BASE, CLAIMS, PLAIN, SCALED, STRONG, Cell, Clai
 from ambiscale_nb.core import InputError, rng_of
 from ambiscale_nb.gain import gap_of, per_clip
 from ambiscale_nb.gain import tested as by_speaker
+from ambiscale_nb.metrics import jsd
 from ambiscale_nb.statistics import Comparison, paired_difference
 
 EVEN = dict.fromkeys((*SCALED, PLAIN), .3)
@@ -207,7 +209,9 @@ def test_a_gain_of_part_is_the_paired_difference_of_means():
 def test_stored_predictions_become_cells():
     labels, uids = ('angry', 'happy'), np.array(['a', 'b', 'c'])
     def row(uid, strategy, style, variant, mode, dist, names):
-        return dict(uid=uid, strategy=strategy, style=style, variant=variant, mode=mode, dist=dist, labels=names)
+        credit = [float(o in names)/len(names) for o in labels]
+        return dict(uid=uid, strategy=strategy, style=style, variant=variant, mode=mode, dist=dist, credit=credit,
+                    tied=[], chance=[])
     said = pd.DataFrame([
         row('c', 'greedy', 'direct', 'greedy', 'dist', [.2, .8], ['happy']),
         row('a', 'greedy', 'direct', 'greedy', 'dist', [.5, .5], ['angry', 'happy']),
@@ -218,7 +222,7 @@ def test_stored_predictions_become_cells():
     got = laid_out(said[said['mode'].eq('dist')], uids, labels, how, 'dist')
     assert set(got)=={BASE}  # the beam and the reasoned samples are other predictions
     assert np.isnan(got[BASE][1]).all() and got[BASE][[0, 2]].tolist()==[[.5, .5], [.2, .8]]
-    assert laid_out(said, uids, labels, {'bon': recipe('bon', 'beam5')}, 'labels')['bon'][0].tolist()==[1, 0]
+    assert laid_out(said, uids, labels, {'bon': recipe('bon', 'beam5')}, 'credit')['bon'][0].tolist()==[1, 0]
 
     class Truth: pass
     truth = Truth()
@@ -227,6 +231,19 @@ def test_stored_predictions_become_cells():
     cell = cell_of_run(dict(model='m', corpus='c', n_params=None), truth, said, how)
     assert np.isnan(cell.params) and not cell.acted and cell.credit[BASE][0].tolist()==[1, 0]
     assert np.isnan(cell.score(BASE)[1]) and np.isnan(cell.score(BASE, 'accuracy')[2])
+
+
+def test_a_tied_pick_has_the_mean_over_a_fair_draw_in_a_cell():
+    uids, labels, votes = np.array(['a', 'b']), ('angry', 'happy', 'sad'), np.array([[3, 1, 0], [0, 0, 4]])
+    row = dict(strategy='alm_v', style='direct', variant='sample', mode='dist')
+    said = pd.DataFrame([
+        row | dict(uid='b', dist=[1., 0, 0], credit=[1., 0, 0], tied=[], chance=[]),
+        row | dict(uid='a', dist=[.25, .75, 0], credit=[.25, .75, 0], tied=[1., 0, 0, 0, 1, 0], chance=[.25, .75])])
+    truth = SimpleNamespace(uids=uids, labels=labels, source='votes', votes=votes, speakers=np.array(['s', 't']))
+    cell = cell_of_run(dict(model='m', corpus='c', n_params=None), truth, said, {'alm_v': recipe('alm_v')})
+    y = votes/votes.sum(1, keepdims=True)
+    want = .25*jsd(np.eye(3)[0], y[0])+.75*jsd(np.eye(3)[1], y[0])
+    assert np.allclose(cell.score('alm_v'), [-want, -1]) and not np.isclose(want, jsd([.25, .75, 0], y[0]))
 
 
 def test_a_claim_of_ones_own_is_judged_by_the_same_rules():

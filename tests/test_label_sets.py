@@ -11,12 +11,13 @@ from in_one import execute
 from sklearn.metrics import f1_score
 
 from ambiscale_nb.core import InputError, ROOT
+from ambiscale_nb.ambiguity import expand_votes
 from ambiscale_nb.corpora import load_corpus
 from ambiscale_nb.labels import LABEL_SETS, emotion_of, label_set, label_text, target_of
 from ambiscale_nb.metrics import macro_f1_of, macro_f1_of_counts
 from ambiscale_nb.parser import parse
 from ambiscale_nb.prompts import prompt
-from ambiscale_nb.results import references
+from ambiscale_nb.results import one_more_rater, references
 from ambiscale_nb.studies import StudyConfig, read_study, run_name, run_parameters
 
 MOOD = """
@@ -190,7 +191,7 @@ def test_prompts_name_the_labels():
 def test_references_of_macro_f1_are_those_of_their_predictors():
     rng = np.random.default_rng(0)
     votes = rng.multinomial(5, [.4, .3, .2, .1], 60)
-    refs = references(votes, np.arange(60)%6)['macro_f1']
+    refs, pairs = references(votes, np.arange(60)%6)['macro_f1'], one_more_rater(expand_votes(votes))
     uniform = np.full((60, 4), .25)
     assert macro_f1_of_counts(refs['uniform'].sum(0)) == pytest.approx(macro_f1_of(uniform, votes)())
     hits = np.zeros((3, 4))  # one more rater, by hand: each rater against the plurality of the others
@@ -202,5 +203,6 @@ def test_references_of_macro_f1_are_those_of_their_predictors():
             hits[:, t] += (w*(t == k), w, 0)
             hits[2, k] += w
     f1 = np.mean([2*h/(t+s) for h, t, s in hits.T if t > 0])
-    assert macro_f1_of_counts(np.nansum(refs['human'], 0)) == pytest.approx(f1)
+    counts = pairs.weight.to_numpy() @ pairs.filter(like='macro_f1_').to_numpy()
+    assert macro_f1_of_counts(counts) == pytest.approx(f1)
     assert f1 < macro_f1_of_counts(refs['noise_floor'].sum(0)) < 1
