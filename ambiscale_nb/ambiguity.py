@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LEVELS', 'voted', 'checked_votes', 'soft_labels', 'entropy', 'vote_slack', 'top_labels', 'strata', 'shared_credit',
-           'vote_loglik', 'fit_prior', 'posterior_entropy', 'fresh_panel', 'noise_floor', 'floor_sensitivity',
+           'vote_loglik', 'fit_prior', 'posterior_entropy', 'posterior_draws', 'noise_floor', 'floor_sensitivity',
            'Judgements', 'judgements_of', 'whole_votes', 'expand_votes', 'leave_one_rater_out', 'split_half',
            'plurality_accuracy', 'krippendorff_alpha', 'fleiss_kappa', 'subsample_votes', 'ambiguity_table']
 
@@ -141,39 +141,35 @@ def posterior_entropy(
     return (digamma(n+1)-(a/n[:, None]*digamma(a+1)).sum(1))/np.log(2)
 
 # %% ../nbs/20_ambiguity.ipynb #a439591a
-def fresh_panel(
-    p:np.ndarray, # Shape (..., K), how people would vote
-    raters, # How many vote; a number, or shape (...)
-    rng:np.random.Generator, # Where the votes come from
-) -> np.ndarray: # Shape (..., K), soft labels of the panel
-    "The soft label that `raters` people would give, one vote each."
-    return rng.multinomial(raters, p)/np.asarray(raters)[..., None]
+def posterior_draws(
+    votes:np.ndarray, # Shape (U, K), votes
+    alpha:np.ndarray, # Shape (K,) or a number, see `fit_prior`
+    draws:int=20, # Draws per clip
+    rng:np.random.Generator=None, # By default one that depends on `draws` alone
+) -> np.ndarray: # Shape (draws, U, K), distributions; independent over draws and clips
+    "Perfect predictors of each clip's population, drawn from Dirichlet(votes + alpha)."
+    shape = checked_votes(votes)+alpha
+    rng = rng_of('posterior draws', draws) if rng is None else rng
+    p = rng.standard_gamma(shape, size=(draws, *shape.shape))
+    return p/p.sum(-1, keepdims=True)
 
 # %% ../nbs/20_ambiguity.ipynb #063e1fb0
 def noise_floor(
     votes:np.ndarray, # Shape (U, K), votes
-    metric:Callable, # m(prediction, soft label), shapes (..., K) to (...)
+    metric:Callable, # m(prediction, soft label), shapes (..., U, K) and (U, K) to (..., U)
     alpha:np.ndarray, # Shape (K,) or a number, see `fit_prior`
-    draws:int=1000, # Monte Carlo draws for each pattern of votes
+    draws:int=1000, # Monte Carlo draws per pattern of votes
     rng:np.random.Generator=None, # By default one that depends on `draws` alone
-    raters=None, # Shape (U,), raters with a vote in the set; by default the votes, rounded up
 ) -> np.ndarray: # Shape (U,), in the metric's unit
-    "What a perfect predictor of the posterior would score against as many fresh raters."
-    votes = checked_votes(votes)
-    n = np.ceil(votes.sum(1)-.01) if raters is None else np.broadcast_to(raters, len(votes))
-    if n.min()<1: raise InputError(f"A clip has {n.min():g} raters: give at least 1 a clip")
-    rng = rng_of('noise floor', draws) if rng is None else rng
-    rows, back = np.unique(np.c_[votes, n], axis=0, return_inverse=True)
-    counts, n = rows[:, :-1], rows[:, -1].astype(int)
-    total, left, most = 0, draws, max(1, 2_000_000//counts.size)
-    while left:
-        size = min(left, most); left -= size
-        p = rng.standard_gamma(counts+alpha, size=(size, *counts.shape))
-        p /= p.sum(-1, keepdims=True)
-        total = total+metric(p, fresh_panel(p, n, rng)).sum(0)
+    "Expected score of a perfect predictor against the votes that were observed."
+    rows, back = np.unique(checked_votes(votes), axis=0, return_inverse=True)
+    rng, y = rng_of('noise floor', draws) if rng is None else rng, soft_labels(rows)
+    step = max(1, 2_000_000//rows.size)
+    sizes = [min(step, draws-o) for o in range(0, draws, step)]
+    total = sum(metric(posterior_draws(rows, alpha, n, rng), y).sum(0) for n in sizes)
     return (total/draws)[back.ravel()]
 
-# %% ../nbs/20_ambiguity.ipynb #dba1f164
+# %% ../nbs/20_ambiguity.ipynb #9c6aba0f
 def floor_sensitivity(
     votes:np.ndarray, # Shape (U, K), votes
     metric:Callable, # m(prediction, soft label)

@@ -7,7 +7,8 @@ __all__ = ['FEWEST', 'MOST', 'KNOTS', 'FEW_DOSES', 'ENOUGH', 'INSENSITIVE', 'Set
            'donors_of', 'over_donors', 'information', 'donor_test', 'welch', 'shuffled_levels', 'matched_mix',
            'others_mix', 'regression', 'with_covariates', 'slope_of', 'doses', 'response', 'knots_of', 'natural_basis',
            'curve', 'bends', 'halves', 'split_test', 'odds_parts', 'odds_gap', 'odds_test', 'as_row', 'described',
-           'insensitive', 'gain_table']
+           'insensitive', 'gain_table', 'Difference', 'Gain', 'lend', 'match_entropy', 'left_out', 'share_parts',
+           'estimated', 'nothing_to_learn', 'gain_shares']
 
 # %% ../nbs/62_gain.ipynb #70e71c34
 from dataclasses import dataclass, replace
@@ -15,11 +16,11 @@ import numpy as np
 import pandas as pd
 from scipy import interpolate, linalg, optimize, stats
 from .core import InputError, rng_of
-from .ambiguity import (LEVELS, Judgements, entropy, fit_prior, posterior_entropy,
-    shared_credit, soft_labels, strata)
+from .ambiguity import (LEVELS, Judgements, entropy, fit_prior, posterior_draws,
+    posterior_entropy, shared_credit, soft_labels, strata, top_labels)
 from ambiscale_nb.metrics import (METRICS, Statistic, asked_for, of_sums, ratio, statistic,
     utterance_scores)
-from .statistics import (FEW, Comparison, by_jackknife, cluster_ci, cluster_codes,
+from .statistics import (FEW, Comparison, Estimate, by_jackknife, cluster_ci, cluster_codes,
     mean_ci, paired_statistics, rescored, too_few)
 
 # %% ../nbs/62_gain.ipynb #d2bfd81c
@@ -482,3 +483,156 @@ def gain_table(
     if who is not None:
         rows.append(as_row('other raters', 'robustness', metric, split_test(setting, who, metric)))
     return pd.DataFrame(rows)
+
+# %% ../nbs/62_gain.ipynb #a1c3e502
+@dataclass(frozen=True)
+class Difference(Comparison):
+    "A comparison with the degrees of freedom of its interval."
+    df: float = np.nan # Of Student's t, effective speakers less 1; NaN only with a reason
+
+@dataclass(frozen=True)
+class Gain:
+    "What a strategy recovers of what can be learnt, by stratum."
+    clear: Estimate # Share, 0: nothing beyond the base, 1: all; its `n` counts clips with donors
+    ambiguous: Estimate # The same on ambiguous clips
+    effect: Difference # Ambiguous less clear; NaN with a reason where it cannot be computed
+
+# %% ../nbs/62_gain.ipynb #a1c3e506
+def lend(
+    group:np.ndarray, # Shape (U,), integers; donors are of the same group
+    codes:np.ndarray, # Shape (U,), speakers as integers; donors are of other speakers
+    rng:np.random.Generator, # Who gives to whom
+    most:int=30, # Donors of a clip
+) -> np.ndarray: # Shape (most, U), row numbers; -1 where there are no (more) donors
+    "Members of a group for each of its members, of other speakers, spread over speakers."
+    who = rng.permutation(codes.max()+1)[codes]
+    order = np.lexsort((rng.random(len(group)), who, group))
+    def runs(*keys): # first row and length of every run of equal keys, for each row
+        new = np.r_[True, np.any([np.diff(o[order])!=0 for o in keys], 0)]
+        start = np.flatnonzero(new)
+        size = np.diff(np.r_[start, len(order)])
+        return start[np.cumsum(new)-1], size[np.cumsum(new)-1]
+    (begin, size), (mine, own) = runs(group), runs(group, codes)
+    free, behind, j = size-own, mine+own-begin, np.arange(most)[:, None]
+    step = np.where(free<=most, j, ((j+rng.random(len(order)))/most*free).astype(int))
+    out = np.full((most, len(order)), -1)
+    at = order[begin+(behind+step)%np.maximum(size, 1)]
+    out[:, order] = np.where((free>=FEWEST) & (j<free), at, -1)
+    return out
+
+# %% ../nbs/62_gain.ipynb #a1c3e507
+def match_entropy(
+    base:np.ndarray, # Shape (U, K)
+    goal:float, # Mean entropy, bits
+) -> np.ndarray: # Shape (U, K)
+    "The base mixed with uniform, or sharpened by a power, until its mean entropy is `goal`."
+    def mix(w): return (1-w)*base+w/base.shape[1]
+    def power(t):
+        logs = np.exp(t)*np.log(np.maximum(base, 1e-300))
+        p = np.exp(logs-logs.max(1, keepdims=True))
+        return p/p.sum(1, keepdims=True)
+    form, far = (mix, 1.) if entropy(base).mean()<=goal else (power, 6.)
+    def gap(o): return entropy(form(o)).mean()-goal
+    if abs(gap(0.))<1e-9 or gap(0.)*gap(far)>0: return form(0. if abs(gap(0.))<1e-9 else far)
+    return form(optimize.brentq(gap, 0, far))
+
+# %% ../nbs/62_gain.ipynb #a1c3e508
+def left_out(
+    lent:np.ndarray, # Shape (J, U), something of a clip's donors
+    own:np.ndarray, # Shape (U,), the same of the clip
+    donors:np.ndarray, # Shape (J, U), from `lend`
+    codes:np.ndarray, # Shape (U,), speakers as integers
+    use:np.ndarray, # Shape (U,), clips to sum over
+) -> np.ndarray: # Shape (1 + G,): sum over clips of mean over donors less own; without each speaker
+    "A sum over clips, and the same with each speaker left out, as clip and as donor."
+    size, has = codes.max()+1, (donors>=0) & use
+    n, total = has.sum(0), np.where(has, lent, 0).sum(0)
+    clip = np.where(n>0, total/np.maximum(n, 1)-own, 0)
+    pair, at = np.unique((np.arange(len(own))*size+codes[donors])[has], return_inverse=True)
+    gone, lost = np.bincount(at), np.bincount(at, lent[has])
+    u, s = pair//size, pair%size
+    rest = np.where(n[u]>gone, (total[u]-lost)/np.maximum(n[u]-gone, 1)-own[u], 0)
+    moved = np.bincount(s, rest-clip[u], size)-np.bincount(codes, clip, size)
+    return clip.sum()+np.r_[0, moved]
+
+# %% ../nbs/62_gain.ipynb #a1c3e509
+def share_parts(
+    base:np.ndarray, # Shape (U, K)
+    scaled:np.ndarray, # Shape (U, K)
+    votes:np.ndarray, # Shape (U, K)
+    donors:np.ndarray, # Shape (J, U), from `lend`
+    alpha:np.ndarray, # Prior of the votes
+    metric:str, # See `per_clip`
+) -> tuple: # Lent (2, J, U) and own (2, U) loss: of strategy less matched base, of perfect less base
+    "What shares are made of."
+    matched = match_entropy(base, entropy(scaled).mean())
+    def loss(p): return -per_clip(metric, p, votes)
+    perfect = posterior_draws(votes, alpha, len(donors), rng_of('perfect', *votes.shape))
+    own = np.stack([loss(scaled)-loss(matched), loss(perfect).mean(0)-loss(base)])
+    lent = [[loss(scaled[d])-loss(matched[d]), loss(p[d])-loss(base[d])]
+            for d, p in zip(donors, perfect, strict=True)]
+    return np.moveaxis(lent, 0, 1), own
+
+# %% ../nbs/62_gain.ipynb #a1c3e50a
+def estimated(
+    values:np.ndarray, # Shape (1 + G,), a statistic, and without each speaker
+    counts:np.ndarray, # Shape (G,), clips of each speaker
+    reason:str='', # Why it cannot be computed
+) -> tuple: # value, low, high, n, clusters, method, reason, se, df, p
+    "Interval and p-value of a statistic by leaving out speakers; t of effective speakers less 1."
+    n, size, value = int(counts.sum()), int((counts>0).sum()), float(values[0])
+    def refuse(why): return np.nan if reason else value, np.nan, np.nan, n, size, 'none', why, \
+        np.nan, np.nan, np.nan
+    if reason: return refuse(reason)
+    if size<FEW: return refuse(too_few(size))
+    se = np.sqrt((size-1)/size*((values[1:][counts>0]-value)**2).sum())
+    if se<=1e-9: return refuse('changes nothing but the shape of the base')
+    df = counts.sum()**2/(counts**2).sum()-1
+    half = stats.t.ppf(.975, df)*se
+    return (value, value-half, value+half, n, size, 'cluster jackknife', '', float(se), float(df),
+            float(2*stats.t.sf(abs(value)/se, df)))
+
+# %% ../nbs/62_gain.ipynb #a1c3e50b
+def nothing_to_learn(
+    attainable:np.ndarray, # Shape (1 + G,), sum over clips, and without each speaker
+    counts:np.ndarray, # Shape (G,), clips of each speaker
+    level:str, # Stratum
+) -> str: # Why there is no share; empty if there is one
+    "Whether a perfect predictor surely knows more than the base."
+    if not counts.any(): return f'no {level} clips with {FEWEST} donors'
+    low = estimated(attainable, counts)[1]
+    return f'nothing to learn on {level} clips' if low<=0 else ''
+
+# %% ../nbs/62_gain.ipynb #a1c3e503
+def gain_shares(
+    base:np.ndarray, # Shape (U, K), distributions of the base; a single label is one-hot
+    scaled:np.ndarray, # Shape (U, K), distributions of the strategy; rows of NaN do not count
+    votes:np.ndarray, # Shape (U, K)
+    speakers, # Shape (U,) names
+    level:np.ndarray=None, # Shape (U,), `clear` or `ambiguous`; that of the votes if not given
+    labels:np.ndarray=None, # Shape (U,), the base's label; its top labels if not given
+    alpha:np.ndarray=None, # Shape (K,), prior of the votes; fitted to them if not given
+    metric:str='jsd', # See `per_clip`
+) -> Gain: # Shares of either stratum and their difference
+    "The share of what can be learnt that a strategy recovers."
+    use = np.isfinite(base).all(1) & np.isfinite(scaled).all(1)
+    level = np.array([LEVELS[o] for o in strata(votes)]) if level is None else np.asarray(level)
+    alpha = fit_prior(votes) if alpha is None else alpha
+    labels = top_labels(np.nan_to_num(base))@2**np.arange(base.shape[1]) if labels is None else labels
+    base, scaled, votes, level = (o[use] for o in (base, scaled, votes, level))
+    codes = cluster_codes(speakers, use)[1][use]
+    group = np.unique([level, np.asarray(labels)[use].astype(str)], axis=1, return_inverse=True)[1]
+    donors = lend(group.ravel(), codes, rng_of('donors', len(votes)))
+    lent, own = share_parts(base, scaled, votes, donors, alpha, metric)
+    share, count, why = {}, {}, {}
+    for o in ('clear', 'ambiguous'):
+        here = (level==o) & (donors[0]>=0)
+        top, all_of = (left_out(a, b, donors, codes, here) for a, b in zip(lent, own, strict=True))
+        count[o] = np.bincount(codes[here], minlength=codes.max()+1)
+        why[o] = nothing_to_learn(all_of, count[o], o)
+        share[o] = top/np.where(all_of==0, np.nan, all_of)
+    found = {o: Estimate(*estimated(share[o], count[o], why[o])[:8]) for o in share}
+    least = min(count.values(), key=lambda o: o.sum()**2/max((o**2).sum(), 1))
+    *e, df, p = estimated(share['ambiguous']-share['clear'], least, why['clear'] or why['ambiguous'])
+    e[3] = found['clear'].n+found['ambiguous'].n
+    return Gain(**found, effect=Difference(*e, p=p, p_method='jackknife t', p_reason=e[6], df=df))

@@ -150,7 +150,7 @@ def people(
 ) -> dict: # noise_floor and human, (U,); NaN where nobody knows
     "A perfect predictor of people, and one of them."
     if alpha is None: return dict.fromkeys(['noise_floor', 'human'], np.full(len(votes), np.nan))
-    return dict(noise_floor=noise_floor(votes, metric, alpha, 200, raters=who.raters),
+    return dict(noise_floor=noise_floor(votes, metric, alpha, 200),
                 human=leave_one_rater_out(who, metric))
 
 # %% ../nbs/70_results.ipynb #def3b26b

@@ -11,8 +11,8 @@ from hypothesis import given, settings, strategies as st
 from scipy import stats
 from scipy.special import gammaln
 from ambiscale_nb.ambiguity import (LEVELS, Judgements, ambiguity_table, entropy, expand_votes,
-    fit_prior, fleiss_kappa, floor_sensitivity, fresh_panel, judgements_of, krippendorff_alpha,
-    leave_one_rater_out, noise_floor, plurality_accuracy, posterior_entropy, shared_credit,
+    fit_prior, fleiss_kappa, floor_sensitivity, judgements_of, krippendorff_alpha,
+    leave_one_rater_out, noise_floor, plurality_accuracy, posterior_draws, posterior_entropy, shared_credit,
     soft_labels, split_half, strata, subsample_votes, top_labels, vote_loglik, voted)
 from ambiscale_nb.core import InputError
 from ambiscale_nb.metrics import brier, jsd, total_variation
@@ -137,10 +137,8 @@ def test_floor_of_a_perfect_predictor(raters, floor):
     weight = stats.multinomial.pmf(votes, raters, p)
     exact = weight@jsd(p, votes/raters)
     assert np.isclose(exact, floor, atol=.003)
-    drawn = fresh_panel(np.tile(p, (40_000, 1)), raters, np.random.default_rng(0))
-    assert np.isclose(jsd(p, drawn).mean(), exact, atol=.003)
-    known = noise_floor([p*1e7], jsd, 1e-9, 20_000, raters=[raters])    # a posterior that is sure
-    assert np.isclose(known[0], exact, atol=.004)
+    known = noise_floor(votes, jsd, p*1e7, 50)     # a prior that leaves no doubt
+    assert np.isclose(weight@known, exact, atol=.001)
 
 @pytest.mark.parametrize('raters,floor', [(3, .2552), (5, .1640), (10, .0849)])
 def test_floor_between_two_panels(raters, floor):
@@ -153,10 +151,35 @@ def test_floor_between_two_panels(raters, floor):
 @given(vote_tables(), st.floats(.1, 2))
 def test_floor_of_brier_has_a_closed_form(votes, alpha):
     a = votes+alpha
-    n = a.sum(1)
-    exact = (1-(a*(a+1)).sum(1)/(n*(n+1)))/votes.sum(1)
+    n, y = a.sum(1, keepdims=True), votes/votes.sum(1, keepdims=True)
+    exact = (a*(n-a)/n**2/(n+1)+(a/n-y)**2).sum(1)
     got = noise_floor(votes, brier, alpha, 4000, np.random.default_rng(1))
     assert np.allclose(got, exact, atol=.04)
+
+@pytest.mark.parametrize('raters', [3, 5, 10])
+@pytest.mark.parametrize('metric', [jsd, brier, plurality_accuracy])
+def test_floor_is_that_of_the_known_population_in_every_stratum(raters, metric):
+    rng = np.random.default_rng(raters)
+    truth = rng.dirichlet([.2, .3, .1, .4], size=20_000)
+    votes = rng.multinomial(raters, truth)
+    true, got = metric(truth, votes/raters), noise_floor(votes, metric, fit_prior(votes), 1000)
+    stratum = strata(votes)
+    levels = np.array([LEVELS[o] for o in stratum])
+    use = stratum!='tie' if metric is plurality_accuracy else stratum!=''
+    for here in (use, use & (levels=='clear'), use & (levels=='ambiguous')):
+        assert np.isclose(got[here].mean(), true[here].mean(), rtol=.03, atol=.001)
+
+def test_posterior_draws_are_dirichlet_and_reproducible():
+    votes, alpha = np.array([[3, 1, 0], [.5, 0, 1]]), np.array([.2, .4, .3])
+    drawn = posterior_draws(votes, alpha, 20_000)
+    a = votes+alpha
+    n = a.sum(1, keepdims=True)
+    assert drawn.shape==(20_000, 2, 3) and np.allclose(drawn.sum(-1), 1)
+    assert np.allclose(drawn.mean(0), a/n, atol=.01)
+    assert np.allclose(drawn.var(0), a*(n-a)/n**2/(n+1), atol=.005)
+    assert (posterior_draws(votes, alpha, 7)==posterior_draws(votes, alpha, 7)).all()
+    same = posterior_draws(np.tile([2, 1, 1], (2, 1)), 1., 5000)
+    assert abs(np.corrcoef(same[:, 0, 0], same[:, 1, 0])[0, 1])<.05     # equal votes, independent draws
 
 def test_floor_depends_on_the_clips_votes_not_on_their_order():
     votes = np.random.default_rng(0).multinomial(5, [.4, .3, .3], size=40)
@@ -166,22 +189,16 @@ def test_floor_depends_on_the_clips_votes_not_on_their_order():
     for row in np.unique(votes, axis=0):
         assert np.ptp(floor[(votes==row).all(1)])==0
 
-def test_floor_counts_raters_not_mass():
-    many = noise_floor([[1.5, .5]], jsd, .5, 2000, raters=[4])
-    assert np.isclose(many, noise_floor([[1.5, .5]], jsd, .5, 2000), rtol=.6)
-    assert many<noise_floor([[1.5, .5]], jsd, .5, 2000)
-    assert np.isclose(noise_floor([[1., .5]], jsd, .5, 500), noise_floor([[1., .5]], jsd, .5, 500, raters=2))
-
 def test_fitted_prior_gives_the_true_floor_where_fixed_ones_do_not():
     rng = np.random.default_rng(3)
     truth = rng.dirichlet([.05, .1, .1, .15, .5, .1], size=4000)   # most clips nearly clear, R=3
     votes = rng.multinomial(3, truth)
-    true = jsd(truth, fresh_panel(truth, 3, rng)).mean()
+    true = jsd(truth, votes/3).mean()
     got = floor_sensitivity(votes, jsd, 300)
     assert abs(got['fitted']-true)<.01
     assert got['uniform (1)']>got['Jeffreys (1/2)']>1.5*true
 
-# ------------------------------------------------------------------ judgements and ceilings
+# ------------------------------------------------------------------ judgements and single raters
 def random_judgements(seed, n_clips=6, k=4, split=.4):
     rng = np.random.default_rng(seed)
     said, owner = [], []
