@@ -16,6 +16,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 import numpy as np
 import pandas as pd
 from .core import InputError, RESULTS, load_plugins
@@ -24,7 +25,7 @@ from .models import MODELS, NAMES
 from .gain import gain_shares, others_mix
 from .metrics import utterance_scores
 from .results import Study, places, truths_of
-from .statistics import mean_ci
+from .statistics import clusters_of, mean_ci
 from .equivalence import (INCONCLUSIVE, NOT_TESTABLE, OPPOSITE, SIZE_OPEN,
     SMALL, SUPPORTED, Effect, detectable, effect_of, power_of, ranked, verdict)
 
@@ -61,6 +62,9 @@ class Cell:
 
     @property
     def name(self): return f'{self.model} on {self.corpus}'
+
+    @cached_property
+    def who(self): return clusters_of(self.speakers) # Numbered once for many intervals
 
     @property
     def level(self): # (U,) `clear` or `ambiguous`
@@ -138,13 +142,13 @@ def main_cell(
 
 # %% ../nbs/73_claims.ipynb #1aa28ddd
 def part(
-    better, # Shape (U,) or a number; what should be larger
-    worse, # Shape (U,) or a number
-    speakers:np.ndarray, # (U,) names
+    better, # Shape (U,), what should be larger
+    worse, # Shape (U,), or a number
+    speakers, # (U,) names, or `Clusters`
     use:np.ndarray=None, # (U,) bool, clips that count
 ) -> Effect: # Better less worse
     "Mean difference over clips, by speaker."
-    gap = np.broadcast_to(np.asarray(better, float)-worse, len(speakers))
+    gap = np.asarray(better, float)-worse
     gap = np.where(np.abs(gap)<1e-12, 0, gap)
     return effect_of(mean_ci(gap if use is None else np.where(use, gap, np.nan), speakers))
 
@@ -168,7 +172,7 @@ def improves(
     metric:str='jsd', # `jsd` or `accuracy`
 ): # -> `Ranked`
     "Claim 1: the gain of every strategy on the single answer, in every cell."
-    def one(o): return ranked({s: part(o.score(s, metric), o.score(BASE, metric), o.speakers)
+    def one(o): return ranked({s: part(o.score(s, metric), o.score(BASE, metric), o.who)
                                for s in SCALED}, 'most')
     return ranked({o.name: one(o) for o in cells}, 'most')
 
@@ -259,7 +263,7 @@ def deficits(
                 if (b, a, o.name) in out:
                     back = out[b, a, o.name]
                     out[a, b, o.name] = replace(back, value=0.-back.value)
-                elif a!=b: out[a, b, o.name] = part(score[b], score[a], o.speakers)
+                elif a!=b: out[a, b, o.name] = part(score[b], score[a], o.who)
     return out
 
 def closest(
@@ -354,7 +358,7 @@ def strongest(
     best = [o for o in cells if system_of(o.model) in strong]
     rest = [o for o in cells if system_of(o.model) not in strong]
     found = {f'{a.model} against {b.model} on {a.corpus}':
-             part(a.score(BASE), b.score(BASE), a.speakers)
+             part(a.score(BASE), b.score(BASE), a.who)
              for a in best for b in rest if a.corpus==b.corpus}
     if found: return ranked(found, 'every')
     return Effect(np.nan, np.nan, np.nan, reason='no other model answered the same clips')
@@ -368,7 +372,7 @@ def fails(
     found = {}
     for o in (c for c in cells if system_of(c.model) in strong):
         prior = -utterance_scores('jsd', others_mix(o.votes, o.speakers), o.votes)
-        found[o.name] = part(prior, o.score(BASE), o.speakers, o.level=='ambiguous')
+        found[o.name] = part(prior, o.score(BASE), o.who, o.level=='ambiguous')
     return ranked(found, 'every')
 
 # %% ../nbs/73_claims.ipynb #a127d408
@@ -376,14 +380,14 @@ def weighted_better(
     cells:list, # Of `Cell`
 ): # -> `Ranked`
     "Claim 6a: weighting against the single answer and against selecting, in every cell."
-    return ranked({f'{s} over {rival}, {o.name}': part(o.score(s), o.score(rival), o.speakers)
+    return ranked({f'{s} over {rival}, {o.name}': part(o.score(s), o.score(rival), o.who)
                    for o in cells for s, pick in WEIGHTED.items() for rival in (BASE, pick)}, 'every')
 
 def beats_plain(
     cells:list, # Of `Cell`
 ): # -> `Ranked`
     "Claim 6b: weighting against the plain average of the same answers, in every cell."
-    return ranked({f'{s} over {PLAIN}, {o.name}': part(o.score(s), o.score(PLAIN), o.speakers)
+    return ranked({f'{s} over {PLAIN}, {o.name}': part(o.score(s), o.score(PLAIN), o.who)
                    for o in cells for s in WEIGHTED}, 'every')
 
 # %% ../nbs/73_claims.ipynb #2e28157a
