@@ -77,6 +77,9 @@ class Cell:
         if use.any(): out[use] = utterance_scores(metric, given[use], self.votes[use])
         return out if from_labels else -out
 
+    def prior_score(self): # (U,), of the class prior of the other speakers, which hears nothing
+        return -utterance_scores('jsd', others_mix(self.votes, self.speakers), self.votes)
+
 # %% ../nbs/73_claims.ipynb #77bef180
 def laid_out(
     part:pd.DataFrame, # Predictions of one model, corpus and mode
@@ -371,8 +374,7 @@ def fails(
     "Claim 5b: on ambiguous clips, no better than the class prior."
     found = {}
     for o in (c for c in cells if system_of(c.model) in strong):
-        prior = -utterance_scores('jsd', others_mix(o.votes, o.speakers), o.votes)
-        found[o.name] = part(prior, o.score(BASE), o.who, o.level=='ambiguous')
+        found[o.name] = part(o.prior_score(), o.score(BASE), o.who, o.level=='ambiguous')
     return ranked(found, 'every')
 
 # %% ../nbs/73_claims.ipynb #a127d408
