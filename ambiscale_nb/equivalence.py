@@ -10,7 +10,7 @@ __all__ = ['SUPPORTED', 'SIZE_OPEN', 'SMALL', 'OPPOSITE', 'INCONCLUSIVE', 'NOT_T
 from dataclasses import dataclass
 from math import ceil, log2
 import numpy as np
-from scipy import stats
+from scipy import special
 from .core import InputError, choose
 from .statistics import Comparison
 
@@ -57,12 +57,12 @@ class Effect:
 
     def end(self, side, level): # -1: lower, 1: upper end at a one-sided level
         if self.refusal(level): return side*np.inf
-        return self.value+side*(stats.t.isf(level, self.df)*self.se if self.se else 0)
+        return self.value-side*(special.stdtrit(self.df, level)*self.se if self.se else 0)
 
     def p(self, side): # One-sided: -1 against `at most 0`, 1 against `at least 0`
         if self.reason: return 1.
-        z = -side*self.value/self.se if self.se else 0.
-        return max(float(stats.t.sf(z, self.df)), 2.**-self.speakers if self.speakers else 0.)
+        p = special.stdtr(self.df, side*self.value/self.se) if self.se else .5
+        return max(float(p), 2.**-self.speakers if self.speakers else 0.)
 
     def leaves(self, low, high): return [((), self, low, high)]
 

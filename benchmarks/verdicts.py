@@ -32,7 +32,7 @@ from ambiscale_nb.ambiguity import strata
 from ambiscale_nb.claims import BASE, CLAIMS, PLAIN, SCALED, STRONG, WEIGHTED, Cell
 from ambiscale_nb.core import rng_of
 from ambiscale_nb.equivalence import Effect
-from ambiscale_nb.statistics import clusters_of
+from ambiscale_nb.statistics import Clusters
 
 CORPORA = {500: 24, 2000: 48, 8000: 91}  # Clips -> speakers
 EFFECTS = (-2., 0., .3, .7, 1., 2.)  # In units of delta
@@ -70,7 +70,7 @@ def speakers_of(clips, rng):
     "Speakers with unequal numbers of clips."
     n = CORPORA[clips]
     share = rng.lognormal(0, .3, n)
-    return clusters_of(np.array([f's{i:02d}' for i in range(n)])[rng.choice(n, clips, p=share/share.sum())])
+    return Clusters(np.array([f's{i:02d}' for i in range(n)], object), rng.choice(n, clips, p=share/share.sum()))
 
 
 def cell(name, effects, who, rng, wide=1., mode='dist', ambiguous=None):
@@ -80,7 +80,7 @@ def cell(name, effects, who, rng, wide=1., mode='dist', ambiguous=None):
     def one(mean): return common+mean+rng.normal(0, SPEAKER, G)[who.codes]+rng.normal(0, CLIP*wide, U)
     scores = {k: one(v) for k, v in effects.items()}
     votes = rng.random(U)<.5 if ambiguous is None else ambiguous
-    made = Scores(name, 'world', votes, np.empty(U, object), scores, scores, mode=mode)
+    made = Scores(name, 'world', votes, who.codes, scores, scores, mode=mode)
     made.__dict__['who'] = who
     return made
 
