@@ -295,17 +295,18 @@ def dominance(
     level:float, # One-sided, of one strategy
 ) -> tuple: # Verdict and reason, where some strategy is beaten nowhere
     "Whether a strategy that is beaten nowhere dominates, or has a rival that is its equal."
-    why = []
+    why, safe = [], []
     for s in dict.fromkeys(k[0] for k in parts):
         ahead, behind = against(parts, s, 1, 'any'), against(parts, s, -1, 'any')
         if not all(o.end(1, level)<delta for o in behind.values()): continue
+        safe.append(s)
         if all(o.end(-1, level)>delta for o in ahead.values()):
             return OPPOSITE, f'{s} dominates: nowhere inferior, and superior to each rival somewhere'
         alike = [b for b, o in against(parts, s, 1, 'every').items()
                  if o.end(-1, level)>-delta and ahead[b].end(1, level)<delta]
         if alike: why.append(f'{s} is beaten nowhere, and is equivalent to {", ".join(alike)}')
     if why: return ALIKE, why[0]
-    return INCONCLUSIVE, 'a strategy is beaten nowhere, but not shown to be ahead of every rival'
+    return INCONCLUSIVE, f'{", ".join(safe)}: beaten nowhere, not shown to be ahead of every rival'
 
 # %% ../nbs/73_claims.ipynb #66902cd3
 STRONG = ('gpt-4o-audio-preview', 'gemini-2.0-flash')
@@ -515,13 +516,13 @@ def claim_row(
     family = max(1, len({o.mode for o in cells}))
     effect, found, lost = judged(claim, here, strong, family)
     parts = part_rows(effect, family).assign(claim=claim.key, mode=mode)
-    ends = (np.nan, np.nan) if found.word==NOT_TESTABLE else (found.low, found.high)
+    ends = (np.nan,)*3 if found.word==NOT_TESTABLE else (found.low, found.high, found.p)
     if not here: found = replace(found, reason='the study has no answers in this mode')
     shown = shown_part(parts, found.value, claim.delta)
     notes = [found.reason, f'{len(lost)} of {len(here)} cells left out: {"; ".join(lost)}'*bool(lost)]
-    listed = [o for o in claim.names if o!=BASE] or ['none: single answers']
+    listed = [o for o in claim.names if o!=BASE] or ['none (single answers)']
     row = dict(claim=claim.key, mode=mode, says=stated(claim, strong), verdict=found.word,
-        effect=found.value, low=ends[0], high=ends[1], unit=claim.unit, p=found.p, delta=claim.delta,
+        effect=found.value, low=ends[0], high=ends[1], unit=claim.unit, p=ends[2], delta=claim.delta,
         estimand=claim.estimand, rule=claim.rule, metric=claim.metric, baseline=claim.baseline,
         strategies=', '.join(listed), parts=len(parts), family=family,
         note='; '.join(filter(None, notes)), **shown)
@@ -568,9 +569,12 @@ def claim_text(
     lines = [f'{o.claim:>2}  {o.says}', f'estimand: {o.estimand}; metric: {o.metric}',
              f'rule: {o.rule}', f'least effect that matters: {o.delta:g} {o.unit}; baseline: '
              f'{o.baseline}; strategies: {o.strategies}']
+    found = {}
     for row in rows.itertuples():
-        rest = [effect_text(row), f'{row.parts} parts; shown: {row.shown}'*bool(row.shown), row.note]
-        lines.append(f'{MODES[row.mode]}: {row.verdict.upper()}. {"; ".join(filter(None, rest))}')
+        part = f'{row.parts} parts; shown: {row.shown}'*bool(row.shown)
+        rest = '; '.join(filter(None, [effect_text(row), part, row.note]))
+        found.setdefault(f'{row.verdict.upper()}. {rest}', []).append(MODES[row.mode])
+    lines += [f'{" and ".join(k)}: {text}' for text, k in found.items()]
     return '\n    '.join(lines)
 
 def heading(
@@ -581,7 +585,9 @@ def heading(
     return (f'Pool: {o.variant}, prompt style: {o.style} (majority: samples without reasoning; '
             f'self_consistency: samples after reasoning; cot: greedy after reasoning). Intervals '
             f'over speakers (claim 3: over models) are adjusted for the parts and for the '
-            f'{o.family} output mode{"s"*int(o.family>1)}. Only "opposite" contradicts a claim.')
+            f'{o.family} output mode{"s"*int(o.family>1)}. In the mode "{MODES["label"]}" the single '
+            f'answer is one-hot, so any mixture comes closer to raters who disagree. Only '
+            f'"{OPPOSITE}" contradicts a claim.')
 
 def verdict_table(
     claims:pd.DataFrame, # From `claims_of`
