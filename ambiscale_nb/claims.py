@@ -25,9 +25,9 @@ from .models import MODELS, NAMES
 from .gain import gain_shares, others_mix
 from .metrics import utterance_scores
 from .results import Study, places, truths_of
-from .statistics import clusters_of, mean_ci
+from .statistics import clusters_of, detectable, mean_ci, power_of
 from .equivalence import (INCONCLUSIVE, NOT_TESTABLE, OPPOSITE, SIZE_OPEN,
-    SMALL, SUPPORTED, Effect, detectable, effect_of, power_of, ranked, verdict)
+    SMALL, SUPPORTED, Effect, effect_of, ranked, verdict)
 
 # %% ../nbs/73_claims.ipynb #32fa023d
 BASE, PLAIN = 'direct', 'mean'
@@ -499,10 +499,9 @@ def shown_part(
     same = parts[np.isclose(parts.effect, value, rtol=0, atol=1e-15)]
     if not len(same): return dict(shown='', detectable=np.nan, power=np.nan)
     o = same.iloc[0]
-    known = dict(detectable=np.nan, power=np.nan)
-    if o.se>0: known = dict(detectable=detectable(o.se, o.df, o.level),
-                            power=power_of(delta, o.se, o.df, o.level))
-    return dict(shown=o.part, **known)
+    e = Effect(o.effect, o.se, o.df)
+    return dict(shown=o.part, detectable=detectable(e, level=o.level),
+                power=power_of(delta, e, o.level))
 
 # %% ../nbs/73_claims.ipynb #915b85fd
 def claim_row(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SUPPORTED', 'SIZE_OPEN', 'SMALL', 'OPPOSITE', 'INCONCLUSIVE', 'NOT_TESTABLE', 'RULES', 'word_of', 'least_speakers',
-           'Effect', 'effect_of', 'Ranked', 'ranked', 'Verdict', 'verdict', 'power_of', 'detectable']
+           'Effect', 'effect_of', 'Ranked', 'ranked', 'Verdict', 'verdict']
 
 # %% ../nbs/65_equivalence.ipynb #306966f2
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from math import ceil, log2
 import numpy as np
 from scipy import special
 from .core import InputError, choose
-from .statistics import Comparison
+from .statistics import Estimate
 
 # %% ../nbs/65_equivalence.ipynb #72878393
 SUPPORTED, SIZE_OPEN, SMALL = 'supported', 'supported, size open', 'too small to matter'
@@ -68,13 +68,12 @@ class Effect:
 
 # %% ../nbs/65_equivalence.ipynb #294d20e2
 def effect_of(
-    o:Comparison, # A difference over speakers
+    o:Estimate, # A difference over speakers
 ) -> Effect: # The same
-    "A comparison as the effect of a claim."
-    df = getattr(o, 'df', o.clusters-1)
-    if np.isfinite(o.se) and o.se>0: return Effect(o.value, o.se, df, o.clusters, o.n)
+    "An estimate as the effect of a claim."
+    if o.se>0: return Effect(o.value, o.se, o.df, o.clusters, o.n)
     if abs(o.value)<1e-12 and o.clusters>1: return Effect(0., 0., o.clusters-1, o.clusters, o.n)
-    return Effect(o.value, np.nan, np.nan, o.clusters, o.n, o.reason or o.p_reason)
+    return Effect(o.value, np.nan, np.nan, o.clusters, o.n, o.reason or 'no spread')
 
 # %% ../nbs/65_equivalence.ipynb #958be73c
 RULES = {'any': lambda m: 1, 'most': lambda m: m//2+1, 'every': lambda m: m}
@@ -136,30 +135,3 @@ def verdict(
         o.refusal(at) for _, o, *ends in effect.leaves(one, one) for at in ends if o.refusal(at)]
     common = max(reasons, key=reasons.count, default='')
     return Verdict(word_of(low, high, delta), effect.value, low, high, p, common)
-
-# %% ../nbs/65_equivalence.ipynb #328c42f1
-def power_of(
-    effect:float, # True effect, in the unit of the standard error
-    se:float, # Standard error, above 0
-    df:float, # Degrees of freedom, above 0
-    level:float=.05, # Of the two-sided test
-) -> float: # From `level` to 1
-    "Chance that a two-sided t-test tells an effect from 0."
-    from statsmodels.stats.power import TTestPower
-    if not (se>0 and df>0):
-        raise InputError(f"Power needs a positive standard error and degrees of freedom, got {se} "
-                         f"and {df}")
-    size = abs(effect)/se
-    if size>37: return 1. # Beyond where the non-central t can be computed
-    how = (level, None, 'two-sided') if size<5 else (level/2, None, 'larger') # < 1e-8 is left out
-    return float(TTestPower().power(size/np.sqrt(df+1), df+1, *how))
-
-def detectable(
-    se:float, # Standard error, above 0
-    df:float, # Degrees of freedom, above 0
-    level:float=.05, # Of the two-sided test
-    power:float=.8, # How often the effect should be found
-) -> float: # In the unit of the standard error
-    "The least true effect that a two-sided t-test finds with the given power."
-    from scipy.optimize import brentq
-    return float(se*brentq(lambda o: power_of(o, 1., df, level)-power, 0, 37))

@@ -20,7 +20,7 @@ from .ambiguity import (LEVELS, Judgements, entropy, fit_prior, posterior_draws,
     posterior_entropy, shared_credit, soft_labels, strata, top_labels)
 from ambiscale_nb.metrics import (METRICS, Statistic, asked_for, of_sums, ratio, statistic,
     utterance_scores)
-from .statistics import (FEW, Comparison, Estimate, by_jackknife, cluster_ci, cluster_codes,
+from .statistics import (Comparison, Estimate, cluster_ci, cluster_codes, compared,
     mean_ci, paired_statistics, rescored, too_few)
 
 # %% ../nbs/62_gain.ipynb #d2bfd81c
@@ -76,11 +76,7 @@ def tested(
     speakers, # Shape (U,) names
 ) -> Comparison: # With a p-value, or the reason for having none
     "A statistic that is 0 under the null hypothesis, by speaker."
-    e = cluster_ci(stat, speakers)
-    codes = cluster_codes(speakers, stat.used)[1]
-    if e.reason and (e.clusters>=FEW or not e.n): p, how, why = np.nan, 'none', e.reason
-    else: p, how, why = by_jackknife(stat, codes, e.clusters)
-    return Comparison(**vars(e), p=p, p_method=how, p_reason=why)
+    return compared(cluster_ci(stat, speakers))
 
 # %% ../nbs/62_gain.ipynb #8e89b0f6
 FEWEST, MOST = 5, 40 # Donors of a clip
@@ -180,7 +176,7 @@ def shuffled_levels(
     use = np.isfinite(gain)
     names, code = cluster_codes(speakers, use)
     code, g, amb = code[use], gain[use], ambiguous[use]
-    if len(names)<FEW: return np.nan, too_few(len(names))
+    if why := too_few(np.bincount(code)): return np.nan, why
     if min(amb.sum(), (~amb).sum())<2: return np.nan, 'fewer than two clips of one level'
     g = g-(np.bincount(code, g)/np.bincount(code))[code]
     if np.ptp(g)<=1e-12: return np.nan, 'no spread between clips'
@@ -327,7 +323,7 @@ def bends(
     def refuse(why): return dict(f=np.nan, df=(), p=np.nan, reason=why)
     knots, (names, codes) = knots_of(gain, dose), cluster_codes(speakers, np.isfinite(gain))
     G, q = len(names), len(knots)-2
-    if G<FEW: return refuse(too_few(G))
+    if why := too_few(np.bincount(codes[codes>=0])): return refuse(why)
     if q<1: return refuse(FEW_DOSES)
     X = with_covariates(natural_basis(dose, knots), covariates)
     line = linalg.null_space(np.c_[np.ones(q+2), knots].T).T # orthogonal to straight lines
@@ -584,7 +580,7 @@ def estimated(
     def refuse(why): return np.nan if reason else value, np.nan, np.nan, n, size, 'none', why, \
         np.nan, np.nan, np.nan
     if reason: return refuse(reason)
-    if size<FEW: return refuse(too_few(size))
+    if too_few(counts[counts>0]): return refuse(too_few(counts[counts>0]))
     se = np.sqrt((size-1)/size*((values[1:][counts>0]-value)**2).sum())
     if se<=1e-9: return refuse('changes nothing but the shape of the base')
     df = counts.sum()**2/(counts**2).sum()-1

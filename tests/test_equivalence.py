@@ -4,11 +4,10 @@ from itertools import combinations, groupby, product
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from ambiscale_nb.core import InputError, rng_of
 from ambiscale_nb.equivalence import (INCONCLUSIVE, NOT_TESTABLE, OPPOSITE, RULES, SIZE_OPEN, SMALL, SUPPORTED, Effect,
-                                      Ranked, detectable, effect_of, least_speakers, power_of, ranked, verdict, word_of)
+                                      Ranked, effect_of, least_speakers, ranked, verdict, word_of)
 from ambiscale_nb.statistics import mean_ci
 
 DELTA = .01
@@ -109,18 +108,9 @@ def test_refused_parts_stay_in_the_family():
     assert verdict(ranked(parts, 'every'), DELTA).low==-np.inf
 
 
-def test_power_is_that_of_simulated_studies():
-    rng, n, runs = rng_of('power'), 12, 4000
-    data = rng.normal(.9, 1, (runs, n))
-    t = data.mean(1)/(data.std(1, ddof=1)/np.sqrt(n))
-    share = (2*stats.t.sf(np.abs(t), n-1)<=.05).mean()
-    assert power_of(.9, 1/np.sqrt(n), n-1)==pytest.approx(share, abs=.025)
-    assert power_of(detectable(.02, 11.3), .02, 11.3)==pytest.approx(.8)
-
-
 @pytest.mark.parametrize(('call', 'message'), [
     (lambda: word_of(0, 1, -1), 'above 0, got -1'), (lambda: least_speakers(0), 'between 0 and 1, got 0'),
     (lambda: ranked({}, 'any'), 'at least one'), (lambda: ranked(some(2), 'some'), "Unknown rule 'some'"),
-    (lambda: verdict(some(1)[0], .01, 0), 'at least one reading'), (lambda: power_of(1, -1, 9), 'got -1 and 9')])
+    (lambda: verdict(some(1)[0], .01, 0), 'at least one reading')])
 def test_bad_input_names_the_value(call, message):
     with pytest.raises(InputError, match=message): call()
