@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BASE', 'PLAIN', 'SCALED', 'WEIGHTED', 'MODES', 'SIZES', 'ALIKE', 'STRONG', 'register_all', 'SINGLE', 'MOST', 'CLAIMS',
            'PUBLISHED', 'VERDICTS', 'recipe', 'Cell', 'laid_out', 'cell_of_run', 'cells_of', 'main_cell', 'part',
-           'able', 'improves', 'gains_more', 'by_model', 'on_line', 'on_size', 'larger_gain', 'small_lose', 'deficits',
+           'able', 'improves', 'gains_more', 'by_model', 'on_line', 'larger_gain', 'small_lose', 'on_size', 'deficits',
            'closest', 'against', 'dominance', 'system_of', 'strong_of', 'recorded', 'absent', 'strongest', 'fails',
            'weighted_better', 'beats_plain', 'Claim', 'judged', 'part_rows', 'shown_part', 'claim_row', 'stated',
            'claims_of', 'effect_text', 'claim_text', 'heading', 'verdict_table', 'beside_published', 'write_claims',
@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 import numpy as np
 import pandas as pd
+from scipy import stats
 from .core import InputError, RESULTS, load_plugins
 from .ambiguity import LEVELS, fit_prior, strata
 from .models import MODELS, NAMES
@@ -209,21 +210,38 @@ def by_model(
 
 # %% ../nbs/73_claims.ipynb #9522d7d5
 def on_line(
-    x:np.ndarray, # (M,) sizes
+    x:np.ndarray, # (M,) sizes, log2 of parameters
     y:np.ndarray, # (M,) gains
-    weights, # Of intercept and slope
-) -> Effect: # With M - 2 degrees of freedom
-    "A combination of intercept and slope of the least-squares line; its replicates are models."
-    import statsmodels.api as sm
-    found = sm.OLS(y, sm.add_constant(x)).fit().t_test(np.asarray(weights, float))
-    value, se = float(found.effect[0]), float(found.sd.squeeze())
-    if se<1e-12: value, se = (0., 0.) if abs(value)<1e-12 else (value, np.nan)
-    why = '' if np.isfinite(se) else f'no spread between {len(x)} models'
-    return Effect(value, se, len(x)-2, reason=why)
+) -> tuple: # Height at the smallest size, slope (`Effect`s with M - 2 degrees of freedom)
+    "The least-squares line through models; its replicates are models."
+    fit, df = stats.linregress(x-x.min(), y), len(x)-2
+    def one(value, se):
+        if se>1e-12: return Effect(value, se, df)
+        if abs(value)<1e-12: return Effect(0., 0., df)
+        return Effect(value, np.nan, df, reason=f'no spread between {len(x)} models')
+    return one(fit.intercept, fit.intercept_stderr), one(fit.slope, fit.stderr)
+
+def larger_gain(
+    x:np.ndarray, # (M,) log2 of parameters
+    y:np.ndarray, # (M,) gains
+) -> Effect: # Slope
+    "Claim 3a: what a doubling of the parameters adds to the gain."
+    return on_line(x, y)[1]
+
+# %% ../nbs/73_claims.ipynb #60da17a5
+def small_lose(
+    x:np.ndarray, # (M,) log2 of parameters
+    y:np.ndarray, # (M,) gains
+): # -> `Ranked`
+    "Claim 3b: the loss at the smallest size, and how much less is lost at the largest."
+    smallest, slope = on_line(x, y)
+    def times(o, by): return replace(o, value=by*o.value, se=abs(by)*o.se)
+    return ranked({'loss of the smallest': times(smallest, -1.),
+                   'loss of the smallest less that of the largest': times(slope, np.ptp(x))}, 'every')
 
 def on_size(
     cells:list, # Of `Cell`
-    effect:Callable, # (sizes (M,), gains (M,)) -> `Effect` or `Ranked`
+    effect:Callable, # `larger_gain` or `small_lose`
     rule:str, # How strategies are put together, see `ranked`
 ): # -> `Ranked`, or an `Effect` without an interval
     "A claim about size: an effect per strategy, with models as replicates."
@@ -233,23 +251,6 @@ def on_size(
         f'models are the replicates: {sizes} of known and different size on the same corpora, '
         f'{SIZES} are needed'))
     return ranked({s: effect(x, y) for s, y in gains.items()}, rule)
-
-# %% ../nbs/73_claims.ipynb #60da17a5
-def larger_gain(
-    x:np.ndarray, # (M,) log2 of parameters
-    y:np.ndarray, # (M,) gains
-) -> Effect: # Slope
-    "Claim 3a: what a doubling of the parameters adds to the gain."
-    return on_line(x, y, (0, 1))
-
-def small_lose(
-    x:np.ndarray, # (M,) log2 of parameters
-    y:np.ndarray, # (M,) gains
-): # -> `Ranked`
-    "Claim 3b: the loss at the smallest size, and how much less is lost at the largest."
-    return ranked({'loss of the smallest': on_line(x, y, (-1, -x.min())),
-                   'loss of the smallest less that of the largest':
-                       on_line(x, y, (0, np.ptp(x)))}, 'every')
 
 # %% ../nbs/73_claims.ipynb #314165e1
 ALIKE = 'too alike to tell'
@@ -306,7 +307,8 @@ def dominance(
                  if o.end(-1, level)>-delta and ahead[b].end(1, level)<delta]
         if alike: why.append(f'{s} is beaten nowhere, and is equivalent to {", ".join(alike)}')
     if why: return ALIKE, why[0]
-    return INCONCLUSIVE, f'{", ".join(safe)}: beaten nowhere, not shown to be ahead of every rival'
+    who = ', '.join(safe) or 'some strategy'
+    return INCONCLUSIVE, f'{who} is beaten nowhere, but not shown to be ahead of every rival'
 
 # %% ../nbs/73_claims.ipynb #66902cd3
 STRONG = ('gpt-4o-audio-preview', 'gemini-2.0-flash')
@@ -481,27 +483,28 @@ def judged(
 def part_rows(
     effect, # `Effect` or `Ranked`
     family:int, # Modes that are judged
-) -> pd.DataFrame: # A row per part: part, effect, low, high, level, se, df, n, speakers, reason
-    "The parts of an effect, each with the interval from which the ends of the whole are taken."
+) -> pd.DataFrame: # A row per part: part, effect, low, high, se, df, n, speakers, reason
+    "The parts of an effect, each with its own 95 % interval, which is not adjusted."
     one, rows = .025/family, []
-    for names, o, low, high in effect.leaves(one, one):
-        rows.append(dict(part=': '.join(names), effect=o.value, low=o.end(-1, low),
-                         high=o.end(1, high), level=2*low, se=o.se, df=o.df, n=o.n,
-                         speakers=o.speakers, reason=o.refusal(low)))
+    for names, o, *strict in effect.leaves(one, one):
+        rows.append(dict(part=': '.join(names), effect=o.value, low=o.end(-1, .025),
+                         high=o.end(1, .025), se=o.se, df=o.df, n=o.n, speakers=o.speakers,
+                         reason=o.refusal(min(strict))))
     return pd.DataFrame(rows)
 
 def shown_part(
     parts:pd.DataFrame, # From `part_rows`
     value:float, # The effect
     delta:float, # Least effect that matters
+    family:int, # Modes that are judged
 ) -> dict: # shown, detectable, power
     "The part that has the value of the effect, and what it could have found."
     same = parts[np.isclose(parts.effect, value, rtol=0, atol=1e-15)]
     if not len(same): return dict(shown='', detectable=np.nan, power=np.nan)
     o = same.iloc[0]
     e = Effect(o.effect, o.se, o.df)
-    return dict(shown=o.part, detectable=detectable(e, level=o.level),
-                power=power_of(delta, e, o.level))
+    return dict(shown=o.part, detectable=detectable(e, level=.05/family),
+                power=power_of(delta, e, .05/family))
 
 # %% ../nbs/73_claims.ipynb #915b85fd
 def claim_row(
@@ -517,7 +520,7 @@ def claim_row(
     parts = part_rows(effect, family).assign(claim=claim.key, mode=mode)
     ends = (np.nan,)*3 if found.word==NOT_TESTABLE else (found.low, found.high, found.p)
     if not here: found = replace(found, reason='the study has no answers in this mode')
-    shown = shown_part(parts, found.value, claim.delta)
+    shown = shown_part(parts, found.value, claim.delta, family)
     notes = [found.reason, f'{len(lost)} of {len(here)} cells left out: {"; ".join(lost)}'*bool(lost)]
     listed = [o for o in claim.names if o!=BASE] or ['none (single answers)']
     row = dict(claim=claim.key, mode=mode, says=stated(claim, strong), verdict=found.word,

@@ -87,20 +87,25 @@ class Ranked:
     @property
     def value(self): return sorted(o.value for o in self.parts.values())[-self.r]
 
-    def share(self, side): # Part of the level that one effect gets
-        return 1/(len(self.parts)-self.r+1 if side<0 else self.r)
+    def hold(self, side): # Parts that must hold for an end, and how many may be missing at most
+        m = len(self.parts)
+        return (self.r, m-self.r+1) if side<0 else (m-self.r+1, self.r)
 
-    def end(self, side, level):
-        return sorted(o.end(side, level*self.share(side)) for o in self.parts.values())[-self.r]
+    def end(self, side, level): # -1: lower, 1: upper end at a one-sided level
+        (r, n), parts = self.hold(side), self.parts.values()
+        ends = [sorted((o.end(side, level*i/n) for o in parts), reverse=side<0)[r+i-2]
+                for i in range(1, n+1)]
+        return max(ends) if side<0 else min(ends)
 
-    def p(self, side):
-        p = sorted(o.p(side) for o in self.parts.values())
-        return min(1., p[self.r-1 if side<0 else -self.r]/self.share(side))
+    def p(self, side): # One-sided: -1 against `at most 0`, 1 against `at least 0`
+        (r, n), p = self.hold(side), sorted(o.p(side) for o in self.parts.values())
+        return min(1., *(n/i*p[r+i-2] for i in range(1, n+1)))
 
-    def leaves(self, low, high): # (names, Effect, its one-sided levels)
+    def leaves(self, low, high): # (names, Effect, its strictest one-sided levels)
         return [((k, *names), *rest) for k, o in self.parts.items() for names, *rest in
-                o.leaves(low*self.share(-1), high*self.share(1))]
+                o.leaves(low/self.hold(-1)[1], high/self.hold(1)[1])]
 
+# %% ../nbs/65_equivalence.ipynb #dffd5848
 def ranked(
     parts:dict, # Name -> `Effect` or `Ranked`
     rule:str, # `any`, `most` (more than half) or `every`
@@ -109,7 +114,7 @@ def ranked(
     if not parts: raise InputError("There are no effects to rank: give at least one")
     return Ranked(parts, RULES[choose(rule, RULES, 'rule')](len(parts)))
 
-# %% ../nbs/65_equivalence.ipynb #e10c7edc
+# %% ../nbs/65_equivalence.ipynb #8610b2b6
 @dataclass(frozen=True)
 class Verdict:
     "What an effect says of a claim."
@@ -118,7 +123,7 @@ class Verdict:
     low: float # Ends of the adjusted interval; infinite where there is none
     high: float
     p: float # Adjusted, two-sided, against 0
-    reason: str = '' # Why it is not testable, or why one end is missing
+    reason: str = '' # Why it is not testable, or what an inconclusive one lacks
 
 def verdict(
     effect, # `Effect` or `Ranked`
@@ -131,7 +136,8 @@ def verdict(
     one = level/2/family
     low, high = (float(effect.end(o, one)) for o in (-1, 1))
     p = min(1., 2*family*min(effect.p(-1), effect.p(1)))
-    reasons = [] if np.isfinite([low, high]).all() else [
-        o.refusal(at) for _, o, *ends in effect.leaves(one, one) for at in ends if o.refusal(at)]
+    word, reasons = word_of(low, high, delta), []
+    if word in (INCONCLUSIVE, NOT_TESTABLE): reasons = [
+        o.refusal(at) for _, o, *strict in effect.leaves(one, one) for at in strict if o.refusal(at)]
     common = max(reasons, key=reasons.count, default='')
-    return Verdict(word_of(low, high, delta), effect.value, low, high, p, common)
+    return Verdict(word, effect.value, low, high, p, common)
