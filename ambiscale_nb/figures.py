@@ -315,11 +315,11 @@ def draw_curve(
     colour, marker, label = look_of(name)
     if name in ('greedy', 'cot'):
         ax.fill_between(ks, *[[float(one[o].iloc[0])]*len(ks) for o in ('low', 'high')],
-                        color=colour, alpha=.08, lw=0)
+                        color=colour, alpha=.06, lw=0)
         ax.plot(ks, [float(one.value.iloc[0])]*len(ks), color=colour, lw=1.3, label=label)
         ax.plot(ks[:1], one.value, marker, color=colour, ms=5)
     else:
-        ax.fill_between(one.k, one.low, one.high, color=colour, alpha=.12, lw=0)
+        ax.fill_between(one.k, one.low, one.high, color=colour, alpha=.08, lw=0)
         ax.plot(one.k, one.value, marker+('--' if name in SELECTS else '-'), color=colour,
                 label=label, ms=5, lw=1.6)
 
@@ -351,8 +351,9 @@ def budget_curves(
     metrics:tuple=('jsd', 'accuracy'), # Each with a row per stratum
     strata:tuple=('clear', 'ambiguous'), # Of the clips
 ):
-    "Score against budget k: a line per strategy, a column per output mode, a row per metric and stratum."
-    modes, rows = [o for o in PROMPTS if o in set(scores['mode'])], [*product(metrics, strata)]
+    "Score against budget: a column per output mode, a row per metric and stratum."
+    modes = [o for o in ('dist', 'label') if o in set(scores['mode'])]
+    rows = [*product(metrics, strata)]
     fig, axes = plt.subplots(len(rows), len(modes), sharex=True, sharey='row', squeeze=False,
                              figsize=(max(WIDE, 3.6*len(modes)), 1.7+1.75*len(rows)))
     for i, (metric, stratum) in enumerate(rows):
@@ -365,7 +366,8 @@ def budget_curves(
         words = f'{LEVEL_WORDS[stratum]}, {part.n.max()} clips'
         axes[i, 0].set_ylabel(f"{words}\n{better(metric).replace(' (', chr(10)+'(')}")
     for ax in axes[-1]: ax.set_xlabel('answers drawn for a clip')
-    entries = {k: h for ax in axes.flat for h, k in zip(*ax.get_legend_handles_labels(), strict=True)}
+    found = [ax.get_legend_handles_labels() for ax in axes.flat]
+    entries = {k: h for o in found for h, k in zip(*o, strict=True)}
     explain(fig, budget_text(scores), (entries.values(), entries.keys()))
     return fig
 

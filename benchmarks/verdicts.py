@@ -20,7 +20,7 @@ Comparisons are computed by the closed form of the delete-one-speaker jackknife 
 import argparse
 import json
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
@@ -29,7 +29,8 @@ from tqdm import tqdm
 
 from ambiscale_nb import claims
 from ambiscale_nb.ambiguity import strata
-from ambiscale_nb.claims import BASE, CLAIMS, PLAIN, SCALED, STRONG, WEIGHTED, Cell
+from ambiscale_nb.cells import BASE, PLAIN, SCALED, WEIGHTED, Cell
+from ambiscale_nb.claims import CLAIMS, STRONG
 from ambiscale_nb.core import rng_of
 from ambiscale_nb.equivalence import Effect
 from ambiscale_nb.statistics import Clusters
