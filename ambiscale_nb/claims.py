@@ -454,7 +454,7 @@ def verdict(
     n = table.stands.value_counts()
     row |= dict(effect=o.value, low=o.low, high=o.high, p=p, verdict=WORDS[found],
                 shown=part_name(name))
-    if o.se>0: row |= dict(detectable=detectable(o), power=power_of(claim.delta, o.se, o.clusters))
+    if o.se>0: row |= dict(detectable=detectable(o), power=power_of(claim.delta, o))
     if table.speakers.max()<FEW: row['verdict'] = 'not testable yet'
     said = [f'{n[o]} {o}' for o in ('for', 'against', 'open', 'refused') if n.get(o)]
     row['note'] = f"{len(table)} part{'s'*(len(table)>1)}: {', '.join(said)}"

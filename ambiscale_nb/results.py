@@ -289,7 +289,7 @@ def correlation_ci(
     z = cluster_ci(replace(score, of=stretched, parts=None), speakers)
     why = z.reason if np.isfinite(z.value) else 'a correlation of 1 or -1 has no interval'
     return replace(z, value=e.value, low=float(np.tanh(z.low)), high=float(np.tanh(z.high)),
-                   reason=why, se=np.nan)
+                   reason=why, se=np.nan, df=np.nan)
 
 # %% ../nbs/70_results.ipynb #2e603a45
 def stratum_references(
