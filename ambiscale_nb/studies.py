@@ -90,6 +90,7 @@ class StudyConfig(BaseModel):
     limits: LimitsConfig = LimitsConfig() # Where to stop
     workers: int = Field(2, ge=1) # Notebooks at a time
     slurm: dict|None = None # Options of SLURM jobs, see `fanout.slurm_cluster`
+    strong: list[str] = [] # Systems that claim 5 is about; the paper's two if empty
     figures: list[str] = [] # Stems of notebooks in nbs/figures
 
 # %% ../nbs/79_studies.ipynb #a2c9e4f6
@@ -226,6 +227,9 @@ def wrong_names(
         found += tried((*at, 'corpus'), choose, run.corpus, sorted(CORPORA), 'corpus')
         if run.model in MODELS: found += tried((*at, 'load'), check_options, run.model, run.load)
         if run.corpus in CORPORA: found += wrong_reading(at, run, CORPORA[run.corpus])
+    names = sorted({*MODELS, *(o.served for o in MODELS.values())}-{''})
+    for i, o in enumerate(study.strong):
+        found += tried(('strong', i), choose, o, names, 'model')
     for i, o in enumerate(study.figures):
         found += tried(('figures', i), figure_stem, o)
     return found
