@@ -202,22 +202,22 @@ def print_summary(
     whole:bool=True, # Whether all of its runs are in the figures
 ):
     "The headline of a study, if it is scored: scores and verdicts in both output modes."
-    from ambiscale_nb.claims import MODES, verdict_table
+    from ambiscale_nb.cells import MODES, claimed_scores
+    from ambiscale_nb.claims import verdict_table
     from ambiscale_nb.report import stored_claims
     from ambiscale_nb.results import Study, summary
     if not (RESULTS/name/'scores.parquet').exists(): return
     scores, claims = Study(name).read('scores'), stored_claims(Study(name))
     metric = 'JSD in bits, lower' if scores.metric.eq('jsd').any() else 'Accuracy, higher'
-    table = summary(scores)
-    table = table[table.variant.isin(['greedy', 'sample', 'score'])]
+    table = claimed_scores(summary(scores))
     for mode, words in MODES.items():
         short = table[table['mode'].eq(mode)]
         if short.empty: continue
         print(f'{metric} is better, with 95 % intervals over speakers; output mode: {words}')
         show(short.drop(columns=['mode']+['corpus']*(short.corpus.nunique()==1)))
-    if claims is not None and len(claims):
-        print(f'Verdicts on the claims, by output mode (pool: samples, prompt style: '
-              f'{claims["style"][0]}); what they rest on: ambiscale claims --study {name}')
+    if claims is not None and 'mode' in claims:
+        print('Verdicts on the claims about these strategies, by output mode; what they rest on: '
+              f'ambiscale claims --study {name}')
         show(verdict_table(claims))
     print_places(name, whole)
 

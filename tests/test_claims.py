@@ -10,13 +10,16 @@ from fastcore.test import test_close as close
 
 from ambiscale_nb import claims as module
 from ambiscale_nb.ambiguity import shared_credit, strata
-from ambiscale_nb.claims import (ALIKE, BASE, CLAIMS, MODES, PLAIN, SCALED, STRONG, Cell, Claim, able, beside_published,
-                                 by_model, cell_of_run, claim_row, claim_text, claims_of, deficits, heading, improves,
-                                 judged, laid_out, main_cell, part, recipe, strong_of, system_of, verdict_table)
+from ambiscale_nb.cells import BASE, MODES, PLAIN, SCALED, Cell, cell_of_run, laid_out, main_cell, recipe
+from ambiscale_nb.claims import (ALIKE, CLAIMS, STRONG, Claim, able, beside_published, by_model, claim_row, claim_text,
+                                 claims_of, deficits, heading, improves, judged, part, strong_of, system_of,
+                                 verdict_table)
+from ambiscale_nb.cli import print_summary
 from ambiscale_nb.core import InputError, rng_of
 from ambiscale_nb.equivalence import INCONCLUSIVE, NOT_TESTABLE, OPPOSITE, SIZE_OPEN, SMALL, SUPPORTED
 from ambiscale_nb.results import Study
 from ambiscale_nb.statistics import paired_difference
+from ambiscale_nb.studies import read_study
 
 EVEN = dict.fromkeys((*SCALED, PLAIN), .3)
 
@@ -333,6 +336,30 @@ def test_the_study_file_names_other_systems_and_the_statement_says_so(tmp_path, 
     assert row.verdict==SUPPORTED and row.says.startswith('gpt-audio-1.5 and gemini-3.8-flash have the strongest')
     lone = claims_of(cells[:1]+cells[2:], strong)[0].query("claim=='5a' and mode=='dist'").iloc[0]
     assert lone.note=='the study has no answers of gemini-3.8-flash'
+
+
+@pytest.mark.parametrize(('strong', 'wrong'), [
+    ('[gpt-audio-1.5, gemini-2.0-flash]', ''), ('[gpt-audio-15]', "Did you mean 'gpt-audio-1.5'")])
+def test_systems_in_a_study_file_are_checked_when_it_is_read(tmp_path, strong, wrong):
+    path = tmp_path/'mine.yaml'
+    path.write_text(f'name: mine\nruns: [{{model: tiny-alm-nano}}]\nstrong: {strong}\n')
+    if not wrong: assert read_study(path).strong==['gpt-audio-1.5', 'gemini-2.0-flash']
+    else:
+        with pytest.raises(InputError, match=wrong): read_study(path)
+
+
+def test_the_summary_of_a_run_shows_scores_and_verdicts_in_both_modes(tmp_path, monkeypatch, capsys):
+    for where in ('results', 'cli'): monkeypatch.setattr(f'ambiscale_nb.{where}.RESULTS', tmp_path)
+    monkeypatch.setattr('ambiscale_nb.cli.ROOT', tmp_path)
+    row = dict(model='m', corpus='c', condition='none', stratum='all', style='direct', strategy='greedy', k=1,
+               variant='greedy', reading='plain', metric='jsd', value=.2, low=.1, high=.3)
+    Study('mine').write(pd.DataFrame([dict(row, mode=o) for o in MODES]), 'scores')
+    claims = claims_of(three()+three(mode='label', base=.5))[0]
+    Study('mine').write(claims, 'claims')
+    print_summary('mine')
+    text = capsys.readouterr().out
+    for words in MODES.values(): assert f'output mode: {words}' in text
+    assert text.count('0.200 [0.100, 0.300]')==2 and 'opposite' in text and 'supported' in text
 
 
 # --- tables ------------------------------------------------------------------------------------------
