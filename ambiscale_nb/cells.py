@@ -15,7 +15,7 @@ from .core import InputError
 from .ambiguity import LEVELS, strata
 from .gain import others_mix
 from .metrics import utterance_scores
-from .results import Study, places, truths_of
+from .results import Study, over_draws, places, tied_draws, truths_of
 from .statistics import clusters_of
 
 # %% ../nbs/73_cells.ipynb #32fa023d
@@ -62,21 +62,22 @@ class Cell:
     params: float = np.nan # Parameters of the model; NaN if unknown
     acted: bool = False # Nobody voted: labels are what an actor was asked for
     mode: str = 'dist' # Output mode of the prompts: `dist` or `label`
+    tied: dict = field(default_factory=dict) # Name -> `results.tied_draws`, where picks tie
 
     @property
     def name(self): return f'{self.model} on {self.corpus}'
-
     @cached_property
     def who(self): return clusters_of(self.speakers) # Numbered once for many intervals
-
     @property
     def level(self): return np.array([LEVELS[o] for o in strata(self.votes)]) # (U,)
 
     def score(self, name, metric='jsd'): # (U,), more is better; NaN where it does not count
-        given, sign = (self.credit[name], 1) if metric=='accuracy' else (self.dists[name], -1)
+        given = (self.credit if metric=='accuracy' else self.dists)[name]
         use, out = np.isfinite(given).all(1), np.full(len(given), np.nan)
         if use.any(): out[use] = utterance_scores(metric, given[use], self.votes[use])
-        return sign*out
+        if metric=='accuracy': return out
+        def each(p, votes): return utterance_scores(metric, p, votes)
+        return -over_draws(out, self.tied[name], each, self.votes) if name in self.tied else -out
 
     def prior_score(self): # (U,), of the class prior of the other speakers, which hears nothing
         return -utterance_scores('jsd', others_mix(self.votes, self.speakers), self.votes)
@@ -87,17 +88,19 @@ def laid_out(
     uids:np.ndarray, # (U,) clips
     labels:tuple, # K class names
     how:dict, # Name -> `recipe`
-    column:str, # `dist`, or `labels` for expected credit
-) -> dict: # Name -> (U, K); names without predictions are left out
+    column:str, # `dist`, `credit`, or `tied` for what ties draw from
+) -> dict: # Name -> (U, K), or `tied_draws`; names without predictions are left out
     "Stored predictions as arrays over all clips of a corpus."
     out = {}
     for name, (strategy, style, variant) in how.items():
         rows = part[part.strategy.eq(strategy) & part['style'].eq(style) & part.variant.eq(variant)]
         if rows.empty: continue
-        if column=='dist': said = np.array(rows.dist.tolist(), float)
-        else: said = np.array([[(o in s)/max(len(s), 1) for o in labels] for s in rows.labels])
+        if column=='tied':
+            clip, *draws = tied_draws(rows)
+            if len(clip): out[name] = (places(uids, rows.uid)[clip], *draws)
+            continue
         out[name] = np.full((len(uids), len(labels)), np.nan)
-        out[name][places(uids, rows.uid)] = said
+        out[name][places(uids, rows.uid)] = np.array(rows[column].tolist(), float)
     return out
 
 # %% ../nbs/73_cells.ipynb #1a42aeb3
@@ -110,9 +113,10 @@ def cell_of_run(
 ) -> Cell: # May lack some names
     "One model on one corpus in one mode, from stored tables."
     rows = rows[rows['mode'].eq(mode)]
-    dists, credit = (laid_out(rows, truth.uids, truth.labels, how, o) for o in ('dist', 'labels'))
+    dists, credit, tied = (laid_out(rows, truth.uids, truth.labels, how, o)
+                           for o in ('dist', 'credit', 'tied'))
     return Cell(run['model'], run['corpus'], truth.votes, truth.speakers, dists, credit,
-                float(run.get('n_params') or np.nan), truth.source=='acted', mode)
+                float(run.get('n_params') or np.nan), truth.source=='acted', mode, tied)
 
 # %% ../nbs/73_cells.ipynb #70616644
 def cells_of(

@@ -88,7 +88,7 @@ def validate(name:Name, root:Root='', audio:bool=True,
 @corpora.command()
 def card(name:Name, root:Root='', labels:Annotated[str, typer.Option(help='Label set.')]='',
          out:Annotated[str, typer.Option(help='Folder, under the root.')]='results/cards'):
-    "Draw a corpus' card: labels, ambiguity, confusions, raters, floor and ceiling."
+    "Draw a corpus' card: labels, ambiguity, confusions, raters, floor and one more rater."
     with told(): print(f'Written: {draw_card(name, root, labels, out)}')
 
 # %% ../nbs/80_cli.ipynb #7d59dbf6

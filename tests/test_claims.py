@@ -2,6 +2,7 @@
 replicates; dominance; names of systems; missing clips, acted labels and the order of clips; cells from stored tables."""
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from ambiscale_nb.claims import (ALIKE, CLAIMS, STRONG, Claim, able, beside_publ
 from ambiscale_nb.cli import print_summary
 from ambiscale_nb.core import InputError, rng_of
 from ambiscale_nb.equivalence import INCONCLUSIVE, NOT_TESTABLE, OPPOSITE, SIZE_OPEN, SMALL, SUPPORTED
+from ambiscale_nb.metrics import jsd
 from ambiscale_nb.results import Study
 from ambiscale_nb.statistics import paired_difference
 from ambiscale_nb.studies import read_study
@@ -366,7 +368,9 @@ def test_the_summary_of_a_run_shows_scores_and_verdicts_in_both_modes(tmp_path, 
 def test_stored_predictions_become_cells():
     labels, uids = ('angry', 'happy'), np.array(['a', 'b', 'c'])
     def row(uid, strategy, style, variant, mode, dist, names):
-        return dict(uid=uid, strategy=strategy, style=style, variant=variant, mode=mode, dist=dist, labels=names)
+        credit = [float(o in names)/len(names) for o in labels]
+        return dict(uid=uid, strategy=strategy, style=style, variant=variant, mode=mode, dist=dist, credit=credit,
+                    tied=[], chance=[])
     said = pd.DataFrame([
         row('c', 'greedy', 'direct', 'greedy', 'dist', [.2, .8], ['happy']),
         row('a', 'greedy', 'direct', 'greedy', 'dist', [.5, .5], ['angry', 'happy']),
@@ -378,7 +382,7 @@ def test_stored_predictions_become_cells():
     got = laid_out(said[said['mode'].eq('dist')], uids, labels, how, 'dist')
     assert set(got)=={BASE, 'self_consistency'}  # the beam and the reasoned samples are other predictions
     assert np.isnan(got[BASE][1]).all() and got[BASE][[0, 2]].tolist()==[[.5, .5], [.2, .8]]
-    assert laid_out(said, uids, labels, {'bon': recipe('bon', 'beam5')}, 'labels')['bon'][0].tolist()==[1, 0]
+    assert laid_out(said, uids, labels, {'bon': recipe('bon', 'beam5')}, 'credit')['bon'][0].tolist()==[1, 0]
 
     class Truth: pass
     truth = Truth()
@@ -390,6 +394,19 @@ def test_stored_predictions_become_cells():
     assert cell.credit[BASE][0].tolist()==[.5, .5] and other.credit[BASE][0].tolist()==[1, 0]
     assert np.isnan(cell.score(BASE)[1]) and np.isnan(cell.score(BASE, 'accuracy')[1])
     assert main_cell([cell, replace(cell, dists={**cell.dists, PLAIN: cell.dists[BASE]})]).dists.keys()>={PLAIN}
+
+
+def test_a_tied_pick_has_the_mean_over_a_fair_draw_in_a_cell():
+    uids, labels, votes = np.array(['a', 'b']), ('angry', 'happy', 'sad'), np.array([[3, 1, 0], [0, 0, 4]])
+    row = dict(strategy='alm_v', style='direct', variant='sample', mode='dist')
+    said = pd.DataFrame([
+        row | dict(uid='b', dist=[1., 0, 0], credit=[1., 0, 0], tied=[], chance=[]),
+        row | dict(uid='a', dist=[.25, .75, 0], credit=[.25, .75, 0], tied=[1., 0, 0, 0, 1, 0], chance=[.25, .75])])
+    truth = SimpleNamespace(uids=uids, labels=labels, source='votes', votes=votes, speakers=np.array(['s', 't']))
+    cell = cell_of_run(dict(model='m', corpus='c', n_params=None), truth, said, {'alm_v': recipe('alm_v')})
+    y = votes/votes.sum(1, keepdims=True)
+    want = .25*jsd(np.eye(3)[0], y[0])+.75*jsd(np.eye(3)[1], y[0])
+    assert np.allclose(cell.score('alm_v'), [-want, -1]) and not np.isclose(want, jsd([.25, .75, 0], y[0]))
 
 
 def test_published_numbers_are_shown_where_a_study_has_the_corpus():
