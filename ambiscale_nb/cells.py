@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 from .core import InputError
 from .ambiguity import LEVELS, strata
-from .gain import others_mix
 from .metrics import utterance_scores
 from .results import Study, over_draws, places, tied_draws, truths_of
 from .statistics import clusters_of
@@ -78,9 +77,6 @@ class Cell:
         if metric=='accuracy': return out
         def each(p, votes): return utterance_scores(metric, p, votes)
         return -over_draws(out, self.tied[name], each, self.votes) if name in self.tied else -out
-
-    def prior_score(self): # (U,), of the class prior of the other speakers, which hears nothing
-        return -utterance_scores('jsd', others_mix(self.votes, self.speakers), self.votes)
 
 # %% ../nbs/73_cells.ipynb #77bef180
 def laid_out(

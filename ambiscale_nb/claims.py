@@ -22,7 +22,8 @@ from scipy import stats
 from .core import InputError, RESULTS, load_plugins
 from .ambiguity import fit_prior
 from .models import MODELS, NAMES
-from .gain import gain_shares, perfect_predictor
+from .gain import gain_shares, others_mix, perfect_predictor
+from .metrics import utterance_scores
 from .results import Study, with_interval
 from .cells import BASE, MODES, PLAIN, SCALED, WEIGHTED, cells_of
 from .statistics import detectable, mean_ci, power_of
@@ -272,7 +273,8 @@ def fails(
     "Claim 5b: on ambiguous clips, no better than the class prior."
     found = {}
     for o in (c for c in cells if system_of(c.model) in strong):
-        found[o.name] = part(o.prior_score(), o.score(BASE), o.who, o.level=='ambiguous')
+        prior = -utterance_scores('jsd', others_mix(o.votes, o.speakers), o.votes)
+        found[o.name] = part(prior, o.score(BASE), o.who, o.level=='ambiguous')
     return ranked(found, 'every')
 
 # %% ../nbs/73_claims.ipynb #a127d408
