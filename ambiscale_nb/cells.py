@@ -8,7 +8,7 @@ __all__ = ['BASE', 'PLAIN', 'SCALED', 'WEIGHTED', 'MODES', 'recipe', 'claimed_sc
 
 # %% ../nbs/73_cells.ipynb #ce110002
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 import numpy as np
 import pandas as pd
 from .core import InputError
@@ -74,9 +74,8 @@ class Cell:
         given = (self.credit if metric=='accuracy' else self.dists)[name]
         use, out = np.isfinite(given).all(1), np.full(len(given), np.nan)
         if use.any(): out[use] = utterance_scores(metric, given[use], self.votes[use])
-        if metric=='accuracy': return out
-        def each(p, votes): return utterance_scores(metric, p, votes)
-        return -over_draws(out, self.tied[name], each, self.votes) if name in self.tied else -out
+        if metric=='accuracy' or name not in self.tied: return out if metric=='accuracy' else -out
+        return -over_draws(out, self.tied[name], partial(utterance_scores, metric), self.votes)
 
 # %% ../nbs/73_cells.ipynb #77bef180
 def laid_out(
