@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['app', 'AsJson', 'StudyFile', 'corpora', 'Name', 'Labels', 'Root', 'models', 'Options', 'StudyName', 'show', 'told',
            'draw_card', 'list_corpora', 'validate', 'card', 'options_from', 'for_the_screen', 'list_models',
-           'check_one', 'begin_one', 'as_text', 'estimate', 'run', 'print_summary', 'status', 'printed', 'figure',
-           'claim_text', 'claims', 'pairs_from', 'import_answers', 'report', 'export']
+           'check_one', 'begin_one', 'as_text', 'estimate', 'print_places', 'run', 'print_summary', 'status', 'printed',
+           'figure', 'claims', 'pairs_from', 'import_answers', 'report', 'export']
 
 # %% ../nbs/80_cli.ipynb #66c8fb72
 import json
@@ -188,6 +188,17 @@ def estimate(study:StudyFile, as_json:AsJson=False,
             if told_of: print(why, *told_of, sep='\n  ', file=sys.stderr)
         if lacking or unready: raise typer.Exit(1)
 
+# %% ../nbs/80_cli.ipynb #08755914
+def print_places(
+    name:str, # Folder under results/
+    whole:bool=True, # Whether all of its runs are in the figures
+):
+    "Where the figures and tables of a study are."
+    folder = figure_folder(name, whole)
+    figures = f'{folder}/' if (ROOT/folder).is_dir() else (
+        f'none was asked for, `ambiscale figure 1 --study {name}` draws one')
+    print(f'Figures: {figures}   Tables: {(RESULTS/name).relative_to(ROOT)}/scores.parquet')
+
 # %% ../nbs/80_cli.ipynb #d8f06b23
 @app.command()
 def run(study:StudyFile):
@@ -211,17 +222,25 @@ def print_summary(
     name:str, # Folder under results/
     whole:bool=True, # Whether all of its runs are in the figures
 ):
-    "The headline of a study, if it is scored."
+    "The headline of a study, if it is scored: scores and verdicts in both output modes."
+    from ambiscale_nb.cells import MODES, claimed_scores
+    from ambiscale_nb.claims import verdict_table
+    from ambiscale_nb.report import stored_claims
     from ambiscale_nb.results import Study, summary
     if not (RESULTS/name/'scores.parquet').exists(): return
-    table = summary(Study(name).read('scores'))
-    short = table[table.variant.isin(['greedy', 'sample', 'score']) & table['mode'].eq('label')]
-    print('JSD in bits with 95 % intervals over speakers, lower is better (label mode):')
-    show(short.drop(columns=['mode']+['corpus']*(short.corpus.nunique()==1)))
-    folder = figure_folder(name, whole)
-    figures = f'{folder}/' if (ROOT/folder).is_dir() else (
-        f'none was asked for, `ambiscale figure 1 --study {name}` draws one')
-    print(f'Figures: {figures}   Tables: {(RESULTS/name).relative_to(ROOT)}/scores.parquet')
+    scores, claims = Study(name).read('scores'), stored_claims(Study(name))
+    metric = 'JSD in bits, lower' if scores.metric.eq('jsd').any() else 'Accuracy, higher'
+    table = claimed_scores(summary(scores))
+    for mode, words in MODES.items():
+        short = table[table['mode'].eq(mode)]
+        if short.empty: continue
+        print(f'{metric} is better, with 95 % intervals over speakers; output mode: {words}')
+        show(short.drop(columns=['mode']+['corpus']*(short.corpus.nunique()==1)))
+    if claims is not None and 'mode' in claims:
+        print('Verdicts on the claims about these strategies, by output mode; what they rest on: '
+              f'ambiscale claims --study {name}')
+        show(verdict_table(claims))
+    print_places(name, whole)
 
 # %% ../nbs/80_cli.ipynb #8f521a9c
 @app.command()
@@ -266,30 +285,28 @@ def figure(number:Annotated[str, typer.Argument(help='1 to 10, claims, or such a
         print(f'Written: {out}/{done.stem}.png, .pdf, .svg and its data')
 
 # %% ../nbs/80_cli.ipynb #43940feb
-def claim_text(
-    row, # A row of `claims.claims_of`
-) -> str: # Two lines
-    "A claim and its verdict."
-    number = '' if pd.isna(row.low) else (f' {row.effect:.3f} [{row.low:.3f}, {row.high:.3f}] '
-        f'{row.unit} ({row.shown}), {row.delta:g} matters,')
-    return f'{row.claim:>2}  {row.verdict.upper()}: {row.says}\n   {number} {row.note}'
-
 @app.command()
 def claims(study:StudyName=EMBEDDED,
            variant:Annotated[str, typer.Option(help='sample, beam3, ...')]='sample',
            style:Annotated[str, typer.Option(help='direct or cot.')]='direct',
-           strong:Annotated[list[str]|None, typer.Option(help='Models of claim 5.')]=None,
+           strong:Annotated[list[str]|None, typer.Option(
+               help='Systems of claim 5; by default those of the study file.')]=None,
            as_json:AsJson=False):
-    "What a study says of the claims that were stated beforehand."
-    from ambiscale_nb.claims import STRONG, cells_of, claims_of
+    "What a study says of the claims that were stated beforehand, in both output modes."
+    from ambiscale_nb.claims import (beside_published, cells_of, claim_text, claims_of, heading,
+        strong_of)
     from ambiscale_nb.results import Study
+    here = Study(study)
     with told():
-        Study(study).read('scores') # Says which studies have them
-        found = claims_of(cells_of(Study(study), variant, style), tuple(strong or STRONG))[0]
+        scores = here.read('scores') # Says which studies have them
+        systems = tuple(strong or strong_of(here))
+        found = claims_of(cells_of(here, variant, style), systems, variant, style)[0]
         if as_json: return show(found, True)
-        print(f'{found.verdict.eq("supported").sum()} of {len(found)} statements are supported. '
-              'Contradicted: the whole interval\nlies below the least effect that matters.\n')
-        for o in found.itertuples(): print(claim_text(o))
+        print(heading(found), *(claim_text(o) for _, o in found.groupby('claim')), sep='\n\n')
+        near = beside_published(scores)
+        if len(near):
+            print("\nAccuracy in %, one label, no reasoning, next to the paper's (Qwen2-Audio):")
+            show(near.round(1))
 
 # %% ../nbs/80_cli.ipynb #dfddd458
 def pairs_from(

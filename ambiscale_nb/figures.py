@@ -17,6 +17,7 @@ __all__ = ['STYLE', 'CORE', 'SELECTS', 'METRIC_NAMES', 'LOWER', 'PROMPTS', 'WIDE
 # %% ../nbs/71_figures.ipynb #38f05c32
 import io
 import textwrap
+from itertools import product
 from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
@@ -44,6 +45,7 @@ STYLE = {
     'greedy': ('#000000', 'o', 'single answer (greedy)'),
     'cot': ('#7F7F7F', 'H', 'reasons first (CoT)'),
     'majority': ('#0072B2', 's', 'majority vote'),
+    'self_consistency': ('#6A3D9A', 'h', 'vote after reasoning (self-consistency)'),
     'mean': ('#56B4E9', 'D', 'mean of answers'),
     'bon': ('#D55E00', '^', 'likeliest answer (BoN)'),
     'w_bon': ('#E69F00', 'v', 'weighted by likelihood (W-BoN)'),
@@ -121,7 +123,7 @@ def save_figure(
 WIDE, SMALL = 7.2, 7 # A page of two columns, inches; the smallest letters, points
 NARROW = 5. # Inches that a title, a caption and a legend of three columns need
 NO_BREAK = chr(160) # A blank at which no line ends
-MIXES = 'Continuous lines mix all answers, broken ones keep one of them.'
+MIXES = 'Solid lines: strategies that aggregate all answers; dashed lines: that select one.'
 
 def literal(
     text:str, # Anything, such as a transcript
@@ -290,8 +292,9 @@ def spread(
 def draw_guides(
     ax, # Axes whose limits are set
     row:pd.Series, # With the references
+    named:bool=True, # Whether the lines are named at the right edge
 ):
-    "Horizontal lines for what a score is compared with, named at the right edge."
+    "Horizontal lines for what a score is compared with."
     known = {o: row[o] for o in GUIDES if np.isfinite(row[o])}
     if not known: return
     size, (low, high) = 7.5, ax.get_ylim() # Of letters, points
@@ -300,8 +303,8 @@ def draw_guides(
     for (name, value), y in zip(known.items(), where, strict=True):
         text, line = GUIDES[name]
         ax.axhline(value, color='.55', lw=1, ls=line, zorder=0)
-        ax.annotate(text, (1, y), xycoords=('axes fraction', 'data'), xytext=(3, 0),
-                    textcoords='offset points', va='center', fontsize=size, color='.35')
+        if named: ax.annotate(text, (1, y), xycoords=('axes fraction', 'data'), xytext=(3, 0),
+            textcoords='offset points', va='center', fontsize=size, color='.35')
 
 # %% ../nbs/71_figures.ipynb #d89f8cdd
 def draw_curve(
@@ -309,31 +312,32 @@ def draw_curve(
     one:pd.DataFrame, # One strategy in one panel
     ks:list, # All budgets of the panel
 ):
-    "A strategy by its budget; the single answer has none and goes across."
+    "A strategy by its budget; a greedy answer has none and goes across."
     one, name = one.sort_values('k'), one.strategy.iloc[0]
     colour, marker, label = look_of(name)
-    if name=='greedy':
+    if name in ('greedy', 'cot'):
         ax.fill_between(ks, *[[float(one[o].iloc[0])]*len(ks) for o in ('low', 'high')],
-                        color=colour, alpha=.08, lw=0)
+                        color=colour, alpha=.06, lw=0)
         ax.plot(ks, [float(one.value.iloc[0])]*len(ks), color=colour, lw=1.3, label=label)
         ax.plot(ks[:1], one.value, marker, color=colour, ms=5)
     else:
-        ax.fill_between(one.k, one.low, one.high, color=colour, alpha=.12, lw=0)
+        ax.fill_between(one.k, one.low, one.high, color=colour, alpha=.08, lw=0)
         ax.plot(one.k, one.value, marker+('--' if name in SELECTS else '-'), color=colour,
                 label=label, ms=5, lw=1.6)
 
 # %% ../nbs/71_figures.ipynb #80221024
 def budget_panel(
     ax, # Axes
-    part:pd.DataFrame, # One metric and stratum
+    part:pd.DataFrame, # One metric, stratum and mode
     limits:tuple, # Of the y axis
+    named:bool=True, # Whether references are named at the right edge
 ):
-    "Curves of one metric in one stratum, with what they are compared with."
+    "Curves of one metric in one stratum and mode, with the references."
     ks = sorted(part.k.unique())
     for name in in_order(part.strategy): draw_curve(ax, part[part.strategy==name], ks)
     ax.set(xscale='log', ylim=limits)
     ax.set_xticks(ks, [str(o) for o in ks]); ax.minorticks_off()
-    draw_guides(ax, part.iloc[0])
+    draw_guides(ax, part.iloc[0], named)
 
 def y_limits(
     part:pd.DataFrame, # Panels that share an axis
@@ -345,23 +349,28 @@ def y_limits(
 
 # %% ../nbs/71_figures.ipynb #7227dff4
 def budget_curves(
-    scores:pd.DataFrame, # One model, corpus, mode, style and condition; sampled pools and `greedy`
-    metrics:tuple=('jsd', 'accuracy'), # Rows
-    strata:tuple=('clear', 'ambiguous'), # Columns
+    scores:pd.DataFrame, # One model, corpus and condition; sampled pools and greedy answers
+    metrics:tuple=('jsd', 'accuracy'), # Each with a row per stratum
+    strata:tuple=('clear', 'ambiguous'), # Of the clips
 ):
-    "Score against budget k, a line a strategy, a panel a metric and stratum."
-    fig, axes = plt.subplots(len(metrics), len(strata), sharex=True, sharey='row', squeeze=False,
-                             figsize=(max(WIDE, 3.6*len(strata)), 1.4+2.2*len(metrics)))
-    for i, metric in enumerate(metrics):
-        rows = choose_rows(scores, metric=metric, stratum=list(strata))
-        for j, stratum in enumerate(strata):
-            part = choose_rows(rows, stratum=stratum)
-            budget_panel(axes[i, j], part, y_limits(rows))
-            name = f'{LEVEL_NAMES[stratum]}\n' if not i else ''
-            axes[i, j].set_title(f'{name}{part.n.max()} clips', fontsize='medium')
-        axes[i, 0].set_ylabel(better(metric).replace(' (', '\n('))
+    "Score against budget: a column per output mode, a row per metric and stratum."
+    modes = [o for o in ('dist', 'label') if o in set(scores['mode'])]
+    rows = [*product(metrics, strata)]
+    fig, axes = plt.subplots(len(rows), len(modes), sharex=True, sharey='row', squeeze=False,
+                             figsize=(max(WIDE, 3.6*len(modes)), 1.7+1.75*len(rows)))
+    for i, (metric, stratum) in enumerate(rows):
+        part = choose_rows(scores, metric=metric, stratum=stratum)
+        for j, mode in enumerate(modes):
+            here = part[part['mode'].eq(mode)]
+            if here.empty: axes[i, j].set_axis_off(); continue
+            budget_panel(axes[i, j], here, y_limits(part), j==len(modes)-1)
+            if not i: axes[i, j].set_title(PROMPTS[mode])
+        words = f'{LEVEL_WORDS[stratum]}, {part.n.max()} clips'
+        axes[i, 0].set_ylabel(f"{words}\n{better(metric).replace(' (', chr(10)+'(')}")
     for ax in axes[-1]: ax.set_xlabel('answers drawn for a clip')
-    explain(fig, budget_text(scores), axes[0, 0].get_legend_handles_labels())
+    found = [ax.get_legend_handles_labels() for ax in axes.flat]
+    entries = {k: h for o in found for h, k in zip(*o, strict=True)}
+    explain(fig, budget_text(scores), (entries.values(), entries.keys()))
     return fig
 
 # %% ../nbs/71_figures.ipynb #86987513
@@ -374,10 +383,11 @@ def budget_text(
              'one_more_rater': 'one more rater (a single-rater baseline)',
              'prior': 'without audio (the class prior; in accuracy the best constant answer)'}
     text = f'{MIXES} Bands: 95 % intervals over speakers.'
-    if scores.strategy.eq('greedy').any(): text += ' Black: the single answer, which costs 1.'
+    if scores.strategy.eq('greedy').any():
+        text += ' Black: the single greedy answer, the baseline, which costs 1.'
     if known: text += f" Grey: {'; '.join(lines[o] for o in known)}."
     if scores.metric.eq('accuracy').any():
-        text += ' Accuracy leaves out clips on whose label people tie.'
+        text += ' Accuracy leaves out clips whose raters tie.'
     return text
 
 # %% ../nbs/71_figures.ipynb #c9954f4c

@@ -32,6 +32,7 @@ from .pool import CANDIDATES, answers, pool_rows, valid_text
 from .verify import VERDICTS
 from .strategies import STRATEGIES
 from .results import Study, at_full_budget, plain_scores
+from .claims import heading
 
 # %% ../nbs/75_report.ipynb #a3f03bb9
 KEEP = chr(160) # A blank at which no line is broken
@@ -922,13 +923,22 @@ def stored_claims(
     return pd.read_parquet(path) if path.exists() else None
 
 def claims_page(
-    claims:pd.DataFrame|None=None, # A row a claim; None where they were not computed
-) -> Page: # A table
-    "The verdicts on the claims."
-    if claims is None or claims.empty: return note('Not computed: nobody tested the claims.')
-    told = ['claim', 'says', 'verdict', 'effect', 'low', 'high', 'unit', 'p', 'note']
-    shown = claims[[o for o in told if o in claims]]
-    return table(shown, digits={o: 3 for o in shown.select_dtypes('float').columns})
+    claims:pd.DataFrame|None=None, # A row per claim and mode; None where they were not computed
+    published:pd.DataFrame|None=None, # From `claims.beside_published`
+) -> Page: # Tables
+    "The verdicts on the claims, what they rest on, and published numbers."
+    if claims is None or claims.empty: return note('Not computed: the claims were not judged.')
+    def some(*names): return claims[[o for o in names if o in claims]]
+    found = some('claim', 'says', 'mode', 'verdict', 'effect', 'low', 'high', 'unit', 'delta', 'p',
+                 'parts', 'shown', 'note')
+    stated = some('claim', 'estimand', 'rule', 'metric', 'style', 'baseline', 'strategies')
+    parts = [note(heading(claims)) if 'family' in claims else '',
+             table(found, digits={o: 3 for o in found.select_dtypes('float').columns}),
+             '<h3>How each claim is judged</h3>', table(stated.drop_duplicates())]
+    if published is not None and len(published): parts += [
+        '<h3>Published accuracies (%, Qwen2-Audio) and ours: one label, without reasoning</h3>',
+        table(published, digits=dict(published=2, ours=1, low=1, high=1, n=0))]
+    return Page(''.join(parts))
 
 # %% ../nbs/75_report.ipynb #065cb180
 PACKAGES = ('ambiscale_nb', 'torch', 'transformers', 'openai', 'google-genai', 'numpy', 'pandas',

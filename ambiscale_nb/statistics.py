@@ -277,30 +277,28 @@ def holm(
     p, # Shape (m,), p-values of a family; NaN where a test was refused
 ) -> np.ndarray: # Shape (m,), adjusted; NaN stays
     "Holm's step-down adjustment (1979); refused tests count in the size of the family."
-    p = np.asarray(p, float)
-    order = np.argsort(p, kind='stable') # NaN comes last
-    left = len(p)-np.arange(len(p))
-    out = np.empty(len(p))
-    out[order] = np.minimum(np.maximum.accumulate(left*p[order]), 1)
-    return np.where(np.isnan(p), np.nan, out)
+    from statsmodels.stats.multitest import multipletests
+    lost = np.isnan(p := np.asarray(p, float))
+    if not p.size: return p
+    return np.where(lost, np.nan, multipletests(np.where(lost, 1, p), method='holm')[1])
 
 # %% ../nbs/61_statistics.ipynb #a5ce190b
 def power_of(
     effect:float, # True difference, in the metric's unit
-    estimate:Estimate, # A difference, with its standard error
+    estimate, # Anything with a standard error `se` and degrees of freedom `df`
     level:float=.05, # Of the two-sided test
 ) -> float: # From `level` to 1; NaN where the estimate has no standard error
     "Chance that a two-sided t-test with the estimate's standard error finds a difference."
+    from statsmodels.stats.power import TTestPower
     if not estimate.se>0: return np.nan
     df, shift = estimate.df, abs(effect)/estimate.se
-    bar = stats.t.ppf(1-level/2, df)
-    if shift>37: return 1. # beyond where the non-central t can be computed
-    wrong_side = stats.nct.cdf(-bar, df, shift) if shift<5 else 0. # below 1e-8, and unstable
-    return float(stats.nct.sf(bar, df, shift)+wrong_side)
+    if shift>37: return 1. # Beyond where the non-central t can be computed
+    how = (level, None, 'two-sided') if shift<5 else (level/2, None, 'larger') # < 1e-8 is left out
+    return float(TTestPower().power(shift/np.sqrt(df+1), df+1, *how))
 
 # %% ../nbs/61_statistics.ipynb #8609027f
 def detectable(
-    estimate:Estimate, # A difference, with its standard error
+    estimate, # Anything with a standard error `se` and degrees of freedom `df`
     power:float=.8, # How often it should be found
     level:float=.05, # Of the two-sided test
 ) -> float: # In the metric's unit; NaN where the estimate has no standard error

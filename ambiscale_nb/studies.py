@@ -129,6 +129,7 @@ class StudyConfig(BaseModel):
     limits: LimitsConfig = LimitsConfig() # Where to stop
     workers: int = Field(2, ge=1) # Notebooks at a time
     slurm: SlurmConfig|None = None # Options of SLURM jobs
+    strong: list[str] = [] # Systems that claim 5 is about; the paper\'s two if empty
     figures: list[str] = [] # Stems of notebooks in nbs/figures
 
 # %% ../nbs/79_studies.ipynb #e5a7c203
@@ -266,6 +267,9 @@ def wrong_names(
             found += tried((*at, 'load'), check_options, run.model, run.load)
         if run.corpus in CORPORA: found += wrong_reading(at, run, CORPORA[run.corpus])
     found += two_of_a_name(study)
+    names = sorted({*MODELS, *(o.served for o in MODELS.values())}-{''})
+    for i, o in enumerate(study.strong):
+        found += tried(('strong', i), choose, o, names, 'model')
     for i, o in enumerate(study.figures):
         found += tried(('figures', i), figure_stem, o)
     return found

@@ -1,41 +1,50 @@
-"""Does the test of gain on ambiguous speech fall for strategies that know nothing, and does it find one
-that does? Through `gain.donor_test`, the function that the claims use.
+"""Is the gain on ambiguous speech judged rightly? Simulated studies with a known truth, judged by the rule of
+the claims (`equivalence.word_of`, least effect .10) on the shares of `gain.gain_shares`.
 
-    python benchmarks/gain.py [--studies 1000] [--save]
+    python benchmarks/gain.py [--studies 400] [--workers 2] [--save]
 
-Each study: 20 speakers of 40 clips, five classes, eight raters. Speakers differ in how ambiguous they
-are, in how well the model hears them, and in how strongly a strategy smooths. Six strategies make a
-distribution from the model's single answer and from nothing else; `real` also knows something of what
-people think, more where they disagree, in three strengths. Counted at a nominal 5 %, two-sided: p <= .05
-of the donor test, of the shuffled levels, and of the naive test without control; a refusal (a strategy
-that its donors match exactly) counts as no rejection and is counted apart. Ends with one JSON line.
+Each study: 24 speakers of 30 clips, six classes, 3 or 10 raters, and 20, 45, 70 or 88 % ambiguous clips on
+average. Speakers differ in how ambiguous they are, in how well the model hears them, and in how a strategy
+treats them. The base gives one label (`one-hot`), states a distribution (`stated`), or states one from which
+the truth is almost known (`strong`; a stress test). The prior is fitted to the votes of each study.
 
-Beside them stand strategies whose table of class confusion was fitted, leaving out the clip's own speaker:
-on the votes of the same study, with and without saying so (`Setting.fitted`), with donors of any speaker
-alone, and, as the control, on the votes of another study of the same size. They know nothing of a clip but
-the single answer. What differs is whether the donors' tables have seen the votes of the clip that they are
-tried on. A weak `real` shows what donors of the same speaker alone cost in power.
+Strategies: six that know nothing but the base; the truth; half of the truth in both strata, as a distribution,
+as eight samples and as one label; and in one stratum alone. Counted: verdicts. For comparison the same studies
+are judged by the first form of the shares: Jensen-Shannon divergence, 30 donors by label, entropy-matched base,
+and a perfect predictor that ignores the base (`--first`, fewer studies). Ends with one JSON line.
 """
+import os
+os.environ.setdefault('OMP_NUM_THREADS', '1')
 import argparse
 import json
-from dataclasses import replace
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
+from scipy import optimize
 
-from ambiscale_nb.ambiguity import soft_labels
+from ambiscale_nb.ambiguity import LEVELS, entropy, fit_prior, posterior_draws, soft_labels, strata, top_labels
 from ambiscale_nb.core import rng_of
-from ambiscale_nb.gain import Setting, dealt, gap_of, information, per_clip, shuffled_levels, tested
+from ambiscale_nb.gain import (compare_strata, effective_clusters, estimated, gain_shares, perfect_predictor,
+                               sharpened)
+from ambiscale_nb.metrics import jsd
 
-SPEAKERS, CLIPS, K, RATERS = 20, 40, 5, 8
+SPEAKERS, EACH, K, DELTA = 24, 30, 6, .1
 NULLS = ('uniform mix', 'random-lambda mix', '4 noisy samples', '16 noisy samples', 'class confusion',
          'random second label')
+BOTH = ('both strata', 'both strata, 8 samples', 'both strata, one label')
+WHO = np.repeat(np.arange(SPEAKERS), EACH)
+PRIOR = np.array([1.6, 1.2, 1., .9, .7, .6])/6
 
 
-def per_speaker(rng, spread, who):
+def sigmoid(x): return 1/(1+np.exp(-x))
+
+
+def per_speaker(rng, spread, who=WHO):
     "A standard normal effect of every speaker, times `spread`, clip by clip."
-    return spread*rng.standard_normal(SPEAKERS)[who][:, None]
+    return spread*rng.standard_normal(who.max()+1)[who][:, None]
 
 
 def drawn(rng, p):
@@ -43,121 +52,205 @@ def drawn(rng, p):
     return np.eye(p.shape[-1])[(rng.random((*p.shape[:-1], 1))>p.cumsum(-1)[..., :-1]).sum(-1)]
 
 
-def people(rng):
-    "Speakers, opinions, votes and single answers."
-    who = np.repeat(np.arange(SPEAKERS), CLIPS)
-    sharpness = np.exp(per_speaker(rng, .3, who))
-    raw = rng.standard_gamma(.4/sharpness*np.ones(K))+1e-9
-    truth = raw/raw.sum(1, keepdims=True)
-    votes = rng.multinomial(RATERS, truth)
-    skill = 1/(1+np.exp(-(.5+per_speaker(rng, .5, who)+rng.standard_normal((len(who), 1)))))
-    return who, truth, votes, drawn(rng, skill*truth+(1-skill)*rng.dirichlet(np.ones(K), len(who)))
+def people(rng, concentration, raters, who=WHO):
+    "True distributions and votes; speakers differ in how ambiguous they are."
+    shape = PRIOR*concentration*np.exp(per_speaker(rng, .3, who))
+    logs = np.log(rng.standard_gamma(shape+1))+np.log(rng.random((len(who), K)))/shape # Gamma, never all 0
+    truth = np.exp(logs-logs.max(1, keepdims=True))
+    truth /= truth.sum(1, keepdims=True)
+    return truth, rng.multinomial(raters, truth).astype(float)
 
 
-def knows_nothing(name, single, who, votes, rng):
-    "A distribution made of the single answer, of chance and of the speaker's habits."
-    n = len(who)
-    if name=='uniform mix': return .6*single+.4/K
+def heard(rng, truth, base, who=WHO):
+    "What the model says, which it hears better of some speakers and clips."
+    skill = sigmoid((-1 if base=='stated' else .3)+per_speaker(rng, .5, who)+rng.standard_normal((len(who), 1)))
+    belief = skill*truth+(1-skill)*rng.dirichlet(np.ones(K), len(who))
+    return drawn(rng, belief) if base=='one-hot' else belief
+
+
+@lru_cache(maxsize=None)
+def concentration_for(share, raters):
+    "The concentration at which that share of clips is ambiguous."
+    def lacks(c):
+        rng, who = rng_of('tune', share, raters), np.repeat(np.arange(200), 30)
+        return np.isin(strata(people(rng, np.exp(c), raters, who)[1]), ['weak', 'tie']).mean()-share
+    return float(np.exp(optimize.brentq(lacks, -2.3, 6, xtol=.01)))
+
+
+def knows_nothing(name, base, rng):
+    "A distribution made of the base, of chance and of the speaker's habits."
+    if name=='uniform mix': return .6*base+.4/K
     if name=='random-lambda mix':
-        w = 1/(1+np.exp(-(per_speaker(rng, .5, who)+rng.standard_normal((n, 1)))))
-        return (1-w)*single+w/K
+        w = sigmoid(per_speaker(rng, .5)+rng.standard_normal((len(base), 1)))
+        return (1-w)*base+w/K
     if 'samples' in name:
-        table = rng.dirichlet(np.full(K, .7), K)
-        w = np.clip(.5+per_speaker(rng, .1, who), .1, .9)
-        p = w*single+(1-w)*(single@table)
-        return np.stack([drawn(rng, p) for _ in range(int(name.split()[0]))]).mean(0)
-    if name=='class confusion': # what is usually meant by this answer, believed by habit
-        table = .6*np.eye(K)+.4*rng.dirichlet(np.full(K, .5), K)
-        believed = single@table
-        habit = np.exp(per_speaker(rng, .3, who)+.3*rng.standard_normal((n, 1)))
-        return believed**habit/(believed**habit).sum(1, keepdims=True)
-    w = .5*rng.random((n, 1))
-    return (1-w)*single+w*np.eye(K)[rng.integers(0, K, n)]
+        w = np.clip(.4+per_speaker(rng, .1), .1, .9)
+        return np.mean([drawn(rng, (1-w)*base+w/K) for _ in range(int(name.split()[0]))], 0)
+    if name=='class confusion':
+        believed = base@(.6*np.eye(K)+.4*rng.dirichlet(np.full(K, .5), K))
+        p = believed**np.exp(per_speaker(rng, .3)+.3*rng.standard_normal((len(base), 1)))
+        return p/p.sum(1, keepdims=True)
+    w = np.clip(.5*rng.random((len(base), 1))+per_speaker(rng, .1), 0, .9)
+    return (1-w)*base+w*np.eye(K)[rng.integers(0, K, len(base))]
 
 
-def knows(strength, single, truth, votes, rng):
-    "A smoothed answer that leans on people's opinion, more where they disagree."
-    apart = 1-(votes.max(1)/votes.sum(1))[:, None]
-    w = np.clip(strength*apart, 0, 1)*rng.random((len(single), 1))
-    return (1-w)*(.6*single+.4/K)+w*truth
-
-
-def table_of_others(single, who, votes, learned_from):
-    "What people heard, on average, where the single answer was the same; of all speakers but the clip's."
-    answers, speakers, heard = learned_from[0], learned_from[1], soft_labels(learned_from[2])
-    tables = []
-    for s in range(SPEAKERS):
-        use = speakers!=s
-        tables.append(answers[use].T@heard[use]/np.maximum(answers[use].sum(0), 1)[:, None])
-    return np.stack(tables)[who, single.argmax(1)]
-
-
-def smoothed(rng, dist, who):
-    "A distribution bent by each speaker's habit, and clip by clip."
-    habit = np.exp(per_speaker(rng, .3, who)+.3*rng.standard_normal((len(who), 1)))
-    return dist**habit/(dist**habit).sum(1, keepdims=True)
-
-
-def tables(rng, single, who, votes):
-    "Settings of fitted tables: name -> setting and, where they are not the test's own, donors."
-    other_who, _, other_votes, other_single = people(rng)
-    same = table_of_others(single, who, votes, (single, who, votes))
-    apart = table_of_others(single, who, votes, (other_single, other_who, other_votes))
-    bent, any_speaker = smoothed(rng, same, who), dealt(single.argmax(1), rng)
-    def one(dist, fitted=False): return Setting(single, dist, votes, who, fitted)
-    return {'fitted table, not said': (one(same), None),
-            'fitted table, said': (one(same, True), None),
-            'fitted table, donors of any speaker': (one(same), any_speaker),
-            'table of another study': (one(apart), None),
-            'table of another study, donors of any speaker': (one(apart), any_speaker),
-            'fitted table and habit, not said': (one(bent), None),
-            'fitted table and habit, said': (one(bent, True), None),
-            'fitted table and habit, donors of any speaker': (one(bent), any_speaker)}
-
-
-def study(rng, shuffles, more):
-    """For every strategy: p of the donor test and its value, p of shuffled levels, p of the naive test, mean
-    information, clips with donors."""
-    who, truth, votes, single = people(rng)
-    made = {o: knows_nothing(o, single, who, votes, rng) for o in NULLS}
-    made |= {f'real, strength {o:g}': knows(o, single, truth, votes, rng) for o in (.3, .6)}
-    settings = {k: (Setting(single, o/o.sum(1, keepdims=True), votes, who), None) for k, o in made.items()}
-    weak = knows(.05, single, truth, votes, more)
-    settings['real, strength 0.05'] = Setting(single, weak/weak.sum(1, keepdims=True), votes, who), None
-    for o in ('0.05', '0.3', '0.6'): # the same predictions, with donors of the same speaker alone
-        s = settings[f'real, strength {o}'][0]
-        settings[f'real, strength {o}, own donors'] = replace(s, fitted=True), None
-    settings |= tables(more, single, who, votes)
-    before, out = per_clip('jsd', single, votes), {}
-    for name, (s, donors) in settings.items():
-        h, amb = information(s, donors=donors), s.level=='ambiguous'
-        main, naive = tested(gap_of(h, amb), who), per_clip('jsd', s.scaled, votes)-before
-        shuffled = shuffled_levels(h, amb, who, shuffles, rng)[0] if shuffles else np.nan
-        out[name] = main.p, main.value, shuffled, tested(gap_of(naive, amb), who).p, np.nanmean(h), main.n
+def strategies(rng, base, truth, ambiguous):
+    "Name -> distributions."
+    out = {o: knows_nothing(o, base, rng) for o in NULLS}
+    w, smooth = np.clip(.5+per_speaker(rng, .1), 0, 1), .8*base+.2/K
+    part = (1-w)*smooth+w*truth
+    out |= {'truth': truth, 'both strata': part,
+            'both strata, 8 samples': np.mean([drawn(rng, part) for _ in range(8)], 0),
+            'both strata, one label': drawn(rng, part),
+            'ambiguous alone': np.where(ambiguous[:, None], part, smooth),
+            'clear alone': np.where(ambiguous[:, None], smooth, part)}
     return out
 
 
+def shares(base, made, votes, alpha, first):
+    "Name -> `Gain`: what `gain_shares` gives for each strategy, with one perfect predictor for all."
+    perfect = perfect_predictor(votes, base, alpha)
+    found = {}
+    for k, o in made.items():
+        sharp = sharpened(base, entropy(o).mean())
+        spread = base[:, :-1] if sharp is base else np.c_[base[:, :-1], sharp[:, :-1]]
+        found[k] = compare_strata([o, perfect.dist], spread, soft_labels(votes), top_labels(base), votes, WHO,
+                                  len(WHO))
+    if first: # The glue is the library's own
+        same = gain_shares(base, made['truth'], votes, WHO, alpha)
+        assert np.allclose([same.effect.value, same.effect.se], [found['truth'].effect.value, found['truth'].effect.se])
+    return found
+
+
+# --- the first form of the shares, for comparison --------------------------------------------------------------
+def random_donors(group, rng, most=30):
+    "Up to 30 clips of the same group and other speakers, at least 5; -1 for none."
+    out = np.full((most, len(group)), -1)
+    for i in range(len(group)):
+        able = np.flatnonzero((group==group[i]) & (WHO!=WHO[i]))
+        if len(able)>=5: out[:min(most, len(able)), i] = rng.permutation(able)[:most]
+    return out
+
+
+def matched(base, goal):
+    "The base mixed with uniform, or sharpened by a power, until its mean entropy is `goal`."
+    def mix(w): return (1-w)*base+w/K
+    def gap(w): return entropy(mix(w)).mean()-goal
+    if gap(0.)<=0: return mix(optimize.brentq(gap, 0, 1))
+    return sharpened(base, goal)
+
+
+def first_form(base, made, votes, alpha, ambiguous, rng):
+    "Name -> (effect, standard error, degrees of freedom) in JSD."
+    y, donors = soft_labels(votes), random_donors(base.argmax(1)*2+ambiguous, rng)
+    has = donors>=0
+    def info(p): # (U,), of the donors less its own
+        lent = np.where(has, jsd(p[donors], y), 0).sum(0)/np.maximum(has.sum(0), 1)
+        return np.where(has.any(0), lent-jsd(p, y), 0)
+    known = np.mean([info(p) for p in posterior_draws(votes, alpha, 20, rng)], 0)-info(base)
+    out, sizes = {}, [np.bincount(WHO[ambiguous==o]) for o in (0, 1)]
+    df = min(effective_clusters(o) for o in sizes)-1
+    for name, p in made.items():
+        got = info(p)-info(matched(base, entropy(p).mean()))
+        sums = np.array([[np.bincount(WHO, o*(ambiguous==s), SPEAKERS) for s in (0, 1)] for o in (got, known)])
+        full, left = sums.sum(-1), sums.sum(-1, keepdims=True)-sums
+        effect, without = np.diff(full[0]/full[1])[0], np.diff(left[0]/left[1], axis=0)[0]
+        out[name] = effect, np.sqrt((SPEAKERS-1)/SPEAKERS*((without-effect)**2).sum()), df
+    return out
+
+
+# --- counting --------------------------------------------------------------------------------------------------
+def word_of(low, high):
+    "The verdict of the claims' rule."
+    if low>DELTA: return 'supported'
+    if low>0 and high>=DELTA: return 'size open'
+    if low>-DELTA and high<DELTA: return 'too small'
+    return 'opposite' if high<0 else 'inconclusive'
+
+
+def study(cell, i, compare):
+    "Verdict, effect and shares of each strategy in one study."
+    share, raters, base_kind = cell
+    rng = rng_of('gain', share, raters, base_kind, i)
+    truth, votes = people(rng, concentration_for(share, raters), raters)
+    base = heard(rng, truth, base_kind)
+    ambiguous = np.array([LEVELS[o]=='ambiguous' for o in strata(votes)])
+    made, alpha = strategies(rng, base, truth, ambiguous), fit_prior(votes)
+    if compare:
+        found = first_form(base, made, votes, alpha, ambiguous.astype(int), rng)
+        def e(o): return estimated(np.r_[o[0], np.full(SPEAKERS, o[0])], np.ones(SPEAKERS, int))
+        from scipy.stats import t
+        return {k: ('shape only' if s<1e-9 else word_of(v-t.ppf(.975, d)*s, v+t.ppf(.975, d)*s), v, s, np.nan, np.nan)
+                for k, (v, s, d) in found.items()}
+    out = {}
+    for k, o in shares(base, made, votes, alpha, i==0).items():
+        e = o.effect
+        word = word_of(e.low, e.high) if e.se>0 else \
+            'shape only' if 'shape' in e.reason else 'nothing to learn'
+        out[k] = word, e.value, e.se, o.clear.value, o.ambiguous.value
+    return out
+
+
+def run(cell, start, stop, compare):
+    "Several studies of one cell."
+    return [study(cell, i, compare) for i in range(start, stop)]
+
+
 def main():
-    args = argparse.ArgumentParser(description=__doc__)
-    args.add_argument('--studies', type=int, default=1000)
-    args.add_argument('--shuffled', type=int, default=200, help='studies with shuffled levels, too')
+    args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    args.add_argument('--studies', type=int, default=400)
+    args.add_argument('--compare', type=int, default=100, help='studies of the first form')
+    args.add_argument('--workers', type=int, default=2)
+    args.add_argument('--bases', nargs='+', default=['one-hot', 'stated', 'strong'])
+    args.add_argument('--shares', nargs='+', type=float, default=[.2, .45, .7, .88])
+    args.add_argument('--raters', nargs='+', type=int, default=[10, 3])
     args.add_argument('--save', action='store_true', help='keep the figures beside this script')
     args = args.parse_args()
-    found = [study(rng_of('gain', i), 199 if i<args.shuffled else 0, rng_of('gain tables', i))
-             for i in tqdm(range(args.studies))]
-    rows = {}
-    for name in found[0]:
-        p, value, shuffled, naive, known, n = np.array([o[name] for o in found]).T
-        told = dict(donor_test=float((p<=.05).mean()), gains=float(((p<=.05) & (value>0)).mean()),
-                    refused=float(np.isnan(p).mean()),
-                    shuffled_levels=float((shuffled[:args.shuffled]<=.05).mean()),
-                    naive_test=float((naive<=.05).mean()), mean_value=float(np.mean(value)),
-                    mean_information=float(np.mean(known)), clips=float(np.mean(n)))
-        rows[name] = {k: round(v, 5) for k, v in told.items()}
-    out = dict(studies=args.studies, shuffled=args.shuffled, speakers=SPEAKERS, clips=CLIPS, raters=RATERS,
-               nominal=.05, worst_false_positive=max(rows[o]['donor_test'] for o in NULLS), rates=rows)
-    if args.save: Path(__file__).with_suffix('.json').write_text(json.dumps(out, indent=1)+'\n')
-    print(json.dumps(out))
+    cells = [(s, r, b) for b in args.bases for r in args.raters for s in args.shares]
+    file, rows = Path(__file__).with_suffix('.json'), {}
+    with ProcessPoolExecutor(args.workers) as pool:
+        for form, total in (('now', args.studies), ('first', args.compare)):
+            for cell in cells:
+                jobs = [pool.submit(run, cell, i, min(i+10, total), form=='first') for i in range(0, total, 10)]
+                found = [o for job in jobs for o in job.result()]
+                if not found: continue
+                name = f'{form}, {cell[2]}, {cell[1]} raters, {cell[0]:.0%} ambiguous'
+                rows[name] = summary(found)
+                print(name, json.dumps({k: v['verdicts'] for k, v in rows[name].items()}), flush=True)
+                out = dict(studies=args.studies, compared=args.compare, speakers=SPEAKERS, clips=len(WHO),
+                           delta=DELTA, cells=rows)
+                if args.save: file.write_text(json.dumps(out, indent=1)+'\n')
+    print(json.dumps(dict(studies=args.studies, worst=worst(rows))))
+
+
+def summary(found):
+    "Strategy -> share of verdicts, mean effect, its spread, mean standard error, mean shares."
+    out = {}
+    for k in found[0]:
+        words, *numbers = zip(*(o[k] for o in found), strict=True)
+        v, se, clear, amb = np.array(numbers, float)
+        def mean(x): return round(float(np.nanmean(x)), 4) if np.isfinite(x).any() else None
+        out[k] = dict(verdicts={w: round(n/len(found), 4) for w, n in sorted(Counter(words).items())},
+                      effect=mean(v), spread=round(float(np.nanstd(v)), 4), se=mean(se), clear=mean(clear),
+                      ambiguous=mean(amb))
+    return out
+
+
+def worst(rows):
+    "The rates that the benchmark is about, at their worst over cells, by form and base."
+    out = {}
+    for name, cell in rows.items():
+        key = ', '.join(name.split(', ')[:2])
+        def rate(k, *words): return sum(cell[k]['verdicts'].get(w, 0) for w in words)
+        new = {'no information: gains': max(rate(o, 'supported', 'size open') for o in NULLS),
+               'truth: opposite': rate('truth', 'opposite'),
+               'truth: supported': rate('truth', 'supported', 'size open'),
+               'ambiguous alone: not found': 1-rate('ambiguous alone', 'supported', 'size open'),
+               'clear alone: not found': 1-rate('clear alone', 'opposite')}
+        new |= {f'{o}: not small or inconclusive': 1-rate(o, 'too small', 'inconclusive') for o in BOTH}
+        old = out.setdefault(key, dict.fromkeys(new, 0.))
+        out[key] = {k: round(max(old[k], v), 4) for k, v in new.items()}
+    return out
 
 
 if __name__=='__main__': main()
