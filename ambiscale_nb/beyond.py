@@ -69,7 +69,9 @@ def mbr(
     far[..., :-1] = np.where(p.weights>0, far[..., :-1], np.inf)
     nearest = far==far.min(-1, keepdims=True)
     chosen = nearest/nearest.sum(-1, keepdims=True)
-    return outcome(p, L, (chosen[..., None]*np.stack(all_of, -2)).sum(-2))
+    parts = np.stack(all_of, -2)
+    found = outcome(p, L, (chosen[..., None]*parts).sum(-2))
+    return replace(found, chance=chosen*~found.empty[..., None], picks=parts)
 
 # %% ../nbs/52_beyond.ipynb #7787dae8
 def nearer(

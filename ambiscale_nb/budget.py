@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['RESERVED', 'within', 'pass_at_k', 'lose', 'target_at_k', 'distinct_rows', 'vote_at_k', 'select_at_k', 'blank',
            'values', 'each', 'check_budget', 'oracle_loss', 'oracle_label', 'brier', 'brier_parts', 'brier_at_k',
-           'brier_law', 'subset_count', 'shuffles', 'subsets', 'BudgetPoint', 'measure', 'average', 'ways', 'distinct',
-           'whole_votes', 'by_label', 'alike', 'average_alike', 'at_selector', 'add_fallback', 'formulas', 'open_rows',
-           'fill_in', 'average_rest', 'count_alike', 'expect', 'budgets', 'check_curve', 'curves', 'budget_point',
-           'curve']
+           'brier_law', 'subset_count', 'shuffles', 'subsets', 'BudgetPoint', 'expected', 'measure', 'mean_and_error',
+           'average', 'ways', 'distinct', 'whole_votes', 'by_label', 'alike', 'average_alike', 'at_selector',
+           'add_fallback', 'formulas', 'open_rows', 'fill_in', 'average_rest', 'count_alike', 'expect', 'budgets',
+           'check_curve', 'curves', 'budget_point', 'curve']
 
 # %% ../nbs/51_budget.ipynb #46f1d6ea
 from dataclasses import dataclass, field
@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binom, hypergeom
 from .core import InputError, rng_of
-from .strategies import (STRATEGIES, Pool, Strategy, applicable, check_pool,
-    exchangeable, expected_verdict, rows, settings_of, take)
+from .strategies import (STRATEGIES, Pool, Prediction, Strategy, applicable,
+    check_pool, exchangeable, expected_verdict, rows, settings_of, take)
 
 # %% ../nbs/51_budget.ipynb #e10afa7e
 def within(
@@ -274,13 +274,17 @@ def shuffles(
 def subsets(
     pool:Pool, # Any pool
     k:int, # Budget
-    S:int, # Subsets for each utterance, where they are drawn
+    S:int, # Subsets for each utterance, at least, where they are drawn
     seed:int=0, # Of the study
-) -> tuple: # (subsets, U or 1, k) indices, and whether these are all there are
-    "All subsets of size k where they are at most S (or N), else S random ones."
+) -> tuple: # (subsets, U or 1, k) indices; how many in a row share no answer, 0 if they are all
+    "All subsets of size k where they are at most S (or N); else random ones, in rounds."
     if comb(pool.n, k)<=max(S, pool.n):
-        return np.array(list(combinations(range(pool.n), k)))[:, None], True
-    return shuffles(tuple(pool.uids), pool.n, S, seed)[..., :k], False
+        return np.array(list(combinations(range(pool.n), k)))[:, None], 0
+    parts = pool.n//k
+    rounds = max(2, -(-6*S//(5*parts)))
+    order = shuffles(tuple(pool.uids), pool.n, rounds, seed)[..., :parts*k]
+    idx = order.reshape(rounds, len(pool.uids), parts, k)
+    return np.moveaxis(idx, 2, 1).reshape(rounds*parts, len(pool.uids), k), parts
 
 # %% ../nbs/51_budget.ipynb #f77995f2
 RESERVED = ('L', 'n_eff', 'ess', 'empty', 'fallback')
@@ -306,6 +310,25 @@ class BudgetPoint:
         return np.sqrt((se**2).sum(0))/len(self.L)
 
 # %% ../nbs/51_budget.ipynb #75689af3
+def expected(
+    p:Prediction, # Of a strategy
+    metric, # As in `values`
+    y:np.ndarray, # (U, K) soft labels
+) -> np.ndarray: # (..., U)
+    "A metric of each prediction; of a tied pick, its mean over a fair draw among the tied."
+    out = values(metric, p.dist, y)
+    if p.chance is None: return out
+    some = p.chance>0
+    least = np.where(some[..., None], p.picks, np.inf).min(-2)
+    most = np.where(some[..., None], p.picks, -np.inf).max(-2)
+    tied = (some.sum(-1)>1) & (most-least>1e-12).any(-1)
+    if not tied.any(): return out
+    truth = np.broadcast_to(y, p.dist.shape)[tied]
+    each_of = values(metric, np.moveaxis(p.picks[tied], 1, 0), truth).T
+    out[tied] = np.where(some[tied], p.chance[tied]*each_of, 0).sum(-1)
+    return out
+
+# %% ../nbs/51_budget.ipynb #8ea59805
 def measure(
     pool:Pool, # Possibly a stack of sub-pools
     strategy:Strategy, # Registered
@@ -316,27 +339,35 @@ def measure(
     "A strategy's prediction and its metrics."
     p = strategy.aggregate(pool, **settings)
     out = {o: np.asarray(getattr(p, o), float) for o in RESERVED}
-    return {**out, **{o: values(metric, p.dist, y) for o, metric in metrics.items()}}
+    return {**out, **{o: expected(p, metric, y) for o, metric in metrics.items()}}
 
 # %% ../nbs/51_budget.ipynb #99456638
+def mean_and_error(
+    values:np.ndarray, # (S, U, ...) of each subset
+    parts:int, # Subsets of a round
+) -> tuple: # Mean over subsets and its standard error over rounds, (U, ...) each
+    "Mean over subsets, with its Monte Carlo error."
+    rounds = values.reshape(-1, parts, *values.shape[1:]).mean(1)
+    return rounds.mean(0), rounds.std(0, ddof=min(len(rounds)-1, 1))/len(rounds)**.5
+
 def average(
     pool:Pool, # The whole pool
     idx:np.ndarray, # (S, U or 1, k) subsets
     jobs:dict, # Name -> (strategy, settings, metrics)
     y:np.ndarray, # (U, K) soft labels, or None without metrics
+    parts:int=1, # Subsets of a round, which are not independent of each other, see `subsets`
 ) -> dict: # Name -> two dicts, of means and of their standard errors, (U,) or (U, K) each
     "Mean over subsets of what `measure` gives, a few utterances at a time."
-    S, U, parts = len(idx), len(pool.uids), {o: [] for o in jobs}
+    S, U, found = len(idx), len(pool.uids), {o: [] for o in jobs}
     step = max(1, 200_000//(S*idx.shape[-1]*len(pool.labels)))
     for start in range(0, U, step):
         at = slice(start, start+step)
         sub = take(rows(pool, at), idx[:, at] if idx.shape[1]>1 else idx)
         for name, job in jobs.items():
             got = measure(sub, *job, None if y is None else y[at])
-            parts[name].append({o: (v.mean(0), v.std(0, ddof=min(S-1, 1))/S**.5)
-                                for o, v in got.items()})
+            found[name].append({o: mean_and_error(v, max(parts, 1)) for o, v in got.items()})
     join = lambda many, i: {o: np.concatenate([p[o][i] for p in many]) for o in many[0]}
-    return {o: (join(many, 0), join(many, 1)) for o, many in parts.items()}
+    return {o: (join(many, 0), join(many, 1)) for o, many in found.items()}
 
 # %% ../nbs/51_budget.ipynb #21a18c5b
 @lru_cache(maxsize=100_000)
@@ -537,10 +568,10 @@ def average_rest(
     at = np.flatnonzero(np.any([open_rows(known[o], job[2], U) for o, job in jobs.items()], 0))
     if not len(at): return se
     part, y = (pool, y) if len(at)==U else (rows(pool, at), None if y is None else y[at])
-    idx, complete = subsets(part, k, S, seed)
-    for name, (mean, err) in average(part, idx, jobs, y).items():
+    idx, parts = subsets(part, k, S, seed)
+    for name, (mean, err) in average(part, idx, jobs, y, parts).items():
         taken = fill_in(known[name], mean, at, U)
-        for o in taken.keys()-set(RESERVED[1:]) if not complete else ():
+        for o in taken.keys()-set(RESERVED[1:]) if parts else ():
             if not taken[o].any(): continue
             se[name][o] = np.zeros(taken[o].shape)
             se[name][o][at] = np.where(taken[o][at], err[o], 0)

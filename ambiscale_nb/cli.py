@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['app', 'AsJson', 'StudyFile', 'corpora', 'Name', 'Root', 'models', 'Options', 'StudyName', 'show', 'told', 'draw_card',
            'list_corpora', 'validate', 'card', 'options_from', 'for_the_screen', 'list_models', 'check_one', 'as_text',
-           'estimate', 'run', 'print_summary', 'print_places', 'status', 'figure', 'claims', 'pairs_from',
+           'estimate', 'print_places', 'run', 'print_summary', 'status', 'figure', 'claims', 'pairs_from',
            'import_answers', 'report', 'export']
 
 # %% ../nbs/80_cli.ipynb #66c8fb72
@@ -88,7 +88,7 @@ def validate(name:Name, root:Root='', audio:bool=True,
 @corpora.command()
 def card(name:Name, root:Root='', labels:Annotated[str, typer.Option(help='Label set.')]='',
          out:Annotated[str, typer.Option(help='Folder, under the root.')]='results/cards'):
-    "Draw a corpus' card: labels, ambiguity, confusions, raters, floor and ceiling."
+    "Draw a corpus' card: labels, ambiguity, confusions, raters, floor and one more rater."
     with told(): print(f'Written: {draw_card(name, root, labels, out)}')
 
 # %% ../nbs/80_cli.ipynb #7d59dbf6
@@ -168,6 +168,17 @@ def estimate(study:StudyFile, as_json:AsJson=False,
             if told_of: print(why, *told_of, sep='\n  ', file=sys.stderr)
         if lacking or unready: raise typer.Exit(1)
 
+# %% ../nbs/80_cli.ipynb #08755914
+def print_places(
+    name:str, # Folder under results/
+    whole:bool=True, # Whether all of its runs are in the figures
+):
+    "Where the figures and tables of a study are."
+    folder = figure_folder(name, whole)
+    figures = f'{folder}/' if (ROOT/folder).is_dir() else (
+        f'none was asked for, `ambiscale figure 1 --study {name}` draws one')
+    print(f'Figures: {figures}   Tables: {(RESULTS/name).relative_to(ROOT)}/scores.parquet')
+
 # %% ../nbs/80_cli.ipynb #d8f06b23
 @app.command()
 def run(study:StudyFile):
@@ -191,35 +202,24 @@ def print_summary(
     whole:bool=True, # Whether all of its runs are in the figures
 ):
     "The headline of a study, if it is scored: scores and verdicts in both output modes."
-    from ambiscale_nb.claims import MODES, verdict_table
+    from ambiscale_nb.cells import MODES, claimed_scores
+    from ambiscale_nb.claims import verdict_table
     from ambiscale_nb.report import stored_claims
     from ambiscale_nb.results import Study, summary
     if not (RESULTS/name/'scores.parquet').exists(): return
     scores, claims = Study(name).read('scores'), stored_claims(Study(name))
     metric = 'JSD in bits, lower' if scores.metric.eq('jsd').any() else 'Accuracy, higher'
-    table = summary(scores)
-    table = table[table.variant.isin(['greedy', 'sample', 'score'])]
+    table = claimed_scores(summary(scores))
     for mode, words in MODES.items():
         short = table[table['mode'].eq(mode)]
         if short.empty: continue
         print(f'{metric} is better, with 95 % intervals over speakers; output mode: {words}')
         show(short.drop(columns=['mode']+['corpus']*(short.corpus.nunique()==1)))
-    if claims is not None and len(claims):
-        print(f'Verdicts on the claims, by output mode (pool: samples, prompt style: '
-              f'{claims["style"][0]}); what they rest on: ambiscale claims --study {name}')
+    if claims is not None and 'mode' in claims:
+        print('Verdicts on the claims about these strategies, by output mode; what they rest on: '
+              f'ambiscale claims --study {name}')
         show(verdict_table(claims))
     print_places(name, whole)
-
-# %% ../nbs/80_cli.ipynb #08755914
-def print_places(
-    name:str, # Folder under results/
-    whole:bool=True, # Whether all of its runs are in the figures
-):
-    "Where the figures and tables of a study are."
-    folder = figure_folder(name, whole)
-    figures = f'{folder}/' if (ROOT/folder).is_dir() else (
-        f'none was asked for, `ambiscale figure 1 --study {name}` draws one')
-    print(f'Figures: {figures}   Tables: {(RESULTS/name).relative_to(ROOT)}/scores.parquet')
 
 # %% ../nbs/80_cli.ipynb #8f521a9c
 @app.command()
@@ -274,7 +274,7 @@ def claims(study:StudyName=EMBEDDED,
         print(heading(found), *(claim_text(o) for _, o in found.groupby('claim')), sep='\n\n')
         near = beside_published(scores)
         if len(near):
-            print("\nAccuracy in %, one label, without reasoning, next to the paper's (Qwen2-Audio):")
+            print("\nAccuracy in %, one label, no reasoning, next to the paper's (Qwen2-Audio):")
             show(near.round(1))
 
 # %% ../nbs/80_cli.ipynb #dfddd458

@@ -137,7 +137,7 @@ def verdict(
     low, high = (float(effect.end(o, one)) for o in (-1, 1))
     p = min(1., 2*family*min(effect.p(-1), effect.p(1)))
     word, reasons = word_of(low, high, delta), []
-    if word in (INCONCLUSIVE, NOT_TESTABLE): reasons = [
-        o.refusal(at) for _, o, *strict in effect.leaves(one, one) for at in strict if o.refusal(at)]
-    common = max(reasons, key=reasons.count, default='')
+    if word in (INCONCLUSIVE, NOT_TESTABLE):
+        reasons = [o.refusal(min(strict)) for _, o, *strict in effect.leaves(one, one)]
+    common = max(filter(None, reasons), key=reasons.count, default='')
     return Verdict(word, effect.value, low, high, p, common)

@@ -142,21 +142,17 @@ def vote_noise(
 # %% ../nbs/60_metrics.ipynb #a9c34607
 def rater_noise(
     judgements:Judgements, # Who said what, see `ambiguity.judgements_of`
-) -> np.ndarray: # Shape (U,), variance of the soft label; NaN with fewer than two raters
+) -> np.ndarray: # Shape (U,), variance of the soft label of `equal_votes`; NaN under two raters
     "Estimated variance of the soft label, from single judgements, split votes included."
-    n, owner = judgements.raters, judgements.owner
-    total = judgements.sums(judgements.said)
-    weight = total.sum(1)
-    y = total/np.where(weight>0, weight, 1)[:, None]
-    own = judgements.said.sum(1, keepdims=True)
-    spread = judgements.sums(((judgements.said-own*y[owner])**2).sum(1))
-    enough = np.maximum(n-1, 1)*np.where(weight>0, weight, 1)**2
-    return np.where(n>1, n*spread/enough, np.nan)
+    n, v = judgements.raters, judgements.share
+    y = judgements.equal_votes/np.maximum(n, 1)[:, None]
+    spread = judgements.sums(((v-y[judgements.owner])**2).sum(1))
+    return np.where(n>1, spread/np.maximum(n*(n-1.), 1), np.nan)
 
 # %% ../nbs/60_metrics.ipynb #9aad88ce
 def brier_debiased(
     p, # Shape (..., U, K), predicted distributions
-    votes:np.ndarray, # Shape (U, K), votes
+    votes:np.ndarray, # Shape (U, K), votes; `equal_votes` where raters are partly out of set
     noise:np.ndarray=None, # Shape (U,), see `rater_noise`; from whole votes if not given
 ) -> np.ndarray: # Shape (..., U); may be below 0 for a clip; NaN with one rater
     "Brier score less the soft label's variance: unbiased for the distance to all people's opinion."

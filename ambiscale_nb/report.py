@@ -6,12 +6,12 @@
 __all__ = ['KEEP', 'LOOK', 'POLICY', 'SETTING', 'FULL', 'SCREEN', 'BY_LABEL', 'SEARCH', 'SHOWN', 'PANELS', 'GUIDES', 'CALLS',
            'MEASURED', 'KNOWN', 'CALL_COLUMNS', 'SOME', 'PACKAGES', 'plain', 'Page', 'nonce_of', 'script', 'library',
            'publish', 'readable', 'table', 'fold', 'spreadsheet', 'note', 'picture', 'headline', 'estimate_text',
-           'ranked', 'leaderboard', 'leaderboard_page', 'names_page', 'folds', 'readings', 'readings_page',
-           'side_table', 'variance_page', 'audits_page', 'planned_pairs', 'refused_cells', 'why_not', 'grid',
-           'grid_page', 'as_data', 'search_page', 'label_text', 'line_of', 'panel_traces', 'curves', 'choose_one',
-           'figure_page', 'curves_page', 'corpora_page', 'call_table', 'cost_page', 'some_answers', 'unread_page',
-           'failed_runs', 'left_out', 'missing_calls', 'failures_page', 'opening', 'stored_claims', 'claims_page',
-           'versions', 'prompts_page', 'provenance_page']
+           'ranked', 'leaderboard', 'leaderboard_page', 'names_page', 'w_bon_page', 'folds', 'readings',
+           'readings_page', 'side_table', 'variance_page', 'audits_page', 'planned_pairs', 'refused_cells', 'why_not',
+           'grid', 'grid_page', 'as_data', 'search_page', 'label_text', 'line_of', 'panel_traces', 'curves',
+           'choose_one', 'figure_page', 'curves_page', 'corpora_page', 'call_table', 'cost_page', 'some_answers',
+           'unread_page', 'failed_runs', 'left_out', 'missing_calls', 'failures_page', 'opening', 'stored_claims',
+           'claims_page', 'versions', 'prompts_page', 'provenance_page']
 
 # %% ../nbs/75_report.ipynb #da643234
 import base64
@@ -251,7 +251,7 @@ def ranked(
     main = main[main.n==main.groupby('model').n.transform('max')]
     whole = main.n>=FULL*main.n.max()
     main = main.assign(whole=whole, among=np.where(whole, 'ranked: the same clips, but for a few',
-        'not ranked: fewer clips, so compare each with its own floor and human'))
+        'not ranked: fewer clips, so compare each with its own floor and one more rater'))
     main = main.sort_values(['whole', 'value'], ascending=[False, less], kind='stable')
     place = main.groupby('whole').cumcount()+1.
     main = main.assign(rank=place.where(main.whole), asked=main['mode']+', '+main['style'])
@@ -262,8 +262,8 @@ def leaderboard(
     scores:pd.DataFrame, # From `score_study`
     corpus:str, # One corpus
     most:int=20, # Rows; the greedy answers of each model are shown beyond them
-) -> pd.DataFrame: # One row a setting, best first
-    "The settings nearest to the votes, each beside its floor, its ceiling and its cost."
+) -> pd.DataFrame: # One row per setting, best first
+    "The settings nearest to the votes, each with its floor, one more rater and its cost."
     from ambiscale_nb.figures import LOWER
     df = plain_scores(at_full_budget(scores[scores.corpus==corpus], 'none'))
     metric = headline(df)
@@ -276,14 +276,14 @@ def leaderboard(
         if (level, name)==('all', metric): continue
         part = df[(df.stratum==level) & (df.metric==name)].set_index(SETTING).value
         if len(part): out[level if name==metric else name] = part.reindex(keys).to_numpy()
-    cost = main[['noise_floor', 'human', 'prior', 'unparsed', 'calls', 'tokens', 'n']]
+    cost = main[['noise_floor', 'one_more_rater', 'prior', 'unparsed', 'calls', 'tokens', 'n']]
     return pd.concat([out, cost], axis=1).rename(columns={
-        'noise_floor': 'floor', 'prior': 'label mix', 'variant': 'pool'})
+        'noise_floor': 'floor', 'one_more_rater': 'one more rater', 'variant': 'pool'})
 
 # %% ../nbs/75_report.ipynb #158fd6a5
 def leaderboard_page(
     scores:pd.DataFrame, # From `score_study`
-) -> Page: # A table a corpus
+) -> Page: # One table per corpus
     "The leaderboard of each corpus."
     from ambiscale_nb.figures import better
     parts = []
@@ -291,11 +291,12 @@ def leaderboard_page(
         df = leaderboard(scores, corpus)
         metric = headline(at_full_budget(scores[scores.corpus==corpus], 'none'))
         levels = [o for o in ('clear', 'ambiguous') if o in df]
-        digits = {o: 3 for o in (*levels, 'accuracy', 'floor', 'human', 'label mix', 'unparsed')}
+        digits = {o: 3 for o in (*levels, 'accuracy', 'floor', 'one more rater', 'prior',
+                                 'unparsed')}
         digits |= dict(rank=0, tokens=0, calls=0)
         parts += [f'<h3>{html.escape(plain(corpus))}</h3>', note(
-            f'{better(metric)}; intervals of 95 % over speakers. Who is '
-            f'first was chosen by these very clips, which flatters whoever it is.')]
+            f'{better(metric)}; intervals of 95 % over speakers. The first setting was chosen on '
+            f'these same clips, so its score is too good.')]
         for among, part in df.groupby('among', sort=False):
             if df.among.nunique()>1: parts.append(note(among))
             parts.append(table(part.drop(columns='among'), None, levels, digits, listed=True))
@@ -311,6 +312,23 @@ def names_page(
     about = [STRATEGIES[o].about if o in STRATEGIES else '' for o in names]
     return fold('What the names of strategies mean', table(pd.DataFrame(dict(
         strategy=names, name=[look_of(o)[2] for o in names], about=about))))
+
+# %% ../nbs/75_report.ipynb #5921b57e
+def w_bon_page(
+    scores:pd.DataFrame, # From `score_study`
+) -> Page: # A folded table; empty where no pool has log-probabilities
+    "W-BoN by its two scores, at full budget."
+    df = plain_scores(at_full_budget(scores, 'none'))
+    df = df[df.strategy.isin(['w_bon', 'w_bon_mean']) & df.stratum.eq('all')]
+    if df.empty: return Page('')
+    cell = ['corpus', 'model', 'mode', 'style', 'variant', 'metric', 'n']
+    wide = df[df.metric.isin(['jsd', 'accuracy'])].pivot(index=cell, columns='strategy',
+                                                         values=['value', 'ess'])
+    names = {('value', 'w_bon'): 'answer', ('value', 'w_bon_mean'): 'mean',
+             ('ess', 'w_bon'): 'ESS, answer', ('ess', 'w_bon_mean'): 'ESS, mean'}
+    wide.columns = [names[o] for o in wide.columns]
+    return fold('W-BoN by its two scores', table(wide.reset_index().rename(columns=dict(
+        variant='pool')), digits={o: 3 for o in wide.columns}))
 
 # %% ../nbs/75_report.ipynb #e9a47c11
 SCREEN = 30 # Rows that a screen holds
@@ -373,9 +391,9 @@ def side_table(
 def variance_page(
     study:Study, # A scored study
 ) -> Page: # A table
-    "What a mean divergence owes to prompt, samples, verifier, speakers and clips."
-    shown = ['model', 'corpus', 'mode', 'strategy', 'k', 'source', 'levels', 'sd', 'of_mean',
-             'share', 'note']
+    "What a mean divergence owes to wording, samples, verifier, speakers and clips."
+    shown = ['model', 'corpus', 'mode', 'style', 'strategy', 'k', 'source', 'levels', 'sd',
+             'of_mean', 'share', 'note']
     return side_table(study, 'variance', shown, dict(sd=4, of_mean=4, share=2), 'model')
 
 # %% ../nbs/75_report.ipynb #6d83f0b4
@@ -515,8 +533,8 @@ SEARCH = '''
 })();
 '''
 SHOWN = ['model', 'corpus', 'condition', 'mode', 'style', 'strategy', 'variant', 'k', 'stratum',
-         'metric', 'value', 'low', 'high', 'n', 'speakers', 'noise_floor', 'human', 'prior',
-         'uniform', 'unparsed', 'calls', 'tokens']
+         'metric', 'value', 'low', 'high', 'n', 'speakers', 'noise_floor', 'one_more_rater',
+         'prior', 'uniform', 'unparsed', 'calls', 'tokens']
 
 # %% ../nbs/75_report.ipynb #f0e0a552
 def as_data(
@@ -548,7 +566,7 @@ def search_page(
 
 # %% ../nbs/75_report.ipynb #6eab3aaf
 PANELS = [('jsd', 'clear'), ('jsd', 'ambiguous'), ('accuracy', 'clear'), ('accuracy', 'ambiguous')]
-GUIDES = {'noise_floor': ('perfect predictor', 'dot'), 'human': ('one human rater', 'dash')}
+GUIDES = {'noise_floor': ('perfect predictor', 'dot'), 'one_more_rater': ('one more rater', 'dash')}
 
 def label_text(
     text, # Whatever a figure shall say

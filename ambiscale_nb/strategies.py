@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['KINDS', 'ROLES', 'FILLED', 'OPTIONAL', 'PER_ANSWER', 'STRATEGIES', 'NEEDS', 'SCORES', 'Pool', 'fill', 'credit_of',
            'role_of', 'ties', 'expected_verdict', 'pool_shapes', 'check_pool', 'candidate', 'pool_of', 'text_ids',
-           'take', 'rows', 'exchangeable', 'Prediction', 'pick', 'blend', 'nothing', 'overlay', 'outcome', 'Strategy',
-           'strategy', 'known', 'settings_of', 'applicable', 'predict', 'greedy', 'majority', 'mean', 'likelihood',
-           'label_mass', 'span_logprob', 'best', 'bon', 'label_diversity', 'dedupe_by', 'once', 'softmax_weights',
-           'w_bon', 'verdicts', 'alm_v', 'verdict_weights', 'w_alm_v', 'weighing', 'Posterior', 'vote_posterior',
-           'mixture_posterior', 'likeliest_dirichlet', 'posterior_of', 'dirichlet', 'dirichlet_v', 'posterior',
-           'uncertainty', 'label_logprob', 'verifier_alone', 'verdict_pool', 'to_judge', 'with_verdicts', 'real_choice',
-           'shuffle_values', 'over_clips', 'shuffle_audit', 'listwise_verdicts', 'order_values', 'order_audit',
-           'tie_values', 'tie_audit', 'facts', 'coverage']
+           'take', 'rows', 'exchangeable', 'Prediction', 'pick', 'blend', 'unpicked', 'nothing', 'overlay', 'outcome',
+           'Strategy', 'strategy', 'known', 'settings_of', 'applicable', 'predict', 'greedy', 'majority', 'mean',
+           'own_tokens', 'score_by', 'likelihood', 'label_mass', 'span_logprob', 'best', 'bon', 'label_diversity',
+           'dedupe_by', 'once', 'softmax_weights', 'w_bon', 'w_bon_mean', 'verdicts', 'alm_v', 'verdict_weights',
+           'w_alm_v', 'weighing', 'Posterior', 'vote_posterior', 'mixture_posterior', 'likeliest_dirichlet',
+           'posterior_of', 'dirichlet', 'dirichlet_v', 'posterior', 'uncertainty', 'label_logprob', 'verifier_alone',
+           'verdict_pool', 'to_judge', 'with_verdicts', 'real_choice', 'shuffle_values', 'over_clips', 'shuffle_audit',
+           'listwise_verdicts', 'order_values', 'order_audit', 'tie_values', 'tie_audit', 'facts', 'coverage']
 
 # %% ../nbs/50_strategies.ipynb #77792969
 from dataclasses import dataclass, replace
@@ -38,7 +38,7 @@ class Pool:
     dist: np.ndarray # (..., U, N, K) zeros where unparsed; in label mode one-hot or split evenly
     parsed: np.ndarray # (..., U, N) bool, whether the answer could be read
     sum_logprob: np.ndarray = None # (..., U, N) summed log-probability in nats, NaN if absent
-    n_tokens: np.ndarray = None # (..., U, N) tokens of the answer, NaN if absent
+    n_tokens: np.ndarray = None # (..., U, N) tokens of the reply, NaN if absent
     verdict: np.ndarray = None # (..., U, N) in [0, 1], NaN if absent; see `expected_verdict`
     label_verdict: np.ndarray = None # (U, K) a verifier's view of each label, NaN if absent
     text_id: np.ndarray = None # (..., U, N) within a clip, equal integers for equal strings
@@ -109,7 +109,7 @@ def expected_verdict(
     "The verdict on each candidate: sum over k of p_k v_k."
     dist, v = np.asarray(dist, float), np.asarray(label_verdict, float)[..., None, :]
     known = np.isfinite(v)
-    out = (dist*np.where(known, v, 0)).sum(-1)
+    out = np.clip((dist*np.where(known, v, 0)).sum(-1), 0, 1) # Rounding may leave [0, 1]
     return np.where(((dist>0) & ~known).any(-1) | (dist.sum(-1)<=0), np.nan, out)
 
 # %% ../nbs/50_strategies.ipynb #6beb280b
@@ -230,6 +230,8 @@ class Prediction:
     fallback: np.ndarray # (..., U) bool, no candidate had a score: majority instead
     weights: np.ndarray = None # (..., U, N) what each candidate counted for, sums to 1; 0 if empty
     parts: np.ndarray = None # (..., U, N, K) what was weighed: distributions, or votes
+    chance: np.ndarray = None # (..., U, M) of each tied candidate to be picked; 0 where none is
+    picks: np.ndarray = None # (..., U, M, K) those candidates
 
     @property
     def flags(self): # (..., U) '', 'empty' or 'fallback'
@@ -266,12 +268,20 @@ def blend(
     some = usable.any(-1)
     ess = 1/np.maximum((copies*w**2).sum(-1), 1e-300)
     parts = pool.credit if rule=='share' else pool.dist
-    p = Prediction(L, dist, (usable/copies).sum(-1), ess, ~some, ~some & False, w, parts)
+    p = Prediction(L, dist, (usable/copies).sum(-1), ess, ~some, ~some & False, w, parts,
+                   *((w, pool.dist) if rule=='pick' else ()))
     if some.all(): return p
     back = fall_back & ~some & pool.parsed.any(-1)
     return overlay(nothing(p, ~some), majority(pool), back) if back.any() else nothing(p, ~some)
 
 # %% ../nbs/50_strategies.ipynb #464229ae
+def unpicked(
+    p:Prediction, # Any prediction
+    where:np.ndarray, # (..., U) bool
+) -> np.ndarray: # Chances as in `Prediction`, 0 there; None where nothing is picked
+    "Take back what was picked."
+    return None if p.chance is None else np.where(where[..., None], 0., p.chance)
+
 def nothing(
     p:Prediction, # Any prediction
     where:np.ndarray, # (..., U) bool, the utterances without an answer
@@ -279,9 +289,11 @@ def nothing(
     "The prediction where there is nothing to go by: no answer is never a guess at a class."
     L = np.where(where[..., None], 0., p.L)
     dist = np.where(where[..., None], 1/p.L.shape[-1], p.dist)
-    return Prediction(L, dist, np.where(where, 0, p.n_eff), np.where(where, 0., p.ess),
-                      where | p.empty, p.fallback & ~where, p.weights, p.parts)
+    return replace(p, L=L, dist=dist, n_eff=np.where(where, 0, p.n_eff),
+                   ess=np.where(where, 0., p.ess), empty=where | p.empty,
+                   fallback=p.fallback & ~where, chance=unpicked(p, where))
 
+# %% ../nbs/50_strategies.ipynb #56ecab83
 def overlay(
     p:Prediction, # Any prediction
     back:Prediction, # What replaces it
@@ -290,8 +302,9 @@ def overlay(
     "Put a fallback in place, and say so."
     at = lambda o: np.where(where[..., None], getattr(back, o), getattr(p, o))
     to = lambda o: np.where(where, getattr(back, o), getattr(p, o))
-    return Prediction(at('L'), at('dist'), to('n_eff'), to('ess'), p.empty & ~where,
-                      p.fallback | where, at('weights'), p.parts)
+    return replace(p, L=at('L'), dist=at('dist'), n_eff=to('n_eff'), ess=to('ess'),
+                   empty=p.empty & ~where, fallback=p.fallback | where, weights=at('weights'),
+                   chance=unpicked(p, where))
 
 # %% ../nbs/50_strategies.ipynb #5c530a27
 def outcome(
@@ -358,9 +371,9 @@ NEEDS = {
 
 # %% ../nbs/50_strategies.ipynb #50315438
 NEEDS |= {
-    'answer': (lambda pool, o: o.get('score')!='answer' or known(pool, 'answer_logprob'),
-        "answer_logprob and answer_tokens for score='answer': fill them with span_logprob, or use "
-        "score='mean'"),
+    'answer': (lambda pool, o: own_tokens(pool, o.get('score', ''))[0] is not None,
+        "the log-probability of the answer's own tokens in replies that hold more than the answer: "
+        "fill answer_logprob and answer_tokens with span_logprob, or use score='mean'"),
     'surface': (lambda pool, o: o.get('score')!='label_mass' or pool.kind=='beam',
         "a beam pool for score='label_mass': on samples, how often a label comes already is its "
         "mass; use majority"),
@@ -435,8 +448,27 @@ def mean(
     return blend(pool, pool.parsed, np.ones(pool.parsed.shape), 'mean')
 
 # %% ../nbs/50_strategies.ipynb #732ae3de
-SCORES = ('mean', 'sum', 'lp', 'answer', 'label_mass')
+SCORES = ('answer', 'answer_mean', 'mean', 'sum', 'lp', 'label_mass')
 
+def own_tokens(
+    pool:Pool, # Any pool
+    score:str, # One of `SCORES`
+) -> tuple: # Summed log-probability and number of tokens, (..., U, N) each; None twice if unknown
+    "What a score counts: the whole reply, or the answer's own tokens (all of a direct reply)."
+    if not score.startswith('answer'): return pool.sum_logprob, pool.n_tokens
+    if known(pool, 'answer_logprob'): return pool.answer_logprob, pool.answer_tokens
+    return (pool.sum_logprob, pool.n_tokens) if pool.style=='direct' else (None, None)
+
+def score_by(
+    pool:Pool, # Any pool
+    score:str='auto', # 'auto', or one of `SCORES`
+) -> str: # One of `SCORES`
+    "What 'auto' means: the answer's own tokens, or 'mean' where they are not singled out."
+    choose(score, ('auto', *SCORES), 'score')
+    if score!='auto': return score
+    return 'mean' if own_tokens(pool, 'answer')[0] is None else 'answer'
+
+# %% ../nbs/50_strategies.ipynb #f4d79e99
 def likelihood(
     pool:Pool, # With log-probabilities
     score:str='mean', # One of `SCORES`
@@ -445,10 +477,10 @@ def likelihood(
     "How likely the model found each of its answers."
     choose(score, SCORES, 'score')
     if score=='label_mass': return label_mass(pool)
-    total, n, power = pool.sum_logprob, pool.n_tokens, {'sum': 0., 'lp': alpha}.get(score, 1.)
-    if score=='answer': total, n = pool.answer_logprob, pool.answer_tokens
-    if total is None or n is None: raise InputError(f"score={score!r} needs {NEEDS['answer'][1]}")
-    with np.errstate(all='ignore'): s = total/n**power
+    power = {'sum': 0., 'answer': 0., 'lp': alpha}.get(score, 1.)
+    total, n = own_tokens(pool, score)
+    if total is None: raise InputError(f"score={score!r} needs {NEEDS['answer'][1]}")
+    with np.errstate(all='ignore'): s = total/n**power if power else total
     s = np.where(pool.parsed & np.isfinite(s), s, np.nan).round(9)
     if power and np.isnan(n).all() and np.isfinite(total).any():
         raise InputError(f"score={score!r} needs n_tokens, and this pool has none: use score='sum'")
@@ -552,16 +584,26 @@ def softmax_weights(
 @strategy(needs=('logprobs', 'texts', 'answer', 'surface'))
 def w_bon(
     pool:Pool, # Samples or beams, with log-probabilities
-    score:str='mean', # See `likelihood`
+    score:str='auto', # See `score_by`
     alpha:float=1., # See `likelihood`
     tau:float=1., # Above 0; large: averaging, small: selecting
     dedupe:str='auto', # See `dedupe_by`
 ) -> Prediction: # Weighted vote and weighted mean
     "Answers weighed by the softmax of their likelihood (weighted best of N)."
-    s = likelihood(pool, score, alpha)
+    s = likelihood(pool, score_by(pool, score), alpha)
     usable = np.isfinite(s)
     weights, copies = once(pool, usable, softmax_weights(s, tau), dedupe_by(pool, dedupe))
     return blend(pool, usable, weights, 'vote', copies=copies)
+
+# %% ../nbs/50_strategies.ipynb #7836cf21
+@strategy(needs=('logprobs', 'texts'))
+def w_bon_mean(
+    pool:Pool, # Samples or beams, with log-probabilities
+    tau:float=1., # As in `w_bon`
+    dedupe:str='auto', # As in `w_bon`
+) -> Prediction: # Weighted vote and weighted mean
+    "Answers weighed by the softmax of the mean log-probability of a token, which flattens."
+    return w_bon(pool, 'mean', tau=tau, dedupe=dedupe)
 
 # %% ../nbs/50_strategies.ipynb #edc3d59c
 def verdicts(

@@ -16,7 +16,8 @@ def readme() -> str:
             continue
         if cell.source.startswith('#| hide'):
             continue
-        parts.append(f'```python\n{cell.source}\n```')
+        if not cell.source.startswith('#| echo: false'):
+            parts.append(f'```python\n{cell.source}\n```')
         texts = [o.get('text') or o.get('data', {}).get('text/plain', '') for o in cell.outputs]
         parts += [f'```\n{t.rstrip()}\n```' for t in texts if t.strip()]
     return '\n\n'.join(parts)+'\n'

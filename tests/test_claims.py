@@ -2,6 +2,7 @@
 replicates; dominance; names of systems; missing clips, acted labels and the order of clips; cells from stored tables."""
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -10,13 +11,17 @@ from fastcore.test import test_close as close
 
 from ambiscale_nb import claims as module
 from ambiscale_nb.ambiguity import shared_credit, strata
-from ambiscale_nb.claims import (ALIKE, BASE, CLAIMS, MODES, PLAIN, SCALED, STRONG, Cell, Claim, able, beside_published,
-                                 by_model, cell_of_run, claim_row, claim_text, claims_of, deficits, heading, improves,
-                                 judged, laid_out, main_cell, part, recipe, strong_of, system_of, verdict_table)
+from ambiscale_nb.cells import BASE, MODES, PLAIN, SCALED, Cell, cell_of_run, laid_out, main_cell, recipe
+from ambiscale_nb.claims import (ALIKE, CLAIMS, STRONG, Claim, able, beside_published, by_model, claim_row, claim_text,
+                                 claims_of, deficits, heading, improves, judged, part, strong_of, system_of,
+                                 verdict_table)
+from ambiscale_nb.cli import print_summary
 from ambiscale_nb.core import InputError, rng_of
 from ambiscale_nb.equivalence import INCONCLUSIVE, NOT_TESTABLE, OPPOSITE, SIZE_OPEN, SMALL, SUPPORTED
+from ambiscale_nb.metrics import jsd
 from ambiscale_nb.results import Study
 from ambiscale_nb.statistics import paired_difference
+from ambiscale_nb.studies import read_study
 
 EVEN = dict.fromkeys((*SCALED, PLAIN), .3)
 
@@ -335,11 +340,37 @@ def test_the_study_file_names_other_systems_and_the_statement_says_so(tmp_path, 
     assert lone.note=='the study has no answers of gemini-3.8-flash'
 
 
+@pytest.mark.parametrize(('strong', 'wrong'), [
+    ('[gpt-audio-1.5, gemini-2.0-flash]', ''), ('[gpt-audio-15]', "Did you mean 'gpt-audio-1.5'")])
+def test_systems_in_a_study_file_are_checked_when_it_is_read(tmp_path, strong, wrong):
+    path = tmp_path/'mine.yaml'
+    path.write_text(f'name: mine\nruns: [{{model: tiny-alm-nano}}]\nstrong: {strong}\n')
+    if not wrong: assert read_study(path).strong==['gpt-audio-1.5', 'gemini-2.0-flash']
+    else:
+        with pytest.raises(InputError, match=wrong): read_study(path)
+
+
+def test_the_summary_of_a_run_shows_scores_and_verdicts_in_both_modes(tmp_path, monkeypatch, capsys):
+    for where in ('results', 'cli'): monkeypatch.setattr(f'ambiscale_nb.{where}.RESULTS', tmp_path)
+    monkeypatch.setattr('ambiscale_nb.cli.ROOT', tmp_path)
+    row = dict(model='m', corpus='c', condition='none', stratum='all', style='direct', strategy='greedy', k=1,
+               variant='greedy', reading='plain', metric='jsd', value=.2, low=.1, high=.3)
+    Study('mine').write(pd.DataFrame([dict(row, mode=o) for o in MODES]), 'scores')
+    claims = claims_of(three()+three(mode='label', base=.5))[0]
+    Study('mine').write(claims, 'claims')
+    print_summary('mine')
+    text = capsys.readouterr().out
+    for words in MODES.values(): assert f'output mode: {words}' in text
+    assert text.count('0.200 [0.100, 0.300]')==2 and 'opposite' in text and 'supported' in text
+
+
 # --- tables ------------------------------------------------------------------------------------------
 def test_stored_predictions_become_cells():
     labels, uids = ('angry', 'happy'), np.array(['a', 'b', 'c'])
     def row(uid, strategy, style, variant, mode, dist, names):
-        return dict(uid=uid, strategy=strategy, style=style, variant=variant, mode=mode, dist=dist, labels=names)
+        credit = [float(o in names)/len(names) for o in labels]
+        return dict(uid=uid, strategy=strategy, style=style, variant=variant, mode=mode, dist=dist, credit=credit,
+                    tied=[], chance=[])
     said = pd.DataFrame([
         row('c', 'greedy', 'direct', 'greedy', 'dist', [.2, .8], ['happy']),
         row('a', 'greedy', 'direct', 'greedy', 'dist', [.5, .5], ['angry', 'happy']),
@@ -351,7 +382,7 @@ def test_stored_predictions_become_cells():
     got = laid_out(said[said['mode'].eq('dist')], uids, labels, how, 'dist')
     assert set(got)=={BASE, 'self_consistency'}  # the beam and the reasoned samples are other predictions
     assert np.isnan(got[BASE][1]).all() and got[BASE][[0, 2]].tolist()==[[.5, .5], [.2, .8]]
-    assert laid_out(said, uids, labels, {'bon': recipe('bon', 'beam5')}, 'labels')['bon'][0].tolist()==[1, 0]
+    assert laid_out(said, uids, labels, {'bon': recipe('bon', 'beam5')}, 'credit')['bon'][0].tolist()==[1, 0]
 
     class Truth: pass
     truth = Truth()
@@ -363,6 +394,19 @@ def test_stored_predictions_become_cells():
     assert cell.credit[BASE][0].tolist()==[.5, .5] and other.credit[BASE][0].tolist()==[1, 0]
     assert np.isnan(cell.score(BASE)[1]) and np.isnan(cell.score(BASE, 'accuracy')[1])
     assert main_cell([cell, replace(cell, dists={**cell.dists, PLAIN: cell.dists[BASE]})]).dists.keys()>={PLAIN}
+
+
+def test_a_tied_pick_has_the_mean_over_a_fair_draw_in_a_cell():
+    uids, labels, votes = np.array(['a', 'b']), ('angry', 'happy', 'sad'), np.array([[3, 1, 0], [0, 0, 4]])
+    row = dict(strategy='alm_v', style='direct', variant='sample', mode='dist')
+    said = pd.DataFrame([
+        row | dict(uid='b', dist=[1., 0, 0], credit=[1., 0, 0], tied=[], chance=[]),
+        row | dict(uid='a', dist=[.25, .75, 0], credit=[.25, .75, 0], tied=[1., 0, 0, 0, 1, 0], chance=[.25, .75])])
+    truth = SimpleNamespace(uids=uids, labels=labels, source='votes', votes=votes, speakers=np.array(['s', 't']))
+    cell = cell_of_run(dict(model='m', corpus='c', n_params=None), truth, said, {'alm_v': recipe('alm_v')})
+    y = votes/votes.sum(1, keepdims=True)
+    want = .25*jsd(np.eye(3)[0], y[0])+.75*jsd(np.eye(3)[1], y[0])
+    assert np.allclose(cell.score('alm_v'), [-want, -1]) and not np.isclose(want, jsd([.25, .75, 0], y[0]))
 
 
 def test_published_numbers_are_shown_where_a_study_has_the_corpus():

@@ -57,7 +57,7 @@ def test_an_acted_corpus_has_no_distribution_to_match(tmp_path, sounds):
     scores = scores_of(tmp_path)
     assert set(scores.metric)=={'accuracy', 'uar'} and set(scores.stratum)=={'all'}
     assert set(scores.source)=={'acted'} and set(scores.corpus)=={'emov_db-six'}
-    assert scores.human.isna().all() and scores.noise_floor.isna().all()
+    assert scores.one_more_rater.isna().all() and scores.noise_floor.isna().all()
     left_out = pd.read_parquet(next((tmp_path/'results/own/left_out').glob('*.parquet')))
     assert len(left_out)==2 and set(left_out.reason)=={'no vote in the label set'}
 

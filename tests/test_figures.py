@@ -247,7 +247,7 @@ def test_each_stratum_has_ties_of_its_own_and_too_few_speakers_say_so():
     assert found.tied['ambiguous'].all() and not found.tied['clear', 'bon']
     few, who = cell(.1, speakers=4)
     found = rank_cell(few, who, ['all']*len(who))
-    assert found.tied.all() and found.reason.str.contains('a test needs').all()
+    assert found.tied.all() and found.reason.str.contains('an interval needs').all()
 
 
 def test_marks_in_the_picture_are_those_of_the_table():

@@ -217,7 +217,7 @@ def test_who_heard_fewer_clips_is_not_ranked():
     "A few clips that failed do not matter; a mean over a third of the clips is another mean."
     rows = [dict(model=m, corpus='c', condition='none', mode='label', style='direct', k=1, strategy='greedy',
                  variant='greedy', stratum='all', metric='jsd', value=v, low=v-.1, high=v+.1, n=n, speakers=9,
-                 noise_floor=.1, human=.3, prior=.4, uniform=.5, unparsed=0., calls=1, tokens=1.)
+                 noise_floor=.1, one_more_rater=.3, prior=.4, uniform=.5, unparsed=0., calls=1, tokens=1.)
             for m, v, n in (('third', .1, 100), ('most', .2, 296), ('all', .3, 300))]
     board = report.leaderboard(pd.DataFrame(rows), 'c')
     assert board.model.tolist() == ['most', 'all', 'third']
@@ -347,7 +347,7 @@ def test_a_study_without_votes_is_told_by_accuracy(tmp_path):
     "An acted corpus has no strata, and no divergence."
     rows = [dict(model='m', corpus='acted', condition='none', mode='label', style='direct', k=1,
                  strategy='greedy', variant='greedy', stratum='all', metric=o, value=.5, low=np.nan,
-                 high=np.nan, n=9, speakers=1, noise_floor=np.nan, human=np.nan, prior=.2, uniform=.1,
+                 high=np.nan, n=9, speakers=1, noise_floor=np.nan, one_more_rater=np.nan, prior=.2, uniform=.1,
                  unparsed=0., calls=1, tokens=1.)
             for o in ('accuracy', 'uar')]
     scores = pd.DataFrame(rows)

@@ -116,12 +116,12 @@ def test_the_figure_says_no_interval_where_there_is_none(root, drawn):
 def test_one_rater_a_clip_is_scored_beside_what_is_known(studies):
     three, one = (studies[o].read('scores') for o in ('three', 'one'))
     assert set(three.stratum)=={'all', 'clear', 'ambiguous'} and set(one.stratum)=={'all'}
-    assert one[['noise_floor', 'human']].isna().all().all() and one[one.metric=='jsd'].value.notna().all()
+    assert one[['noise_floor', 'one_more_rater']].isna().all().all() and one[one.metric=='jsd'].value.notna().all()
     assert one[one.metric=='jsd'].prior.notna().all() and three[three.metric=='jsd'].noise_floor.notna().any()
     debiased = one[one.metric=='brier_debiased']
     assert debiased.value.isna().all() and debiased.reason.ne('').all()
     noted = {k: set(o.read('refusals').query("variant==''").strategy) for k, o in studies.items()}
-    assert noted=={'three': set(), 'one': {'noise_floor', 'human', 'clear and ambiguous'}}
+    assert noted=={'three': set(), 'one': {'noise_floor', 'one_more_rater', 'clear and ambiguous'}}
     cells = grid(one, planned_pairs(studies['one']))
     assert set(cells.stratum)=={'all'}
 

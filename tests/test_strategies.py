@@ -1,5 +1,6 @@
 "Strategies against a slow, plain reference; identities that hold for every pool."
 from dataclasses import replace
+import itertools
 import math
 import numpy as np
 import pytest
@@ -7,9 +8,9 @@ from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 from ambiscale_nb.core import InputError
 from ambiscale_nb.strategies import (NEEDS, STRATEGIES, Pool, applicable, blend, check_pool, expected_verdict,
-    label_diversity, likelihood, pick, pool_of, predict, rows, settings_of, strategy, take, text_ids, ties)
+    label_diversity, likelihood, pick, pool_of, predict, rows, settings_of, strategy, take, text_ids, ties, verdicts)
 
-POOLED = ('majority', 'mean', 'bon', 'w_bon', 'alm_v', 'w_alm_v')
+POOLED = ('majority', 'mean', 'bon', 'w_bon', 'w_bon_mean', 'alm_v', 'w_alm_v')
 NAMES = ('angry', 'fearful', 'happy', 'sad')
 
 @st.composite
@@ -53,7 +54,7 @@ def reference(sid, cands, K, **o):
     if sid=='mean':
         v = pooled(ok, [1]*len(ok))
         return share(v), [(1., v)]
-    if 'bon' in sid: score = [round(c['logprob']/c['tokens'], 9) for c in ok]
+    if 'bon' in sid: score = [round(c['logprob']/(1 if sid=='w_bon' else c['tokens']), 9) for c in ok]
     else: score = [round(c['verdict'], 9) for c in ok]
     has = [(c, s) for c, s in zip(ok, score, strict=True) if math.isfinite(s)]
     if not has: return reference('majority', cands, K)
@@ -61,7 +62,7 @@ def reference(sid, cands, K, **o):
         top = [c for c, s in has if s==max(t for _, t in has)]
         return sum(share(c['dist']) for c in top)/len(top), [(1/len(top), c['dist']) for c in top]
     cs = [c for c, _ in has]
-    if sid=='w_bon':
+    if sid in ('w_bon', 'w_bon_mean'):
         ws = [math.exp(s/o.get('tau', 1)) for _, s in has]
         if o.get('dedupe', 'auto')!='off':
             group = {c['text']: [w for d, w in zip(cs, ws, strict=True) if d['text']==c['text']] for c in cs}
@@ -153,7 +154,10 @@ def test_limits_of_the_weights(pool):
         flat = predict('w_bon', pool, tau=far, dedupe='off')
         np.testing.assert_allclose(flat.dist, mean.dist, atol=1e-6)
         np.testing.assert_allclose(flat.L, vote.L, atol=1e-6)
-    np.testing.assert_allclose(predict('w_bon', pool, tau=1e-4, dedupe='off').dist, bon.dist, atol=1e-9)
+    sharp = predict('w_bon', pool, score='mean', tau=1e-4, dedupe='off')
+    np.testing.assert_allclose(sharp.dist, bon.dist, atol=1e-9)
+    sharp, bon = predict('w_bon', pool, tau=1e-4, dedupe='off'), predict('bon', pool, score='sum')
+    np.testing.assert_allclose(sharp.dist, bon.dist, atol=1e-9)
     for v in (1., .37, 0.):
         equal = replace(pool, verdict=np.full(pool.parsed.shape, v))
         for weight in ('linear', 'softmax', 'rank'):
@@ -245,16 +249,50 @@ def test_scores_by_hand():
     assert predict('bon', pool).L[0, 0]==1 and predict('bon', pool, score='sum').L[0, 3]==1
     np.testing.assert_allclose(likelihood(pool, 'lp', 1), likelihood(pool))
     np.testing.assert_allclose(likelihood(pool, 'lp', .5), [[-3/2**.5, -2]])
-    p = predict('w_bon', pool, tau=.5)
-    np.testing.assert_allclose(p.dist[0, 0], 1/(1+math.exp(-1)))
-    np.testing.assert_allclose(p.ess, 1/(p.dist[0, 0]**2+p.dist[0, 3]**2))
+    for s, best, gap in (('w_bon_mean', 0, 1), ('w_bon', 3, 2)):
+        p = predict(s, pool, tau=.5)
+        np.testing.assert_allclose(p.dist[0, best], 1/(1+math.exp(-gap)))
+        np.testing.assert_allclose(p.ess, 1/(p.dist[0, 0]**2+p.dist[0, 3]**2))
+
+@pytest.mark.parametrize('tokens', [[2, 4, 2], [1, 1, 1], [1, 9, 3]])
+def test_weights_are_the_probabilities_of_the_strings_whatever_their_tokens(tokens):
+    shares = [.35, .05, .6]
+    pool = demo([['sad', 'angry', 'happy']], sum_logprob=[np.log(shares)], n_tokens=[tokens])
+    at = [NAMES.index(o) for o in ('sad', 'angry', 'happy')]
+    np.testing.assert_allclose(predict('w_bon', pool).dist[0, at], shares)
+    flat = np.array(shares)**(1/np.array(tokens))
+    np.testing.assert_allclose(predict('w_bon_mean', pool).dist[0, at], flat/flat.sum())
+    np.testing.assert_allclose(predict('w_bon', pool, score='mean').dist, predict('w_bon_mean', pool).dist)
+    cot = replace(pool, style='cot')  # the reply holds more than the answer, whose own tokens are not known
+    np.testing.assert_allclose(predict('w_bon', cot).dist, predict('w_bon_mean', cot).dist)
+    assert 'own tokens' in applicable('w_bon', cot, score='answer')
+    own = replace(cot, answer_logprob=np.log([[.2, .7, .1]]), answer_tokens=np.ones((1, 3)))
+    np.testing.assert_allclose(predict('w_bon', own).dist[0, at], [.2, .7, .1])
+
+@pytest.mark.parametrize('percent', [(20, 40, 30, 10), (70, 10, 10, 10), (30, 30, 30, 10)])
+def test_verdicts_of_one_on_every_label_are_one(percent):
+    dist = np.array([[list(o) for o in itertools.permutations(np.array(percent)/100)]])
+    pool = Pool(['u'], NAMES, 'dist', 'direct', 'sample', dist, np.ones((1, 24), bool), label_verdict=np.ones((1, 4)))
+    assert (check_pool(pool).verdict<=1).all() and verdicts(pool).tolist()==[[1.]*24]
+    assert (dist.sum(-1)>1).any() or percent[0]!=20     # what stopped the scoring of a whole pool
+
+@given(pools())
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_what_a_tie_draws_from_is_the_prediction(pool):
+    for s in ('bon', 'alm_v', 'greedy', 'mbr'):
+        if applicable(s, pool): continue
+        p = predict(s, pool)
+        some = p.chance.sum(-1)>0
+        np.testing.assert_allclose(p.chance.sum(-1)[some], 1)
+        assert not (some & (p.empty | (p.fallback & (s!='mbr')))).any()
+        np.testing.assert_allclose((p.chance[..., None]*p.picks).sum(-2)[some], p.dist[some], atol=1e-9)
 
 def test_typical_ess_of_a_mean_and_a_sum():
     rng = np.random.default_rng(0)
     n = np.full((500, 5), 12.)
     lp = -12*rng.gamma(4, .02, (500, 5))*4
     pool = pool_of([['sad']*5]*500, NAMES, kind='beam', sum_logprob=lp, n_tokens=n)
-    assert predict('w_bon', pool).ess.mean()>4.8 and predict('w_bon', pool, score='sum').ess.mean()<3
+    assert predict('w_bon_mean', pool).ess.mean()>4.8 and predict('w_bon', pool, score='sum').ess.mean()<3
 
 def test_dedupe_counts_a_string_once_on_samples_only():
     fields = dict(sum_logprob=[[-1, -1, -1]], text_id=text_ids([['x', 'x', 'y']]))

@@ -104,7 +104,7 @@ def test_a_killed_study_costs_the_same(whole, resumed):
     assert sampled.answers.eq(8).all() and sampled.calls.eq(1).all() and sampled.unknown.str.contains('usd').all()
 
 
-def test_every_cell_stands_with_its_floor_and_ceiling(whole):
+def test_every_cell_has_its_floor_and_one_more_rater(whole):
     scores = pd.read_parquet(whole/'results'/'small'/'scores.parquet')
     refused = pd.read_parquet(whole/'results'/'small'/'refusals.parquet')
     assert set(scores.strategy) >= {'greedy', 'majority', 'mean', 'bon', 'w_bon', 'alm_v', 'w_alm_v',
@@ -115,7 +115,7 @@ def test_every_cell_stands_with_its_floor_and_ceiling(whole):
     plain = scores[scores.reading == 'plain']
     assert set(zip(plain['mode'], plain['style'], strict=True)) == {(m, s) for m in ('label', 'dist')
                                                        for s in ('direct', 'cot')}
-    assert scores[['value', 'noise_floor', 'prior', 'uniform', 'calls', 'unparsed']].notna().all().all()
+    assert scores[['value', 'noise_floor', 'one_more_rater', 'prior', 'uniform', 'calls', 'unparsed']].notna().all().all()
     assert (scores.low.isna() == scores.reason.ne('')).all()
     jsd = scores[(scores.metric == 'jsd') & (scores.stratum == 'all') & (scores.variant == 'sample')]
     assert (jsd.noise_floor < jsd.value).all() and (jsd.value <= 1).all()
