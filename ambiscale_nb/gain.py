@@ -5,18 +5,20 @@
 # %% auto #0
 __all__ = ['FEWEST', 'PRIOR_ERROR', 'BASE_ERROR', 'MOST_ERROR', 'ENOUGH', 'RATERS', 'per_clip', 'cell_sums', 'has_donors',
            'beyond_donors', 'sharpened', 'information', 'Perfect', 'perfect_predictor', 'Gain', 'unsure', 'estimated',
-           'stratum_share', 'gain_shares', 'checked_clips', 'compare_strata', 'odds_parts', 'odds_gain', 'halves',
-           'more_raters', 'averaged', 'gain_rows', 'gain_row', 'gain_table', 'others_mix']
+           'stratum_share', 'prior_scale', 'gain_shares', 'usable_clips', 'what_base_says', 'refused', 'compare_strata',
+           'odds_parts', 'odds_gain', 'halves', 'more_raters', 'averaged', 'gain_rows', 'gain_row', 'known',
+           'raw_gains', 'gain_table', 'others_mix']
 
 # %% ../nbs/62_gain.ipynb #70e71c34
 from dataclasses import dataclass, replace
+from functools import lru_cache
 import numpy as np
 import pandas as pd
 from scipy import optimize
 from .core import InputError, rng_of
 from .ambiguity import (LEVELS, Judgements, entropy, fit_prior, posterior_draws,
     shared_credit, soft_labels, strata, top_labels)
-from .metrics import METRICS, asked_for, of_sums, ratio, utterance_scores
+from .metrics import METRICS, asked_for, of_sums, utterance_scores
 from .statistics import (Comparison, Estimate, at_level, cluster_ci, cluster_codes,
     compared, effective_clusters, mean_ci, too_few)
 
@@ -95,6 +97,7 @@ def sharpened(
     def gap(t): return entropy(power(t)).mean()-goal
     return power(optimize.brentq(gap, 1, 8, xtol=1e-6)) if gap(1.)>1e-9 and gap(8.)<0 else base
 
+# %% ../nbs/62_gain.ipynb #9e1d3040
 def information(
     predictions:list, # (U, K) each
     spread:np.ndarray, # Shape (U, D), what the base says, see `sharpened`
@@ -117,6 +120,7 @@ class Perfect:
     dist: np.ndarray # (U, K) distributions
     credit: np.ndarray # (U, K) labels as expected credit
 
+# %% ../nbs/62_gain.ipynb #9e1d3041
 def perfect_predictor(
     votes:np.ndarray, # Shape (U, K)
     base:np.ndarray, # Shape (U, K), distributions of the base
@@ -128,18 +132,20 @@ def perfect_predictor(
     rows, back, times = np.unique(np.c_[votes, np.round(base, 9)], axis=0, return_inverse=True,
                                   return_counts=True)
     n, q, step = rows[:, :K], rows[:, K:], max(1, 2_000_000//(draws*K))
-    parts = [slice(i, i+step) for i in range(0, len(rows), step)]
-    def drawn(o): return posterior_draws(n[o], alpha, draws, rng_of('perfect', o.start))
-    agree = np.hstack([(drawn(o)*q[o]).sum(-1) for o in parts])
+    parts = range(0, len(rows), step)
+    @lru_cache(maxsize=1)
+    def drawn(i): return posterior_draws(n[i:i+step], alpha, draws, rng_of('perfect', i))
+    agree = np.hstack([(drawn(i)*q[i:i+step]).sum(-1) for i in parts])
     def weights(g): return (w := np.exp(g*(agree-agree.max(0))))/w.sum(0)
     def lacks(g): return times@(weights(g)*agree).sum(0)-times@(soft_labels(n)*q).sum(1)
     g = 0. if lacks(0.)>=0 else optimize.brentq(lacks, 0, 200) if lacks(200.)>0 else 200.
     w = weights(g)[..., None]
-    both = [[(w[:, o]*p).sum(0), (w[:, o]*shared_credit(p)).sum(0)] for o in parts for p in [drawn(o)]]
-    return Perfect(*(np.concatenate(o)[back.ravel()] for o in zip(*both, strict=True)))
+    both = zip(*([(w[:, i:i+step]*f(drawn(i))).sum(0) for f in (np.asarray, shared_credit)]
+                 for i in parts), strict=True)
+    return Perfect(*(np.concatenate(o)[back.ravel()] for o in both))
 
 # %% ../nbs/62_gain.ipynb #9e1d3014
-PRIOR_ERROR, BASE_ERROR = .15, .05 # Standard errors: times total / raters; times the base's part
+PRIOR_ERROR, BASE_ERROR = .3, .05 # Standard errors: times total / raters; times the base's part
 MOST_ERROR = .35 # Bound of the relative standard error
 
 @dataclass(frozen=True)
@@ -150,6 +156,7 @@ class Gain:
     effect: Comparison # Ambiguous less clear; NaN with a reason where it cannot be computed
     lost: int = 0 # Clips without donors, prediction or (accuracy) a plurality
 
+# %% ../nbs/62_gain.ipynb #9e1d3042
 def unsure(
     attainable:float, # Information of the perfect predictor, summed over clips, above 0
     total:float, # The same without a base: its covariance with the target
@@ -159,6 +166,7 @@ def unsure(
     error = np.hypot(PRIOR_ERROR/raters*total, BASE_ERROR*(total-attainable))/attainable
     return float(error/np.hypot(1, error/MOST_ERROR))
 
+# %% ../nbs/62_gain.ipynb #9e1d3044
 def estimated(
     values:np.ndarray, # Shape (1 + speakers,), a statistic, then without each speaker
     sizes:np.ndarray, # Shape (speakers,), clips of each speaker
@@ -171,7 +179,7 @@ def estimated(
     why = reason or too_few(sizes[use])
     if not why:
         se = float(np.sqrt((size-1)/size*((values[1:][use]-value)**2).sum()))
-        if se<1e-7 and abs(value)<1e-7: value, why = 0., 'changes nothing but the shape of the base'
+        if max(se, abs(value))<1e-7: value, why = 0., 'changes nothing but the shape of the base'
     if why: return Estimate(value, np.nan, np.nan, n, size, 'none', why)
     e = Estimate(value, value, value, n, size, 'cluster jackknife', '', float(np.hypot(se, more)),
                  effective_clusters(sizes[use])-1)
@@ -185,8 +193,9 @@ def stratum_share(
     group:np.ndarray, # Shape (U,), integers; donors are of the same group
     codes:np.ndarray, # Shape (U,), speakers as integers
     raters:float, # Mean raters per clip
+    scale:np.ndarray, # Shape (1 + speakers,), see `prior_scale`
     level:str, # Stratum, for a message
-) -> tuple: # Shares (1 + speakers,), clips of each speaker, relative error of the attainable, reason
+) -> tuple: # Shares (1 + speakers,), clips of each speaker, relative error, reason for no shares
     "Share of what can be learnt in one stratum, and without each speaker."
     use = target.any(1)
     sizes = np.bincount(codes[use], minlength=codes.max()+1)
@@ -194,11 +203,29 @@ def stratum_share(
     if not use.any(): return *nothing, f'no {level} clips with {FEWEST} donors'
     got, attainable = information(predictions, spread, target, group, codes)
     ideal = predictions[1][use]
-    total = ((ideal-ideal.mean(0))*target[use]).sum()
+    attainable, total = attainable*scale, ((ideal-ideal.mean(0))*target[use]).sum()*scale[0]
     least = estimated(attainable, sizes)
     if not attainable.min()>0 or least.low<=0:
         return *nothing, f'nothing to learn on {level} clips'
     return got/attainable, sizes, unsure(attainable[0], total, raters), ''
+
+# %% ../nbs/62_gain.ipynb #9e1d3032
+def prior_scale(
+    ideal:np.ndarray, # Shape (U, K), distributions of the perfect predictor
+    spread:np.ndarray, # Shape (U, D), what the base says
+    votes:np.ndarray, # Shape (U, K)
+    labels:np.ndarray, # Shape (U, K), bool, the base's top labels
+    codes:np.ndarray, # Shape (U,), speakers as integers
+) -> np.ndarray: # Shape (1 + speakers,): of all clips, then without each speaker; 1 if unknown
+    "What pairs of raters say can be learnt, over what the perfect predictor says."
+    n, y, size = votes.sum(1), soft_labels(votes), codes.max()+1
+    group = np.unique(labels, axis=0, return_inverse=True)[1].ravel()
+    use = has_donors(group, codes) & (n>1.5)
+    if not use.any() or np.abs(votes-np.rint(votes)).max()>1e-6: return np.ones(size+1)
+    got, model = information([y, ideal], spread, y*use[:, None], group, codes)
+    noise = np.where(use, (1-(y**2).sum(1))/np.maximum(n-1, 1), 0) # Variance of rating
+    left = got-noise.sum()+np.r_[0, np.bincount(codes, noise, size)]
+    return np.where((left>0) & (model>0), left/np.where(model>0, model, 1), 1.)
 
 # %% ../nbs/62_gain.ipynb #9e1d3017
 def gain_shares(
@@ -211,37 +238,57 @@ def gain_shares(
     perfect:Perfect=None, # Of these clips, from `perfect_predictor`; computed if not given
 ) -> Gain: # Shares of either stratum and their difference
     "Share of what can be learnt beyond the base that a strategy recovers, by stratum."
-    checked_clips(base, scaled, votes, speakers, metric)
-    use = np.isfinite(base).all(1) & np.isfinite(scaled).all(1)
-    base, scaled, codes = base[use], scaled[use], cluster_codes(speakers, use)[1][use]
+    use, why = usable_clips(base, scaled, votes, metric)
+    if why: return refused(why, len(use))
     alpha = fit_prior(votes) if alpha is None else alpha
-    votes = np.asarray(votes, float)[use]
-    perfect = perfect_predictor(votes, base, alpha) if perfect is None else \
+    base, scaled, votes = base[use], scaled[use], np.asarray(votes, float)[use]
+    codes, labels = cluster_codes(speakers, use)[1][use], top_labels(base)
+    ideal = perfect_predictor(votes, base, alpha) if perfect is None else \
         Perfect(perfect.dist[use], perfect.credit[use])
-    sharper = sharpened(base, entropy(scaled).mean())
-    spread = np.c_[base[:, :-1], sharper[:, :-1]] if sharper is not base else base[:, :-1]
-    target, best, said = soft_labels(votes), perfect.dist, scaled
-    if metric=='accuracy':
-        target, best, said = shared_credit(votes), perfect.credit, shared_credit(scaled)
-        target = target*(target.max(1, keepdims=True)==1)
-    return compare_strata([said, best], spread, target, top_labels(base), votes, codes, len(use))
+    spread = what_base_says(base, scaled)
+    if metric=='brier':
+        scale = prior_scale(ideal.dist, spread, votes, labels, codes)
+        given = [scaled, ideal.dist], spread, soft_labels(votes)
+    else:
+        scale, heard = np.ones(codes.max()+2), shared_credit(votes)
+        given = [shared_credit(scaled), ideal.credit], spread, heard*(heard.max(1)==1)[:, None]
+    return compare_strata(*given, labels, votes, codes, scale, len(use))
 
 # %% ../nbs/62_gain.ipynb #9e1d3019
-def checked_clips(
+def usable_clips(
     base:np.ndarray, # Shape (U, K)
     scaled:np.ndarray, # Shape (U, K)
     votes:np.ndarray, # Shape (U, K)
-    speakers, # Shape (U,)
     metric:str, # `brier` or `accuracy`
-):
+) -> tuple: # Clips with both predictions (U,), why there can be no shares
     "Refuse arrays of different clips, and metrics that are not linear."
     shapes = {np.shape(o) for o in (base, scaled, votes)}
-    if len(shapes)>1 or len(speakers)!=len(votes):
-        raise InputError(f"Base, strategy, votes and speakers must be of the same clips, got "
-                         f"shapes {sorted(shapes)} and {len(speakers)} speakers")
+    if len(shapes)>1: raise InputError("Base, strategy and votes must be of the same clips and "
+                                       f"labels, got shapes {sorted(shapes)}")
     if metric not in ('brier', 'accuracy'):
         raise InputError(f"Shares are of brier or accuracy, which are linear, not of {metric}")
+    use = np.isfinite(base).all(1) & np.isfinite(scaled).all(1)
+    if not use.any(): return use, 'no clip has predictions of both base and strategy'
+    return use, 'each clip has one rater' if np.max(np.sum(votes, 1))<1.5 else ''
 
+# %% ../nbs/62_gain.ipynb #9e1d3046
+def what_base_says(
+    base:np.ndarray, # Shape (U, K)
+    scaled:np.ndarray, # Shape (U, K)
+) -> np.ndarray: # Shape (U, D), columns of the regression
+    "The base, and the base as sharp as the strategy; the last label follows from the others."
+    sharp = sharpened(base, entropy(scaled).mean())
+    return base[:, :-1] if sharp is base else np.c_[base[:, :-1], sharp[:, :-1]]
+
+def refused(
+    why:str, # The reason
+    clips:int, # Of the corpus
+) -> Gain: # Without numbers
+    "Shares that cannot be computed."
+    none = Estimate(np.nan, np.nan, np.nan, 0, 0, 'none', why)
+    return Gain(none, none, compared(none), clips)
+
+# %% ../nbs/62_gain.ipynb #9e1d3048
 def compare_strata(
     predictions:list, # (U, K) each: of the strategy, of the perfect predictor
     spread:np.ndarray, # Shape (U, D), what the base says
@@ -249,6 +296,7 @@ def compare_strata(
     labels:np.ndarray, # Shape (U, K), bool, the base's top labels
     votes:np.ndarray, # Shape (U, K)
     codes:np.ndarray, # Shape (U,), speakers as integers
+    scale:np.ndarray, # Shape (1 + speakers,), see `prior_scale`
     clips:int, # Of the corpus, with and without predictions
 ) -> Gain: # Shares and difference
     "Shares of both strata and their difference."
@@ -257,7 +305,8 @@ def compare_strata(
     target = target*has_donors(group, codes)[:, None]
     for o in ('clear', 'ambiguous'):
         here = (level==o)[:, None]
-        parts[o] = stratum_share(predictions, spread, target*here, group, codes, raters, o)
+        given = target*here, group, codes, raters, scale, o
+        parts[o] = stratum_share(predictions, spread, *given)
     (a, na, ea, wa), (c, nc, ec, wc) = parts['ambiguous'], parts['clear']
     least = min(na, nc, key=lambda o: effective_clusters(o) if o.any() else 0)
     gap = estimated(a-c, least, np.hypot(ea*a[0], ec*c[0]), wa or wc)
@@ -322,11 +371,11 @@ def halves(
     first, able = place<(n//2)[owner], (n>=ENOUGH)[owner]
     return tuple(who.sums(who.said*(o & able)[:, None]) for o in (first, ~first))
 
+# %% ../nbs/62_gain.ipynb #9e1d3049
 def more_raters(
     base:np.ndarray, # Shape (U, K), distributions of the base
     who:Judgements, # Who said what, of the same clips
     speakers, # Shape (U,) names
-    metric:str='brier', # See `gain_shares`
     splits:int=5, # Times a panel is split; estimates are averaged
 ) -> Gain|None: # None where no clip has enough raters
     "Shares of half a panel, judged against the other half."
@@ -334,9 +383,10 @@ def more_raters(
     if not able.any(): return None
     for i in range(splits):
         first, others = (o[able] for o in halves(who, rng_of('halves', i)))
-        found.append(gain_shares(base[able], soft_labels(first), others, np.asarray(speakers)[able],
-                                 metric=metric))
-    return Gain(*(averaged([getattr(o, k) for o in found]) for k in ('clear', 'ambiguous', 'effect')))
+        found.append(gain_shares(base[able], soft_labels(first), others,
+                                 np.asarray(speakers)[able]))
+    def mean(k): return averaged([getattr(o, k) for o in found])
+    return Gain(mean('clear'), mean('ambiguous'), mean('effect'), found[0].lost+int((~able).sum()))
 
 # %% ../nbs/62_gain.ipynb #9e1d3026
 def averaged(
@@ -373,29 +423,43 @@ def gain_row(
     return dict(strategy=name, role=role, metric=metric, stratum=stratum, value=o.value, low=o.low,
                 high=o.high, n=o.n, speakers=o.clusters, p=getattr(o, 'p', np.nan), reason=o.reason)
 
+# %% ../nbs/62_gain.ipynb #9e1d3051
+def known(
+    p:np.ndarray, # Shape (U, K), distributions or NaN
+) -> np.ndarray: # Shape (U, K), uniform where there was none
+    "Distributions that a metric can take; what comes of the others is left out."
+    return np.where(np.isfinite(p).all(1, keepdims=True), p, 1/p.shape[1])
+
+def raw_gains(
+    base:np.ndarray, # Shape (U, K), distributions of the base, or NaN
+    scaled:np.ndarray, # Shape (U, K), distributions of the strategy, or NaN
+    votes:np.ndarray, # Shape (U, K)
+) -> dict: # Stratum -> (U,) fall in JSD, bits; NaN for other clips
+    "Gain of each clip, by stratum; strata without clips are left out."
+    level, has = np.array([LEVELS[o] for o in strata(votes)]), np.isfinite(base+scaled).all(1)
+    gain = per_clip('jsd', known(scaled), votes)-per_clip('jsd', known(base), votes)
+    return {o: np.where((level==o) & has, gain, np.nan) for o in ('clear', 'ambiguous')
+            if (level==o).any()}
+
 # %% ../nbs/62_gain.ipynb #a99b55b4
 RATERS = 'more raters' # Name of the reference in `gain_table`
 
 def gain_table(
     base:np.ndarray, # Shape (U, K), distributions of the base
-    dists:dict, # Strategy -> (U, K) distributions; rows of NaN do not count
+    dists:dict, # Strategy -> (U, K), NaN where it has none
     votes:np.ndarray, # Shape (U, K)
     speakers, # Shape (U,) names
     who:Judgements=None, # Who said what, for the reference; left out if not given
 ) -> pd.DataFrame: # One row per strategy, role and stratum, see `gain_row`
     "What strategies recover of what can be learnt, and what they gain as it is."
-    alpha, rows = fit_prior(votes), []
-    level, seen = np.array([LEVELS[o] for o in strata(votes)]), np.isfinite(base).all(1)
-    flat = np.full(base.shape[1], 1/base.shape[1])
-    def score(p): return np.where(np.isfinite(p).all(1), per_clip(
-        'jsd', np.where(np.isfinite(p).all(1, keepdims=True), p, flat), votes), np.nan)
-    ideal = perfect_predictor(votes, np.where(seen[:, None], base, flat), alpha)
+    rows, alpha = [], fit_prior(votes)
+    ideal = perfect_predictor(votes, known(base), alpha)
     for name, p in dists.items():
         for metric in ('brier', 'accuracy'):
-            rows += gain_rows(name, gain_shares(base, p, votes, speakers, alpha, metric, ideal), metric)
-        rows += [gain_row(name, 'raw gain', 'jsd', o, mean_ci(
-            np.where(level==o, score(p)-score(base), np.nan), speakers)) for o in LEVELS.values()
-            if (level==o).any()]
+            found = gain_shares(base, p, votes, speakers, alpha, metric, ideal)
+            rows += gain_rows(name, found, metric)
+        rows += [gain_row(name, 'raw gain', 'jsd', k, mean_ci(v, speakers))
+                 for k, v in raw_gains(base, p, votes).items()]
         rows.append(gain_row(name, 'log odds', 'accuracy', 'ambiguous less clear',
                              odds_gain(base, p, votes, speakers, 'accuracy')))
     found = more_raters(base, who, speakers) if who is not None else None

@@ -28,7 +28,7 @@ from scipy import optimize
 from ambiscale_nb.ambiguity import LEVELS, entropy, fit_prior, posterior_draws, soft_labels, strata, top_labels
 from ambiscale_nb.core import rng_of
 from ambiscale_nb.gain import (compare_strata, effective_clusters, estimated, gain_shares, perfect_predictor,
-                               sharpened)
+                               prior_scale, sharpened)
 from ambiscale_nb.metrics import jsd
 
 SPEAKERS, EACH, K, DELTA = 24, 30, 6, .1
@@ -109,13 +109,15 @@ def strategies(rng, base, truth, ambiguous):
 
 def shares(base, made, votes, alpha, first):
     "Name -> `Gain`: what `gain_shares` gives for each strategy, with one perfect predictor for all."
-    perfect = perfect_predictor(votes, base, alpha)
-    found = {}
+    ideal, y, found = perfect_predictor(votes, base, alpha).dist, soft_labels(votes), {}
+    def scale_of(spread): return prior_scale(ideal, spread, votes, top_labels(base), WHO)
+    common = scale_of(base[:, :-1])
     for k, o in made.items():
-        sharp = sharpened(base, entropy(o).mean())
-        spread = base[:, :-1] if sharp is base else np.c_[base[:, :-1], sharp[:, :-1]]
-        found[k] = compare_strata([o, perfect.dist], spread, soft_labels(votes), top_labels(base), votes, WHO,
-                                  len(WHO))
+        sharp, spread, scale = sharpened(base, entropy(o).mean()), base[:, :-1], common
+        if sharp is not base:
+            spread = np.c_[base[:, :-1], sharp[:, :-1]]
+            scale = scale_of(spread)
+        found[k] = compare_strata([o, ideal], spread, y, top_labels(base), votes, WHO, scale, len(WHO))
     if first: # The glue is the library's own
         same = gain_shares(base, made['truth'], votes, WHO, alpha)
         assert np.allclose([same.effect.value, same.effect.se], [found['truth'].effect.value, found['truth'].effect.se])
@@ -241,7 +243,7 @@ def worst(rows):
     out = {}
     for name, cell in rows.items():
         key = ', '.join(name.split(', ')[:2])
-        def rate(k, *words): return sum(cell[k]['verdicts'].get(w, 0) for w in words)
+        def rate(k, *words, cell=cell): return sum(cell[k]['verdicts'].get(w, 0) for w in words)
         new = {'no information: gains': max(rate(o, 'supported', 'size open') for o in NULLS),
                'truth: opposite': rate('truth', 'opposite'),
                'truth: supported': rate('truth', 'supported', 'size open'),
