@@ -271,7 +271,8 @@ def weight(text:str, low:int, part:list) -> int:
     if context&{'own', 'no'} or DENIED.match(after) or word[-2:]=='ly' and after[:1]==',': return 0
     if OWNER.search(before) and HOLDER.match(after) and not NOUN.search(word): return 0
     start = not clause.strip(EDGE) # "Happy to help", "Sadly there is no audio"
-    if start and (after[:4] in (' to ', ' i c', ' you') or word[-2:]=='ly' and after[:1]==' '): return 0
+    adverb = word[-2:]=='ly' and after[:1]==' '
+    if start and (adverb or after[:4] in (' to ', ' i c', ' you')): return 0
     if clause.endswith('a ') and GENERIC.match(after): return 0
     timid = 'maybe' in context or SECOND.search(before) or ASIDE.match(after)
     return 1 if timid or all(o.word in WEAK for o in part) else 2
@@ -428,10 +429,10 @@ def stretches(text:str, low:int, found:list, due:bool):
             if m := stop.search(text, found[0].end): yield start, m.start()
     if not due or '\n' in text: yield max(low, text.rstrip(EDGE).rfind('\n')+1), len(text)
 
-# %% ../nbs/29_parser.ipynb #5841ac6c
-FIELD = re.compile(r"""(?x)(?:label|prediction|emotions?|feelings?|mood|sentiment|class|category
-    |emotional\ (?:state|tone)|情绪|情感|情緒)(?:[ _](?:label|class
-    |category))?(?:\s?\([^()\n]{0,80}\))?["'*_`]{0,4}\s{0,2}[:=：]\s{0,9}["'*_`(]{0,4}(\[?)\s{0,9}["']?""")
+# %% ../nbs/29_parser.ipynb #867a73f4
+FIELD = re.compile(r"""(?x) (?:label|prediction|emotions?|feelings?|mood|sentiment|class|category
+    |emotional\ (?:state|tone)|情绪|情感|情緒) (?:[ _](?:label|class|category))? (?:\s?\([^()\n]{0,80}\))?
+    ["'*_`]{0,4} \s{0,2}[:=：]\s{0,9} ["'*_`(]{0,4} (\[?)\s{0,9}["']?""")
 STOPS = re.compile(r'["”`;}\n|]|,\s?["\']?[a-z_]+["\']?\s?[:=]|[.!](?:\s|$)|$'), re.compile(']|$')
 MINOR = re.compile(r'(?:second|other|alternat|minor)\w*[ _-]$|(?:choose|select|pick) (?:the|an) $')
 NUM = r'[+-]?(?:[0-9]{1,20}(?:\.[0-9]{0,30}|,[0-9]{1,30})?|\.[0-9]{1,30})(?:e[+-]?[0-9]{1,2})?'
