@@ -30,6 +30,8 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 import numpy as np
 from fastcore.basics import first, patch
+
+# %% ../nbs/33_endpoint.ipynb #f3c7fd55
 from .core import InputError, choose, content_key, rng_of, seed_of
 from .audio import RATE, check_wave
 from .parser import ending
@@ -602,8 +604,8 @@ def prepare(
     urls = [base_urls] if isinstance(base_urls, str) else list(base_urls)
     if not urls: raise InputError(f"{self.name} has no address: pass base_urls")
     for o in () if self.replays else urls: proxy_of(check_url(o)) # Refused now, if it must be
-    self.serving, self.clients, self.wires = serving, {}, {}
-    self.lock, self.local, self.counts_audio = threading.Lock(), threading.local(), False
+    self.serving, self.clients, self.wires, self.counts_audio = serving, {}, {}, False
+    self.lock, self.local = threading.Lock(), threading.local()
     self.short_calls = self.errors = 0 # Given too few answers, see `given_up`; that ended a run
     self.secret()
     self.sleep = (lambda seconds: None) if self.replays else serving.sleep
@@ -616,6 +618,7 @@ def ahead(self:Served): # Calls that may be in flight at a time, see `models.in_
     "How many calls are worth having under way."
     return 1 if self.replays else sum(o.ceiling for o in self.gates.values())
 
+# %% ../nbs/33_endpoint.ipynb #91134f07
 @patch
 def secret(self:Served):
     "The key, read anew each time, and kept nowhere but in the SDK's client."
@@ -783,7 +786,8 @@ def offer(
             optional.pop(found)
             continue
         notes = [f'{o} refused' for o in OPTIONAL if o in {*asked}-{*optional}]
-        if self.local.again and 'seed' in optional: notes.append('seed changed after a server error')
+        if self.local.again and 'seed' in optional:
+            notes.append('seed changed after a server error')
         return result, '; '.join(notes)
 
 # %% ../nbs/33_endpoint.ipynb #33b0c0d7

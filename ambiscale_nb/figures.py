@@ -4,15 +4,15 @@
 
 # %% auto #0
 __all__ = ['STYLE', 'CORE', 'SELECTS', 'METRIC_NAMES', 'LOWER', 'PROMPTS', 'WIDE', 'SMALL', 'NARROW', 'NO_BREAK', 'MIXES',
-           'TEXTS', 'POOL_OF', 'LEVEL_LOOK', 'LEVEL_NAMES', 'LEVEL_WORDS', 'GUIDES', 'ROLE_NAMES', 'FURTHEST',
-           'house_style', 'look_of', 'in_order', 'asked', 'better', 'save_figure', 'literal', 'head', 'explain', 'span',
-           'choose_rows', 'one_prompt', 'plain_rows', 'main_run', 'by_size', 'size_text', 'spread', 'draw_guides',
-           'draw_curve', 'budget_panel', 'y_limits', 'budget_curves', 'budget_text', 'rank_cell', 'cell_axes',
-           'share_x', 'mark_levels', 'title_cell', 'level_legend', 'shown_references', 'reference_lines', 'grid_text',
-           'strategy_grid', 'size_curves', 'size_ticks', 'sizes_text', 'audio_control', 'audio_text', 'dose_panels',
-           'dose_text', 'cost_front', 'letter_front', 'front_text', 'reliability_panels', 'name_correlations',
-           'rater_lines', 'skill_panels', 'show_matrix', 'confusion_panels', 'draw_wave', 'draw_answers',
-           'one_utterance']
+           'TEXTS', 'POOL_OF', 'LEVEL_LOOK', 'LEVEL_NAMES', 'LEVEL_WORDS', 'GUIDES', 'EFFECT_LOOK', 'MATTERS', 'NO_ROW',
+           'SHARE_AXES', 'FURTHEST', 'house_style', 'look_of', 'in_order', 'asked', 'better', 'save_figure', 'literal',
+           'head', 'explain', 'span', 'choose_rows', 'one_prompt', 'plain_rows', 'main_run', 'by_size', 'size_text',
+           'spread', 'draw_guides', 'draw_curve', 'budget_panel', 'y_limits', 'budget_curves', 'budget_text',
+           'rank_cell', 'cell_axes', 'share_x', 'mark_levels', 'title_cell', 'level_legend', 'shown_references',
+           'reference_lines', 'grid_text', 'strategy_grid', 'size_curves', 'size_ticks', 'sizes_text', 'audio_control',
+           'audio_text', 'share_panels', 'mark_effects', 'share_legend', 'share_text', 'cost_front', 'letter_front',
+           'front_text', 'reliability_panels', 'name_correlations', 'rater_lines', 'skill_panels', 'show_matrix',
+           'confusion_panels', 'draw_wave', 'draw_answers', 'one_utterance']
 
 # %% ../nbs/71_figures.ipynb #38f05c32
 import io
@@ -25,6 +25,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.lines import Line2D
 from .core import InputError, write_atomic
+from .gain import RATERS
 from .metrics import mean_of
 from .results import CELLS, with_interval
 from .statistics import tied_ranks
@@ -64,7 +65,8 @@ STYLE = {
     'mob': ('#6699CC', 'o', 'bests of parts, likelihood'),
     'mob_v': ('#CC6677', 'o', 'bests of parts, verifier'),
     'deepconf': ('#004488', 'v', 'surest answers (DeepConf)'),
-    'prompt_ensemble': ('#88CCEE', '^', 'two prompts, half each')}
+    'prompt_ensemble': ('#88CCEE', '^', 'two prompts, half each'),
+    'more raters': ('#555555', 'o', 'what more raters say')}
 CORE = ('greedy', 'cot', 'majority', 'mean', 'bon', 'w_bon', 'alm_v', 'w_alm_v')
 SELECTS = ('bon', 'alm_v') # Keep one answer; the others mix all of them
 METRIC_NAMES = {'jsd': 'JSD, bits', 'bc': 'Bhattacharyya coefficient', 'accuracy': 'accuracy',
@@ -670,44 +672,78 @@ def audio_text(
                  'the fall is larger than chance makes it (95 % interval over speakers).')
 
 # %% ../nbs/71_figures.ipynb #3d961e47
-ROLE_NAMES = {'gain': 'gain over the single answer',
-              'beyond donors': 'gain beyond donors: other clips\nwith the same single answer'}
+EFFECT_LOOK = {'brier': ('#333333', 'D', 'distribution'), 'accuracy': ('#999999', 'd', 'label')}
+MATTERS = .1 # Least difference of shares that matters
 
-def dose_panels(
-    table:pd.DataFrame, # strategy, role, dose, value, low, high, n, as from `claims.by_dose`
+def share_panels(
+    table:pd.DataFrame, # mode, strategy, role, metric, stratum, value, low, high, n: `gain_table`
 ):
-    "Gain against the entropy of people's votes, a panel a role."
-    roles = [*dict.fromkeys(table.role)]
-    fig, axes = plt.subplots(1, len(roles), figsize=(WIDE, 4.6), squeeze=False, sharex=True,
-                             sharey=True)
-    for role, ax in zip(roles, axes[0], strict=True):
-        ax.axhline(0, color='.5', lw=.8)
-        for name, one in table[table.role==role].groupby('strategy', sort=False):
-            colour, marker, label = look_of(name)
-            ax.fill_between(one.dose, one.low, one.high, color=colour, alpha=.1, lw=0)
-            ax.plot(one.dose, one.value, marker+('--' if name in SELECTS else '-'), color=colour,
-                    label=label, ms=4.5)
-        ax.set(title=ROLE_NAMES.get(role, role), xlabel="entropy of people's opinion\n"
-               '(0: all agree, 1: evenly divided)')
-    axes[0, 0].set_ylabel('fall in JSD, bits\n(higher is better)')
-    explain(fig, dose_text(table), axes[0, 0].get_legend_handles_labels())
+    "Shares of what can be learnt, their difference and raw gains; a row of panels per mode."
+    modes, names = [*dict.fromkeys(table['mode'])], [*dict.fromkeys(table.strategy)]
+    fig, axes = plt.subplots(len(modes), 3, figsize=(WIDE, len(modes)*(.75+.27*len(names))+1.6),
+                             squeeze=False, sharex='col', width_ratios=(1.25, 1, 1))
+    for row, mode in zip(axes, modes, strict=True):
+        own = table[table['mode']==mode]
+        shown = own.role.eq('share') & own.metric.eq('brier'), own.role.eq('raw gain')
+        for ax, use in zip(row[::2], shown, strict=True): mark_levels(ax, own[use], names, NO_ROW)
+        mark_effects(row[1], own[own.role.eq('effect')], names)
+        for ax in row:
+            ax.set(ylim=(len(names)-.4, -.6)); ax.tick_params(axis='y', length=0)
+            ax.locator_params(axis='x', nbins=4)
+            ax.set_yticks(range(len(names)), [])
+            ax.axvline(0, color='.5', lw=.8, zorder=0); ax.grid(axis='y', color='.93')
+        row[0].set_yticklabels([look_of(o)[2] for o in names])
+        row[0].axvline(1, color='.5', lw=.8, ls=':', zorder=0)
+        row[0].set_ylabel(f'asked for {PROMPTS[mode]}')
+    for ax, text in zip(axes[-1], SHARE_AXES, strict=True): ax.set_xlabel(text)
+    explain(fig, share_text(table), share_legend())
     return fig
 
 # %% ../nbs/71_figures.ipynb #8975bdc2
-def dose_text(
-    table:pd.DataFrame, # As `dose_panels` takes it
+NO_ROW = {o: '' for o in (*STYLE, RATERS)}
+SHARE_AXES = ('share of what\ncan be learnt', 'difference of shares:\nambiguous - clear',
+              'raw gain:\nfall in JSD, bits')
+
+def mark_effects(
+    ax, # Axes
+    part:pd.DataFrame, # metric (of `EFFECT_LOOK`), strategy, value, low, high
+    order:list, # Strategies by row
+):
+    "Differences of shares with intervals, in both metrics, and the band that does not matter."
+    ax.axvspan(-MATTERS, MATTERS, color='.92', lw=0, zorder=0)
+    for shift, (metric, (colour, marker, _)) in zip((-.15, .15), EFFECT_LOOK.items(), strict=True):
+        one = part[part.metric.eq(metric) & part.value.notna()]
+        at = [order.index(o)+shift for o in one.strategy]
+        error = [one.value-one.low, one.high-one.value] if one.low.notna().any() else None
+        ax.errorbar(one.value, at, xerr=error, fmt=marker, color=colour, ms=4.2, lw=1)
+
+
+
+# %% ../nbs/71_figures.ipynb #5e7a1002
+def share_legend() -> tuple: # Handles and labels
+    "The marks of `share_panels`."
+    looks = [(*LEVEL_LOOK[o][:2], LEVEL_NAMES[o]) for o in ('clear', 'ambiguous')]
+    looks += [(c, m, f'difference, of the {text}') for c, m, text in EFFECT_LOOK.values()]
+    return [Line2D([], [], color=c, marker=m, lw=1, ms=4.5) for c, m, _ in looks], \
+        [o[2] for o in looks]
+
+def share_text(
+    table:pd.DataFrame, # As `share_panels` takes it
 ) -> str: # A few sentences
-    "What the lines of `dose_panels` are, and what to look for."
-    bins = table.groupby(['strategy', 'role']).size().max()
-    text = (f'Points: means of {bins} bins of clips by entropy, {span(table.n)} clips each; bands: '
-            f'95 % intervals over speakers. {MIXES}')
-    if 'cot' in set(table.strategy): text += ' Grey is one answer, after reasoning.'
-    text += ' Above 0: nearer to the votes than the single answer.'
-    if 'beyond donors' not in set(table.role): return text
-    return text+(' Left: whatever smooths rises. Right: the same, less what donors would have '
-                 'gained (other clips with the same single answer, which lend their predictions), '
-                 'and less what the single answer knew already; only lines that rise there say '
-                 'that ambiguous speech gains more.')
+    "What the marks of `share_panels` are, and what to compare."
+    own = table[table.role.eq('share') & table.metric.eq('brier')]
+    text = ('Left: information beyond the single answer (0), as a share of that of a perfect '
+            'predictor (1). Information about a clip is what a prediction scores better (Brier) '
+            'than the predictions for its donors: clips of the same stratum, with the same single '
+            'label, by other speakers. What the matched base explains does not count: the single '
+            'answer, smoothed or sharpened. Middle: the claim. Right of the grey band '
+            f'({MATTERS:.2f}), ambiguous speech gains more than matters. Right: raw gains, for '
+            'description; smoothing alone makes them differ. Bars: 95 % intervals over speakers, '
+            'which allow for how well the perfect predictor is known. '
+            f'{span(own.n[own.n>0])} clips per stratum.')
+    if RATERS not in set(table.strategy): return text
+    return text+(' Last row: half of the raters, judged against the others; near 1 if what can be '
+                 'learnt is estimated rightly.')
 
 # %% ../nbs/71_figures.ipynb #03f40070
 def cost_front(

@@ -14,16 +14,14 @@ __all__ = ['DIST_METRICS', 'LABEL_METRICS', 'CELLS', 'CALIBRATED', 'WEIGHED', 'T
            'settings_row', 'bills_of', 'stacked', 'calibrated_tables', 'pool_tables', 'more_tables', 'run_pools',
            'without_panel', 'jobs_of', 'score_study', 'with_interval', 'plain_scores', 'at_full_budget', 'summary']
 
-# %% ../nbs/70_results.ipynb #a0129e94
-from itertools import product
-from fastcore.basics import patch
-
 # %% ../nbs/70_results.ipynb #ec69584e
 import json
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import product
 import numpy as np
 import pandas as pd
+from fastcore.basics import patch
 from .core import InputError, RESULTS, load_plugins, write_atomic, write_table
 from .labels import LabelSet, label_set, label_text, target_of
 from .corpora import votes_of
@@ -237,8 +235,8 @@ def references(
     out['brier_debiased'] = {k: v-noise for k, v in out['brier_debiased'].items()}
     tied = top_labels(votes).sum(1)>1
     out['accuracy'] = {k: np.where(tied, np.nan, v) for k, v in out['accuracy'].items()}
-    return {**out, 'uar': out['accuracy'],
-            'macro_f1': f1_references(votes, alpha, prior=best_constant(votes, groups), uniform=flat)}
+    f1 = f1_references(votes, alpha, prior=best_constant(votes, groups), uniform=flat)
+    return {**out, 'uar': out['accuracy'], 'macro_f1': f1}
 
 # %% ../nbs/70_results.ipynb #1ef36432
 def acted_references(
@@ -249,7 +247,8 @@ def acted_references(
     blind, flat = best_constant(y, groups), np.full_like(y, 1/y.shape[1])
     one = dict(noise_floor=np.full(len(y), np.nan), prior=plurality_accuracy(blind, y),
                uniform=plurality_accuracy(flat, y))
-    return {'accuracy': one, 'uar': one, 'macro_f1': f1_references(y, None, prior=blind, uniform=flat)}
+    f1 = f1_references(y, None, prior=blind, uniform=flat)
+    return {'accuracy': one, 'uar': one, 'macro_f1': f1}
 
 # %% ../nbs/70_results.ipynb #bc85d8de
 DIST_METRICS = {'jsd': jsd, 'bc': bhattacharyya, 'brier_debiased': pool_brier}
