@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['STATUS', 'KINDS', 'DAY', 'MINUTE', 'PLAN', 'OURS', 'DUE', 'CALL', 'SPENT', 'KEPT', 'MOST', 'DOUBT', 'GONE', 'FORGET',
-           'PROFILES', 'OPTIONAL', 'TELLING', 'SET', 'THOUGHT', 'END', 'NUMBERED', 'CUT', 'SERVING', 'OWN', 'LLAMA',
-           'ENDPOINTS', 'seconds_of', 'wait_asked', 'Retry', 'persist', 'error_of', 'kind_of', 'failure',
+           'PROFILES', 'OPTIONAL', 'RESEEDED', 'TELLING', 'SET', 'THOUGHT', 'END', 'NUMBERED', 'CUT', 'SERVING', 'OWN',
+           'LLAMA', 'ENDPOINTS', 'seconds_of', 'wait_asked', 'Retry', 'persist', 'error_of', 'kind_of', 'failure',
            'bounded_backend', 'goes_direct', 'proxy_of', 'connections', 'Wire', 'check_json', 'Gate', 'Profile',
            'wav_of', 'Serving', 'Refusing', 'Served', 'seed_again', 'names_param', 'check_extra', 'EndpointALM',
            'count', 'fields_of', 'spoken', 'said', 'begin_of', 'own_steps', 'check_completion', 'other_name', 'peak_of',
@@ -36,8 +36,10 @@ from .parser import ending
 from .prompts import Prompt
 from .models import (LOST, NAMES_AS_OF, RETRIED, TOP, CallError, Capabilities,
     ModelInfo, Name, Reply, Tape, Unrecorded, cached_cleaner, check_name, check_url, cleaned,
-    cost_of, known_names, register_model, request_key, require, secret_of,
-    served_revision, tape_of, without_audio)
+    cost_of, known_names, register_model, request_key, require, secret_of, tape_of, without_audio)
+
+# %% ../nbs/33_endpoint.ipynb #7418d83d
+from .models import served_revision
 
 # %% ../nbs/33_endpoint.ipynb #0e73eb9d
 def seconds_of(
@@ -317,8 +319,7 @@ def receive(
 ) -> dict: # status, headers, response; or error, text
     "Send a request and read all of the response."
     import httpcore2
-    with self.lock:
-        if self.pool is None: self.pool = connections(self.base_url, self.most)
+    with self.lock: self.pool = self.pool or connections(self.base_url, self.most)
     DUE.at, url, parts = time.monotonic()+self.seconds, request.url, []
     waits = dict.fromkeys(('connect', 'read', 'write', 'pool'), self.seconds)
     where = dict(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
@@ -333,8 +334,8 @@ def receive(
     except httpcore2.TimeoutException as e: return dict(error='timeout', text=self.clean(repr(e)))
     except (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.ProxyError, OSError) as e:
         proxy = proxy_of(self.base_url)
-        through = f' (through the proxy that {proxy[0]} names)' if proxy else ''
-        return dict(error='connection', text=self.clean(repr(e))+through)
+        return dict(error='connection', text=self.clean(repr(e))+(
+            f' (through the proxy that {proxy[0]} names)' if proxy else ''))
     return self.readable(got, b''.join(parts))
 
 # %% ../nbs/33_endpoint.ipynb #28e55b4e
@@ -606,6 +607,7 @@ def prepare(
     self.gates = {check_url(o): Gate(serving.ceiling, min(8., serving.ceiling),
                                      clock=serving.clock, sleep=serving.sleep) for o in urls}
 
+# %% ../nbs/33_endpoint.ipynb #3273075b
 @patch(as_prop=True)
 def ahead(self:Served): # Calls that may be in flight at a time, see `models.in_flight`
     "How many calls are worth having under way."
@@ -707,6 +709,7 @@ def close(self:Served):
 
 # %% ../nbs/33_endpoint.ipynb #56b7e0e1
 OPTIONAL = ('n', 'top_logprobs', 'logprobs', 'seed') # In the order in which they are given up
+RESEEDED = 'seed changed after a server error' # As a downgrade, see `attempts`
 
 TELLING = dict( # How a message names one of our parameters
     n=r"'n'|\"n\"|`n`|\bn (?:must|is|>)|[Mm]ultiple candidates|candidate_?[cC]",
@@ -776,7 +779,7 @@ def offer(
             optional.pop(found)
             continue
         notes = [f'{o} refused' for o in OPTIONAL if o in {*asked}-{*optional}]
-        if self.local.again and 'seed' in optional: notes.append('seed changed after a server error')
+        if self.local.again and 'seed' in optional: notes.append(RESEEDED)
         return result, '; '.join(notes)
 
 # %% ../nbs/33_endpoint.ipynb #33b0c0d7

@@ -1033,9 +1033,7 @@ class Report:
     rest: str = '' # What remains and how to go on; '' if nothing does
     seconds_measured: float = 0. # Wall time
 
-    def add(self,
-        rows:list, # Of one call
-    ):
+    def add(self, rows:list): # Of one call
         "Count a call."
         self.made, self.failed = self.made+whole(rows), self.failed+(not whole(rows))
         if not whole(rows):

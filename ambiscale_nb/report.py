@@ -394,7 +394,8 @@ def single_answers(
     run:dict, # From `Study.runs`
 ) -> pd.DataFrame: # Index: mode, style, uid; one column per label: expected credit, 0 if unread
     "The greedy answers of a run as labels."
-    rows, chosen = pool_rows(study.store, study.read('plans', run['plan'])), study.labels(run['label_set'])
+    rows = pool_rows(study.store, study.read('plans', run['plan']))
+    chosen = study.labels(run['label_set'])
     rows = rows[rows.decode.eq('greedy') & rows.error.eq('')]
     label = answers(rows, chosen).set_index('key').label.reindex(rows.key)
     credit = [[(o in found)/max(len(found), 1) for o in chosen.labels] for found in label]
