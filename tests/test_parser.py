@@ -36,6 +36,7 @@ SENTENCES = [
          'angry\n\nThe voice is loud, with no joy and some calm.', 'The emotion is\nangry',
          '情绪是angry', '说话者很生气', '非常愤怒', 'The man is mad, and his car was made in Sadler',
          'Angry, because the voice is not calm', 'Answer: angry. Not sad.',
+         'angry, since there is little joy', 'angry, frustrated',
          'The other speaker is angry', 'Answer: angry\nThe voice was calm before.'),
     *rows('repaired', 'sad', '```json\n{"emotion": "sad"}\n```',
          'Here is my answer, as you wished\n**sad**\nShe is far from happy, even calm.',
@@ -61,14 +62,14 @@ SEVERAL = [
          'Answer: angry or sad'),
     *rows('repaired', 'angry happy sad', 'angry, sad and happy'),
     *rows('ok', 'angry', 'anger, angry'),
-    *rows('out_of_set', '', 'angry, since there is little joy', 'angry at first, later calm',
+    *rows('out_of_set', '', 'angry at first, later calm',
          'The voice is calm.\nShe is angry.', '{"angry": 60, "sad": 40}'),
     *rows('ok', 'sad', 'Answer: happy\nNo, wait.\nAnswer: sad', 'Answer: angry **Answer**: sad',
          'Answer: angry\n**Answer:** sad', 'Answer: angry\nFinal answer: sad', 'Final answer sad',
          '## Final Answer\n\nsad', 'The answer is angry. The final answer is sad'),
 ]
 FOREIGN = [
-    *rows('out_of_set', '', 'frustrated', 'excited', 'surprised (pleasant)', 'angry, frustrated',
+    *rows('out_of_set', '', 'frustrated', 'excited', 'surprised (pleasant)',
          'anxious', 'other', 'unknown', 'none', '42', '...', 'made', 'fearless', 'madly sadistic',
          'happyish', 'Angry? No.', 'angry: no', 'Answer:', 'angry. Answer:', 'İ', '\ud800'),
     *rows('ok', 'sad', 'ſad'),
@@ -142,7 +143,7 @@ WHY = 'Pitch high, loudness loud, pace fast, voice tense'
     (f'{WHY}. Answer: not angry', 'stop', 'out_of_set', ''),
     (f'{WHY}. Answer: tense', 'stop', 'out_of_set', ''),
     (f'{WHY}. Angry. Answer:', 'stop', 'out_of_set', ''),
-    (f'{WHY}. Answer: angry', 'length', 'repaired', 'angry'),
+    (f'{WHY}. Answer: angry', 'length', 'truncated', ''),
     (f'{WHY}. Answer: an', 'length', 'truncated', ''),
     (f'{WHY}. Angry. Answer:', 'length', 'truncated', ''),
     (f'{WHY}, clearly angry', 'length', 'truncated', ''),
@@ -151,8 +152,8 @@ WHY = 'Pitch high, loudness loud, pace fast, voice tense'
     (f'{WHY}.\n**Angry**', 'stop', 'repaired', 'angry'),
     (f'{WHY}.\n```\nangry\n```', 'stop', 'repaired', 'angry'), ('angry', 'stop', 'repaired', 'angry'),
     ('Pitch low, pace slow, voice calm.', 'stop', 'out_of_set', ''),
-    (f'{WHY}, so angry.', 'stop', 'out_of_set', ''),
-    ('angry\nbecause of the pitch', 'stop', 'out_of_set', ''),
+    (f'{WHY}, so angry.', 'stop', 'repaired', 'angry'),
+    ('angry\nbecause of the pitch', 'stop', 'repaired', 'angry'),
     ("I'm sorry, I can't do that.", 'stop', 'refusal', ''),
     ("I'm sorry, but I cannot", 'length', 'refusal', ''), ('', 'length', 'truncated', ''),
     ('', 'content_filter', 'refusal', ''),
@@ -163,7 +164,7 @@ def test_chain_of_thought(text, finish, status, labels):
 
 
 @pytest.mark.parametrize('text, status, labels', [
-    ('angry', 'repaired', 'angry'), ('angry\nThe voice is', 'repaired', 'angry'),
+    ('angry', 'truncated', ''), ('angry\nThe voice is', 'truncated', ''),
     ('angry or', 'truncated', ''),
     ('The speaker sounds angry, but', 'truncated', ''), ('The speaker', 'truncated', ''),
     ('not', 'truncated', '')])
@@ -189,8 +190,18 @@ TWO = dict(angry=.6, sad=.4)
     *rows('ok', dict(sad=1), '{"sad": 100}', '{"sad": 1}', '{"sad": "100%"}'),
     *rows('ok', dict(angry=.5, sad=.5), '{"angry": 49, "sad": 49}', '{"angry": .51, "sad": .51}'),
     *rows('repaired', dict(angry=.5, sad=.5), '{"angry": 45, "sad": 45}'),
-    *rows('repaired', TWO, '{"angry": 3, "sad": 2}', '{"angry": 1.2, "sad": 0.8}',
-         '{"angry": 600, "sad": 400}', '{"angry": "0.6%", "sad": "0.4%"}',
+    *rows('out_of_set', None, '{"angry": 3, "sad": 2}', '{"angry": 1.2, "sad": 0.8}',
+         '{"angry": 600, "sad": 400}', '{"angry": "0.6%", "sad": "0.4%"}', '{"angry": 1e99}',
+         '{"angry": 50, "sad": 30}', '{"angry": 0.6, "sad": 40}', '{"angry": 60, "anger": 60, "sad": 40}',
+         '{"emotion": "angry", "probability": 0.9}', 'angry: 10-20, sad: 80-90', 'angry: 90%, bored: 10%'),
+    *rows('ok', TWO, '[{"angry": 60}, {"sad": 40}]', '{"angry": 0,6, "sad": 0,4}', '{"angry": 60/100, "sad": 40/100}',
+         '[{"emotion": "angry", "probability": 0.6}, {"emotion": "sad", "probability": 0.4}]',
+         '[{"label": "anger", "score": "60%"}, {"label": "sad", "score": "40%"}]', '{"angry": 60, "sad": 40, "surprised": 0}',
+         '{"angry": 60, "sad": 40, "happy": -0.0001}', '{"angry": 0.6, "sad": 0.4, "happy": 1e-12}',
+         '<think>{"angry": 10, "sad": 90}</think>{"angry": 60, "sad": 40}', '{"angry": 6e-1, "sad": 4E-1}'),
+    *rows('repaired', TWO, 'So: angry: 60%, sad: 40%', 'angry = 60\nsad = 40', 'angry (60), sad (40)', '60% angry, 40% sad',
+         'angry: 60; sad: 40; sum: 100', 'angry: 60/100, sad: 40/100', 'angry: 60 out of 100, sad: 40 out of 100',
+         '| angry | 60 |\n| sad | 40 |', '{"angry": 63, "sad": 42}',
          'Here you are: {"angry": 60, "sad": 40}', '{"scores": {"angry": 60, "sad": 40}}',
          '{"angry": 60, "sad": 40} or so', 'angry: 60%\nsad: 40%',
          '- **Angry**: 60%\n- **Sad**: 40%.', '1. angry: 0.6\n2. sad: 0.4', 'angry: 60, sad: 40',
@@ -201,11 +212,10 @@ TWO = dict(angry=.6, sad=.4)
          '{"angry": 60, "excited": 40}', '{"angry": 60, "other": 40}', '{"angry": 0, "sad": 0}',
          '{"angry": 0}', '{}', '{"angry": 60, "angry": 50, "sad": 40}',
          '{"angry": "60%", "sad": 0.4}', '{"angry": 60} {"sad": 40}',
-         '[{"angry": 60}, {"sad": 40}]', '{"emotion": "angry", "confidence": 90}',
-         '{"angry": 0,6, "sad": 0,4}', '{"not angry": 60, "sad": 40}', 'angry', '60, 40',
-         'angry: 60%\nbored: 40%', 'So: angry: 60%, sad: 40%', 'angry: high\nsad: 40', '[0.6, 0.4]',
+         '{"emotion": "angry", "confidence": 90}',
+         '{"not angry": 60, "sad": 40}', 'angry', '60, 40',
+         'angry: 60%\nbored: 40%', 'angry: high\nsad: 40', '[0.6, 0.4]',
          '{"angry": 1e999}', '{"angry": "\ud800"}'),
-    *rows('repaired', dict(angry=1), '{"angry": 1e99}'),
     *rows('truncated', None, '{"angry": 60, "sad": 40', '{"angry": 60, "sa', '{',
          '{"angry": 60, "sad": 40}, no: {"angry": 5'),
     *rows('empty', None, ''),
@@ -227,13 +237,13 @@ def test_distribution(text, status, share):
     (f'{WHY}.\n**Answer:**\n```json\n{{"angry": 60, "sad": 40}}\n```', 'stop', 'ok', TWO),
     (f'{WHY}. {{"angry": 60, "sad": 40}}', 'stop', 'repaired', TWO),
     (f'{WHY}. Answer: angry: 60, sad: 40', 'stop', 'repaired', TWO),
-    (f'{WHY}. Answer: {{"angry": 60, "sad": 40}}\nso', 'length', 'repaired', TWO),
+    (f'{WHY}. Answer: {{"angry": 60, "sad": 40}}\nso', 'length', 'truncated', None),
     (f'{WHY}. Answer: {{"angry": 60, "sa', 'length', 'truncated', None),
     (WHY, 'length', 'truncated', None),
     (f'{WHY}. Answer: angry: 60, sad: 4', 'length', 'truncated', None),
     (f'{WHY}. angry: 60, sad: 40', 'stop', 'out_of_set', None),
     (f'{WHY}\nangry: 60\nsad: 40', 'stop', 'out_of_set', None),
-    (f'{WHY}. Answer: {{"angry": 60, "sad": 40}}', 'length', 'repaired', TWO), (WHY, 'stop', 'out_of_set', None),
+    (f'{WHY}. Answer: {{"angry": 60, "sad": 40}}', 'length', 'truncated', None), (WHY, 'stop', 'out_of_set', None),
     (f'{WHY}. Answer: angry', 'stop', 'out_of_set', None)], ids=ascii)
 def test_distribution_after_reasons(text, finish, status, share):
     answer = read(text, 'dist', 'cot', finish=finish)
@@ -243,7 +253,7 @@ def test_distribution_after_reasons(text, finish, status, share):
 
 def test_merged_mass_adds_up_and_ties_do_not_hang_on_rounding():
     for text in ('{"happy": 30, "excited": 20, "sad": 50}',
-                 '{"happy": .1, "excited": .2, "sad": .3}'):
+                 '{"happy": .1, "excited": .4, "sad": .5}'):
         assert read(text, 'dist', labels=FOUR).label == ('happy', 'sad')
     assert 'sum to 110' in read('{"happy": 60, "sad": 50}', 'dist').note
 
@@ -311,9 +321,12 @@ def test_any_text_is_read_or_refused_in_any_order_of_labels(text, mode, style, l
 @settings(deadline=None, max_examples=100, derandomize=True)
 @given(st.lists(st.integers(0, 100), min_size=6, max_size=6).filter(any))
 def test_stated_distributions_are_kept(votes):
-    answer = read(json.dumps(dict(zip(SIX.labels, votes, strict=True))), 'dist')
-    assert answer.dist == pytest.approx([o/sum(votes) for o in votes])
-    assert answer.status == ('ok' if 98 <= sum(votes) <= 102 or sum(votes) == 1 else 'repaired')
+    total = sum(votes)
+    for text in (json.dumps(dict(zip(SIX.labels, votes, strict=True))),
+                 json.dumps({o: 100*n/total for o, n in zip(SIX.labels, votes, strict=True)})):
+        answer, off = read(text, 'dist'), 0 if '.' in text or total == 1 else abs(total-100)
+        assert answer.status == ('ok' if off <= 2 else 'repaired' if off <= 15 else 'out_of_set')
+        if off <= 15: assert answer.dist == pytest.approx([o/total for o in votes], abs=1e-9)
 
 
 UNITS = ['a', ' ', '\n', '{', '}', '{"angry":', '"', ',', ':', '*', '1', '.', 'angry ', 'not ',
@@ -349,7 +362,8 @@ def test_a_text_of_a_million_characters_is_read(text, mode, status):
     ('No, she sounds sad', 0), ('Nein', 0),
     ('ja', 1), ('是', 1), ('是的', 1), ('否', 0), ('不是', 0), ('Pitch high. Answer: no', 0),
     ('100', 1), ('0', 0), ('85', .85),
-    ('85%', .85), ('85/100', .85), ('0.85', .85), ('.5', .5), ('1.0', 1), ('1', .01),
+    ('85%', .85), ('85/100', .85), ('0.85', .85), ('.5', .5), ('1.0', 1), ('1', 1), ('1%', .01), ('No doubt', 1), ('No question about it', 1), ('No audio was provided', None),
+    ('No way to tell', None), ('True', 1), ('False', 0), ('<think>no</think>yes', 1), ('yes and no', None),
     ('Score: 70', .7), ('87.5', .875),
     ('yes or no', None), ('Yes/No', None), ('no or yes', None), ('Not sure', None),
     ('No idea', None), ('101', None),
