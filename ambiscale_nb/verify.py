@@ -229,7 +229,8 @@ def judge_task(
         logp = np.asarray(model.score(wave, prompt, asked), float)
         return scored_rows(task, preferences(how, logp), seconds=clock()-start)
     reply = model.sample(wave, prompt, 1, task['seed'], task['temperature'])[0]
-    found = [parse_verdict(reply.text)] if how=='text' else parse_list(reply.text, names).values()
+    said = reply.text, reply.finish
+    found = [parse_verdict(*said)] if how=='text' else parse_list(said[0], names, said[1]).values()
     return scored_rows(task, [*found], reply)
 
 # %% ../nbs/41_verify.ipynb #1b17b9d4
