@@ -9,7 +9,7 @@ __all__ = ['STATUS', 'KINDS', 'DAY', 'MINUTE', 'PLAN', 'OURS', 'DUE', 'CALL', 'S
            'bounded_backend', 'goes_direct', 'proxy_of', 'connections', 'Wire', 'check_json', 'Gate', 'Profile',
            'wav_of', 'Serving', 'Refusing', 'Served', 'seed_again', 'names_param', 'check_extra', 'EndpointALM',
            'count', 'fields_of', 'spoken', 'said', 'begin_of', 'own_steps', 'check_completion', 'other_name', 'peak_of',
-           'declined', 'paid_once', 'noted', 'tail_score', 'status_of', 'register_endpoint', 'served_by']
+           'paid_once', 'noted', 'tail_score', 'status_of', 'register_endpoint', 'served_by']
 
 # %% ../nbs/33_endpoint.ipynb #f3c7fd54
 import contextlib
@@ -36,10 +36,8 @@ from .parser import ending
 from .prompts import Prompt
 from .models import (LOST, NAMES_AS_OF, RETRIED, TOP, CallError, Capabilities,
     ModelInfo, Name, Reply, Tape, Unrecorded, cached_cleaner, check_name, check_url, cleaned,
-    cost_of, known_names, register_model, request_key, require, secret_of, tape_of, without_audio)
-
-# %% ../nbs/33_endpoint.ipynb #7418d83d
-from .models import served_revision
+    cost_of, declined, full_revision, known_names, register_model, request_key, require, secret_of,
+    tape_of, without_audio)
 
 # %% ../nbs/33_endpoint.ipynb #0e73eb9d
 def seconds_of(
@@ -600,7 +598,7 @@ def prepare(
     for o in () if self.replays else urls: proxy_of(check_url(o)) # Refused now, if it must be
     self.serving, self.clients, self.wires = serving, {}, {}
     self.lock, self.local, self.counts_audio = threading.Lock(), threading.local(), False
-    self.short_calls = 0 # That were given too few answers, see `given_up`
+    self.short_calls = self.errors = 0 # Given too few answers, see `given_up`; that ended a run
     self.secret()
     self.sleep = (lambda seconds: None) if self.replays else serving.sleep
     self.rng, self.refused = serving.rng or rng_of('retries', os.getpid()), set(serving.without)
@@ -642,9 +640,10 @@ def place(self:Served):
     "A place at the server with most room; yields its client."
     def room(o): return o[1].until>o[1].clock(), o[1].flying/max(1., o[1].limit)
     url, gate = min(self.gates.items(), key=room)
-    kind, after = 'unsent', None
+    kind, after, begun = 'unsent', None, self.errors
     if not self.replays: gate.enter()
     try:
+        if self.errors>begun: raise self.error
         if gate.gone and not self.replays: raise CallError('connection', f'{url} is down')
         yield self.client(url)
         kind = ''
@@ -652,6 +651,7 @@ def place(self:Served):
     except CallError as e:
         kind, after = e.kind, e.after and min(e.after, self.serving.retry.cap)
         if e.paid: kind = '' # It did answer
+        if e.fatal: self.errors, self.error = self.errors+1, e
         if kind=='connection' and self.gates.keys()-{url}: gate.until = gate.clock()+1
         raise
     except Exception as e:
@@ -817,7 +817,7 @@ class EndpointALM(Served):
         self.extra = check_extra(extra_body)
         super().__init__(model, can, base_urls or self.profile.base_urls,
                          self.profile.key if key is None else key, **options)
-        self.revision = served_revision(self.revision, system=self.system, extra_body=self.extra)
+        self.revision = full_revision(self.revision, system=self.system, extra_body=self.extra)
 
 # %% ../nbs/33_endpoint.ipynb #33b0c0ec
 @patch
@@ -1077,14 +1077,6 @@ def draw(
     return None if found is None else self.replies(*found, notes)
 
 # %% ../nbs/33_endpoint.ipynb #51c76ed6
-def declined(
-    e:CallError, # Raised by a request
-    n:int, # Answers that are missing
-) -> list: # `n` replies without a text
-    "A provider's refusal as answers; any other error is raised again."
-    if e.kind!='declined': raise e
-    return [Reply('', None, 'refusal', downgrades=f'declined: {e}'[:200]) for _ in range(n)]
-
 @patch
 def greedy(
     self:Served,

@@ -664,7 +664,8 @@ def parse(
     if end=='refusal': return Answer((), None, 'refusal', note='the provider declined')
     answer = read(text, style, tuple(labels), words, tuple(choices or ())) if end=='stop' else None
     if answer and answer.dist: return answer
-    if not JUNK.sub('', text).strip(): return Answer((), None, 'empty', note='no characters')
+    if not JUNK.sub('', text).strip():
+        return Answer((), None, 'truncated' if end=='length' else 'empty', note='no characters')
     return answer or unread(visible(text), True, 'cut off')
 
 # %% ../nbs/29_parser.ipynb #94b475ba

@@ -11,10 +11,10 @@ __all__ = ['STR', 'INT', 'NUM', 'CANDIDATES', 'CONDITIONS', 'SCHEMA', 'BLOCK', '
            'write_shard', 'claim', 'abandoned', 'seal_folder', 'slug', 'folder_name', 'listed', 'folders',
            'loose_groups', 'all_groups', 'sql_where', 'read_shards', 'as_frame', 'read_folders', 'Store', 'Draw',
            'decodings', 'lacking', 'check_items', 'heard', 'plan_pool', 'BadReply', 'error_kind', 'error_text',
-           'candidate_row', 'reply_row', 'clock_of', 'error_rows', 'ask', 'spent_on', 'stored_spend', 'as_costs',
-           'entry', 'read_entry', 'StoreLedger', 'Limits', 'check_price', 'parts_of', 'take_part', 'cause_of',
-           'most_said', 'Report', 'missing', 'caller', 'Purse', 'KeepReady', 'keep_calls', 'at_a_time', 'sample_pool',
-           'pool_rows', 'asked_with', 'answers', 'false_keys', 'store_status']
+           'candidate_row', 'reply_row', 'clock_of', 'error_rows', 'scores_of', 'ask', 'spent_on', 'stored_spend',
+           'as_costs', 'entry', 'read_entry', 'StoreLedger', 'Limits', 'check_price', 'parts_of', 'take_part',
+           'cause_of', 'most_said', 'Report', 'missing', 'caller', 'Purse', 'KeepReady', 'keep_calls', 'at_a_time',
+           'sample_pool', 'pool_rows', 'asked_with', 'answers', 'false_keys', 'store_status']
 
 # %% ../nbs/40_pool.ipynb #38e6d4e8
 import errno
@@ -40,7 +40,7 @@ from fastcore.basics import patch
 from tqdm.auto import tqdm
 from .core import InputError, choose, content_key, seed_of
 from .labels import LabelSet
-from .models import REFUSED, CallError, cleaned, in_flight as overlapped
+from .models import REFUSED, CallError, cleaned, declined, in_flight as overlapped
 from .parser import PARSER_VERSION, Answer, parse
 
 # %% ../nbs/40_pool.ipynb #fdf5271e
@@ -807,6 +807,22 @@ def error_rows(
     return [candidate_row(task, i, **told) for i in range(task['block_size'])]
 
 # %% ../nbs/40_pool.ipynb #c89c49c1
+def scores_of(
+    model, # An ALM
+    wave:np.ndarray, # (n,) float32 at 16 kHz
+    prompt, # A `Prompt`
+    labels, # Texts to be scored
+) -> tuple: # (len(labels),) log-probabilities, NaN where the provider declines; seconds
+    "The score of each label."
+    clock = clock_of(model)
+    start = clock()
+    try: found = np.asarray(model.score(wave, prompt, list(labels)), float)
+    except CallError as e: declined(e, 0); return np.full(len(labels), math.nan), clock()-start
+    if found.shape!=(len(labels),) or np.isnan(found).any():
+        raise BadReply('bad_score', f"{len(labels)} labels were scored {found.tolist()}")
+    return found, clock()-start
+
+# %% ../nbs/40_pool.ipynb #40b0c0d5
 def ask(
     model, # An ALM
     wave:np.ndarray, # (n,) float32 at 16 kHz
@@ -815,18 +831,17 @@ def ask(
     labels=(), # The labels that are scored
 ) -> list: # `block_size` rows of `candidates`
     "Make one call of the plan."
-    decode, size, clock = task['decode'], task['block_size'], clock_of(model)
+    decode, size = task['decode'], task['block_size']
     if decode=='score':
-        start = clock()
-        scores = np.asarray(model.score(wave, prompt, list(labels)), float)
-        if scores.shape!=(size,) or np.isnan(scores).any():
-            raise BadReply('bad_score', f"{size} labels were scored {scores.tolist()}")
-        took = (clock()-start)/size
-        return [candidate_row(task, i, text=o, finish='score', sum_logprob=scores[i],
-                              latency_measured=took) for i, o in enumerate(labels)]
-    if decode=='greedy': replies = [model.greedy(wave, prompt)]
-    elif decode=='beam': replies = model.beams(wave, prompt, task['width'])
-    else: replies = model.sample(wave, prompt, size, task['seed'], task['temperature'])
+        scores, seconds = scores_of(model, wave, prompt, labels)
+        return [candidate_row(
+            task, i, text=o, finish='refusal' if math.isnan(scores[i]) else 'score',
+            sum_logprob=scores[i], latency_measured=seconds/size) for i, o in enumerate(labels)]
+    try:
+        if decode=='greedy': replies = [model.greedy(wave, prompt)]
+        elif decode=='beam': replies = model.beams(wave, prompt, task['width'])
+        else: replies = model.sample(wave, prompt, size, task['seed'], task['temperature'])
+    except CallError as e: replies = declined(e, size)
     if len(replies)!=size: raise BadReply('wrong_n', f"{len(replies)} answers instead of {size}")
     return [reply_row(task, i, o) for i, o in enumerate(replies)]
 

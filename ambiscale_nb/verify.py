@@ -19,9 +19,9 @@ from .core import InputError, choose, content_key, rng_of, seed_of
 from .labels import LabelSet
 from .parser import parse_list, parse_verdict
 from .prompts import listwise_prompt, verify_prompt
-from .pool import (CONDITIONS, INT, NO_LIMITS, NUM, STR, BadReply, Limits, Report,
-    Store, Table, answers, at_a_time, caller, candidate_key, check_price, clock_of, error_kind,
-    error_text, heard, keep_calls, missing, take_part, typed)
+from .pool import (CONDITIONS, INT, NO_LIMITS, NUM, STR, Limits, Report,
+    Store, Table, answers, at_a_time, caller, candidate_key, check_price, error_kind,
+    error_text, heard, keep_calls, missing, scores_of, take_part, typed)
 
 # %% ../nbs/41_verify.ipynb #8d73bd0f
 VERDICTS = Table('verdicts', dict(
@@ -211,8 +211,8 @@ def preferences(
     logp:np.ndarray, # (2,) of yes and no, or (D,) of the answers on the list
 ) -> np.ndarray: # (1,) or (D,) in [0, 1], NaN where nothing has any probability
     "From log-probabilities to scores."
-    if np.isnan(logp).any(): raise BadReply('bad_score', f"a log-probability is no number: {logp}")
-    if np.isneginf(logp).all(): return np.full(len(logp) if verifier=='listwise' else 1, np.nan)
+    if np.isnan(logp).all() or np.isneginf(logp).all():
+        return np.full(len(logp) if verifier=='listwise' else 1, np.nan)
     return softmax(logp) if verifier=='listwise' else np.array([expit(logp[0]-logp[1])])
 
 def judge_task(
@@ -224,10 +224,9 @@ def judge_task(
     "Make one call."
     how, names = task['verifier'], judged_labels(task)
     if how in ('score', 'listwise'):
-        clock = clock_of(model)
-        start, asked = clock(), names if how=='listwise' else ['yes', 'no']
-        logp = np.asarray(model.score(wave, prompt, asked), float)
-        return scored_rows(task, preferences(how, logp), seconds=clock()-start)
+        asked = names if how=='listwise' else ['yes', 'no']
+        logp, seconds = scores_of(model, wave, prompt, asked)
+        return scored_rows(task, preferences(how, logp), seconds=seconds)
     reply = model.sample(wave, prompt, 1, task['seed'], task['temperature'])[0]
     said = reply.text, reply.finish
     found = [parse_verdict(*said)] if how=='text' else parse_list(said[0], names, said[1]).values()

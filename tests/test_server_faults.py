@@ -361,6 +361,26 @@ def test_a_short_outage_ends_no_run(server, tmp_path):
     assert run(model('openai', server), Store(tmp_path), in_flight=8) is None
     assert Store(tmp_path).read(CANDIDATES).error.eq('').all() and len(server.asked)==12+CALLS
 
+@pytest.mark.parametrize('fault', ['a quota of the day', '401 in a 200', 'no audio'])
+def test_calls_that_wait_when_the_run_ends_are_not_made(fault, server, tmp_path):
+    server.always, server.latency = fault, .3
+    alm = model('openai', server)
+    assert run(alm, Store(tmp_path), in_flight=12).fatal and len(server.asked)<=8    # places at first
+    server.always, server.latency = None, 0.
+    assert alm.greedy(WAVE, DIRECT).text in WORDS                                    # the same model, asked later
+
+def test_everything_about_a_declined_clip_is_asked_once(server, tmp_path):
+    server.always, store, draw = 'content_filter', Store(tmp_path), Draw(n=N, widths=(3,), score=WORDS)
+    for _ in 'ab':
+        requests = len(server.asked)
+        for judge in (Judge('score'), Judge('text')):
+            sample_pool(model('openai', server), CLIPS[:2], wave_of, [DIRECT], draw, store, progress=False)
+            verify_pool(model('openai', server), CLIPS[:2], wave_of, WORDS, store, judge, progress=False)
+    assert len(server.asked)==requests==2*(4+2*len(WORDS))
+    rows, verdicts = store.read(CANDIDATES), store.read(VERDICTS)
+    assert rows.error.eq('').all() and rows.finish.eq('refusal').all() and rows.sum_logprob.isna().all()
+    assert verdicts.error.eq('').all() and verdicts.score.isna().all()
+
 def test_verdicts_of_a_declined_clip_are_asked_for_once(server, tmp_path):
     server.always = 'content_filter'
     for _ in 'ab':
