@@ -6,10 +6,10 @@
 __all__ = ['STATUS', 'KINDS', 'DAY', 'MINUTE', 'PLAN', 'OURS', 'DUE', 'CALL', 'SPENT', 'KEPT', 'MOST', 'DOUBT', 'GONE', 'FORGET',
            'PROFILES', 'OPTIONAL', 'RESEEDED', 'TELLING', 'SET', 'THOUGHT', 'END', 'NUMBERED', 'CUT', 'SERVING', 'OWN',
            'LLAMA', 'ENDPOINTS', 'seconds_of', 'wait_asked', 'Retry', 'persist', 'error_of', 'kind_of', 'failure',
-           'bounded_backend', 'goes_direct', 'proxy_of', 'connections', 'Wire', 'check_json', 'Gate', 'Profile',
-           'wav_of', 'Serving', 'Refusing', 'Served', 'seed_again', 'names_param', 'check_extra', 'EndpointALM',
-           'count', 'fields_of', 'spoken', 'said', 'begin_of', 'own_steps', 'check_completion', 'other_name', 'peak_of',
-           'paid_once', 'noted', 'tail_score', 'status_of', 'register_endpoint', 'served_by']
+           'bounded_backend', 'goes_direct', 'proxy_of', 'through', 'connections', 'Wire', 'check_json', 'Gate',
+           'Profile', 'wav_of', 'Serving', 'Refusing', 'Served', 'seed_again', 'names_param', 'check_extra',
+           'EndpointALM', 'count', 'fields_of', 'spoken', 'said', 'begin_of', 'own_steps', 'check_completion',
+           'other_name', 'peak_of', 'paid_once', 'noted', 'tail_score', 'status_of', 'register_endpoint', 'served_by']
 
 # %% ../nbs/33_endpoint.ipynb #f3c7fd54
 import contextlib
@@ -272,6 +272,13 @@ def proxy_of(
     return variable, f'{parts.scheme}://{host}:{port}', user
 
 # %% ../nbs/33_endpoint.ipynb #d9b08d05
+def through(
+    base_url:str, # Of a server
+) -> str: # '' where there is no proxy
+    "What an error of a connection adds."
+    proxy = proxy_of(base_url)
+    return f' (through the proxy that {proxy[0]} names)' if proxy else ''
+
 def connections(
     base_url:str, # Of a server
     most:int, # Connections at a time
@@ -331,9 +338,7 @@ def receive(
                 if sum(map(len, parts))>MOST: return dict(error='not_json', text=f'over {MOST} B')
     except httpcore2.TimeoutException as e: return dict(error='timeout', text=self.clean(repr(e)))
     except (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.ProxyError, OSError) as e:
-        proxy = proxy_of(self.base_url)
-        return dict(error='connection', text=self.clean(repr(e))+(
-            f' (through the proxy that {proxy[0]} names)' if proxy else ''))
+        return dict(error='connection', text=self.clean(repr(e))+through(self.base_url))
     return self.readable(got, b''.join(parts))
 
 # %% ../nbs/33_endpoint.ipynb #28e55b4e

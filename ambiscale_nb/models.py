@@ -153,7 +153,8 @@ def options_of(
 OPTION_TYPES = dict(base_urls=str|list[str]|None, key=str|None, name=str, revision=str,
     n_params=int|None, names=dict[str, dict]|str|None, record=str, replay=str, ceiling=int,
     seconds=float, retry=dict[str, float], without=list[str], end=str|None, max_seconds=float,
-    confidence=bool, model=str, config=dict[str, object]|None, folder=str, device=str, dtype=str, system=str)
+    confidence=bool, model=str, config=dict[str, object]|None, folder=str, device=str, dtype=str,
+    system=str)
 
 def wrong_options(
     info:ModelInfo, # Of a registered model

@@ -15,6 +15,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from waiting import PATIENCE
 
 from ambiscale_nb import fanout, report
 from ambiscale_nb.core import ROOT

@@ -234,7 +234,7 @@ def test_the_others_are_estimated_and_no_sum_leaves_a_run_out(commanded, monkeyp
     for name, some in (('half', runs), ('known', runs[:2])):
         (root/f'{name}.yaml').write_text(yaml.safe_dump(dict(name=name, runs=some)))
     code, said = call(root, tool('ambiscale'), 'estimate', 'half.yaml')
-    rows = {o.strip().split('  ')[0]: o.split()[-12:] for o in said.splitlines() if '--' in o or o.split()[:1] == ['all']}
+    rows = {' '.join(o.split()[:-12]): o.split()[-12:] for o in said.splitlines() if '--' in o or o.split()[:1] == ['all']}
     assert code == 1 and 'iemocap: IEMOCAP needs' in said and 'own: No folder /nowhere' in said
     assert rows['all'] == rows['gpt-audio-1.5--own--none'] == ['?']*12
     assert int(rows['gpt-audio-1.5--iemocap--none'][0].replace(',', '')) == 10_039*(4*2+9)

@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 import pytest
 from test_fanout import check_whole, drive, finish, ledger, nothing_goes_on, small_study, until  # noqa: F401
+from waiting import PATIENCE
 
 HOST = socket.gethostname().split('.')[0]
 
