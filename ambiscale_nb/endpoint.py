@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['STATUS', 'KINDS', 'DAY', 'MINUTE', 'PLAN', 'OURS', 'DUE', 'CALL', 'SPENT', 'KEPT', 'MOST', 'DOUBT', 'GONE', 'FORGET',
-           'PROFILES', 'OPTIONAL', 'TELLING', 'SET', 'THOUGHT', 'END', 'NUMBERED', 'CUT', 'SERVING', 'OWN', 'LLAMA',
-           'ENDPOINTS', 'seconds_of', 'wait_asked', 'Retry', 'persist', 'error_of', 'kind_of', 'failure',
+           'PROFILES', 'OPTIONAL', 'RESEEDED', 'TELLING', 'SET', 'THOUGHT', 'END', 'NUMBERED', 'CUT', 'SERVING', 'OWN',
+           'LLAMA', 'ENDPOINTS', 'seconds_of', 'wait_asked', 'Retry', 'persist', 'error_of', 'kind_of', 'failure',
            'bounded_backend', 'goes_direct', 'proxy_of', 'through', 'connections', 'Wire', 'check_json', 'Gate',
            'Profile', 'wav_of', 'Serving', 'Refusing', 'Served', 'seed_again', 'names_param', 'check_extra',
            'EndpointALM', 'count', 'fields_of', 'spoken', 'said', 'begin_of', 'own_steps', 'check_completion',
@@ -30,16 +30,14 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 import numpy as np
 from fastcore.basics import first, patch
-
-# %% ../nbs/33_endpoint.ipynb #f3c7fd55
 from .core import InputError, choose, content_key, rng_of, seed_of
 from .audio import RATE, check_wave
 from .parser import ending
 from .prompts import Prompt
 from .models import (LOST, NAMES_AS_OF, RETRIED, TOP, CallError, Capabilities,
     ModelInfo, Name, Reply, Tape, Unrecorded, cached_cleaner, check_name, check_url, cleaned,
-    cost_of, declined, known_names, register_model, request_key, require, secret_of,
-    served_revision, tape_of, without_audio)
+    cost_of, declined, full_revision, known_names, register_model, request_key, require, secret_of,
+    tape_of, without_audio)
 
 # %% ../nbs/33_endpoint.ipynb #0e73eb9d
 def seconds_of(
@@ -326,8 +324,7 @@ def receive(
 ) -> dict: # status, headers, response; or error, text
     "Send a request and read all of the response."
     import httpcore2
-    with self.lock:
-        if self.pool is None: self.pool = connections(self.base_url, self.most)
+    with self.lock: self.pool = self.pool or connections(self.base_url, self.most)
     DUE.at, url, parts = time.monotonic()+self.seconds, request.url, []
     waits = dict.fromkeys(('connect', 'read', 'write', 'pool'), self.seconds)
     where = dict(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
@@ -604,8 +601,8 @@ def prepare(
     urls = [base_urls] if isinstance(base_urls, str) else list(base_urls)
     if not urls: raise InputError(f"{self.name} has no address: pass base_urls")
     for o in () if self.replays else urls: proxy_of(check_url(o)) # Refused now, if it must be
-    self.serving, self.clients, self.wires, self.counts_audio = serving, {}, {}, False
-    self.lock, self.local = threading.Lock(), threading.local()
+    self.serving, self.clients, self.wires = serving, {}, {}
+    self.lock, self.local, self.counts_audio = threading.Lock(), threading.local(), False
     self.short_calls = self.errors = 0 # Given too few answers, see `given_up`; that ended a run
     self.secret()
     self.sleep = (lambda seconds: None) if self.replays else serving.sleep
@@ -613,12 +610,12 @@ def prepare(
     self.gates = {check_url(o): Gate(serving.ceiling, min(8., serving.ceiling),
                                      clock=serving.clock, sleep=serving.sleep) for o in urls}
 
+# %% ../nbs/33_endpoint.ipynb #3273075b
 @patch(as_prop=True)
 def ahead(self:Served): # Calls that may be in flight at a time, see `models.in_flight`
     "How many calls are worth having under way."
     return 1 if self.replays else sum(o.ceiling for o in self.gates.values())
 
-# %% ../nbs/33_endpoint.ipynb #91134f07
 @patch
 def secret(self:Served):
     "The key, read anew each time, and kept nowhere but in the SDK's client."
@@ -717,6 +714,7 @@ def close(self:Served):
 
 # %% ../nbs/33_endpoint.ipynb #56b7e0e1
 OPTIONAL = ('n', 'top_logprobs', 'logprobs', 'seed') # In the order in which they are given up
+RESEEDED = 'seed changed after a server error' # As a downgrade, see `attempts`
 
 TELLING = dict( # How a message names one of our parameters
     n=r"'n'|\"n\"|`n`|\bn (?:must|is|>)|[Mm]ultiple candidates|candidate_?[cC]",
@@ -786,8 +784,7 @@ def offer(
             optional.pop(found)
             continue
         notes = [f'{o} refused' for o in OPTIONAL if o in {*asked}-{*optional}]
-        if self.local.again and 'seed' in optional:
-            notes.append('seed changed after a server error')
+        if self.local.again and 'seed' in optional: notes.append(RESEEDED)
         return result, '; '.join(notes)
 
 # %% ../nbs/33_endpoint.ipynb #33b0c0d7
@@ -825,7 +822,7 @@ class EndpointALM(Served):
         self.extra = check_extra(extra_body)
         super().__init__(model, can, base_urls or self.profile.base_urls,
                          self.profile.key if key is None else key, **options)
-        self.revision = served_revision(self.revision, system=self.system, extra_body=self.extra)
+        self.revision = full_revision(self.revision, system=self.system, extra_body=self.extra)
 
 # %% ../nbs/33_endpoint.ipynb #33b0c0ec
 @patch

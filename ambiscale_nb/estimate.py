@@ -15,7 +15,7 @@ from .core import InputError
 from .audio import inspect_files
 from .prompts import MODES, STYLES, prompt, verify_prompt
 from .models import (Capabilities, ModelInfo, Name, check_options, cost_of,
-    known_names, served_revision)
+    full_revision, known_names)
 from .gemini import CHUNK
 from .pool import CANDIDATES, Store, missing
 from .verify import VERDICTS
@@ -43,7 +43,7 @@ def stand_in(
         can = replace(can, label_scoring=False, verify=False)
     if 'max_seconds' in given: can = replace(can, max_seconds=float(given['max_seconds']))
     more = {o: options.get(o) for o in ('system', 'extra_body', 'config')}
-    known = served_revision(options.get('revision') or served or 'unknown', **more)
+    known = full_revision(options.get('revision') or served or 'unknown', **more)
     return StandIn(given.get('name') or served or name, known, can, info, names.get(served, Name()))
 
 # %% ../nbs/42_estimate.ipynb #06f92353

@@ -16,7 +16,7 @@ from .audio import check_wave
 from .parser import ending
 from .prompts import Prompt
 from .models import (CallError, Capabilities, ModelInfo, Reply, cost_of,
-    register_model, served_revision)
+    full_revision, register_model)
 from .endpoint import (CALL, CUT, SERVING, SPENT, Served, begin_of, count, other_name,
     seed_again, status_of, wav_of)
 
@@ -37,7 +37,7 @@ class GeminiALM(Served):
     ):
         self.config = dict(config or {})
         super().__init__(model, GEMINI, base_urls, key, **options)
-        self.revision = served_revision(self.revision, system=self.system, config=self.config)
+        self.revision = full_revision(self.revision, system=self.system, config=self.config)
 
     def connect(self, url, secret, wire): # The SDK with our wire; it retries nothing
         import httpx2

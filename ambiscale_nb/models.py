@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['TOP', 'MODELS', 'OPTION_TYPES', 'LOST', 'RETRIED', 'UNUSABLE', 'REFUSED', 'FATAL', 'NAMES_AS_OF', 'NAMES', 'ENTITIES',
            'LETTERS', 'MASK', 'HIDDEN', 'SECRET', 'cached_cleaner', 'Reply', 'Capabilities', 'ALM', 'check_variable',
-           'check_url', 'ModelInfo', 'register_model', 'options_of', 'wrong_options', 'check_options', 'load_model',
-           'check_ready', 'model_table', 'require', 'CallError', 'declined', 'Name', 'known_names', 'Retired',
-           'check_name', 'served_revision', 'cost_of', 'spelled', 'secret_forms', 'without_masked', 'cleaner',
-           'cleaned', 'check_key', 'secret_of', 'without_audio', 'request_key', 'Unrecorded', 'Tape', 'places',
-           'tape_of', 'in_flight']
+           'check_url', 'full_revision', 'ModelInfo', 'register_model', 'options_of', 'wrong_options', 'check_options',
+           'load_model', 'check_ready', 'model_table', 'require', 'CallError', 'declined', 'Name', 'known_names',
+           'Retired', 'check_name', 'cost_of', 'spelled', 'secret_forms', 'without_masked', 'cleaner', 'cleaned',
+           'check_key', 'secret_of', 'without_audio', 'request_key', 'Unrecorded', 'Tape', 'places', 'tape_of',
+           'in_flight']
 
 # %% ../nbs/31_models.ipynb #2c3548c3
 import hashlib
@@ -108,6 +108,15 @@ def check_url(
         raise InputError(f"No address of a server: {url!r}, such as http://127.0.0.1:8000/v1")
     return url.rstrip('/')
 
+# %% ../nbs/31_models.ipynb #31a0c0d5
+def full_revision(
+    revision:str, # Of the model itself
+    **more, # What every request says besides: system, extra_body, config; empty where nothing
+) -> str: # The same, and a hash of the rest where there is any
+    "What was served: the model, and what it is asked besides the question."
+    more = {k: v for k, v in more.items() if v}
+    return f'{revision}+{content_key(more)[:8]}' if more else revision
+
 # %% ../nbs/31_models.ipynb #59aad56d
 @dataclass(frozen=True)
 class ModelInfo:
@@ -144,7 +153,8 @@ def options_of(
 OPTION_TYPES = dict(base_urls=str|list[str]|None, key=str|None, name=str, revision=str,
     n_params=int|None, names=dict[str, dict]|str|None, record=str, replay=str, ceiling=int,
     seconds=float, retry=dict[str, float], without=list[str], end=str|None, max_seconds=float,
-    confidence=bool, model=str, config=dict[str, object]|None, folder=str, device=str, dtype=str)
+    confidence=bool, model=str, config=dict[str, object]|None, folder=str, device=str, dtype=str,
+    system=str)
 
 def wrong_options(
     info:ModelInfo, # Of a registered model
@@ -299,15 +309,6 @@ def check_name(
     raise Retired(f"{name} was shut down{f' on {found.since}' if found.since else ''} (as of "
                   f"{NAMES_AS_OF}): choose {found.successor or 'another model'}, replay "
                   f"recordings of it, or pass names={{{name!r}: {{'status': 'live'}}}}")
-
-# %% ../nbs/31_models.ipynb #87ee3dc1
-def served_revision(
-    revision:str, # Of the model itself
-    **more, # What every request says besides: system, extra_body, config; empty where nothing
-) -> str: # The same, and a hash of the rest where there is any
-    "What was served: the model, and what it is asked besides the question."
-    more = {k: v for k, v in more.items() if v}
-    return f'{revision}+{content_key(more)[:8]}' if more else revision
 
 # %% ../nbs/31_models.ipynb #f29e7178
 def cost_of(

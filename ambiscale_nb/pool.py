@@ -1048,20 +1048,15 @@ class Report:
     rest: str = '' # What remains and how to go on; '' if nothing does
     seconds_measured: float = 0. # Wall time
 
-# %% ../nbs/40_pool.ipynb #40b0c0d4
-@patch
-def add(
-    self:Report,
-    rows:list, # Of one call
-):
-    "Count a call."
-    self.made, self.failed = self.made+whole(rows), self.failed+(not whole(rows))
-    if not whole(rows):
-        kind, text = rows[0]['error'], rows[0]['error_text']
-        self.kinds[kind] += 1
-        self.said[text] += 1
-        if kind in REFUSED: self.texts.setdefault(cause_of(text), []).append((kind, text))
-    self.spent.update(spent_on(as_costs(rows)))
+    def add(self, rows:list): # Of one call
+        "Count a call."
+        self.made, self.failed = self.made+whole(rows), self.failed+(not whole(rows))
+        if not whole(rows):
+            kind, text = rows[0]['error'], rows[0]['error_text']
+            self.kinds[kind] += 1
+            self.said[text] += 1
+            if kind in REFUSED: self.texts.setdefault(cause_of(text), []).append((kind, text))
+        self.spent.update(spent_on(as_costs(rows)))
 
 # %% ../nbs/40_pool.ipynb #766f5fcb
 @patch

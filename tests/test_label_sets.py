@@ -142,16 +142,16 @@ def test_a_changed_definition_is_a_changed_run(folder, tmp_path):
     ('labels: [a, b]\nmerges: [happy]', 'merges needs the words of each label'),
     ('labels: [a, b]\nmerges: {a: happy, b: joy}', "'happy' is for 'b' and for 'a'"),
     ('labels: [a, b]\nsynonyms: {a: b}', "'b' is for 'a' and for 'b'"),
-    ('labels: [a, b]\nsynonym: {a: c}', "Did you mean 'synonyms'"), ('', 'A label set has `labels')])
+    ('labels: [a, none]', 'stands for no label'), ('labels: [a, b]\nsynonym: {a: c}', "Did you mean 'synonyms'"), ('', 'A label set has `labels')])
 def test_what_cannot_be_is_refused(tmp_path, text, match):
     (tmp_path/'mine.yaml').write_text(text)
     with pytest.raises(InputError, match=match): label_set(str(tmp_path/'mine.yaml'))
 
 
 def test_every_value_of_a_file_is_text(tmp_path):
-    (tmp_path/'mine.yaml').write_text('labels: [no, yes, one   10, null, traurig sehr]\nsynonyms: {no: off, yes: [on, 2024-01-01]}')
+    (tmp_path/'mine.yaml').write_text('labels: [no, yes, one   10, true, traurig sehr]\nsynonyms: {no: off, yes: [on, 2024-01-01]}')
     found = label_set(str(tmp_path/'mine.yaml'))
-    assert found.labels == ('no', 'null', 'one 10', 'traurig sehr', 'yes') and dict(found.merged)['off'] == 'no'
+    assert found.labels == ('no', 'one 10', 'traurig sehr', 'true', 'yes') and dict(found.merged)['off'] == 'no'
     assert dict(found.merged)['2024-01-01'] == 'yes'
 
 
