@@ -30,6 +30,8 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 import numpy as np
 from fastcore.basics import first, patch
+
+# %% ../nbs/33_endpoint.ipynb #f3c7fd55
 from .core import InputError, choose, content_key, rng_of, seed_of
 from .audio import RATE, check_wave
 from .parser import ending

@@ -7,11 +7,12 @@ __all__ = ['KEEP', 'LOOK', 'POLICY', 'SETTING', 'FULL', 'SCREEN', 'BY_LABEL', 'S
            'MEASURED', 'KNOWN', 'CALL_COLUMNS', 'SOME', 'PACKAGES', 'plain', 'Page', 'nonce_of', 'script', 'library',
            'publish', 'readable', 'table', 'fold', 'spreadsheet', 'note', 'picture', 'headline', 'estimate_text',
            'ranked', 'leaderboard', 'leaderboard_page', 'names_page', 'w_bon_page', 'folds', 'readings',
-           'readings_page', 'side_table', 'variance_page', 'audits_page', 'listening', 'skill_of', 'listening_page',
-           'planned_pairs', 'refused_cells', 'why_not', 'grid', 'grid_page', 'as_data', 'search_page', 'label_text',
-           'line_of', 'panel_traces', 'curves', 'choose_one', 'figure_page', 'curves_page', 'corpora_page',
-           'call_table', 'cost_page', 'some_answers', 'unread_page', 'failed_runs', 'left_out', 'missing_calls',
-           'failures_page', 'opening', 'stored_claims', 'claims_page', 'versions', 'prompts_page', 'provenance_page']
+           'readings_page', 'side_table', 'variance_page', 'audits_page', 'single_answers', 'listening', 'skill_of',
+           'listening_page', 'planned_pairs', 'refused_cells', 'why_not', 'grid', 'grid_page', 'as_data', 'search_page',
+           'label_text', 'line_of', 'panel_traces', 'curves', 'choose_one', 'figure_page', 'curves_page',
+           'corpora_page', 'call_table', 'cost_page', 'some_answers', 'unread_page', 'failed_runs', 'left_out',
+           'missing_calls', 'failures_page', 'opening', 'stored_claims', 'claims_page', 'versions', 'prompts_page',
+           'provenance_page']
 
 # %% ../nbs/75_report.ipynb #da643234
 import base64
@@ -413,15 +414,8 @@ def single_answers(
     run:dict, # From `Study.runs`
 ) -> pd.DataFrame: # Index: mode, style, uid; one column per label: expected credit, 0 if unread
     "The greedy answers of a run as labels."
-<<<<<<< ours
     chosen = study.labels(run['label_set'])
     rows = pool_rows(study.store, study.read('plans', run['plan']))
-||||||| base
-    rows, chosen = pool_rows(study.store, study.read('plans', run['plan'])), study.labels(run['label_set'])
-=======
-    rows = pool_rows(study.store, study.read('plans', run['plan']))
-    chosen = study.labels(run['label_set'])
->>>>>>> theirs
     rows = rows[rows.decode.eq('greedy') & rows.error.eq('')]
     label = answers(rows, chosen).set_index('key').label.reindex(rows.key)
     credit = [[(o in found)/max(len(found), 1) for o in chosen.labels] for found in label]
