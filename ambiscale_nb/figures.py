@@ -11,7 +11,7 @@ __all__ = ['STYLE', 'CORE', 'SELECTS', 'METRIC_NAMES', 'LOWER', 'PROMPTS', 'WIDE
            'rank_cell', 'cell_axes', 'share_x', 'mark_levels', 'title_cell', 'level_legend', 'shown_references',
            'reference_lines', 'grid_text', 'strategy_grid', 'size_curves', 'size_ticks', 'sizes_text', 'audio_control',
            'audio_text', 'share_panels', 'mark_effects', 'share_legend', 'share_text', 'cost_front', 'letter_front',
-           'front_text', 'reliability_panels', 'name_correlations', 'human_lines', 'skill_panels', 'show_matrix',
+           'front_text', 'reliability_panels', 'name_correlations', 'rater_lines', 'skill_panels', 'show_matrix',
            'confusion_panels', 'draw_wave', 'draw_answers', 'one_utterance']
 
 # %% ../nbs/71_figures.ipynb #38f05c32
@@ -50,6 +50,7 @@ STYLE = {
     'mean': ('#56B4E9', 'D', 'mean of answers'),
     'bon': ('#D55E00', '^', 'likeliest answer (BoN)'),
     'w_bon': ('#E69F00', 'v', 'weighted by likelihood (W-BoN)'),
+    'w_bon_mean': ('#B07A00', 'v', 'W-BoN by the mean of tokens'),
     'alm_v': ('#009E73', 'P', "verifier's choice (ALM-v)"),
     'w_alm_v': ('#CC79A7', 'X', 'weighted by verifier (W-ALM-v)'),
     'label_logprob': ('#999933', '*', 'label probabilities'),
@@ -171,16 +172,17 @@ TEXTS = {
     'reliability': (
         'Points: means of bins of equal width, left over labels and clips, right over clips; bins '
         'with fewer than ten are left out. Bars: 95 % intervals over speakers. On the dashed '
-        'line, what is said is what people say. Below it: shares that are too large (left), more '
-        'ambiguity than votes show (right). There even a perfect predictor lies below, for a few '
-        'votes look more united than the people behind them. In the corner: rank correlation of '
-        'the two entropies; 0: the model does not know which clips divide people.'),
+        'line, predicted and observed are equal. Below it: predicted shares that are too large '
+        '(left), more ambiguity than votes show (right). On the right even a perfect predictor '
+        'is below the line, because few votes look more united than the population. In the corner: '
+        'rank correlation of the two entropies; 0: the model does not know which clips divide '
+        'people.'),
     'skill': (
-        'Skill: share of the way from the label mix of other speakers, which hears nothing (0), '
-        'to a perfect predictor of people (1), both in grey. Strategies that aggregate use all '
-        'answers of a clip. Bars: 95 % intervals of the score over speakers, the two ends taken '
-        'as known. Broken lines: one more human rater, whose single word is far from the votes '
-        'where people are divided.'),
+        'Skill: position of a score between the class prior of other speakers, without audio (0), '
+        'and a perfect predictor (1, the noise floor), both in grey. Strategies that aggregate '
+        'use all answers of a clip. Bars: 95 % intervals of the score over speakers, prior and '
+        'floor taken as known. Dashed lines: one more rater, a single-rater baseline, whose one '
+        'label is far from the votes where people are divided.'),
     'confusion': (
         'Rows: where people put their votes. Columns: what is said of the same clips, in per cent '
         'of the row. First panel: what another rater of the clip says, so that what is off its '
@@ -272,7 +274,7 @@ LEVEL_LOOK = {'all': ('#333333', 'D', 0), 'clear': ('#0072B2', 'o', -.2),
 LEVEL_NAMES = {'all': 'all clips', 'clear': 'clear speech: people agree',
                'ambiguous': 'ambiguous speech: people disagree'}
 LEVEL_WORDS = {'all': 'all clips', 'clear': 'clear', 'ambiguous': 'ambiguous'}
-GUIDES = {'noise_floor': ('perfect predictor', ':'), 'human': ('one human', '--'),
+GUIDES = {'noise_floor': ('perfect predictor', ':'), 'one_more_rater': ('one more rater', '--'),
           'prior': ('without audio', '-.')}
 
 def spread(
@@ -317,11 +319,11 @@ def draw_curve(
     colour, marker, label = look_of(name)
     if name in ('greedy', 'cot'):
         ax.fill_between(ks, *[[float(one[o].iloc[0])]*len(ks) for o in ('low', 'high')],
-                        color=colour, alpha=.08, lw=0)
+                        color=colour, alpha=.06, lw=0)
         ax.plot(ks, [float(one.value.iloc[0])]*len(ks), color=colour, lw=1.3, label=label)
         ax.plot(ks[:1], one.value, marker, color=colour, ms=5)
     else:
-        ax.fill_between(one.k, one.low, one.high, color=colour, alpha=.12, lw=0)
+        ax.fill_between(one.k, one.low, one.high, color=colour, alpha=.08, lw=0)
         ax.plot(one.k, one.value, marker+('--' if name in SELECTS else '-'), color=colour,
                 label=label, ms=5, lw=1.6)
 
@@ -353,8 +355,9 @@ def budget_curves(
     metrics:tuple=('jsd', 'accuracy'), # Each with a row per stratum
     strata:tuple=('clear', 'ambiguous'), # Of the clips
 ):
-    "Score against budget k: a line per strategy, a column per output mode, a row per metric and stratum."
-    modes, rows = [o for o in PROMPTS if o in set(scores['mode'])], [*product(metrics, strata)]
+    "Score against budget: a column per output mode, a row per metric and stratum."
+    modes = [o for o in ('dist', 'label') if o in set(scores['mode'])]
+    rows = [*product(metrics, strata)]
     fig, axes = plt.subplots(len(rows), len(modes), sharex=True, sharey='row', squeeze=False,
                              figsize=(max(WIDE, 3.6*len(modes)), 1.7+1.75*len(rows)))
     for i, (metric, stratum) in enumerate(rows):
@@ -367,7 +370,8 @@ def budget_curves(
         words = f'{LEVEL_WORDS[stratum]}, {part.n.max()} clips'
         axes[i, 0].set_ylabel(f"{words}\n{better(metric).replace(' (', chr(10)+'(')}")
     for ax in axes[-1]: ax.set_xlabel('answers drawn for a clip')
-    entries = {k: h for ax in axes.flat for h, k in zip(*ax.get_legend_handles_labels(), strict=True)}
+    found = [ax.get_legend_handles_labels() for ax in axes.flat]
+    entries = {k: h for o in found for h, k in zip(*o, strict=True)}
     explain(fig, budget_text(scores), (entries.values(), entries.keys()))
     return fig
 
@@ -377,8 +381,9 @@ def budget_text(
 ) -> str: # A few sentences
     "What the lines of `budget_curves` are."
     known = [o for o in GUIDES if scores[o].notna().any()]
-    lines = {'noise_floor': 'a perfect predictor against as few votes', 'human': 'one human rater',
-             'prior': 'the class prior of other speakers, without audio'}
+    lines = {'noise_floor': 'a perfect predictor against as few votes',
+             'one_more_rater': 'one more rater (a single-rater baseline)',
+             'prior': 'without audio (the class prior; in accuracy the best constant answer)'}
     text = f'{MIXES} Bands: 95 % intervals over speakers.'
     if scores.strategy.eq('greedy').any():
         text += ' Black: the single greedy answer, the baseline, which costs 1.'
@@ -393,19 +398,16 @@ def rank_cell(
     speakers, # (U,) names
     level, # (U,) stratum of every clip
     direction:str='lower', # Which is better: `lower` or `higher`
-) -> pd.DataFrame: # A row a stratum and strategy, with `rank`, `last` and `tied`
-    "Values with intervals, and who is tied with the best, in each stratum of a cell."
+) -> pd.DataFrame: # One row per stratum and strategy, with `rank`, `last` and `tied`
+    "Values with intervals, and what is not significantly worse than the best, by stratum."
     level, parts = np.asarray(level), []
     for o in dict.fromkeys(level):
         here = {k: mean_of(np.where(level==o, v, np.nan)) for k, v in values.items()}
         here = {k: s for k, s in here.items() if s.used.any()}
         if not here: continue
-        found = tied_ranks(here, speakers, direction)
-        count = {k: int(s.used.sum()) for k, s in here.items()}
-        parts.append(found.assign(stratum=o, n=found.strategy.map(count)))
+        parts.append(tied_ranks(here, speakers, direction).assign(stratum=o))
     if not parts: raise InputError("No clip counts for any strategy of this cell")
-    out = pd.concat(parts, ignore_index=True).rename(columns=dict(best='rank', worst='last'))
-    return out.assign(tied=out['rank']==1)
+    return pd.concat(parts, ignore_index=True).rename(columns=dict(best='rank', worst='last'))
 
 # %% ../nbs/71_figures.ipynb #b5e41c10
 def cell_axes(
@@ -499,7 +501,7 @@ def level_legend(
     out = []
     for o in (o for o in LEVEL_LOOK if o in set(levels)):
         colour, marker, _ = LEVEL_LOOK[o]
-        for fill, name in ((colour, 'best or tied'), ('white', 'beaten'))[:1+tied]:
+        for fill, name in ((colour, 'best, or not worse'), ('white', 'worse'))[:1+tied]:
             out.append(Line2D([], [], color=colour, marker=marker, mfc=fill, ls='-', lw=1, ms=4.5,
                               label=f'{LEVEL_WORDS[o]}: {name}' if tied else LEVEL_WORDS[o]))
     for name, line in (lines or {}).items():
@@ -531,20 +533,20 @@ def grid_text(
     "How to read the grid."
     way = '; '.join(better(o) for o in table.metric.unique())
     text = (f'{way}. Strategies that aggregate use all answers of a clip. Bars: 95 % intervals '
-            'over speakers. Filled: best of its model, corpus and stratum, or tied with it: no '
-            'other is better when all pairs are tested by speaker.')
+            'over speakers. Filled: best of its model, corpus and stratum, or not significantly '
+            'worse than the best (all pairs tested by speaker, Holm, 5 %).')
     if 'noise_floor' in shown_references(table):
-        text += ' Dotted: what a perfect predictor of people would get against as few votes.'
+        text += ' Dotted: the noise floor, what a perfect predictor gets against as few votes.'
     blind = table.noise_floor.isna() & table.prior.notna()
     acted = table.get('acted', table.metric.eq('accuracy')).astype(bool)
     if len(names := table[blind & acted].corpus.unique()):
-        text += (f" Nobody voted on {', '.join(names)}: accuracy, for the emotion that was acted, "
-                 'beside what is right without audio.')
+        text += (f" Nobody voted on {', '.join(names)}: accuracy for the emotion that was acted, "
+                 'next to the accuracy without audio.')
     if len(names := table[blind & ~acted].corpus.unique()):
-        text += (f" One rater a clip on {', '.join(names)}: a perfect predictor is unknown, and "
-                 'all clips stand together, beside the label mix of other speakers.')
-    few = table[table.reason.str.contains('a test needs')].corpus.unique()
-    if len(few): text += f" Too few speakers for a test, so that all tie: {', '.join(few)}."
+        text += (f" One rater per clip on {', '.join(names)}: no noise floor and no strata; "
+                 'the class prior of other speakers is shown instead.')
+    few = table[table.reason.str.contains('an interval needs')].corpus.unique()
+    if len(few): text += f" Too few speakers for intervals and tests: {', '.join(few)}."
     return text
 
 # %% ../nbs/71_figures.ipynb #9e89b45c
@@ -553,7 +555,7 @@ def strategy_grid(
     strategies:list=None, # Rows; those of the table if not given
     absent:dict=None, # Strategy -> why it is not in a panel of accuracy
 ):
-    "Value and interval of each strategy in each cell; filled marks are tied with the best."
+    "Value and interval of each strategy in each cell; filled marks are not worse than the best."
     table = table.assign(**{o: np.nan for o in ('noise_floor', 'prior') if o not in table})
     order = in_order(table.strategy if strategies is None else strategies)
     cells = [*table[['model', 'corpus']].drop_duplicates().itertuples(index=False, name=None)]
@@ -834,14 +836,14 @@ def name_correlations(
               title_fontsize=SMALL)
 
 # %% ../nbs/71_figures.ipynb #fcc09edb
-FURTHEST = -1.1 # Skill of a human that is still drawn; a panel that holds less shows little else
+FURTHEST = -1.1 # Least skill of one more rater that is drawn; a wider panel shows little else
 
-def human_lines(
+def rater_lines(
     ax, # Axes
-    human:pd.Series, # Skill of one more rater, by stratum; NaN where it is unknown
+    skill:pd.Series, # Of one more rater, by stratum; NaN where it is unknown
 ):
-    "Where one more rater stands, or a note of it at the edge where that is far away."
-    known = human.dropna()
+    "Lines for one more rater, or a note at the edge where the skill is far below."
+    known = skill.dropna()
     for level, x in known[known>=FURTHEST].items():
         ax.axvline(x, color=LEVEL_LOOK[level][0], ls='--', lw=1)
     for i, (level, x) in enumerate(known[known<FURTHEST].items()):
@@ -850,23 +852,23 @@ def human_lines(
 
 # %% ../nbs/71_figures.ipynb #ec830fee
 def skill_panels(
-    table:pd.DataFrame, # model, corpus, strategy, stratum, n, skill, low, high, human
+    table:pd.DataFrame, # model, corpus, strategy, stratum, n, skill, low, high, one_more_rater
     more:str='', # A sentence on what is not shown
 ):
-    "Share of the way from a trivial to a perfect predictor, by cell and stratum."
+    "Scores between a trivial and a perfect predictor, by cell and stratum."
     order, one = in_order(table.strategy), table.corpus.nunique()==1
     cells = [*table[['model', 'corpus']].drop_duplicates().itertuples(index=False, name=None)]
     fig, axes = cell_axes(cells, [look_of(o)[2] for o in order])
     for (model, corpus), ax in axes.items():
         part = table[(table.model==model) & (table.corpus==corpus)]
         mark_levels(ax, part.assign(value=part.skill), order)
-        human_lines(ax, part.groupby('stratum').human.max())
+        rater_lines(ax, part.groupby('stratum').one_more_rater.max())
         for x in (0, 1): ax.axvline(x, color='.6', lw=.8, zorder=0)
         title_cell(ax, model, '' if one else corpus, part)
     share_x(axes, dict.fromkeys(axes, 'skill (higher is better)'))
-    far = ' An arrow: it is further left.' if (table.human<FURTHEST).any() else ''
+    far = ' An arrow: it is further left.' if (table.one_more_rater<FURTHEST).any() else ''
     level_legend(fig, table.stratum.unique(), f"{TEXTS['skill']}{far} {more}".strip(),
-                 lines={'one human rater': '--'})
+                 lines={'one more rater': '--'})
     return fig
 
 # %% ../nbs/71_figures.ipynb #f535b555
