@@ -10,7 +10,7 @@ __all__ = ['FEWEST', 'PRIOR_ERROR', 'BASE_ERROR', 'MOST_ERROR', 'ENOUGH', 'RATER
            'raw_gains', 'gain_table', 'others_mix']
 
 # %% ../nbs/62_gain.ipynb #70e71c34
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 import numpy as np
 import pandas as pd
@@ -172,17 +172,18 @@ def estimated(
     sizes:np.ndarray, # Shape (speakers,), clips of each speaker
     more:float=0., # Standard error from other sources than speakers
     reason:str='', # Why it cannot be computed
+    least:np.ndarray=None, # Shape (speakers,), clips that limit the degrees of freedom; all if None
 ) -> Estimate: # With an interval, or with the reason for having none
     "A statistic with its interval over speakers."
     use, value = sizes>0, np.nan if reason else float(values[0])
-    n, size = int(sizes.sum()), int(use.sum())
-    why = reason or too_few(sizes[use])
+    n, size, least = int(sizes.sum()), int(use.sum()), sizes if least is None else least
+    why = reason or too_few(least[least>0])
     if not why:
         se = float(np.sqrt((size-1)/size*((values[1:][use]-value)**2).sum()))
         if max(se, abs(value))<1e-7: value, why = 0., 'changes nothing but the shape of the base'
     if why: return Estimate(value, np.nan, np.nan, n, size, 'none', why)
     e = Estimate(value, value, value, n, size, 'cluster jackknife', '', float(np.hypot(se, more)),
-                 effective_clusters(sizes[use])-1)
+                 effective_clusters(least)-1)
     return at_level(e, .95)
 
 # %% ../nbs/62_gain.ipynb #9e1d3016
@@ -309,10 +310,9 @@ def compare_strata(
         parts[o] = stratum_share(predictions, spread, *given)
     (a, na, ea, wa), (c, nc, ec, wc) = parts['ambiguous'], parts['clear']
     least = min(na, nc, key=lambda o: effective_clusters(o) if o.any() else 0)
-    gap = estimated(a-c, least, np.hypot(ea*a[0], ec*c[0]), wa or wc)
-    n = int(na.sum()+nc.sum())
+    gap = estimated(a-c, na+nc, np.hypot(ea*a[0], ec*c[0]), wa or wc, least)
     found = {k: estimated(v, m, abs(e*v[0]), w) for k, (v, m, e, w) in parts.items()}
-    return Gain(**found, effect=compared(replace(gap, n=n)), lost=clips-n)
+    return Gain(**found, effect=compared(gap), lost=clips-gap.n)
 
 # %% ../nbs/62_gain.ipynb #e3b54863
 def odds_parts(

@@ -133,7 +133,7 @@ def test_pages_lead_on_in_reading_order(site):
 
 def test_the_search_knows_names_and_headings(site):
     found = json.loads((site/'pages.js').read_text()[len('const PAGES = '):-1])
-    assert any('donor_test' in o['text'] and o['page']=='62_gain.html' for o in found)
+    assert any('gain_shares' in o['text'] and o['page']=='62_gain.html' for o in found)
 
 
 def test_the_makefile_builds_what_git_ignores():
