@@ -75,7 +75,7 @@ FIELDS = [
     ('modes: [no]', 'modes[0]: found no, which YAML reads as false, wanted text: write "no"'),
     ('modes: [[label]]', 'modes[0]: found a list, wanted text'),
     ('split: 2024-01-01', 'split: found 2024-01-01 (a date), wanted text: write split: "2024-01-01"'),
-    ('labels: 6', 'labels: found 6 (a whole number), wanted text: write labels: "6"'),
+    ('labels: 6', 'labels: found 6 (a whole number), wanted text or names and values: write labels: "6"'),
     ('widths: ["3"]', 'widths[0]: found "3" (text), wanted a whole number: write 3'),
     ('widths: 3', 'widths: found 3 (a whole number), wanted a list: write widths: [3]'),
     ('parts: yes', 'parts: found yes, which YAML reads as true, wanted a whole number'),
