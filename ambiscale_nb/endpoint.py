@@ -28,6 +28,8 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
+
+# %% ../nbs/33_endpoint.ipynb #b6e9c95b
 import numpy as np
 from fastcore.basics import first, patch
 
