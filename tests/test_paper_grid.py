@@ -108,4 +108,4 @@ def test_figures_and_claims_are_there(study):
     config, root, _ = study
     for o in config.figures: assert (root.parent.parent/'figures'/f'{o}.png').exists(), o
     claims = table(study, 'claims')
-    assert claims.verdict.ne('').all() and claims.claim.nunique() == 6
+    assert claims.verdict.ne('').all() and claims.claim.str[0].nunique() == 6
