@@ -333,8 +333,10 @@ def expected(
     out, ties = values(metric, p.dist, y), tied_rows(p) if ties==() else ties
     if ties is None: return out
     tied, picks, chance = ties
-    each_of = values(metric, np.moveaxis(picks, 1, 0), np.broadcast_to(y, p.dist.shape)[tied]).T
-    out[tied] = np.where(chance>0, chance*each_of, 0).sum(-1)
+    row, pick = np.nonzero(chance>0) # Elsewhere a pick is empty
+    truth = np.broadcast_to(y, p.dist.shape)[tied][row]
+    each_of = chance[row, pick]*values(metric, picks[row, pick], truth)
+    out[tied] = np.bincount(row, each_of, len(picks))
     return out
 
 # %% ../nbs/51_budget.ipynb #8ea59805

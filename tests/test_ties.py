@@ -6,7 +6,7 @@ import pytest
 from ambiscale_nb import beyond  # noqa: F401 (registers its rules)
 from ambiscale_nb.ambiguity import expand_votes, soft_labels
 from ambiscale_nb.beyond import divergence
-from ambiscale_nb.claims import cell_of_run, recipe
+from ambiscale_nb.cells import cell_of_run, recipe
 from ambiscale_nb.core import rng_of
 from ambiscale_nb.metrics import bhattacharyya, brier, hits, jsd, rater_noise
 from ambiscale_nb.results import (Truth, bounds_of, one_more_rater, predictions_of, references, score_pool,
@@ -86,10 +86,27 @@ def test_bounds_and_cells_have_the_same_value(mode, kind, verdict):
         assert strategy not in ('alm_v', 'bon') or lost.mean()>=limits.oracle[strategy]-1e-9
         how = {strategy: recipe(strategy, kind)}
         cell = cell_of_run(dict(model='m', corpus='c', n_params=None), truth, rows.assign(variant=kind).sample(
-            frac=1, random_state=0), how)
+            frac=1, random_state=0), how, mode)
         assert np.allclose(-cell.score(strategy), lost, atol=1e-9)
 
 
 def test_old_predictions_without_draws_are_read_as_they_are():
     rows = pd.DataFrame(dict(dist=[[.5, .5], [1., 0]]))
     assert np.allclose(stored_metric(rows, jsd, np.array([[.5, .5], [0, 1.]])), [0, 1])
+
+
+def test_ties_among_answers_some_of_which_are_unread():
+    "Where a subset has fewer tied answers than another, its empty places are no predictions."
+    rng = rng_of('ties, some unread')
+    said = [[None if rng.random()<.4 else tuple(rng.permutation([.6, .2, .1, .1])) for _ in range(N)] for _ in range(U)]
+    pool = pool_of(said, LABELS, 'dist', n_tokens=np.ones((U, N)), sum_logprob=-np.ones((U, N)),
+                   text_id=np.tile(np.arange(N), (U, 1)), label_verdict=np.ones((U, 4)))
+    votes = rng.multinomial(7, [.25]*4, U).astype(float)
+    who = np.repeat([f's{i}' for i in range(10)], U//10)
+    truth = Truth(pool.uids, votes, who, LABELS, references(votes, who), rater_noise(expand_votes(votes)))
+    scores, _, _ = score_pool(pool, truth, (1, 2, 4, N))
+    found = scores[scores.strategy.eq('alm_v') & scores.metric.eq('jsd') & scores.stratum.eq('all')].set_index('k').value
+    each, flat = jsd(pool.dist[pool.parsed], np.repeat(soft_labels(votes), pool.parsed.sum(1), 0)), np.full((U, 4), .25)
+    owner, y = np.repeat(np.arange(U), pool.parsed.sum(1)), soft_labels(votes)
+    want = np.where(pool.parsed.any(1), np.bincount(owner, each, U)/np.maximum(pool.parsed.sum(1), 1), jsd(flat, y))
+    assert np.isclose(found[N], want.mean(), atol=1e-9)  # verdicts all alike: the mean over all that were read
