@@ -21,8 +21,12 @@ def mode_certainty(
     votes:np.ndarray, # (..., K) votes, fractions where an answer named several labels
 ) -> np.ndarray: # (...) from .5 to 1
     "How sure it is that the leading label leads (2305.11860, the Beta rule)."
-    top = np.sort(np.asarray(votes, float), -1)[..., -2:]
-    return betaincc(top[..., 1]+1, top[..., 0]+1, .5)
+    low, high = np.moveaxis(np.sort(np.asarray(votes, float), -1)[..., -2:], -1, 0)
+    n = np.arange(int(high.max(initial=0))+2)
+    out = betaincc(n[:, None]+1, n+1, .5)[high.astype(int), low.astype(int)] # Of whole votes
+    split = (low%1>0) | (high%1>0)
+    if split.any(): out = np.array(out); out[split] = betaincc(high[split]+1, low[split]+1, .5)
+    return out[()]
 
 # %% ../nbs/53_adaptive.ipynb #21e3a81b
 def expected_tv(

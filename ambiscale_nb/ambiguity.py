@@ -159,13 +159,13 @@ def noise_floor(
     votes:np.ndarray, # Shape (U, K), votes
     metric:Callable, # m(prediction, soft label), shapes (..., U, K) and (U, K) to (..., U)
     alpha:np.ndarray, # Shape (K,) or a number, see `fit_prior`
-    draws:int=1000, # Monte Carlo draws per pattern of votes
+    draws:int=200, # Monte Carlo draws per pattern of votes, at least; more where patterns are few
     rng:np.random.Generator=None, # By default one that depends on `draws` alone
 ) -> np.ndarray: # Shape (U,), in the metric's unit
     "Expected score of a perfect predictor against the votes that were observed."
     rows, back = np.unique(checked_votes(votes), axis=0, return_inverse=True)
     rng, y = rng_of('noise floor', draws) if rng is None else rng, soft_labels(rows)
-    step = max(1, 2_000_000//rows.size)
+    draws, step = max(draws, 100_000//len(rows)), max(1, 2_000_000//rows.size)
     sizes = [min(step, draws-o) for o in range(0, draws, step)]
     total = sum(metric(posterior_draws(rows, alpha, n, rng), y).sum(0) for n in sizes)
     return (total/draws)[back.ravel()]
@@ -174,7 +174,7 @@ def noise_floor(
 def floor_sensitivity(
     votes:np.ndarray, # Shape (U, K), votes
     metric:Callable, # m(prediction, soft label)
-    draws:int=1000, # Monte Carlo draws for each pattern of votes
+    draws:int=200, # As in `noise_floor`
     rng:np.random.Generator=None, # As in `noise_floor`
 ) -> pd.Series: # Mean floor by prior: fitted, Jeffreys, uniform
     "The corpus' mean noise floor under three priors: how much of it is assumption."

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['RESERVED', 'within', 'pass_at_k', 'lose', 'target_at_k', 'distinct_rows', 'vote_at_k', 'select_at_k', 'blank',
            'values', 'each', 'check_budget', 'oracle_loss', 'oracle_label', 'brier', 'brier_parts', 'brier_at_k',
-           'brier_law', 'subset_count', 'shuffles', 'subsets', 'BudgetPoint', 'expected', 'measure', 'mean_and_error',
-           'average', 'ways', 'distinct', 'whole_votes', 'by_label', 'alike', 'average_alike', 'at_selector',
-           'add_fallback', 'formulas', 'open_rows', 'fill_in', 'average_rest', 'count_alike', 'expect', 'budgets',
-           'check_curve', 'curves', 'budget_point', 'curve']
+           'brier_law', 'subset_count', 'shuffles', 'subsets', 'BudgetPoint', 'tied_rows', 'expected', 'measure',
+           'mean_and_error', 'average', 'ways', 'distinct', 'whole_votes', 'by_label', 'alike', 'average_alike',
+           'at_selector', 'add_fallback', 'formulas', 'open_rows', 'fill_in', 'average_rest', 'count_alike', 'expect',
+           'budgets', 'check_curve', 'curves', 'budget_point', 'curve']
 
 # %% ../nbs/51_budget.ipynb #46f1d6ea
 from dataclasses import dataclass, field
@@ -281,7 +281,7 @@ def subsets(
     if comb(pool.n, k)<=max(S, pool.n):
         return np.array(list(combinations(range(pool.n), k)))[:, None], 0
     parts = pool.n//k
-    rounds = max(2, -(-6*S//(5*parts)))
+    rounds = max(2, -(-11*S//(10*parts)))
     order = shuffles(tuple(pool.uids), pool.n, rounds, seed)[..., :parts*k]
     idx = order.reshape(rounds, len(pool.uids), parts, k)
     return np.moveaxis(idx, 2, 1).reshape(rounds*parts, len(pool.uids), k), parts
@@ -310,22 +310,31 @@ class BudgetPoint:
         return np.sqrt((se**2).sum(0))/len(self.L)
 
 # %% ../nbs/51_budget.ipynb #75689af3
+def tied_rows(
+    p:Prediction, # Of a strategy
+): # -> (bool (..., U), picks (T, M, K), chances (T, M)) of the ties, or None where there is none
+    "Where different candidates tie for a pick."
+    if p.chance is None: return None
+    tied = (p.chance>0).sum(-1)>1
+    picks, chance = p.picks[tied], p.chance[tied]
+    some = (chance>0)[..., None]
+    gap = np.where(some, picks, -np.inf).max(-2)-np.where(some, picks, np.inf).min(-2)
+    real = (gap>1e-12).any(-1)
+    tied[tied] = real
+    return (tied, picks[real], chance[real]) if real.any() else None
+
 def expected(
     p:Prediction, # Of a strategy
     metric, # As in `values`
     y:np.ndarray, # (U, K) soft labels
+    ties=(), # From `tied_rows`, where it is known already
 ) -> np.ndarray: # (..., U)
     "A metric of each prediction; of a tied pick, its mean over a fair draw among the tied."
-    out = values(metric, p.dist, y)
-    if p.chance is None: return out
-    some = p.chance>0
-    least = np.where(some[..., None], p.picks, np.inf).min(-2)
-    most = np.where(some[..., None], p.picks, -np.inf).max(-2)
-    tied = (some.sum(-1)>1) & (most-least>1e-12).any(-1)
-    if not tied.any(): return out
-    truth = np.broadcast_to(y, p.dist.shape)[tied]
-    each_of = values(metric, np.moveaxis(p.picks[tied], 1, 0), truth).T
-    out[tied] = np.where(some[tied], p.chance[tied]*each_of, 0).sum(-1)
+    out, ties = values(metric, p.dist, y), tied_rows(p) if ties==() else ties
+    if ties is None: return out
+    tied, picks, chance = ties
+    each_of = values(metric, np.moveaxis(picks, 1, 0), np.broadcast_to(y, p.dist.shape)[tied]).T
+    out[tied] = np.where(chance>0, chance*each_of, 0).sum(-1)
     return out
 
 # %% ../nbs/51_budget.ipynb #8ea59805
@@ -339,7 +348,8 @@ def measure(
     "A strategy's prediction and its metrics."
     p = strategy.aggregate(pool, **settings)
     out = {o: np.asarray(getattr(p, o), float) for o in RESERVED}
-    return {**out, **{o: expected(p, metric, y) for o, metric in metrics.items()}}
+    ties = tied_rows(p) if metrics else None
+    return {**out, **{o: expected(p, metric, y, ties) for o, metric in metrics.items()}}
 
 # %% ../nbs/51_budget.ipynb #99456638
 def mean_and_error(

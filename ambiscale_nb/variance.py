@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FACTORS', 'WORDINGS', 'BELOW', 'COLUMNS', 'Design', 'speakers_of', 'check_frame', 'design_of', 'parts_of', 'Squares',
-           'squares_of', 'terms_of', 'williams', 'why_not', 'counted', 'too_few_wordings', 'speakers_note', 'component',
-           'components', 'level_means', 'Weighed', 'against_wording']
+           'squares_of', 'terms_of', 'williams', 'why_not', 'counted', 'speakers_note', 'component', 'components',
+           'level_means', 'Weighed', 'against_wording']
 
 # %% ../nbs/63_variance.ipynb #84bbd0bf
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from .statistics import cluster_codes, cluster_sums, mean_ci
 
 # %% ../nbs/63_variance.ipynb #7c114a81
 FACTORS = ('prompt', 'order', 'seed', 'verifier') # Looked for where none are named
-WORDINGS = 3 # Levels that `prompt` needs for a variance; other factors need two
+WORDINGS = 3 # Of one question, that the split of a study needs for a variance between wordings
 
 @dataclass(frozen=True)
 class Design:
@@ -195,15 +195,6 @@ def counted(
     return ' × '.join(first+names), levels, float(kept)
 
 # %% ../nbs/63_variance.ipynb #74e23838
-def too_few_wordings(
-    factor:str, # Name
-    levels:int, # How many it has
-) -> str: # '' if there are enough
-    "Why a factor's variance is not estimated."
-    if factor=='prompt' and levels<WORDINGS:
-        return f"{levels} wording{'s'*(levels!=1)} of the question: a variance needs {WORDINGS}"
-    return 'one level: nothing to compare' if levels<2 else ''
-
 def speakers_note(
     design:Design, # From `design_of`
 ) -> str: # '' if there are speakers to compare
@@ -251,10 +242,8 @@ def components(
         for level in ('mean', 'speaker', 'clip'):
             use = [o for o in parts_of(design.shape) if (o or level!='mean') and sq.df[level, o]]
             rows += [component(design, sq, level, o) for o in use]
-    few = too_few_wordings('prompt', len(design.factors.get('prompt', '***')))
-    lost = {o['source'] for o in rows if few and 'prompt' in o['source'].split(' × ')}
-    rows = [o | missing | dict(note=few) if o['source'] in lost else o for o in rows]
-    rows += [dict(missing, source=o, levels=1, note=too_few_wordings(o, 1)) for o in design.alone]
+    rows += [dict(missing, source=o, levels=1, note='one level: nothing to compare')
+             for o in design.alone]
     if not why and (alone := speakers_note(design)):
         rows.append(dict(missing, source=design.speaker or 'speaker', levels=0, note=alone))
     out = pd.DataFrame(rows, columns=COLUMNS).assign(n=len(design.values), left_out=design.left_out)
@@ -315,8 +304,7 @@ def against_wording(
     means = level_means(frame, factor, **how)
     n = len(means)
     def refuse(why): return Weighed(gain, np.nan, np.nan, n, factor, None, why)
-    if n<2 or too_few_wordings(factor, n):
-        return refuse(f'one level of {factor}' if n<2 else too_few_wordings(factor, n))
+    if n<2: return refuse(f'one level of {factor}')
     if not np.isfinite(means.value).all(): return refuse(means.note.iloc[0])
     sd = float(means.value.std(ddof=1))
     high = sd*np.sqrt((n-1)/stats.chi2.ppf((1-level)/2, n-1))

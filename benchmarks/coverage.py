@@ -5,8 +5,9 @@
 Corpora of 10 speakers with 400 clips each and of 91 with 80, equal or with lognormal numbers of clips
 (sd .5 is mild, 1 is severe), in which 5 % of the variance lies between speakers. `results.interval` is
 asked for a mean of a value per clip and for UAR over six classes, half of the clips being of one class;
-the truth of both is known. Then the debiased Brier score, at 3 and 10 raters, whole votes and split
-ones, against the distance to what all people would say. Ends with one JSON line.
+the truth of both is known. The share of interval and p-value that disagree is counted. An accuracy near 1 is asked
+for as well, where often all answers are right. Then the debiased Brier score, at 3 and 10 raters, whole votes, split
+ones and ones partly outside the label set, against the distance to what all people would say. Ends with one JSON line.
 """
 import argparse
 import json
@@ -21,7 +22,7 @@ from ambiscale_nb.ambiguity import Judgements, soft_labels
 from ambiscale_nb.core import rng_of
 from ambiscale_nb.metrics import brier, brier_debiased, rater_noise
 from ambiscale_nb.results import interval
-from ambiscale_nb.statistics import paired_difference
+from ambiscale_nb.statistics import clusters_of, paired_difference
 
 ICC = .05
 SIZES = {'equal': 0., 'mild': .5, 'severe': 1.}
@@ -54,7 +55,7 @@ def corpus(n, per, sd, rng):
     right = clustered(who, LATENT, rng)<norm.ppf(RECALL)[heard]
     L = one[np.where(right, heard, other)]
     point = SimpleNamespace(L=L, metrics={'brier_debiased': clustered(who, ICC, rng)})
-    return SimpleNamespace(votes=votes, speakers=who, noise=0.), point
+    return SimpleNamespace(votes=votes, speakers=who, who=clusters_of(who), noise=0.), point
 
 
 def cover(n, per, sd, runs, seed=0, progress=True):
@@ -71,45 +72,62 @@ def cover(n, per, sd, runs, seed=0, progress=True):
     out = {}
     for metric, name in (('brier_debiased', 'mean'), ('uar', 'uar')):
         above, below, width, none = np.array(found[metric], float).T
-        out[name] = dict(coverage=round(float(1-(above+below)[none==0].mean()), 4),
-                         too_high=round(float(above.mean()), 4), too_low=round(float(below.mean()), 4),
-                         width=round(float(np.nanmean(width)), 4), refused=int(none.sum()))
+        use = none==0
+        out[name] = dict(coverage=round(float(1-(above+below)[use].mean()), 4),
+                         too_high=round(float(above[use].mean()), 4), too_low=round(float(below[use].mean()), 4),
+                         width=round(float(np.median(width[use])), 4), refused=int(none.sum()))
     return out
 
 
+def near_one(n, per, recall, runs, seed=0):
+    "Coverage of an accuracy near 1, and how often all answers are right; skills of speakers are Beta, ICC of .05."
+    rng, held, sure = rng_of('near one', n, per, recall, seed), 0, 0
+    who, one = np.repeat(np.arange(n), per), np.eye(2)
+    people = SimpleNamespace(votes=3*one[np.zeros(n*per, int)], speakers=who, who=clusters_of(who), noise=0.)
+    for _ in range(runs):
+        skill = rng.beta(recall*(1/ICC-1), (1-recall)*(1/ICC-1), n)[who]
+        right = rng.random(n*per)<skill
+        e = interval('accuracy', SimpleNamespace(L=one[(~right).astype(int)], metrics={}), people, who>=0)
+        held += e.low<=recall<=e.high; sure += right.all()
+    return dict(coverage=round(held/runs, 4), all_right=round(sure/runs, 4))
+
+
 def false_positives(n, per, sd, runs, seed=0):
-    "Share of paired tests with p <= .05 between two strategies that do not differ."
-    rng, found = rng_of('paired', n, sd, seed), 0
+    "Share of paired tests with p <= .05 between two strategies that do not differ; and where the interval disagrees."
+    rng, found, apart, used = rng_of('paired', n, sd, seed), 0, 0, 0
     for _ in range(runs):
         who = speakers(n, per, sd, rng)
-        e = paired_difference(clustered(who, ICC, rng), np.zeros(len(who)), who, flips=999)
-        found += e.p<=.05
-    return round(found/runs, 4)
+        e = paired_difference(clustered(who, ICC, rng), np.zeros(len(who)), who)
+        if e.p_reason: continue
+        used += 1; found += e.p<=.05; apart += (e.p<=.05)==(e.low<=0<=e.high)
+    return dict(rejected=round(found/used, 4), interval_disagrees=apart)
 
 
-def panel(truth, raters, split, rng):
-    "Judgements of each clip: one vote each, or shared with a second emotion by a part of the raters."
+def panel(truth, raters, split, outside, rng):
+    "Judgements of each clip: one vote each, or shared with a second emotion, or with one outside the label set."
     U, K = truth.shape
     who = np.repeat(np.arange(U), raters)
     def draw(): return (rng.random((len(who), 1))>truth.cumsum(1)[who, :-1]).sum(1)
     first, second = draw(), draw()
     both = rng.random(len(who))<split
-    return Judgements(np.where(both[:, None], (np.eye(K)[first]+np.eye(K)[second])/2,
-                               np.eye(K)[first]), who, U)
+    said = np.where(both[:, None], (np.eye(K)[first]+np.eye(K)[second])/2, np.eye(K)[first])
+    out = (rng.random(len(who))<outside) & (first==0)  # who hears the first label may hear something else as well
+    return Judgements(np.where(out[:, None], said/2, said), who, U)
 
 
-def brier_bias(raters, split, runs, seed=0, clips=500):
+def brier_bias(raters, split, outside, runs, seed=0, clips=500):
     "Raw and debiased Brier score less the true one: mean over simulated corpora and its error."
-    rng, raw, fair = rng_of('brier bias', raters, split, seed), [], []
+    rng, raw, fair, ratio = rng_of('brier bias', raters, split, outside, seed), [], [], []
     for _ in range(runs):
         truth, guess = rng.dirichlet([.6, .4, .3, .2], clips), rng.dirichlet(np.full(4, 2.), clips)
-        said = panel(truth, raters, split, rng)
-        votes = said.sums(said.said)
+        said = panel(truth, raters, split, outside, rng)
+        votes, noise = said.equal_votes, rater_noise(said)
         known = brier(guess, truth).mean()
         raw.append(brier(guess, soft_labels(votes)).mean()-known)
-        fair.append(brier_debiased(guess, votes, rater_noise(said)).mean()-known)
+        fair.append(brier_debiased(guess, votes, noise).mean()-known)
+        ratio.append(brier_debiased(guess, said.sums(said.said), noise).mean()-known)
     return dict(raw=round(float(np.mean(raw)), 5), debiased=round(float(np.mean(fair)), 5),
-                error=round(float(np.std(fair)/np.sqrt(runs)), 5))
+                error=round(float(np.std(fair)/np.sqrt(runs)), 5), by_mass_inside=round(float(np.mean(ratio)), 5))
 
 
 def main():
@@ -123,10 +141,12 @@ def main():
             out[f'{n} speakers, {name}'] = cover(n, per, sd, runs)
     false = {f'{n} speakers, {name}': false_positives(n, per, sd, runs)
              for n, per in CORPORA.items() for name, sd in SIZES.items()}
-    bias = {f'{r} raters, {o:.0%} split': brier_bias(r, o, max(runs//4, 10))
-            for r in (3, 10) for o in (0., .3)}
+    bias = {f'{r} raters, {o:.0%} split, {x:.0%} partly out': brier_bias(r, o, x, max(runs//4, 10))
+            for r in (3, 10) for o, x in ((0., 0.), (.3, 0.), (0., .5))}
+    sure = {f'{n} speakers of {per} clips, {p:g}': near_one(n, per, p, runs)
+            for n, per in ((10, 20), (91, 5)) for p in (.9, .98, .995)}
     result = dict(simulations=runs, nominal=.95, icc=ICC, coverage=out, paired_false_positives=false,
-                  brier_less_truth=bias)
+                  accuracy_near_one=sure, brier_less_truth=bias)
     if args.save:
         Path(__file__).with_suffix('.json').write_text(json.dumps(result, indent=1)+'\n')
     print(json.dumps(result))

@@ -1,6 +1,6 @@
-"""How fast are intervals: 2,000 draws of whole speakers for every metric of a large study.
+"""How fast are intervals: every metric of a large study without each of its speakers.
 
-    python benchmarks/intervals.py [--clips 10000] [--speakers 100] [--draws 2000] [--save]
+    python benchmarks/intervals.py [--clips 10000] [--speakers 100] [--save]
 
 A simulated study, six labels, eight raters; answers to some clips cannot be read. Every registered metric, of a
 clip or of a corpus, is given its interval by `cluster_ci`, from the prediction to the two ends. Seconds are wall
@@ -34,32 +34,32 @@ def study(clips, speakers):
     return sim, predict('dirichlet', sim.pools['dist'])
 
 
-def one(name, sim, said, draws):
+def one(name, sim, said):
     "A metric and its interval, with what they took."
     output = said.L if METRICS[name].kind=='label' else said.dist
     wall, cpu = time.perf_counter(), time.process_time()
     made = statistic(name, output, sim.votes, labels=sim.labels)
     ready = time.process_time()
-    found = cluster_ci(made, sim.speakers, draws=draws)
+    found = cluster_ci(made, sim.speakers)
     return dict(wall=time.perf_counter()-wall, cpu=time.process_time()-cpu, score=ready-cpu,
                 method=found.reason or found.method)
 
 
 if __name__=='__main__':
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for option, value in (('--clips', 10_000), ('--speakers', 100), ('--draws', 2000)):
+    for option, value in (('--clips', 10_000), ('--speakers', 100)):
         parser.add_argument(option, type=int, default=value)
     parser.add_argument('--save', action='store_true', help='write the figures beside this file')
     asked = parser.parse_args()
     warnings.simplefilter('ignore', MisleadingMetric)
     world, prediction = study(asked.clips, asked.speakers)
     before = peak_mb()
-    found = {name: one(name, world, prediction, asked.draws) for name in METRICS}
+    found = {name: one(name, world, prediction) for name in METRICS}
     slow = sorted(found, key=lambda o: -found[o]['cpu'])
     for name in slow: print(f"{name:22} {found[name]['cpu']:6.2f} s  {found[name]['method']}")
     total = {o: round(sum(v[o] for v in found.values()), 2) for o in ('wall', 'cpu', 'score')}
-    figures = dict(clips=len(world.uids), speakers=asked.speakers, draws=asked.draws, metrics=len(found),
-                   with_interval=sum(v['method']=='cluster bootstrap' for v in found.values()),
+    figures = dict(clips=len(world.uids), speakers=asked.speakers, metrics=len(found),
+                   with_interval=sum(v['method']=='cluster jackknife' for v in found.values()),
                    wall_seconds=total['wall'], cpu_seconds=total['cpu'], scoring_cpu_seconds=total['score'],
                    slowest={o: round(found[o]['cpu'], 2) for o in slow[:8]},
                    peak_mb=round(peak_mb()), peak_mb_before=round(before))

@@ -11,9 +11,9 @@ from hypothesis import given, settings, strategies as st
 from scipy import stats
 from scipy.special import gammaln
 from ambiscale_nb.ambiguity import (LEVELS, Judgements, ambiguity_table, entropy, expand_votes,
-    fit_prior, fleiss_kappa, floor_sensitivity, judgements_of, krippendorff_alpha,
+    fit_prior, fleiss_kappa, floor_sensitivity, half_panels, judgements_of, krippendorff_alpha,
     leave_one_rater_out, noise_floor, plurality_accuracy, posterior_draws, posterior_entropy, shared_credit,
-    soft_labels, split_half, strata, subsample_votes, top_labels, vote_loglik, voted)
+    single_raters, soft_labels, strata, subsample_votes, top_labels, vote_loglik, voted)
 from ambiscale_nb.core import InputError
 from ambiscale_nb.metrics import brier, jsd, total_variation
 
@@ -221,7 +221,7 @@ def test_leave_one_rater_out_is_brute_force(seed, metric):
         assert np.isclose(got[u], np.mean(want))
 
 @pytest.mark.parametrize('n', [4, 5, 6])
-def test_split_half_is_the_mean_over_all_splits(n):
+def test_half_panels_are_the_mean_over_all_splits(n):
     said = np.eye(3)[[0, 0, 1, 2, 1, 0][:n]]
     js = Judgements(said, np.zeros(n, int), 1)
     half, want = n//2, []
@@ -229,11 +229,42 @@ def test_split_half_is_the_mean_over_all_splits(n):
         rest = [i for i in range(n) if i not in a]
         want += [jsd(said[list(a)].mean(0), said[list(b)].mean(0))
                  for b in itertools.combinations(rest, half)]
-    assert np.isclose(split_half(js, jsd, 3000)[0], np.mean(want), atol=.01)
+    pairs = half_panels(js, 3000)
+    assert np.isclose(pairs.by_clip(jsd(pairs.said, pairs.truth))[0], np.mean(want), atol=.01)
 
-def test_split_half_leaves_small_panels_out():
-    got = split_half(expand_votes([[2, 1], [3, 1], [4, 4]]), jsd)
-    assert list(np.isnan(got))==[True, False, False]
+def test_half_panels_leave_small_panels_out():
+    pairs = half_panels(expand_votes([[2, 1], [3, 1], [4, 4]]))
+    assert list(np.isnan(pairs.by_clip(jsd(pairs.said, pairs.truth))))==[True, False, False]
+    assert set(pairs.owner)=={1, 2} and set(pairs.panel)=={2, 4} and len(pairs.owner)==40
+
+@pytest.mark.parametrize('raters', [3, 5, 10])
+@pytest.mark.parametrize('metric', [jsd, brier])
+def test_one_more_rater_is_a_fresh_rater_in_every_stratum(raters, metric):
+    "A rater who was not asked, against as many others, in the strata of those others."
+    rng = np.random.default_rng(raters)
+    truth = rng.dirichlet([.5, .4, .3, .2], 30_000)
+    pairs = single_raters(expand_votes(rng.multinomial(raters, truth)))
+    fresh, panel = rng.multinomial(1, truth), rng.multinomial(raters-1, truth)
+    value, want = metric(pairs.said, pairs.truth), metric(fresh, panel/(raters-1))
+    level = np.array([LEVELS[o] for o in strata(panel)])
+    for o in ('clear', 'ambiguous'):
+        assert np.isclose(value[pairs.level==o].mean(), want[level==o].mean(), atol=.012)
+    assert (pairs.panel==raters-1).all() and np.isclose(value.mean(), want.mean(), atol=.01)
+
+@pytest.mark.parametrize('seed', range(4))
+def test_pairs_are_brute_force(seed):
+    js = random_judgements(seed)
+    pairs, i = single_raters(js), 0
+    for u in range(js.n_clips):
+        mine = js.said[js.owner==u]
+        if len(mine)<2: continue
+        for r in range(len(mine)):
+            rest = np.delete(mine, r, 0).sum(0)
+            j = np.flatnonzero(pairs.owner==u)[r]
+            assert np.allclose(pairs.said[j], mine[r]/mine[r].sum()) and np.allclose(pairs.votes[j], rest)
+            assert pairs.level[j]==(LEVELS[strata(rest[None])[0]] if len(mine)>2 else '')
+            i += 1
+    assert i==len(pairs.owner)
 
 def test_judgements_do_not_depend_on_the_order_of_ratings():
     rng = np.random.default_rng(0)

@@ -45,16 +45,18 @@ def clips():
                            n_raters=10., transcript='one', ambiguity_source='votes', flags='')
 
 
-def pool(p, rng, mode, style, kind, N=8):
-    "Answers near the truth."
+def pool(p, rng, mode, style, kind, N=8, worded=False):
+    "Answers near the truth; in tenths and with yes/no verdicts if `worded`."
     if mode=='label': said = [[FOUR[rng.choice(4, p=o/o.sum())] for _ in range(N)] for o in p]
+    elif worded: said = [list(rng.multinomial(10, o/o.sum(), N)/10) for o in p]
     else: said = [list(rng.dirichlet(9*o+.3, N)) for o in p]
+    verdicts = .6*p+.4*rng.random(p.shape)
     return pool_of(said, FOUR, mode, [f'u{i:02d}' for i in range(72)], style, kind, n_tokens=np.full((72, N), 4.),
                    sum_logprob=-rng.gamma(2., 1., (72, N)), text_id=np.tile(np.arange(N), (72, 1)),
-                   label_verdict=.6*p+.4*rng.random(p.shape))
+                   label_verdict=(verdicts>.2).astype(float) if worded else verdicts)
 
 
-def tables(p, truth, corpus='demo'):
+def tables(p, truth, corpus='demo', worded=False):
     "Scores, predictions and marginals of two models."
     out, pools = {'scores': [], 'predictions': [], 'marginals': []}, {}
     for model, blur in (('little', .5), ('large', .2)):
@@ -62,7 +64,7 @@ def tables(p, truth, corpus='demo'):
                                              for k in ('sample', 'greedy')]+[('label', 'direct', 'greedy', 'swap')]:
             rng = rng_of(model, mode, style, kind, condition)
             near = (1-blur)*(p if condition=='none' else p[::-1])+blur/4
-            one = pool(near, rng, mode, style, kind, 8 if kind=='sample' else 1)
+            one = pool(near, rng, mode, style, kind, 8 if kind=='sample' else 1, worded)
             pools[model, mode, style, kind] = one
             who = dict(model=model, corpus=corpus, condition=condition, variant=kind)
             out['scores'].append(score_pool(one, truth, (1, 2, 4, 8))[0].assign(**who, source=truth.source))
@@ -77,7 +79,8 @@ def tables(p, truth, corpus='demo'):
 def more(df):
     "Rows that no figure may show, each with numbers that would be seen."
     if 'metric' in df: strange = df.assign(value=.001, low=0., high=.002, noise_floor=.0005)
-    else: strange = df.assign(dist=[np.eye(4)[0]]*len(df), labels=[[FOUR[0]]]*len(df))
+    else: strange = df.assign(**{o: [np.eye(4)[0]]*len(df) for o in ('dist', 'credit')}, tied=[[]]*len(df),
+                             chance=[[]]*len(df))
     sampled = strange[strange.variant=='sample']
     extra = [strange.assign(variant=strange.variant+o) for o in (' temperature', ' prior', ' dirichlet')]
     extra += [sampled.assign(variant=f'sample by {o}') for o in SIZES]
@@ -99,7 +102,9 @@ def study(tmp_path_factory):
     with pytest.MonkeyPatch.context() as m:
         m.setattr(results, 'RESULTS', root)
         stage = tables(p, truth_of(acted, None, label_set('four')), 'stage')[0]
+        told = tables(p, truth, worded=True)[0]
         for name, change in (('plain', lambda o, _: o), ('more', lambda o, _: more(o)),
+                             ('worded', lambda _, k: told[k]),
                              ('acted', lambda o, k: pd.concat([o, stage[k]], ignore_index=True))):
             here = Study(name)
             for k, df in found.items(): here.write(change(df, k) if k!='marginals' or name=='acted' else df, k)
@@ -160,10 +165,13 @@ def test_every_point_of_a_figure_is_one_row(study):
         assert len(table) and not table.duplicated(key).any(), stem
 
 
-def test_the_grid_agrees_with_the_scores(study):
-    space = study('fig2_strategies', 'more')[1]
+@pytest.mark.parametrize('name', ['more', 'worded'])
+def test_the_grid_agrees_with_the_scores(study, name):
+    "Also where verdicts are yes or no, and most choices are ties: one value a cell."
+    space = study('fig2_strategies', name)[1]
     assert len(space['both'])==len(space['table'])==2*2*len(CORE)  # models, strata, strategies
     assert set(space['table'].strategy)==set(CORE)
+    assert (space['both'].value-space['both'].value_there).abs().max()<1e-9
 
 
 @pytest.mark.parametrize('stem', FIGS)
@@ -200,9 +208,9 @@ def test_titles_and_notes_are_not_cut(study):
 
 
 # --- the marks of the grid -------------------------------------------------------------------------------------------
-def cell(gap, speakers=20, each=30, noise=.05, by_speaker=0.):
+def cell(gap, speakers=20, each=30, noise=.05, by_speaker=0., world=()):
     "The first two differ by noise alone, the third is worse by `gap`."
-    rng = rng_of('a made-up cell', gap, speakers)
+    rng = rng_of('a made-up cell', gap, speakers, *world)
     base = rng.uniform(.1, .5, speakers*each)
     who = np.repeat([f's{i:02d}' for i in range(speakers)], each)
     lean = np.repeat(rng.normal(0, by_speaker, speakers), each)
@@ -227,8 +235,8 @@ def test_a_known_tie_is_marked_and_what_is_worse_is_not():
 
 def test_a_difference_of_few_speakers_alone_is_a_tie():
     "The unit is the speaker: .02 on average that leans each way by .1 is nothing, whatever the number of clips."
-    values, who = cell(.02, speakers=8, each=400, by_speaker=.1)
-    assert all(ties(values, who).values())
+    worlds = [cell(.02, speakers=8, each=400, by_speaker=.1, world=[i]) for i in range(60)]
+    assert np.mean([ties(*o)['bon'] for o in worlds])>.9
     values, who = cell(.02, speakers=40, each=400)
     assert not ties(values, who)['bon']
 

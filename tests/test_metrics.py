@@ -137,6 +137,20 @@ def test_rater_noise_is_unbiased_where_raters_split_votes(raters):
     assert np.isclose(mass, 1) and np.isclose(debiased, ((guess-mean)**2).sum())
     assert plain<debiased-.02         # the formula for counts takes off too much
 
+@pytest.mark.parametrize('raters', [3, 4, 10])
+def test_debiased_brier_is_unbiased_where_raters_are_partly_out_of_the_set(raters):
+    "Each rater counts alike; counted by the mass inside the set, the soft label is a ratio and the score biased."
+    rng = np.random.default_rng(raters)
+    U, K, truth = 40_000, 3, np.array([.6, .3, .1])
+    who, label = np.repeat(np.arange(U), raters), rng.choice(K, U*raters, p=truth)
+    inside = np.where((label==0) & (rng.random(U*raters)<.6), .5, 1)      # half of the vote is outside
+    js = Judgements(np.eye(K)[label]*inside[:, None], who, U)
+    guess = np.tile([.2, .5, .3], (U, 1))
+    got = brier_debiased(guess, js.equal_votes, rater_noise(js))
+    exact = ((guess[0]-truth)**2).sum()
+    assert abs(got.mean()-exact)<4*got.std()/U**.5
+    if raters==3: assert abs(brier_debiased(guess, js.sums(js.said), rater_noise(js)).mean()-exact)>.005
+
 def test_rater_noise_equals_vote_noise_for_whole_votes_and_scales_with_mass():
     votes = np.random.default_rng(0).multinomial(4, [.4, .3, .3], size=20)
     js = expand_votes(votes)
