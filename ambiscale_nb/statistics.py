@@ -158,9 +158,8 @@ def cluster_ci(
     if lost: return refuse(f'no score without {lost} of {size} speakers, one at a time')
     if np.ptp(left)<=1e-12*max(1, abs(value)): return refuse(f'no spread between {size} speakers')
     se = float(np.sqrt((size-1)/size*((left-value)**2).sum()))
-    e = Estimate(value, value, value, n, size, 'cluster jackknife', '', se,
-                 effective_clusters(sizes)-1)
-    return at_level(e, level)
+    half = errors_of(level, df := effective_clusters(sizes)-1)*se
+    return Estimate(value, value-half, value+half, n, size, 'cluster jackknife', '', se, df)
 
 # %% ../nbs/61_statistics.ipynb #feaca85e
 def group_mean(
