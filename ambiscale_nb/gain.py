@@ -7,7 +7,7 @@ __all__ = ['FEWEST', 'PRIOR_ERROR', 'BASE_ERROR', 'MOST_ERROR', 'ENOUGH', 'RATER
            'beyond_donors', 'sharpened', 'information', 'Perfect', 'perfect_predictor', 'Gain', 'unsure', 'estimated',
            'stratum_share', 'prior_scale', 'gain_shares', 'usable_clips', 'what_base_says', 'refused', 'compare_strata',
            'odds_parts', 'odds_gain', 'halves', 'more_raters', 'averaged', 'gain_rows', 'gain_row', 'known',
-           'raw_gains', 'gain_table', 'others_mix']
+           'label_credit', 'fit_score', 'raw_gains', 'gain_table', 'others_mix']
 
 # %% ../nbs/62_gain.ipynb #70e71c34
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from scipy import optimize
 from .core import InputError, rng_of
 from .ambiguity import (LEVELS, Judgements, entropy, fit_prior, posterior_draws,
     shared_credit, soft_labels, strata, top_labels)
-from .metrics import METRICS, asked_for, of_sums, utterance_scores
+from .metrics import METRICS, asked_for, heard_labels, of_sums, utterance_scores
 from .statistics import (Comparison, Estimate, at_level, cluster_ci, cluster_codes,
     compared, effective_clusters, mean_ci, too_few)
 
@@ -235,7 +235,7 @@ def gain_shares(
     votes:np.ndarray, # Shape (U, K)
     speakers, # Shape (U,) names
     alpha:np.ndarray=None, # Shape (K,), prior of the votes; fitted to them if not given
-    metric:str='brier', # Or `accuracy`, of labels; clips on whose label raters tie do not count
+    metric:str='brier', # Or `accuracy`: `scaled` is credit of labels, clips that tie do not count
     perfect:Perfect=None, # Of these clips, from `perfect_predictor`; computed if not given
 ) -> Gain: # Shares of either stratum and their difference
     "Share of what can be learnt beyond the base that a strategy recovers, by stratum."
@@ -252,7 +252,7 @@ def gain_shares(
         given = [scaled, ideal.dist], spread, soft_labels(votes)
     else:
         scale, heard = np.ones(codes.max()+2), shared_credit(votes)
-        given = [shared_credit(scaled), ideal.credit], spread, heard*(heard.max(1)==1)[:, None]
+        given = [scaled, ideal.credit], spread, heard*(heard.max(1)==1)[:, None]
     return compare_strata(*given, labels, votes, codes, scale, len(use))
 
 # %% ../nbs/62_gain.ipynb #9e1d3019
@@ -316,26 +316,24 @@ def compare_strata(
 
 # %% ../nbs/62_gain.ipynb #e3b54863
 def odds_parts(
-    base:np.ndarray, # Shape (U, K), distributions of the base
-    scaled:np.ndarray, # Shape (U, K), distributions of the strategy; rows of NaN do not count
+    base:np.ndarray, # Shape (U, K), labels of the base as expected credit
+    scaled:np.ndarray, # Shape (U, K), labels of the strategy as expected credit, or NaN
     votes:np.ndarray, # Shape (U, K)
     metric:str='soft_accuracy', # Or `accuracy`: clips on whose label raters tie do not count
 ) -> tuple: # Shape (U, 2, 3): earned by base, by strategy, ceiling, per stratum; used (U,)
     "What each clip adds to the odds of either stratum, ambiguous first."
     if metric not in ('soft_accuracy', 'accuracy'):
         raise InputError(f"Log odds are of soft_accuracy or accuracy, not of {metric}")
-    flat, use = np.full(np.shape(votes)[1], 1/np.shape(votes)[1]), np.isfinite(scaled).all(1)
-    use = use & np.isfinite(base).all(1)
-    given = (np.where(use[:, None], o, flat) for o in (base, scaled, soft_labels(votes)))
-    earned = [per_clip(metric, o, votes) for o in given]
-    use, amb = use & np.isfinite(earned).all(0), np.isin(strata(votes), ['weak', 'tie'])
-    parts = np.stack([np.where(use, o, 0) for o in earned], 1)[:, None]
+    y = soft_labels(votes) if metric=='soft_accuracy' else heard_labels(votes)
+    use, amb = np.isfinite(base+scaled).all(1) & y.any(1), np.isin(strata(votes), ['weak', 'tie'])
+    earned = [(np.where(use[:, None], o, 0)*y).sum(1) for o in (base, scaled)]
+    parts = np.stack([*earned, y.max(1)*use], 1)[:, None]
     return parts*np.stack([amb, ~amb], 1)[:, :, None], use
 
 # %% ../nbs/62_gain.ipynb #fa579b1a
 def odds_gain(
-    base:np.ndarray, # Shape (U, K), distributions of the base
-    scaled:np.ndarray, # Shape (U, K), distributions of the strategy; rows of NaN do not count
+    base:np.ndarray, # Shape (U, K), labels of the base as expected credit
+    scaled:np.ndarray, # Shape (U, K), labels of the strategy as expected credit, or NaN
     votes:np.ndarray, # Shape (U, K)
     speakers, # Shape (U,) names
     metric:str='soft_accuracy', # See `odds_parts`
@@ -430,39 +428,54 @@ def known(
     "Distributions that a metric can take; what comes of the others is left out."
     return np.where(np.isfinite(p).all(1, keepdims=True), p, 1/p.shape[1])
 
-def raw_gains(
-    base:np.ndarray, # Shape (U, K), distributions of the base, or NaN
-    scaled:np.ndarray, # Shape (U, K), distributions of the strategy, or NaN
+def label_credit(
+    p:np.ndarray, # Shape (U, K), distributions or NaN
+) -> np.ndarray: # Shape (U, K), NaN where there was none
+    "Top labels as expected credit."
+    return np.where(np.isfinite(p).all(1, keepdims=True), shared_credit(known(p)), np.nan)
+
+def fit_score(
+    p:np.ndarray, # Shape (U, K), distributions or NaN
     votes:np.ndarray, # Shape (U, K)
-) -> dict: # Stratum -> (U,) fall in JSD, bits; NaN for other clips
+) -> np.ndarray: # Shape (U,), less JSD, bits; NaN where there was none
+    "JSD of every clip, turned so that more is better."
+    return np.where(np.isfinite(p).all(1), per_clip('jsd', known(p), votes), np.nan)
+
+# %% ../nbs/62_gain.ipynb #9e1d3053
+def raw_gains(
+    gain:np.ndarray, # Shape (U,); NaN does not count
+    votes:np.ndarray, # Shape (U, K)
+) -> dict: # Stratum -> (U,), NaN for other clips
     "Gain of each clip, by stratum; strata without clips are left out."
-    level, has = np.array([LEVELS[o] for o in strata(votes)]), np.isfinite(base+scaled).all(1)
-    gain = per_clip('jsd', known(scaled), votes)-per_clip('jsd', known(base), votes)
-    return {o: np.where((level==o) & has, gain, np.nan) for o in ('clear', 'ambiguous')
-            if (level==o).any()}
+    level = np.array([LEVELS[o] for o in strata(votes)])
+    return {o: np.where(level==o, gain, np.nan) for o in ('clear', 'ambiguous') if (level==o).any()}
 
 # %% ../nbs/62_gain.ipynb #a99b55b4
 RATERS = 'more raters' # Name of the reference in `gain_table`
 
 def gain_table(
-    base:np.ndarray, # Shape (U, K), distributions of the base
-    dists:dict, # Strategy -> (U, K), NaN where it has none
+    base:str, # Name of the base in `dists`
+    dists:dict, # Name -> (U, K) distributions, NaN where it has none
     votes:np.ndarray, # Shape (U, K)
     speakers, # Shape (U,) names
     who:Judgements=None, # Who said what, for the reference; left out if not given
+    credit:dict=None, # Name -> (U, K) labels as expected credit; top labels of `dists` if None
+    scores:dict=None, # Name -> (U,) less JSD; of `dists` if None
 ) -> pd.DataFrame: # One row per strategy, role and stratum, see `gain_row`
     "What strategies recover of what can be learnt, and what they gain as it is."
-    rows, alpha = [], fit_prior(votes)
-    ideal = perfect_predictor(votes, known(base), alpha)
-    for name, p in dists.items():
-        for metric in ('brier', 'accuracy'):
-            found = gain_shares(base, p, votes, speakers, alpha, metric, ideal)
-            rows += gain_rows(name, found, metric)
+    credit = {k: label_credit(o) for k, o in dists.items()} if credit is None else credit
+    scores = {k: fit_score(o, votes) for k, o in dists.items()} if scores is None else scores
+    rows, alpha, start = [], fit_prior(votes), dists[base]
+    ideal = perfect_predictor(votes, known(start), alpha)
+    for name in (o for o in dists if o!=base):
+        for metric, given in (('brier', dists), ('accuracy', credit)):
+            given = start, given[name], votes, speakers, alpha, metric, ideal
+            rows += gain_rows(name, gain_shares(*given), metric)
         rows += [gain_row(name, 'raw gain', 'jsd', k, mean_ci(v, speakers))
-                 for k, v in raw_gains(base, p, votes).items()]
+                 for k, v in raw_gains(scores[name]-scores[base], votes).items()]
         rows.append(gain_row(name, 'log odds', 'accuracy', 'ambiguous less clear',
-                             odds_gain(base, p, votes, speakers, 'accuracy')))
-    found = more_raters(base, who, speakers) if who is not None else None
+                             odds_gain(credit[base], credit[name], votes, speakers, 'accuracy')))
+    found = more_raters(start, who, speakers) if who is not None else None
     return pd.DataFrame(rows+(gain_rows(RATERS, found, 'brier') if found else []))
 
 # %% ../nbs/62_gain.ipynb #fa8bd4b4

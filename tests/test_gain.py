@@ -126,7 +126,7 @@ def test_what_knows_nothing_has_no_share_although_its_raw_gains_differ(kind, nam
         found = gain_shares(base, made[name], votes, WHO)
         shares.append([found.clear.value, found.ambiguous.value])
         assert bench.word_of(found.effect.low, found.effect.high)!='supported'
-        gains = raw_gains(base, made[name], votes)
+        gains = raw_gains(per_clip('jsd', made[name], votes)-per_clip('jsd', base, votes), votes)
         raw.append(np.nanmean(gains['ambiguous'])-np.nanmean(gains['clear']))
     assert np.abs(np.mean(shares, 0)).max()<.06
     if kind=='one-hot': assert min(raw)>.02 # bits, without any information
@@ -253,8 +253,8 @@ def test_what_cannot_be_computed_says_why():
 def test_small_studies_have_numbers_or_reasons(speakers):
     _, votes, base, _, made = study(share=.7)
     use = bench.WHO<speakers
-    for o in gain_table(base[use], {'both': made['both strata'][use]}, votes[use], WHO[use],
-                        expand_votes(votes[use])).itertuples():
+    dists = {'base': base[use], 'both': made['both strata'][use]}
+    for o in gain_table('base', dists, votes[use], WHO[use], expand_votes(votes[use])).itertuples():
         assert o.reason or np.isfinite([o.value, o.low, o.high]).all()
 
 
@@ -306,14 +306,12 @@ def test_a_base_is_sharpened_until_its_entropy_is_that_of_the_strategy():
 # --- accuracy --------------------------------------------------------------------------------------
 def test_the_reading_in_accuracy_looks_at_labels_alone():
     truth, votes, base, _, made = study()
-    a = gain_shares(base, made['both strata'], votes, WHO, metric='accuracy')
-    b = gain_shares(base, shared_credit(made['both strata']), votes, WHO, metric='accuracy')
-    assert np.allclose([a.effect.value, a.effect.se], [b.effect.value, b.effect.se])
+    a = gain_shares(base, shared_credit(made['both strata']), votes, WHO, metric='accuracy')
     tied = shared_credit(votes).max(1)<1
     assert a.lost>=tied.sum() and a.effect.n<=(~tied).sum()
-    whole = gain_shares(base, truth, votes, WHO, metric='accuracy')
+    whole = gain_shares(base, shared_credit(truth), votes, WHO, metric='accuracy')
     assert abs(whole.clear.value-1)<.15 and abs(whole.ambiguous.value-1)<.3
-    one = gain_shares(base, bench.knows_nothing('uniform mix', base, None), votes, WHO, metric='accuracy')
+    one = gain_shares(base, base, votes, WHO, metric='accuracy')
     assert 'shape' in one.effect.reason
 
 
@@ -350,10 +348,9 @@ def test_the_ceiling_is_what_raters_themselves_would_earn():
     assert np.isclose(odds_gain(base, better, votes, who).value, want[0]-want[1])
 
 
-def test_log_odds_do_not_move_when_answers_are_smoothed_and_turn_with_the_predictions():
+def test_log_odds_turn_with_the_predictions_and_clips_without_one_do_not_count():
     base, better, votes, who, _ = answered(2, .3)
-    a, b = odds_gain(base, better, votes, who), odds_gain(base, .7*better+.1, votes, who)
-    assert (a.value, a.low, a.p)==(b.value, b.low, b.p)
+    a = odds_gain(base, better, votes, who)
     back = odds_gain(better, base, votes, who)
     assert np.isclose(a.value, -back.value) and np.isclose(a.p, back.p)
     lost = better.copy()
@@ -416,7 +413,8 @@ def test_the_table_has_both_shares_their_difference_and_raw_gains():
     _, votes, base, amb, made = study(share=.7)
     p = made['both strata'].copy()
     p[:9] = np.nan
-    table = gain_table(base, {'half': p}, votes, WHO, expand_votes(votes))
+    dists = {'base': base, 'half': p}
+    table = gain_table('base', dists, votes, WHO, expand_votes(votes))
     own = table[table.strategy.eq('half')].set_index(['role', 'metric', 'stratum'])
     found = gain_shares(base, p, votes, WHO)
     assert np.isclose(own.loc[('share', 'brier', 'clear'), 'value'], found.clear.value, atol=.01)
@@ -425,8 +423,15 @@ def test_the_table_has_both_shares_their_difference_and_raw_gains():
     assert np.isclose(own.loc[('raw gain', 'jsd', 'ambiguous'), 'value'], gain[amb[9:]].mean())
     assert own.index.is_unique and len(own)==9 and set(table.strategy)=={'half', RATERS}
     assert not (table.value.isna() & table.reason.eq('')).any()
-    assert gain_table(base, {'half': p}, votes, clusters_of(WHO)).equals(
+    assert gain_table('base', dists, votes, clusters_of(WHO)).equals(
         table[table.strategy.eq('half')].reset_index(drop=True))
+    given = dict(credit={k: np.roll(o, 1, 1) for k, o in dists.items()}, scores={'base': np.zeros(len(p)),
+                                                                                 'half': np.ones(len(p))})
+    other = gain_table('base', dists, votes, WHO, **given).set_index(['role', 'metric', 'stratum'])
+    assert np.isclose(other.loc[('raw gain', 'jsd', 'clear'), 'value'], 1)
+    assert np.isclose(other.loc[('share', 'brier', 'clear'), 'value'], own.loc[('share', 'brier', 'clear'), 'value'])
+    assert not np.isclose(other.loc[('share', 'accuracy', 'clear'), 'value'],
+                          own.loc[('share', 'accuracy', 'clear'), 'value'])
 
 
 def test_metrics_without_a_better_side_are_refused():
