@@ -481,7 +481,7 @@ def likelihood(
     total, n = own_tokens(pool, score)
     if total is None: raise InputError(f"score={score!r} needs {NEEDS['answer'][1]}")
     with np.errstate(all='ignore'): s = total/n**power if power else total
-    s = np.where(pool.parsed & np.isfinite(s), s, np.nan).round(9)
+    s = np.where(pool.parsed & np.isfinite(s) & np.isfinite(pool.sum_logprob), s, np.nan).round(9)
     if power and np.isnan(n).all() and np.isfinite(total).any():
         raise InputError(f"score={score!r} needs n_tokens, and this pool has none: use score='sum'")
     return s
@@ -658,7 +658,7 @@ def weighing(
     choose(weigh, ('equal', 'likelihood', 'verdict'), 'weigh')
     if weigh=='equal': return pool.parsed, np.ones(pool.parsed.shape), 1
     if weigh=='verdict': return np.isfinite(v := verdicts(pool)), verdict_weights(v), 1
-    usable = np.isfinite(s := likelihood(pool))
+    usable = np.isfinite(s := likelihood(pool, score_by(pool)))
     return usable, *once(pool, usable, softmax_weights(s, tau), dedupe_by(pool, 'auto'))
 
 # %% ../nbs/50_strategies.ipynb #8897fd4c
