@@ -128,7 +128,7 @@ def test_names_of_clips_change_no_answer(whole):
     import shutil
 
     from ambiscale_nb.audio import load_wave, probe
-    from ambiscale_nb.corpora import limit
+    from ambiscale_nb.corpora import audio_path, limit
     from ambiscale_nb.models import load_model
     from ambiscale_nb.pool import CANDIDATES, Draw, Store, sample_pool
     from ambiscale_nb.prompts import prompt
@@ -139,7 +139,8 @@ def test_names_of_clips_change_no_answer(whole):
     names = {uid: f'renamed-{i}' for i, uid in enumerate(some.uid)}
     folder = whole/'renamed'
     folder.mkdir(exist_ok=True)
-    paths = {names[u]: shutil.copy(p, folder/f'{names[u]}.wav') for u, p in zip(some.uid, some.path, strict=True)}
+    paths = {names[u]: shutil.copy(audio_path(p, 'toyspeech'), folder/f'{names[u]}.wav')
+             for u, p in zip(some.uid, some.path, strict=True)}
     clips, _ = probe(some.assign(uid=some.uid.map(names), path=list(paths.values())), 3.)
     store = Store(whole/'renamed-store')
     report = sample_pool(load_model('tiny-alm-nano'), clips, lambda o: load_wave(paths[o], 3.),
@@ -147,11 +148,11 @@ def test_names_of_clips_change_no_answer(whole):
     assert report.failed == 0
     ours = store.read(CANDIDATES).set_index('key')
     theirs = stored(whole)['candidates'].set_index('key').loc[ours.index]
-    assert len(ours) == 5*(1+16)  # a block is drawn whole, whatever n is
+    assert len(ours) == 5*(1+8)
     assert (ours.text == theirs.text).all() and (ours.uid != theirs.uid).all()
 
 
-WRONG = [(dict(condition='swapped'), "Unknown condition 'swapped'"), (dict(n=-1), 'n must be at least 1, got -1'),
+WRONG = [(dict(condition='swapped'), "Unknown condition 'swapped'"), (dict(n=-1), 'n: Input should be greater than or equal to 0, got -1'),
          (dict(root='/nowhere/at/all', corpus='toyspech'), "Unknown corpus 'toyspech'")]
 
 
