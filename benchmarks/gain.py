@@ -6,12 +6,13 @@ the claims (`equivalence.word_of`, least effect .10) on the shares of `gain.gain
 Each study: 24 speakers of 30 clips, six classes, 3 or 10 raters, and 20, 45, 70 or 88 % ambiguous clips on
 average. Speakers differ in how ambiguous they are, in how well the model hears them, and in how a strategy
 treats them. The base gives one label (`one-hot`), states a distribution (`stated`), or states one from which
-the truth is almost known (`strong`; a stress test). The prior is fitted to the votes of each study.
+the truth is almost known (`strong`; a stress test). The prior is fitted to the votes of each study. In `blends`
+the base gives one label and every clip has one emotion or two, so that no Dirichlet prior is right.
 
 Strategies: six that know nothing but the base; the truth; half of the truth in both strata, as a distribution,
 as eight samples and as one label; and in one stratum alone. Counted: verdicts. For comparison the same studies
 are judged by the first form of the shares: Jensen-Shannon divergence, 30 donors by label, entropy-matched base,
-and a perfect predictor that ignores the base (`--first`, fewer studies). Ends with one JSON line.
+and a perfect predictor that ignores the base (`--compare`, fewer studies). Ends with one JSON line.
 """
 import os
 os.environ.setdefault('OMP_NUM_THREADS', '1')
@@ -61,11 +62,20 @@ def people(rng, concentration, raters, who=WHO):
     return truth, rng.multinomial(raters, truth).astype(float)
 
 
+def blends(rng, share, raters, who=WHO):
+    "True distributions of one emotion or of two, which no Dirichlet prior describes, and votes."
+    two = rng.random(len(who))<sigmoid(np.log(share/(1-share))+per_speaker(rng, .5, who)[:, 0])
+    first, second = (np.eye(K)[rng.choice(K, len(who), p=PRIOR)] for _ in range(2))
+    w = np.where(two, rng.uniform(.35, .65, len(who)), 0)[:, None]
+    truth = .94*((1-w)*first+w*second)+.06/K
+    return truth, rng.multinomial(raters, truth).astype(float)
+
+
 def heard(rng, truth, base, who=WHO):
     "What the model says, which it hears better of some speakers and clips."
     skill = sigmoid((-1 if base=='stated' else .3)+per_speaker(rng, .5, who)+rng.standard_normal((len(who), 1)))
     belief = skill*truth+(1-skill)*rng.dirichlet(np.ones(K), len(who))
-    return drawn(rng, belief) if base=='one-hot' else belief
+    return drawn(rng, belief) if base in ('one-hot', 'blends') else belief
 
 
 @lru_cache(maxsize=None)
@@ -174,7 +184,8 @@ def study(cell, i, compare):
     "Verdict, effect and shares of each strategy in one study."
     share, raters, base_kind = cell
     rng = rng_of('gain', share, raters, base_kind, i)
-    truth, votes = people(rng, concentration_for(share, raters), raters)
+    if base_kind=='blends': truth, votes = blends(rng, share, raters)
+    else: truth, votes = people(rng, concentration_for(share, raters), raters)
     base = heard(rng, truth, base_kind)
     ambiguous = np.array([LEVELS[o]=='ambiguous' for o in strata(votes)])
     made, alpha = strategies(rng, base, truth, ambiguous), fit_prior(votes)
@@ -203,7 +214,7 @@ def main():
     args.add_argument('--studies', type=int, default=400)
     args.add_argument('--compare', type=int, default=100, help='studies of the first form')
     args.add_argument('--workers', type=int, default=2)
-    args.add_argument('--bases', nargs='+', default=['one-hot', 'stated', 'strong'])
+    args.add_argument('--bases', nargs='+', default=['one-hot', 'stated', 'blends'])
     args.add_argument('--shares', nargs='+', type=float, default=[.2, .45, .7, .88])
     args.add_argument('--raters', nargs='+', type=int, default=[10, 3])
     args.add_argument('--save', action='store_true', help='keep the figures beside this script')
