@@ -731,7 +731,8 @@ def share_text(
     table:pd.DataFrame, # As `share_panels` takes it
 ) -> str: # A few sentences
     "What the marks of `share_panels` are, and what to compare."
-    own = table[table.role.eq('share') & table.metric.eq('brier')]
+    n = table.n[table.role.eq('share') & table.metric.eq('brier') & table.n.gt(0)]
+    clips = f'{span(n)} clips per stratum' if len(n) else 'No stratum has enough clips for a share'
     text = ('Left: information beyond the single answer (0), as a share of that of a perfect '
             'predictor (1). Information about a clip is what a prediction scores better (Brier) '
             'than the predictions for its donors: clips of the same stratum, with the same single '
@@ -740,7 +741,7 @@ def share_text(
             f'({MATTERS:.2f}), ambiguous speech gains more than matters. Right: raw gains, for '
             'description; smoothing alone makes them differ. Bars: 95 % intervals over speakers, '
             'which allow for how well the perfect predictor is known. '
-            f'{span(own.n[own.n>0])} clips per stratum.')
+            f'{clips}.')
     if RATERS not in set(table.strategy): return text
     return text+(' Last row: half of the raters, judged against the others; near 1 if what can be '
                  'learnt is estimated rightly.')

@@ -416,6 +416,9 @@ def single_answers(
     "The greedy answers of a run as labels."
     chosen = study.labels(run['label_set'])
     rows = pool_rows(study.store, study.read('plans', run['plan']))
+    if rows.empty: # Such as a study of which only the tables are there
+        none = pd.MultiIndex.from_arrays([[], [], []], names=['mode', 'style', 'uid'])
+        return pd.DataFrame(index=none, columns=list(chosen.labels), dtype=float)
     rows = rows[rows.decode.eq('greedy') & rows.error.eq('')]
     label = answers(rows, chosen).set_index('key').label.reindex(rows.key)
     credit = [[(o in found)/max(len(found), 1) for o in chosen.labels] for found in label]

@@ -120,6 +120,7 @@ def study(tmp_path_factory):
         def laid(rows, labels, verdicts=None):
             key = [tuple(o) for o in rows[['model', 'mode', 'style', 'decode']].to_numpy()]
             return {(*o[1:], 0): pools[o] for o in key}
+        m.setattr('ambiscale_nb.report.pool_rows', lambda store, plan: pd.DataFrame())  # Which models listen is not the point
         m.setattr('ambiscale_nb.pool.pool_rows', asked)
         m.setattr(results, 'make_pools', laid)
         yield cache(lambda stem, name: drawn(stem, name, root/name))
@@ -156,7 +157,7 @@ def test_rows_that_are_not_plain_change_no_figure(study, stem):
 
 
 def test_every_point_of_a_figure_is_one_row(study):
-    for stem, key in (('fig1_budget', ['metric', 'stratum', 'strategy', 'k']),
+    for stem, key in (('fig1_budget', ['mode', 'metric', 'stratum', 'strategy', 'k']),
                       ('fig2_strategies', ['model', 'stratum', 'strategy']),
                       ('fig3_size', ['model', 'metric', 'strategy']), ('fig6_pareto', ['strategy', 'k']),
                       ('fig8_human', ['model', 'stratum', 'strategy'])):

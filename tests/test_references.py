@@ -53,7 +53,7 @@ def test_references_of_crema_d_are_in_order():
         part = part[part.filter(like='votes_').sum(axis=1)>0]
         if len(part)<100: continue
         truth = truth_of(part, ratings, SIX)
-        assert in_order(truth, name)==15
+        assert in_order(truth, name)==18  # six metrics, three strata
         found = all_references(truth)
         print(name, pd.DataFrame(found).T.round(3), sep='\n')
         assert all(o['prior']>=o['uniform']-1e-12 for (_, m), o in found.items() if m in LABEL_METRICS)
@@ -109,7 +109,8 @@ def test_the_best_constant_answer_is_never_below_a_uniform_guess(balanced):
     truth = truth_from(votes.astype(int), who)
     for metric in LABEL_METRICS:
         o = stratum_references(metric, truth)
-        assert o['prior']>=o['uniform']==pytest.approx(.25)
+        assert o['prior']>=o['uniform']
+        assert metric=='macro_f1' or o['uniform']==pytest.approx(.25)
     own = best_constant(votes, who)
     for s in range(8):
         n = np.bincount(heard[who!=s], minlength=4)

@@ -16,14 +16,14 @@ from ambiscale_nb.endpoint import GONE, EndpointALM, begin_of, error_of, failure
 from ambiscale_nb.gemini import GeminiALM
 from ambiscale_nb.labels import label_set
 from ambiscale_nb.models import CallError, Tape, cleaned, cleaner, load_model
-from ambiscale_nb.pool import BLOCK, CANDIDATES, Draw, Limits, Store, answers, sample_pool
+from ambiscale_nb.pool import CANDIDATES, Draw, Limits, Store, answers, sample_pool
 from ambiscale_nb.prompts import prompt
 from ambiscale_nb.verify import VERDICTS, Judge, verify_pool
 
 DIRECT = prompt('label', 'direct', WORDS)
 CLIPS = pd.DataFrame(dict(corpus='demo', uid=[f'clip{i}' for i in range(12)], audio_sha=[f's{i}' for i in range(12)]))
 N, CALLS = 4, len(CLIPS)
-DRAWN = BLOCK  # a call draws a whole block of samples, of which N are used
+DRAWN = N  # a call asks for what is wanted, up to a block
 KEY = 'sk-Zq/7+x=9%AbxcD-0123456789'
 TABLE = Path(__file__).parent/'server_faults.md'
 
@@ -124,7 +124,7 @@ def test_a_study_ends_whatever_a_server_does(fault, protocol, ahead, server, tmp
     fresh.close()
     whole = Store(tmp_path/'store').read(CANDIDATES)
     anew = CALLS-rows[rows.error==''].uid.nunique()
-    assert anew==again and len(server.asked)-before==anew*(1+(protocol=='gemini'))
+    assert anew==again and len(server.asked)-before==anew
     assert len(whole)==DRAWN*CALLS and whole.error.eq('').all()
 
     (tmp_path/'log.txt').write_text(caplog.text+''.join(capfd.readouterr())+repr(alm.__dict__))
@@ -357,9 +357,9 @@ def test_a_server_that_was_gone_is_asked_again_after_a_while(server, tmp_path):
     assert alm.greedy(WAVE, DIRECT).text in WORDS
 
 def test_a_short_outage_ends_no_run(server, tmp_path):
-    server.faults = ['503']*12
+    server.faults = ['503']*4
     assert run(model('openai', server), Store(tmp_path), in_flight=8) is None
-    assert Store(tmp_path).read(CANDIDATES).error.eq('').all() and len(server.asked)==12+CALLS
+    assert Store(tmp_path).read(CANDIDATES).error.eq('').all() and len(server.asked)==4+CALLS
 
 @pytest.mark.parametrize('fault', ['a quota of the day', '401 in a 200', 'no audio'])
 def test_calls_that_wait_when_the_run_ends_are_not_made(fault, server, tmp_path):
