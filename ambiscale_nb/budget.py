@@ -323,6 +323,7 @@ def tied_rows(
     tied[tied] = real
     return (tied, picks[real], chance[real]) if real.any() else None
 
+# %% ../nbs/51_budget.ipynb #75689af4
 def expected(
     p:Prediction, # Of a strategy
     metric, # As in `values`
