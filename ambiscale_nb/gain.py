@@ -15,10 +15,10 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 from scipy import optimize
-from .core import InputError, rng_of
+from .core import InputError, choose, rng_of
 from .ambiguity import (LEVELS, Judgements, entropy, fit_prior, posterior_draws,
     shared_credit, soft_labels, strata, top_labels)
-from .metrics import METRICS, asked_for, heard_labels, of_sums, utterance_scores
+from .metrics import METRICS, heard_labels, of_sums, utterance_scores
 from .statistics import (Comparison, Estimate, at_level, cluster_ci, cluster_codes,
     compared, effective_clusters, mean_ci, too_few)
 
@@ -29,10 +29,9 @@ def per_clip(
     votes:np.ndarray, # Shape (U, K)
 ) -> np.ndarray: # Shape (..., U), oriented: more is better; NaN where a clip does not count
     "A metric of every clip, turned so that more is better."
-    kind = METRICS[metric] if metric in METRICS else asked_for(metric)
-    if kind.better not in ('lower', 'higher') or kind.scope!='utterance':
-        raise InputError(f"{metric} has no better side for a single clip: choose jsd, brier, "
-                         "soft_accuracy, spearman_utt, ...")
+    kind = METRICS[choose(metric, METRICS, 'metric')]
+    if kind.scope!='utterance':
+        raise InputError(f"{metric} has no value for a single clip: choose jsd, brier, soft_accuracy, ...")
     given = shared_credit(dist) if kind.kind=='label' else dist
     value = utterance_scores(metric, given, votes)
     return -value if kind.better=='lower' else value

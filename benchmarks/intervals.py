@@ -11,13 +11,12 @@ import argparse
 import json
 import resource
 import time
-import warnings
 from pathlib import Path
 
 import numpy as np
 
-from ambiscale_nb.metrics import METRICS, MisleadingMetric, statistic
-from ambiscale_nb.simulate import simulate
+from ambiscale_nb.metrics import METRICS, statistic
+from simulate import simulate
 from ambiscale_nb.statistics import cluster_ci
 from ambiscale_nb.strategies import predict
 
@@ -38,7 +37,7 @@ def one(name, sim, said):
     "A metric and its interval, with what they took."
     output = said.L if METRICS[name].kind=='label' else said.dist
     wall, cpu = time.perf_counter(), time.process_time()
-    made = statistic(name, output, sim.votes, labels=sim.labels)
+    made = statistic(name, output, sim.votes)
     ready = time.process_time()
     found = cluster_ci(made, sim.speakers)
     return dict(wall=time.perf_counter()-wall, cpu=time.process_time()-cpu, score=ready-cpu,
@@ -51,7 +50,6 @@ if __name__=='__main__':
         parser.add_argument(option, type=int, default=value)
     parser.add_argument('--save', action='store_true', help='write the figures beside this file')
     asked = parser.parse_args()
-    warnings.simplefilter('ignore', MisleadingMetric)
     world, prediction = study(asked.clips, asked.speakers)
     before = peak_mb()
     found = {name: one(name, world, prediction) for name in METRICS}

@@ -57,9 +57,8 @@ FAULTS = (  # promise, fault, what happens, tests that show it
      'test_endpoint::test_no_key_in_anything_that_is_written test_gemini::test_no_key_in_anything_that_is_written '
      'test_fanout::test_no_key_and_no_private_path_stays test_studies::test_no_key_is_in_any_file '
      'test_studies::test_no_folder_of_this_machine_is_in_an_executed_notebook'),
-    ('P12', 'audio files and archives are broken or hostile', 'each is refused by name, and listed',
-     'test_hostile_files::test_refused_with_a_name test_hostile_files::test_hostile_archives_leave_nothing '
-     'test_hostile_files::test_a_bomb_costs_no_more_than_its_limit'),
+    ('P12', 'audio files are broken or hostile', 'each is refused by name, and listed',
+     'test_hostile_files::test_refused_with_a_name'),
     ('P13', 'a model answers with markup, scripts, formulas', 'the report shows it as text and nothing runs',
      'test_report::test_nothing_hostile_is_markup test_report::test_no_text_becomes_a_formula '
      'test_report::test_in_a_browser_nothing_is_asked_for_and_nothing_hostile_runs'),

@@ -9,7 +9,7 @@ from ambiscale_nb.adaptive import (Stop, adaptive_points, adaptive_strategies, a
     expected_tv_of_mean, fixed_at, mode_certainty, replay, replay_orders, stop_at, stopped)
 from ambiscale_nb.budget import brier, curve
 from ambiscale_nb.core import InputError
-from ambiscale_nb.simulate import simulate
+from simulate import simulate
 from ambiscale_nb.strategies import STRATEGIES, Pool, predict, settings_of, take
 
 NAMES = ('angry', 'happy', 'sad')

@@ -15,7 +15,7 @@ from ambiscale_nb.ambiguity import (LEVELS, Judgements, ambiguity_table, entropy
     leave_one_rater_out, noise_floor, plurality_accuracy, posterior_draws, posterior_entropy, shared_credit,
     single_raters, soft_labels, strata, subsample_votes, top_labels, vote_loglik, voted)
 from ambiscale_nb.core import InputError
-from ambiscale_nb.metrics import brier, jsd, total_variation
+from ambiscale_nb.metrics import bhattacharyya, brier, jsd
 
 quick = settings(max_examples=60, deadline=None)
 
@@ -210,7 +210,7 @@ def random_judgements(seed, n_clips=6, k=4, split=.4):
     return Judgements(np.array(said), np.array(owner), n_clips)
 
 @pytest.mark.parametrize('seed', range(5))
-@pytest.mark.parametrize('metric', [jsd, total_variation, plurality_accuracy])
+@pytest.mark.parametrize('metric', [jsd, bhattacharyya, plurality_accuracy])
 def test_leave_one_rater_out_is_brute_force(seed, metric):
     js = random_judgements(seed)
     got = leave_one_rater_out(js, metric)

@@ -10,7 +10,7 @@ from ambiscale_nb import budget
 from ambiscale_nb.budget import (average, brier, brier_at_k, brier_law, brier_parts, budgets, by_label, curve, curves,
     distinct, expected, oracle_label, oracle_loss, pass_at_k, select_at_k, shuffles, subset_count, subsets, vote_at_k, ways, within)
 from ambiscale_nb.core import InputError
-from ambiscale_nb.simulate import simulate
+from simulate import simulate
 from ambiscale_nb import beyond  # noqa: F401 (registers its rules)
 from ambiscale_nb.strategies import STRATEGIES, Pool, applicable, pool_of, predict, rows, take
 from test_strategies import NAMES, clip, defined, demo, pools, reference

@@ -11,7 +11,7 @@ from ambiscale_nb.calibration import (FITS, LEAST_SPEAKERS, Map, apply_map, cali
     calibration_refused, calibration_table, cross_fit, fit_dirichlet, fit_map, fit_prior, fit_temperature,
     learn_at, logs, map_cross_entropy, speaker_folds)
 from ambiscale_nb.core import InputError
-from ambiscale_nb.simulate import simulate
+from simulate import simulate
 from ambiscale_nb.strategies import STRATEGIES, Pool, applicable, pool_of, predict, take, ties
 
 METRICS = {'brier': brier}

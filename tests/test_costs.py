@@ -11,7 +11,7 @@ from ambiscale_nb.costs import (RESOURCES, against, answer_ledger, bill, calls_o
     cost_table, equal_cost, judged_at_k, judged_bill, mixture, pareto, stopped_bill, stopped_row, strategy_bill,
     verdict_ledger)
 from ambiscale_nb.models import Name
-from ambiscale_nb.simulate import simulate
+from simulate import simulate
 from ambiscale_nb.strategies import STRATEGIES, Pool, applicable
 
 NAMES = ('angry', 'happy', 'sad')
