@@ -6,7 +6,7 @@
 __all__ = ['MIX', 'FITS', 'LEAST_SPEAKERS', 'Map', 'logs', 'apply_map', 'map_cross_entropy', 'fit_temperature', 'fit_prior',
            'map_loss', 'fit_dirichlet', 'NothingToLearn', 'fit_map', 'calibration_refused', 'speaker_folds',
            'Calibrated', 'cross_fit', 'learn_at', 'mapped', 'assembled', 'by_fold', 'calibrated_curve',
-           'calibrated_points', 'calibration_table']
+           'calibrated_points']
 
 # %% ../nbs/56_calibration.ipynb #1f22ec7c
 from dataclasses import dataclass, replace
@@ -312,26 +312,3 @@ def calibrated_points(
         try: points[s, h] = calibrated_curve(pool, s, h, y, speakers, **options)[0]
         except NothingToLearn as e: refused.append((s, h, str(e)))
     return points, refused
-
-# %% ../nbs/56_calibration.ipynb #f67264b7
-def calibration_table(
-    pool:Pool, # Answers
-    y:np.ndarray, # (U, K) soft labels
-    speakers, # (U,) names
-    metrics:dict, # Name -> function (dist (..., U, K), y (U, K)) -> (..., U)
-    strategies=('majority',), # Ids
-    how=tuple(FITS), # Names from `FITS`
-    ks=None, # Budgets
-    n_subsets:int=None, # As in `curves`
-    n_folds:int=None, # See `speaker_folds`
-) -> pd.DataFrame: # strategy, calibration, k, metric, value, plain, difference
-    "What calibration changes; `difference` is calibrated minus plain."
-    rows, more = [], dict(ks=ks, metrics=metrics, n_subsets=n_subsets)
-    for s in strategies:
-        plain = curve(pool, s, ks, y, metrics, n_subsets)
-        for h in how:
-            found, _ = calibrated_curve(pool, s, h, y, speakers, n_folds=n_folds, **more)
-            rows += [dict(strategy=s, calibration=h, k=a.k, metric=m, value=b.metrics[m].mean(),
-                          plain=a.metrics[m].mean(), difference=(b.metrics[m]-a.metrics[m]).mean())
-                     for a, b in zip(plain, found, strict=True) for m in metrics]
-    return pd.DataFrame(rows)

@@ -8,7 +8,7 @@ from scipy.optimize import minimize
 from scipy.special import softmax
 from ambiscale_nb.budget import brier, curve
 from ambiscale_nb.calibration import (FITS, LEAST_SPEAKERS, Map, apply_map, calibrated_curve, calibrated_points,
-    calibration_refused, calibration_table, cross_fit, fit_dirichlet, fit_map, fit_prior, fit_temperature,
+    calibration_refused, cross_fit, fit_dirichlet, fit_map, fit_prior, fit_temperature,
     learn_at, logs, map_cross_entropy, speaker_folds)
 from ambiscale_nb.core import InputError
 from simulate import simulate
@@ -244,13 +244,6 @@ def test_every_strategy_and_pool_kind_can_be_calibrated_or_says_why_not():
     with pytest.raises(InputError, match='log-probabilities'):
         bare = Pool(sim.uids, sim.labels, 'label', 'direct', 'sample', sim.pools['label'].dist, sim.pools['label'].parsed)
         calibrated_curve(bare, 'bon', 'prior', sim.y, sim.speakers)
-
-def test_a_table_says_what_changes():
-    sim = world(N=6, skill=.9)
-    table = calibration_table(sim.pools['dist'], sim.y, sim.speakers, METRICS, ['mean'], ks=(1, 6), n_subsets=20)
-    assert list(table.columns)==['strategy', 'calibration', 'k', 'metric', 'value', 'plain', 'difference']
-    assert len(table)==len(FITS)*2
-    np.testing.assert_allclose(table.value-table.plain, table.difference)
 
 def test_learning_looks_at_random_subsets_of_the_right_size():
     sim = world(N=8, unparsed=0.)
