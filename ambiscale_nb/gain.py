@@ -31,7 +31,8 @@ def per_clip(
     "A metric of every clip, turned so that more is better."
     kind = METRICS[choose(metric, METRICS, 'metric')]
     if kind.scope!='utterance':
-        raise InputError(f"{metric} has no value for a single clip: choose jsd, brier, soft_accuracy, ...")
+        raise InputError(f"{metric} has no value for a single clip: choose jsd, brier, "
+                         "soft_accuracy, ...")
     given = shared_credit(dist) if kind.kind=='label' else dist
     value = utterance_scores(metric, given, votes)
     return -value if kind.better=='lower' else value

@@ -7,12 +7,11 @@ __all__ = ['KINDS', 'ROLES', 'FILLED', 'OPTIONAL', 'PER_ANSWER', 'STRATEGIES', '
            'role_of', 'ties', 'expected_verdict', 'pool_shapes', 'check_pool', 'candidate', 'pool_of', 'text_ids',
            'take', 'rows', 'exchangeable', 'Prediction', 'pick', 'blend', 'unpicked', 'nothing', 'overlay', 'outcome',
            'Strategy', 'strategy', 'known', 'settings_of', 'applicable', 'predict', 'greedy', 'majority', 'mean',
-           'own_tokens', 'score_by', 'likelihood', 'label_mass', 'span_logprob', 'best', 'bon', 'label_diversity',
-           'dedupe_by', 'once', 'softmax_weights', 'w_bon', 'w_bon_mean', 'verdicts', 'alm_v', 'verdict_weights',
-           'w_alm_v', 'weighing', 'Posterior', 'vote_posterior', 'mixture_posterior', 'likeliest_dirichlet',
-           'posterior_of', 'dirichlet', 'dirichlet_v', 'posterior', 'uncertainty', 'label_logprob', 'verifier_alone',
-           'verdict_pool', 'to_judge', 'with_verdicts', 'real_choice', 'shuffle_values', 'over_clips', 'shuffle_audit',
-           'listwise_verdicts', 'order_values', 'order_audit', 'tie_values', 'tie_audit', 'facts', 'coverage']
+           'own_tokens', 'score_by', 'likelihood', 'label_mass', 'span_logprob', 'best', 'bon', 'dedupe_by', 'once',
+           'softmax_weights', 'w_bon', 'w_bon_mean', 'verdicts', 'alm_v', 'verdict_weights', 'w_alm_v', 'weighing',
+           'Posterior', 'vote_posterior', 'mixture_posterior', 'likeliest_dirichlet', 'posterior_of', 'dirichlet',
+           'dirichlet_v', 'posterior', 'label_logprob', 'verifier_alone', 'verdict_pool', 'to_judge', 'with_verdicts',
+           'real_choice', 'shuffle_values', 'listwise_verdicts', 'order_values', 'tie_values']
 
 # %% ../nbs/50_strategies.ipynb #77792969
 from dataclasses import dataclass, replace
@@ -20,11 +19,9 @@ from functools import cached_property
 import inspect
 from typing import Callable
 import numpy as np
-import pandas as pd
 from scipy.special import digamma, polygamma
 from scipy.stats import beta
 from .core import InputError, choose, look_up, rng_of
-from .ambiguity import entropy
 
 # %% ../nbs/50_strategies.ipynb #6fca8b35
 @dataclass(eq=False)
@@ -530,13 +527,6 @@ def bon(
     s = likelihood(pool, score, alpha)
     return blend(pool, np.isfinite(s), best(s), 'pick')
 
-# %% ../nbs/50_strategies.ipynb #a321af8a
-def label_diversity(
-    pool:Pool, # Any pool
-) -> np.ndarray: # (..., U) 0 (nothing parsed) to 1 (every answer another label)
-    "Distinct labels for each candidate: where it is 1/N, no selector could have chosen otherwise."
-    return (pool.credit.max(-2)>0).sum(-1)/pool.n
-
 # %% ../nbs/50_strategies.ipynb #a9ffec3f
 def dedupe_by(
     pool:Pool, # Any pool
@@ -793,17 +783,6 @@ def posterior(
     usable, weights, copies = weighing(pool, weigh, tau)
     return posterior_of(pool, blend(pool, usable, weights, copies=copies), form, **settings)
 
-# %% ../nbs/50_strategies.ipynb #4f20a099
-def uncertainty(
-    p:Prediction, # From a strategy that weighs candidates
-) -> dict: # total, within, between: (..., U) bits; NaN where there is no answer
-    "Entropy of the weighted pool, split into within answers and between them."
-    if p.weights is None: return dict.fromkeys(('total', 'within', 'between'), p.ess*np.nan)
-    mix = (p.weights[..., None, :] @ p.parts)[..., 0, :]
-    total, within = entropy(mix), (p.weights*entropy(p.parts)).sum(-1)
-    found = dict(total=total, within=within, between=np.maximum(total-within, 0))
-    return {o: np.where(p.empty, np.nan, v) for o, v in found.items()}
-
 # %% ../nbs/50_strategies.ipynb #fc104880
 @strategy(needs=('logprobs',), kinds=('score',), exact='constant')
 def label_logprob(
@@ -885,23 +864,6 @@ def shuffle_values(
     each = dict(changed=abs(own-other).sum(-1)/2, moved=moved, gain=gain)
     return {k: np.where(use, v, np.nan) for k, v in each.items()}
 
-# %% ../nbs/50_strategies.ipynb #5d1b70e4
-def over_clips(
-    x:np.ndarray, # (U,) values, NaN where a clip does not count
-) -> float: # NaN where none counts
-    "The mean over clips."
-    return float(np.nanmean(x)) if np.isfinite(x).any() else np.nan
-
-def shuffle_audit(
-    pool:Pool, # With verdicts
-    swapped:Pool, # As in `shuffle_values`
-    y:np.ndarray=None, # (U, K) soft labels
-) -> dict: # n clips with a choice; changed, moved, gain: means over them
-    "How much a verifier depends on the audio."
-    each = shuffle_values(pool, swapped, y)
-    n = int(np.isfinite(each['changed']).sum())
-    return dict(n=n) | {k: over_clips(v) for k, v in each.items()}
-
 # %% ../nbs/50_strategies.ipynb #7763845f
 def listwise_verdicts(
     scores:np.ndarray, # (P, U, N) verdicts under P orders, NaN where missing
@@ -927,14 +889,6 @@ def order_values(
     at = (np.asarray(places)==stood) & np.isfinite(scores-mean)
     return np.where(use, same, np.nan), np.where(at, scores-mean, 0).sum((1, 3)), at.sum((1, 3))
 
-def order_audit(
-    scores:np.ndarray, # As in `order_values`
-    places:np.ndarray, # As in `order_values`
-) -> dict: # n clips, agreement in [0, 1], by_place: mean verdict there, less that over all orders
-    "How far a verifier's view depends on the order in which it is shown the answers."
-    same, total, n = order_values(scores, places)
-    by_place = np.where(n.any(1), total.sum(1)/np.maximum(n.sum(1), 1), np.nan).tolist()
-    return dict(n=int(np.isfinite(same).sum()), agreement=over_clips(same), by_place=by_place)
 
 # %% ../nbs/50_strategies.ipynb #43de1432
 def tie_values(
@@ -946,38 +900,3 @@ def tie_values(
     tied = (np.where(top, pool.dist, -np.inf).max(-2)-low>1e-9).any(-1)
     return np.where(real_choice(pool), tied, np.nan)
 
-def tie_audit(
-    pool:Pool, # With verdicts
-) -> dict: # n clips with a choice; tied: the share whose top verdict different answers have
-    "How often a verifier leaves the choice to a coin."
-    tied = tie_values(pool)
-    return dict(n=int(np.isfinite(tied).sum()), tied=over_clips(tied))
-
-# %% ../nbs/50_strategies.ipynb #c8c44c99
-def facts(
-    strategy_id:str, # A registered strategy
-    pool:Pool, # That it is defined on
-    p:Prediction=None, # What it said; made if not given
-    **settings, # As in `predict`
-) -> dict: # One value each
-    "Settings, effective numbers and uncertainty of a prediction."
-    full = settings_of(strategy_id, **settings)
-    p = predict(strategy_id, pool, **settings) if p is None else p
-    if 'dedupe' in full: full['dedupe'] = dedupe_by(pool, full['dedupe'])
-    mean = lambda x: float(x[~p.empty].mean()) if (~p.empty).any() else np.nan
-    judged = STRATEGIES[strategy_id].needs & {'verdicts', 'label_verdicts'}
-    bits = {f'{o}_bits': mean(v) for o, v in uncertainty(p).items()}
-    return dict(strategy=strategy_id, pool=pool.kind, n=pool.n, mode=pool.mode, style=pool.style,
-        verifier=pool.verifier if judged else '', role=pool.role if judged else '',
-        **full, ess=mean(p.ess), n_eff=mean(p.n_eff),
-        label_diversity=mean(label_diversity(pool)), **bits,
-        tied=mean((p.L>0).sum(-1)>1), unparsed=float(1-pool.parsed.mean()),
-        empty=float(p.empty.mean()), fallback=float(p.fallback.mean()))
-
-# %% ../nbs/50_strategies.ipynb #caad3792
-def coverage(
-    pools, # Pools of every mode, style and kind there is
-) -> pd.DataFrame: # A row for each strategy and pool; reason is '' where it applies
-    "Each strategy on each pool: a prediction or a stated refusal."
-    return pd.DataFrame([dict(strategy=o, mode=p.mode, style=p.style, kind=p.kind,
-                              reason=applicable(o, p)) for p in pools for o in STRATEGIES])

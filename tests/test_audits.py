@@ -10,10 +10,10 @@ from ambiscale_nb.core import InputError
 from ambiscale_nb.models import Reply
 from ambiscale_nb.pool import Store
 from ambiscale_nb.statistics import mean_ci
-from ambiscale_nb.strategies import (order_audit, pool_of, predict, real_choice, rows as clips_of, shuffle_audit, tie_audit,
-    to_judge, with_verdicts)
+from ambiscale_nb.strategies import pool_of, predict, real_choice, rows as clips_of, to_judge, with_verdicts
 from ambiscale_nb.verify import Judge, label_verdicts, list_verdicts, plan_verdicts, verdict_rows, verify_pool
 from test_store import FOUR, Scripted, wave_of
+from verifiers import order_audit, shuffle_audit, tie_audit
 
 NAN, U = math.nan, 40
 ITEMS = pd.DataFrame(dict(corpus='demo', uid=[f'clip{i:03}' for i in range(U)], speaker=[f's{i%10}' for i in range(U)],

@@ -2,12 +2,13 @@
 from dataclasses import replace
 from itertools import product
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings, strategies as st
 import ambiscale_nb.results  # noqa: F401  registers every strategy there is
 from ambiscale_nb.budget import brier, curves
 from ambiscale_nb.core import InputError
-from ambiscale_nb.strategies import (KINDS, NEEDS, STRATEGIES, applicable, coverage, pool_of, posterior, predict, rows,
+from ambiscale_nb.strategies import (KINDS, NEEDS, STRATEGIES, applicable, pool_of, posterior, predict, rows,
     take, with_verdicts)
 from test_strategies import NAMES, pools
 
@@ -67,7 +68,8 @@ def test_the_paper_and_the_digest_are_registered():
 
 def test_every_combination_has_one_line():
     made = [pool_for(m, s, k, w) for m, s, k, w in product(MODES, STYLES, KINDS, WHAT)]
-    table = coverage(made)
+    table = pd.DataFrame([dict(strategy=o, mode=p.mode, style=p.style, kind=p.kind, reason=applicable(o, p))
+                          for p in made for o in STRATEGIES])
     assert len(table)==len(STRATEGIES)*len(made) and table.reason.map(type).eq(str).all()
     per = table.groupby(['strategy', 'mode', 'style', 'kind']).size()
     assert len(per)==len(STRATEGIES)*len(MODES)*len(STYLES)*len(KINDS) and (per==len(WHAT)).all()

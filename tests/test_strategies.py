@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 from ambiscale_nb.core import InputError
 from ambiscale_nb.strategies import (NEEDS, STRATEGIES, Pool, applicable, blend, check_pool, expected_verdict,
-    label_diversity, likelihood, pick, pool_of, predict, rows, settings_of, strategy, take, text_ids, ties, verdicts)
+    likelihood, pick, pool_of, predict, rows, settings_of, strategy, take, text_ids, ties, verdicts)
 
 POOLED = ('majority', 'mean', 'bon', 'w_bon', 'w_bon_mean', 'alm_v', 'w_alm_v')
 NAMES = ('angry', 'fearful', 'happy', 'sad')
@@ -217,7 +217,6 @@ def test_all_tied_shares_the_credit():
 def test_one_label_is_certain():
     pool = demo([['sad']*5])
     for s in POOLED: np.testing.assert_allclose(predict(s, pool).dist, [[0, 0, 0, 1]])
-    assert label_diversity(pool)==.2
 
 def test_missing_verdicts_exclude_and_then_fall_back():
     v = [[.9, np.nan, .1, np.nan], [np.nan]*4]
