@@ -4,17 +4,15 @@
 
 # %% auto #0
 __all__ = ['mode_certainty', 'expected_tv', 'expected_tv_of_mean', 'Stop', 'check_stop', 'certainty', 'stop_at', 'Stopped',
-           'replay_orders', 'replay', 'stopped', 'fixed_at', 'adaptive_strategies', 'adaptive_points', 'adaptive_table']
+           'replay_orders', 'replay', 'stopped', 'adaptive_strategies', 'adaptive_points']
 
 # %% ../nbs/53_adaptive.ipynb #a325053f
 from dataclasses import dataclass, field
 import numpy as np
-import pandas as pd
 from scipy.special import betaincc, betaln, xlogy
 from .core import InputError, choose
 from .strategies import STRATEGIES, Pool, applicable, rows, settings_of, take
-from ambiscale_nb.budget import (RESERVED, BudgetPoint, check_budget, curve, measure, shuffles,
-    subset_count)
+from .budget import (RESERVED, BudgetPoint, check_budget, measure, shuffles, subset_count)
 
 # %% ../nbs/53_adaptive.ipynb #e14b863b
 def mode_certainty(
@@ -184,26 +182,6 @@ def stopped(
         stops={int(k): float(c/found['answers'].size) for k, c in zip(n, shares, strict=True)},
         stop=stop)
 
-# %% ../nbs/53_adaptive.ipynb #94b2bf35
-def fixed_at(
-    pool:Pool, # Samples
-    strategy_id:str, # As in the replay
-    k:float, # Mean number of answers, 1 to N
-    y:np.ndarray=None, # (U, K) soft labels, for metrics
-    metrics:dict=None, # As in `replay`
-    n_subsets:int=None, # As in `replay`
-    seed:int=0, # Of the subsets
-    **settings, # Of the strategy
-) -> dict: # 'L' (U, K); metric -> (U,)
-    "A strategy with the same mean number of answers for all clips."
-    if not 1<=k<=pool.n: raise InputError(f"k={k} must be from 1 to N={pool.n}")
-    low = int(k)
-    ks, weights = ([low], [1.]) if low==k else ([low, low+1], [low+1-k, k-low])
-    points = curve(pool, strategy_id, ks, y, metrics, n_subsets, seed, **settings)
-    mix = lambda values: sum(w*o for w, o in zip(weights, values, strict=True))
-    return {'L': mix([o.L for o in points]),
-            **{m: mix([o.metrics[m] for o in points]) for m in metrics or {}}}
-
 # %% ../nbs/53_adaptive.ipynb #a2033e1e
 def adaptive_strategies(
     pool:Pool, # Samples
@@ -223,27 +201,3 @@ def adaptive_points(
     "Every adaptive strategy on a pool, to be scored like points of a curve."
     return {o: replay(pool, strategy, stop, y, metrics, n_subsets, seed)
             for o, (strategy, stop) in adaptive_strategies(pool).items()}
-
-# %% ../nbs/53_adaptive.ipynb #96d0b6c0
-def adaptive_table(
-    pool:Pool, # Samples
-    y:np.ndarray, # (U, K) soft labels
-    metrics:dict, # As in `replay`
-    strategies:dict=None, # Id -> (strategy, Stop); `adaptive_strategies` if not given
-    right:np.ndarray=None, # (U, K) 1 for the right label, for accuracy
-    n_subsets:int=None, # As in `replay`
-    seed:int=0, # Of the orders
-) -> pd.DataFrame: # A row per id and metric; `difference` is adaptive minus fixed
-    "Adaptive stopping against the same number of answers to every clip."
-    out = []
-    for o, (strategy, stop) in (strategies or adaptive_strategies(pool)).items():
-        point = replay(pool, strategy, stop, y, metrics, n_subsets, seed)
-        k = float(point.answers.mean())
-        fixed = fixed_at(pool, strategy, k, y, metrics, n_subsets, seed)
-        pairs = {m: (point.metrics[m], fixed[m]) for m in metrics}
-        if right is not None: pairs['accuracy'] = [(L*right).sum(1) for L in (point.L, fixed['L'])]
-        for m, (mine, other) in pairs.items():
-            se = np.nan if m=='accuracy' else point.mc_se(m)
-            out.append(dict(adaptive=o, strategy=strategy, answers=k, metric=m, value=mine.mean(),
-                            fixed=other.mean(), difference=(mine-other).mean(), mc_se=se))
-    return pd.DataFrame(out)

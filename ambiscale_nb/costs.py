@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['RESOURCES', 'READ', 'calls_of', 'Ledger', 'seconds_of', 'usd_of', 'reading_of', 'answer_ledger', 'bill',
-           'verdict_ledger', 'judged_at_k', 'judged_bill', 'strategy_bill', 'in_columns', 'cost_row', 'cost_table',
-           'stopped_bill', 'stopped_row', 'mixture', 'equal_cost', 'clips_at_cost', 'against', 'pareto']
+           'verdict_ledger', 'judged_at_k', 'judged_bill', 'strategy_bill', 'in_columns', 'cost_row', 'stopped_bill',
+           'stopped_row', 'pareto']
 
 # %% ../nbs/54_costs.ipynb #1fc49d25
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from .core import InputError, choose, look_up
 from .models import Name, cost_of
-from .strategies import STRATEGIES, Pool, applicable
-from .budget import budgets, within
+from .strategies import STRATEGIES, Pool
+from .budget import within
 from .adaptive import Stopped
 
 # %% ../nbs/54_costs.ipynb #e548956d
@@ -212,19 +212,6 @@ def cost_row(
     "What a strategy costs, as columns of a result."
     return in_columns(*strategy_bill(strategy_id, pool, k, answers, *how))
 
-# %% ../nbs/54_costs.ipynb #04b8a599
-def cost_table(
-    pool:Pool, # Answers
-    answers:Ledger, # Of the pool
-    verdicts:dict=None, # As in `judged_bill`
-    ks=None, # Budgets, see `budgets`
-    strategies=None, # Ids; all that are applicable if not given
-) -> pd.DataFrame: # A row per strategy and budget: strategy, k, and the columns of `cost_row`
-    "What strategies cost on a pool."
-    if strategies is None: strategies = [o for o in STRATEGIES if not applicable(o, pool)]
-    return pd.DataFrame([dict(strategy=o, k=k, **cost_row(o, pool, k, answers, verdicts))
-                         for o in strategies for k in budgets(pool, ks)])
-
 # %% ../nbs/54_costs.ipynb #b66901db
 def stopped_bill(
     point:Stopped, # From `replay`
@@ -240,72 +227,6 @@ def stopped_row(
     "What adaptive stopping costs, as columns of a result; where the pool is there, nothing."
     full = stopped_bill(point, ledger)
     return in_columns({o: np.zeros(len(v)) for o, v in full.items()}, full)
-
-# %% ../nbs/54_costs.ipynb #f73a0f8a
-def mixture(
-    costs, # (n,) cost of the points of a curve
-    budget:float, # What may be spent
-) -> np.ndarray: # (n,) weights, at most two of them not 0, which sum to 1
-    "The points of a curve between which a budget lies."
-    costs = np.asarray(costs, float)
-    if not np.isfinite(costs).all(): raise InputError("has points whose cost is not known")
-    low, high = costs.min(), costs.max()
-    slack = 1e-9*max(abs(high), 1)
-    if budget<low-slack: raise InputError(f"starts at {low:.4g}")
-    if budget>high+slack: raise InputError(f"ends at {high:.4g}")
-    order = np.argsort(costs, kind='stable')
-    order = order[np.append(np.diff(costs[order])>slack, True)]
-    where = np.interp(budget, costs[order], np.arange(len(order)))
-    low, out = int(where), np.zeros(len(costs))
-    out[order[low]] = 1-(where-low)
-    if where>low: out[order[low+1]] = where-low
-    return out
-
-# %% ../nbs/54_costs.ipynb #9d313098
-def equal_cost(
-    df:pd.DataFrame, # Points of curves: columns `by`, `cost` and `value`
-    budget:float, # What may be spent, in the unit of `cost`
-    cost:str='answers', # Column
-    value:str='value', # Column
-    by='strategy', # Column, or columns, that tell curves apart
-) -> pd.DataFrame: # A row per curve: `by`, `cost`, `value` (NaN with a `reason`), `how`
-    "Every curve at the same cost."
-    rows, by = [], [by] if isinstance(by, str) else list(by)
-    for key, part in df.groupby(by, sort=False):
-        row = dict(zip(by, key, strict=True), how='', reason='') | {cost: budget, value: np.nan}
-        try: w = mixture(part[cost], budget)
-        except InputError as e: rows.append(row | {'reason': f"No value: its curve {e}"}); continue
-        used = w>0
-        how = 'measured' if used.sum()==1 else 'mixed'
-        rows.append(row | {value: float(w[used]@part[value].to_numpy()[used]), 'how': how})
-    return pd.DataFrame(rows)
-
-def clips_at_cost(
-    points:list, # (U, ...) values of clips at each point of a curve
-    costs, # (n,) mean cost of these points
-    budget:float, # What may be spent
-) -> np.ndarray: # (U, ...)
-    "A curve's values of single clips at a cost, for paired comparisons."
-    w = mixture(costs, budget)
-    return sum(w[i]*np.asarray(points[i]) for i in np.flatnonzero(w))
-
-# %% ../nbs/54_costs.ipynb #fc592284
-def against(
-    df:pd.DataFrame, # Points of curves: strategy, k, `cost` and `value`
-    reference:str, # Strategy
-    cost:str='answers', # Column
-    value:str='value', # Column
-) -> pd.DataFrame: # k, `cost`, `value` of the reference; strategy, other, difference, how, reason
-    "Every point of a strategy against the others at the same cost."
-    choose(reference, df.strategy.unique(), 'strategy')
-    mine, others = (df[df.strategy.eq(reference)==o] for o in (True, False))
-    rows = []
-    for _, point in mine.iterrows():
-        found = equal_cost(others, point[cost], cost, value).rename(columns={value: 'other'})
-        told = {'k': point.k, cost: point[cost], value: point[value]}
-        rows.append(found.assign(**told, difference=point[value]-found.other))
-    first = ['k', cost, value, 'strategy', 'other', 'difference', 'how', 'reason']
-    return pd.concat(rows, ignore_index=True)[first]
 
 # %% ../nbs/54_costs.ipynb #ae8f5c45
 def pareto(

@@ -5,8 +5,8 @@ from math import comb
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from ambiscale_nb.adaptive import (Stop, adaptive_points, adaptive_strategies, adaptive_table, check_stop, expected_tv,
-    expected_tv_of_mean, fixed_at, mode_certainty, replay, replay_orders, stop_at, stopped)
+from ambiscale_nb.adaptive import (Stop, adaptive_points, adaptive_strategies, check_stop, expected_tv,
+    expected_tv_of_mean, mode_certainty, replay, replay_orders, stop_at, stopped)
 from ambiscale_nb.budget import brier, curve
 from ambiscale_nb.core import InputError
 from simulate import simulate
@@ -215,21 +215,19 @@ def test_being_sure_of_the_mode_is_for_labels_and_of_the_distribution_for_distri
     dist = np.eye(3)[(rng.random((600, 32, 1))>truth.cumsum(1)[:, None, :2]).sum(-1)]
     pool = Pool(np.arange(600).astype(str), NAMES, 'label', 'direct', 'sample', dist, np.ones((600, 32)))
     tv = lambda p, y: np.abs(p-y).sum(-1)/2
-    both = {'mode': ('mean', Stop()), 'dist': ('mean', Stop('precision', delta=.1))}
     right = truth==truth.max(1, keepdims=True)
-    at = adaptive_table(pool, truth, METRICS | {'tv': tv}, both, right, 20).set_index(['adaptive', 'metric'])
-    assert at.difference['mode', 'accuracy']>.005
-    assert at.difference['mode', 'tv']>.01 and abs(at.difference['dist', 'tv'])<.005
-    assert at.value['dist', 'tv']<.1 # what was asked for is what one gets
-
-def test_fixed_numbers_are_mixed_and_refused_outside():
-    pool = world().pools['dist']
-    y = np.full((60, 6), 1/6)
-    a, b = curve(pool, 'mean', [4, 5], y, METRICS)
-    got = fixed_at(pool, 'mean', 4.3, y, METRICS)
-    np.testing.assert_allclose(got['brier'], .7*a.metrics['brier']+.3*b.metrics['brier'])
-    for k in (.5, 16.5):
-        with pytest.raises(InputError, match='from 1 to N=16'): fixed_at(pool, 'mean', k)
+    found = {}
+    for name, stop in (('mode', Stop()), ('dist', Stop('precision', delta=.1))):
+        point = replay(pool, 'mean', stop, truth, {'tv': tv}, 20)
+        k = point.answers.mean() # The same number of answers to every clip, by a mixture of two budgets
+        less, more = curve(pool, 'mean', [int(k), int(k)+1], truth, {'tv': tv}, 20)
+        at = lambda get, w=k-int(k), a=less, b=more: ((1-w)*get(a)+w*get(b)).mean()
+        accuracy = lambda o: (o.L*right).sum(1)
+        found[name] = (accuracy(point).mean()-at(accuracy), point.metrics['tv'].mean()-at(lambda o: o.metrics['tv']),
+                       point.metrics['tv'].mean())
+    assert found['mode'][0]>.005
+    assert found['mode'][1]>.01 and abs(found['dist'][1])<.005
+    assert found['dist'][2]<.1 # what was asked for is what one gets
 
 @pytest.mark.parametrize('mode', ['label', 'dist'])
 def test_what_the_scoring_needs_is_there(mode):

@@ -1,14 +1,15 @@
 """Costs against a plain reference: every strategy billed by counting, over all subsets; what rows do not
-say stays unknown; comparisons at equal cost and the Pareto front against brute force."""
+say stays unknown; the Pareto front against brute force."""
 from itertools import combinations
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings, strategies as st
 from ambiscale_nb.adaptive import Stop, replay
+from ambiscale_nb.budget import budgets
 from ambiscale_nb.core import InputError
-from ambiscale_nb.costs import (RESOURCES, against, answer_ledger, bill, calls_of, clips_at_cost, cost_row,
-    cost_table, equal_cost, judged_at_k, judged_bill, mixture, pareto, stopped_bill, stopped_row, strategy_bill,
+from ambiscale_nb.costs import (RESOURCES, answer_ledger, bill, calls_of, cost_row, judged_at_k, judged_bill, pareto,
+    stopped_bill, stopped_row, strategy_bill,
     verdict_ledger)
 from ambiscale_nb.models import Name
 from simulate import simulate
@@ -157,9 +158,11 @@ def test_costs_never_fall_with_the_budget_and_a_vote_adds_nothing():
     sim = simulate(np.random.default_rng(1), n_speakers=4, per_speaker=5, N=8, unparsed=.1)
     for pool in sim.pools.values():
         rows = pd.concat([call(u, b) for u in pool.uids for b in (0, 1)])
-        table = cost_table(pool, answer_ledger(rows, pool.uids, dict.fromkeys(pool.uids, 2.)),
-                           verdict_ledger(judgements(pool.uids, pool.labels), pool.uids, pool.labels,
-                                          dict.fromkeys(pool.uids, 2.)))
+        seconds = dict.fromkeys(pool.uids, 2.)
+        paid = (answer_ledger(rows, pool.uids, seconds),
+                verdict_ledger(judgements(pool.uids, pool.labels), pool.uids, pool.labels, seconds))
+        table = pd.DataFrame([dict(strategy=o, k=k, **cost_row(o, pool, k, *paid))
+                              for o in STRATEGIES if not applicable(o, pool) for k in budgets(pool, None)])
         assert (table.unknown=='').all() and table.notna().all().all()
         for o, part in table.groupby('strategy'):
             for r in RESOURCES: assert part[r].is_monotonic_increasing, (o, r)
@@ -212,40 +215,6 @@ def test_adaptive_stopping_reads_the_clip_with_every_request(step, requests, eac
     np.testing.assert_allclose(got['out_tokens'], 6*point.answers)
     assert row['answers']==pytest.approx(point.answers.mean()) and row['marginal_audio_seconds']==0
     assert row['unknown']=='audio_seconds of 10 clips' and np.isnan(row['audio_seconds'])
-
-
-# --- equal cost -----------------------------------------------------------------------------------
-@given(st.lists(st.integers(0, 20), min_size=1, max_size=6), st.floats(0, 20))
-@settings(max_examples=100, deadline=None, derandomize=True)
-def test_a_mixture_costs_what_may_be_spent(costs, budget):
-    if not min(costs)<=budget<=max(costs):
-        with pytest.raises(InputError, match='starts|ends'): mixture(costs, budget)
-        return
-    w = mixture(costs, budget)
-    assert w.min()>=0 and abs(w.sum()-1)<1e-9 and (w>0).sum()<=2
-    assert abs(w@costs-budget)<1e-6
-    assert all(w[i]==0 for i, o in enumerate(costs) if o in costs[i+1:]) # of equals the last
-    gap = np.sort(np.asarray(costs, float)[w>0])
-    assert not any(gap[0]<o<gap[-1] for o in costs) # neighbours, nothing between them
-
-def test_a_curve_says_nothing_of_costs_it_does_not_have():
-    df = pd.DataFrame(dict(strategy=['vote', 'vote', 'judge', 'judge'], answers=[1, 4, 3, np.nan], value=[.4, .1, .2, .1]))
-    got = equal_cost(df, 2).set_index('strategy')
-    assert got.value['vote']==pytest.approx(.3) and got.how['vote']=='mixed'
-    assert np.isnan(got.value['judge']) and got.reason['judge']=='No value: its curve has points whose cost is not known'
-    assert equal_cost(df, 4).set_index('strategy').how['vote']=='measured'
-
-def test_values_of_clips_mix_to_the_mean_of_the_table():
-    values = np.random.default_rng(0).random((3, 50))
-    df = pd.DataFrame(dict(strategy='vote', answers=[1, 2, 4], value=values.mean(1)))
-    for budget in (1, 1.7, 3, 4):
-        np.testing.assert_allclose(clips_at_cost(list(values), df.answers, budget).mean(), equal_cost(df, budget).value[0])
-
-def test_a_strategy_against_itself_makes_no_difference():
-    df = pd.DataFrame(dict(strategy=['a']*3, k=[1, 2, 4], answers=[1, 2, 4], value=[.5, .3, .2]))
-    both = pd.concat([df, df.assign(strategy='b')], ignore_index=True)
-    got = against(both, 'a')
-    assert got.difference.abs().max()<1e-12 and len(got)==3
 
 
 # --- the front ------------------------------------------------------------------------------------
