@@ -4,10 +4,9 @@
 
 # %% auto #0
 __all__ = ['LEVELS', 'voted', 'checked_votes', 'soft_labels', 'entropy', 'vote_slack', 'top_labels', 'strata', 'shared_credit',
-           'vote_loglik', 'fit_prior', 'posterior_entropy', 'posterior_draws', 'noise_floor', 'floor_sensitivity',
-           'Judgements', 'judgements_of', 'whole_votes', 'expand_votes', 'PanelPairs', 'single_raters',
-           'leave_one_rater_out', 'half_panels', 'plurality_accuracy', 'krippendorff_alpha', 'fleiss_kappa',
-           'subsample_votes', 'ambiguity_table']
+           'vote_loglik', 'fit_prior', 'posterior_draws', 'noise_floor', 'floor_sensitivity', 'Judgements',
+           'judgements_of', 'whole_votes', 'expand_votes', 'PanelPairs', 'single_raters', 'leave_one_rater_out',
+           'half_panels', 'plurality_accuracy', 'krippendorff_alpha']
 
 # %% ../nbs/20_ambiguity.ipynb #0101f621
 from dataclasses import dataclass
@@ -130,16 +129,6 @@ def fit_prior(
                    bounds=[tuple(np.log(bounds))]*votes.shape[1])
     if not fit.success: raise RuntimeError(f"The prior's fit did not converge: {fit.message}")
     return np.exp(fit.x)
-
-# %% ../nbs/20_ambiguity.ipynb #814e15b1
-def posterior_entropy(
-    votes:np.ndarray, # Shape (U, K), votes
-    alpha:np.ndarray, # Shape (K,) or a number, see `fit_prior`
-) -> np.ndarray: # Shape (U,), bits from 0 to log2 K
-    "Posterior mean of the entropy of p, given p ~ Dirichlet(votes + alpha)."
-    a = checked_votes(votes)+alpha
-    n = a.sum(1)
-    return (digamma(n+1)-(a/n[:, None]*digamma(a+1)).sum(1))/np.log(2)
 
 # %% ../nbs/20_ambiguity.ipynb #a439591a
 def posterior_draws(
@@ -345,54 +334,3 @@ def krippendorff_alpha(
     if expected<=1e-12:
         raise InputError("All raters always chose one label: agreement is undefined")
     return float(1-observed/expected)
-
-# %% ../nbs/20_ambiguity.ipynb #2cd6d9ff
-def fleiss_kappa(
-    votes:np.ndarray, # Shape (U, K), whole votes, equally many on every clip
-) -> float: # 1 perfect agreement, 0 chance
-    "Fleiss' kappa (Fleiss, 1971), by statsmodels."
-    from statsmodels.stats.inter_rater import fleiss_kappa as kappa
-    votes = whole_votes(votes)
-    n = votes.sum(1)
-    if n.min()!=n.max() or n.max()<2:
-        raise InputError(f"Fleiss' kappa needs equally many raters, at least two, a clip; got "
-                         f"{n.min()} to {n.max()}: `subsample_votes`, or `krippendorff_alpha`")
-    if (votes.sum(0)>0).sum()<2:
-        raise InputError("All raters always chose one label: agreement is undefined")
-    return float(kappa(votes, method='fleiss'))
-
-# %% ../nbs/20_ambiguity.ipynb #dddb03e6
-def subsample_votes(
-    votes:np.ndarray, # Shape (U, K), whole votes
-    raters:int, # How many to keep on every clip
-    rng:np.random.Generator, # Who is kept
-) -> np.ndarray: # Shape (U, K), rows sum to `raters`
-    "Votes of a random part of each clip's raters."
-    votes = whole_votes(votes)
-    n = votes.sum(1)
-    if raters<1 or n.min()<raters:
-        raise InputError(f"Cannot keep {raters} raters: {(n<raters).sum()} clips have fewer, down "
-                         f"to {n.min()}. Ask for 1 to {n.min()}, or leave those clips out")
-    out, left, rest = np.zeros_like(votes), np.full(len(votes), raters), n.copy()
-    for k in range(votes.shape[1]):
-        rest = rest-votes[:, k]
-        out[:, k] = rng.hypergeometric(votes[:, k], rest, left)
-        left = left-out[:, k]
-    return out
-
-# %% ../nbs/20_ambiguity.ipynb #ba91b844
-def ambiguity_table(
-    votes:np.ndarray, # Shape (U, K), votes
-    uids=None, # Names of the clips; row numbers if not given
-    alpha:np.ndarray=None, # Shape (K,); fitted to these votes if not given
-) -> pd.DataFrame: # One row per clip
-    "Votes, entropies, stratum and level of every clip."
-    y = soft_labels(votes, uids)
-    alpha = fit_prior(votes) if alpha is None else alpha
-    stratum = strata(votes)
-    return pd.DataFrame(dict(
-        uid=np.arange(len(y)) if uids is None else list(uids),
-        votes=np.asarray(votes, float).sum(1), n_labels=y.shape[1],
-        entropy_bits=entropy(y), entropy_norm=entropy(y, normalised=True),
-        entropy_posterior=posterior_entropy(votes, alpha), stratum=stratum,
-        level=[LEVELS[o] for o in stratum]))

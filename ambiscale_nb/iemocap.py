@@ -4,11 +4,10 @@
 
 # %% auto #0
 __all__ = ['SESSIONS', 'DIALOG', 'UTTERANCE', 'NAMES', 'CODES', 'EXPECTED_KINDS', 'SUMMARY', 'TAGGED', 'ATTRIBUTES', 'SINGLE',
-           'RELEASE', 'SPOKEN', 'SPLITS', 'FOLDS', 'FOUR', 'SPEAKERS', 'PUBLISHED', 'RATED', 'read_ids', 'emotions_of',
-           'Found', 'read_summary', 'read_tags', 'read_blocks', 'iemocap_root', 'text_files', 'read_text',
-           'read_evaluations', 'read_transcripts', 'odd_lines', 'rating_table', 'self_ratings', 'leaders',
-           'audio_files', 'add_audio', 'clip_table', 'part_of', 'load_iemocap', 'named_counts', 'describe', 'published',
-           'published_size', 'read_categorical', 'cross_check']
+           'RELEASE', 'SPOKEN', 'SPLITS', 'FOUR', 'SPEAKERS', 'PUBLISHED', 'read_ids', 'emotions_of', 'Found',
+           'read_summary', 'read_tags', 'read_blocks', 'iemocap_root', 'text_files', 'read_text', 'read_evaluations',
+           'read_transcripts', 'odd_lines', 'rating_table', 'leaders', 'audio_files', 'add_audio', 'clip_table',
+           'part_of', 'load_iemocap', 'named_counts', 'describe', 'published', 'published_size']
 
 # %% ../nbs/12_iemocap.ipynb #8aab2814
 import os
@@ -202,20 +201,14 @@ def odd_lines(
 # %% ../nbs/12_iemocap.ipynb #51c6d73d
 def rating_table(
     found:Found, # From `read_evaluations`
-    kinds:str='E', # First letters of raters: `E` observers, `F` and `M` actors
 ) -> pd.DataFrame: # corpus, uid, rater, label, order (0 = named first), note
-    "A row for every emotion that a rater named."
+    "One row per emotion that an observer named."
     rows = [(uid, rater, label, order, note) for (uid, rater), (named, note) in found.tags.items()
-            if rater[0] in kinds for order, label in enumerate(named)]
+            if rater[0]=='E' for order, label in enumerate(named)]
     out = pd.DataFrame(rows, columns=['uid', 'rater', 'label', 'order', 'note'])
     out.insert(0, 'corpus', 'iemocap')
     return out.astype({'order': int, **dict.fromkeys(['corpus', 'rater', 'label'], 'category')})
 
-def self_ratings(
-    root, # IEMOCAP_full_release, or the folder that it is in
-) -> pd.DataFrame: # As in `rating_table`; raters F1, M1, ...
-    "What actors said of themselves: not votes."
-    return rating_table(read_evaluations(iemocap_root(root)), 'FM')
 
 # %% ../nbs/12_iemocap.ipynb #3f429775
 def leaders(
@@ -284,8 +277,6 @@ def clip_table(
 
 # %% ../nbs/12_iemocap.ipynb #e327bd2d
 SPLITS = ('all', *SESSIONS, *(f'not-{o}' for o in SESSIONS), 'improvised', 'scripted')
-FOLDS = {f'fold{k}': dict(test=f'session{t}', dev=f'session{d}')
-         for k, t, d in ((1, 4, 5), (2, 3, 4), (3, 2, 3), (4, 1, 2), (5, 5, 1))} # EMO-SUPERB's
 
 def part_of(
     clips:pd.DataFrame, # From `clip_table`
@@ -415,36 +406,3 @@ register_corpus(Corpus('iemocap', load_iemocap, 'nine', raters='3 or 4 of 6 obse
     licence='USC SAIL release form: non-commercial research, no redistribution', splits=SPLITS,
     about='scripted and improvised dialogs of two actors, 12.4 hours', published=published,
     exclude=('no_audio', 'no_votes'), size=published_size));
-
-# %% ../nbs/12_iemocap.ipynb #284e8171
-RATED = re.compile(r'(Ses\w+)\s*:\s*([^(]*)(?:\((.*))?')
-
-def read_categorical(
-    path:Path, # Such as Categorical/Ses01F_impro01_e2_cat.txt
-) -> dict: # (uid, rater) -> emotions joined by `:`; ('', file and line) -> a line not understood
-    "What one rater named in one dialog."
-    rater, out = path.stem.split('_')[-2].upper(), {}
-    for i, line in enumerate(read_text(path).split('\n'), 1):
-        line = line.strip()
-        m = RATED.fullmatch(line)
-        try: named = emotions_of(m[2]) if m else ()
-        except InputError as e: raise InputError(f"{path.name}, line {i}: {e}") from e
-        if named: out.setdefault((m[1], rater), ':'.join(dict.fromkeys(named)))
-        elif line: out['', f'{path.name}, line {i}'] = line
-    return out
-
-# %% ../nbs/12_iemocap.ipynb #5334ce5a
-def cross_check(
-    root, # IEMOCAP_full_release, or the folder that it is in
-) -> pd.DataFrame: # A row each: uid, rater, dialog_file, rater_file; '' where it says nothing
-    "Where the files of dialogs and those of single raters differ."
-    root = iemocap_root(root)
-    inside = 'dialog/EmoEvaluation/'
-    files = [o for sub in ('Categorical', 'Self-evaluation') for o in text_files(root, inside+sub)
-             if o.stem.endswith('_cat')]
-    if not files: raise InputError(f"No files of single raters in {root}: nothing to compare with")
-    there = {k: o for path in files for k, o in read_categorical(path).items()}
-    here = {k: ':'.join(o) for k, (o, _) in read_evaluations(root).tags.items()}
-    rows = [(*k, here.get(k, ''), there.get(k, '')) for k in sorted({*here, *there})
-            if here.get(k)!=there.get(k)]
-    return pd.DataFrame(rows, columns=['uid', 'rater', 'dialog_file', 'rater_file'])

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import soundfile
 from ambiscale_nb import toyspeech
-from ambiscale_nb.ambiguity import fit_prior, noise_floor, subsample_votes
+from ambiscale_nb.ambiguity import fit_prior, noise_floor
 from ambiscale_nb.core import rng_of
 from ambiscale_nb.corpora import load_corpus, votes_of
 from ambiscale_nb.labels import label_set
@@ -69,7 +69,7 @@ def test_the_floor_of_toyspeech_is_near_its_truth(raters, tmp_path_factory):
     votes = np.array([np.bincount(c['said'], minlength=6) for c in clips])
     truth = np.array([c['reference'] for c in clips])
     rng = rng_of('floor', raters)
-    panel = subsample_votes(votes, raters, rng)
+    panel = np.array([rng.multivariate_hypergeometric(v, raters) for v in votes])
     found = noise_floor(panel, jsd, fit_prior(panel), 200).mean()
     known = np.mean([jsd(truth, rng.multinomial(raters, truth)/raters).mean() for _ in range(20)])
     assert abs(found/known-1)<.25

@@ -97,23 +97,6 @@ def write_small(folder):
     return release
 
 
-def write_categorical(release):
-    "The files of single raters, which say the same in other words."
-    files = {}
-    for uid, (_, raters) in SMALL.items():
-        for rater, said in raters.items():
-            said, note = said if isinstance(said, tuple) else (said, '')
-            said = said.replace('Neutral state', 'Neutral').replace('Neutral', 'Neutral state')
-            where = 'Categorical' if rater[0]=='E' else 'Self-evaluation'
-            path = (release/f'Session{int(uid[3:5])}'/'dialog'/'EmoEvaluation'/where
-                    /f'{uid[:-5]}_{rater.lower()}_cat.txt')
-            files.setdefault(path, []).append(f'{uid} :{said} ({note})')
-    for path, lines in files.items():
-        put(path, '\n'.join(lines)+'\n')
-        put(path.with_name('._'+path.name), NOISE)
-    return list(files)
-
-
 # --- full scale -----------------------------------------------------------------------------------
 SPEAKERS = dict(Ses01F=873, Ses01M=946, Ses02F=859, Ses02M=952, Ses03F=1048, Ses03M=1088, Ses04F=987,
                 Ses04M=1116, Ses05F=1033, Ses05M=1137)
