@@ -12,7 +12,8 @@ import numpy as np
 from scipy.special import betaincc, betaln, xlogy
 from .core import InputError, choose
 from .strategies import STRATEGIES, Pool, applicable, rows, settings_of, take
-from .budget import (RESERVED, BudgetPoint, check_budget, measure, shuffles, subset_count)
+from ambiscale_nb.budget import (RESERVED, BudgetPoint, check_budget, measure, shuffles,
+    subset_count)
 
 # %% ../nbs/53_adaptive.ipynb #e14b863b
 def mode_certainty(

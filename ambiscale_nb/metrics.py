@@ -293,6 +293,7 @@ def by_value(
     starts = np.flatnonzero(np.r_[True, np.diff(group[order])>0])
     return group, lambda w: np.add.reduceat(w[..., order], starts, -1)
 
+# %% ../nbs/60_metrics.ipynb #60c5a001
 def entropy_correlation_of(
     p, # Shape (U, K), predicted distributions
     q, # Shape (U, K), soft labels

@@ -37,7 +37,7 @@ def test_links_and_pictures_lead_somewhere_and_nothing_comes_from_elsewhere(site
 
 def test_pages_show_prose_code_and_outputs_and_no_marks_of_the_exporter(site):
     text = (site/'51_budget.html').read_text()
-    assert 'pass_at_k' in text and 'class="highlight' in text and '<table' in text+(site/'60_metrics.html').read_text()
+    assert 'oracle_loss' in text and 'class="highlight' in text and '<table' in text+(site/'60_metrics.html').read_text()
     for path in site.rglob('*.html'): assert not re.search(r'#\| ?(export|hide|default_exp)', path.read_text()), path
 
 
