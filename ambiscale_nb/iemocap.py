@@ -209,7 +209,6 @@ def rating_table(
     out.insert(0, 'corpus', 'iemocap')
     return out.astype({'order': int, **dict.fromkeys(['corpus', 'rater', 'label'], 'category')})
 
-
 # %% ../nbs/12_iemocap.ipynb #3f429775
 def leaders(
     ratings:pd.DataFrame, # From `rating_table`

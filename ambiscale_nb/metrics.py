@@ -164,7 +164,6 @@ def ratio(
     some = bottom>0
     return np.where(some, top/np.where(some, bottom, 1), np.nan)[()]
 
-
 # %% ../nbs/60_metrics.ipynb #4ee5b20e
 @dataclass(frozen=True)
 class Statistic:
@@ -249,7 +248,6 @@ def uar_of(
     "Unweighted average recall over the classes that people heard."
     return of_classes('uar', L, q, lambda hit, heard, said: mean_seen(ratio(hit, heard)))
 
-
 # %% ../nbs/60_metrics.ipynb #95cd08eb
 def f1_of_class(
     hit, # Shape (..., K), clips of the class that were called so
@@ -265,7 +263,6 @@ def macro_f1_of(
 ) -> Statistic: # From 0 to 1
     "Mean F1 over the classes that people heard."
     return of_classes('macro_f1', L, q, lambda *o: mean_seen(f1_of_class(*o)))
-
 
 # %% ../nbs/60_metrics.ipynb #17c8b4da
 def class_counts(
@@ -341,7 +338,6 @@ def register_metric(
     METRICS[metric.name] = metric
     return metric
 
-
 # %% ../nbs/60_metrics.ipynb #05adeb33
 for _row in (
     Metric('jsd', 'dist', 'lower', 'utterance', 'soft', jsd,
@@ -365,7 +361,6 @@ for _row in (
            'mean F1 over classes heard', 'van Rijsbergen 1979'),
 ): register_metric(_row)
 
-
 # %% ../nbs/60_metrics.ipynb #6c1178dc
 def scored(
     name:str, # A registered metric
@@ -379,7 +374,6 @@ def scored(
     check = checked_pair if metric.kind=='dist' else checked_labels
     return metric.fn(check(output, y)[0], votes if metric.truth=='votes' else y, **extra)
 
-
 # %% ../nbs/60_metrics.ipynb #69e01a19
 def utterance_scores(
     name:str, # A registered metric of scope `utterance`
@@ -392,7 +386,6 @@ def utterance_scores(
         raise InputError(f"{name} has no value for a single clip: use `statistic`")
     return scored(name, output, votes, noise)
 
-
 # %% ../nbs/60_metrics.ipynb #76856504
 def statistic(
     name:str, # A registered metric
@@ -403,4 +396,3 @@ def statistic(
     "A metric of a corpus, ready for resampling."
     found = scored(name, output, votes, noise)
     return found if isinstance(found, Statistic) else mean_of(found, name)
-

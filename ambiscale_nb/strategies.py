@@ -889,7 +889,6 @@ def order_values(
     at = (np.asarray(places)==stood) & np.isfinite(scores-mean)
     return np.where(use, same, np.nan), np.where(at, scores-mean, 0).sum((1, 3)), at.sum((1, 3))
 
-
 # %% ../nbs/50_strategies.ipynb #43de1432
 def tie_values(
     pool:Pool, # With verdicts
@@ -899,4 +898,3 @@ def tie_values(
     low = np.where(top, pool.dist, np.inf).min(-2)
     tied = (np.where(top, pool.dist, -np.inf).max(-2)-low>1e-9).any(-1)
     return np.where(real_choice(pool), tied, np.nan)
-
