@@ -16,13 +16,11 @@ import numpy as np
 from scipy.special import rel_entr
 from .ambiguity import (Judgements, entropy, shared_credit, soft_labels, top_labels,
                                     whole_votes)
-from .core import InputError, choose
+from .core import (Credit, Dist, InputError, PerClip, SoftLabels, Votes, Weights,
+                               choose)
 
 # %% ../nbs/60_metrics.ipynb #a70da97b
-def checked_pair(
-    p, # Shape (..., K), predicted distributions
-    q, # Shape (..., K), soft labels
-) -> tuple: # Both as float arrays
+def checked_pair(p:Dist, q:SoftLabels) -> tuple[Dist, SoftLabels]:
     "Two arrays of distributions over the same labels, or a refusal."
     p, q = np.asarray(p, float), np.asarray(q, float)
     if p.shape[-1:]!=q.shape[-1:]:
@@ -35,10 +33,7 @@ def checked_pair(
     return p, q
 
 # %% ../nbs/60_metrics.ipynb #2edfb85e
-def checked_labels(
-    L, # Shape (..., K), labels as expected credit
-    q, # Shape (..., K), soft labels
-) -> tuple: # Both as float arrays
+def checked_labels(L:Credit, q:SoftLabels) -> tuple[Credit, SoftLabels]:
     "Labels as expected credit, rows summing to at most 1, or a refusal."
     L, q = np.asarray(L, float), np.asarray(q, float)
     if L.shape[-1:]!=q.shape[-1:]:
@@ -50,47 +45,34 @@ def checked_labels(
     return L, q
 
 # %% ../nbs/60_metrics.ipynb #0a4380da
-def jsd(
-    p, # Shape (..., K), predicted distributions
-    q, # Shape (..., K), soft labels
-) -> np.ndarray: # Shape (...), bits, from 0 to 1
-    "Jensen-Shannon divergence, base 2 (Lin, 1991)."
+def jsd(p:Dist, q:SoftLabels) -> PerClip:
+    "Jensen-Shannon divergence in bits, from 0, equal, to 1, disjoint (Lin, 1991)."
     p, q = checked_pair(p, q)
     mix = np.maximum((p+q)/2, np.finfo(float).tiny)
     return np.clip((rel_entr(p, mix)+rel_entr(q, mix)).sum(-1)/2/np.log(2), 0, 1)
 
 # %% ../nbs/60_metrics.ipynb #b24a8032
-def bhattacharyya(
-    p, # Shape (..., K), predicted distributions
-    q, # Shape (..., K), soft labels
-) -> np.ndarray: # Shape (...), from 0, disjoint, to 1, equal
-    "Bhattacharyya coefficient, the sum of root products (Bhattacharyya, 1943)."
+def bhattacharyya(p:Dist, q:SoftLabels) -> PerClip:
+    "Sum of root products, from 0, disjoint, to 1, equal (Bhattacharyya, 1943)."
     p, q = checked_pair(p, q)
     return np.clip(np.sqrt(p*q).sum(-1), 0, 1)
 
 # %% ../nbs/60_metrics.ipynb #37637d40
-def brier(
-    p, # Shape (..., K), predicted distributions
-    q, # Shape (..., K), soft labels
-) -> np.ndarray: # Shape (...), from 0 to 2
-    "Squared Euclidean distance (Brier, 1950), summed over labels."
+def brier(p:Dist, q:SoftLabels) -> PerClip:
+    "Squared Euclidean distance summed over labels, from 0 to 2 (Brier, 1950)."
     p, q = checked_pair(p, q)
     return ((p-q)**2).sum(-1)
 
 # %% ../nbs/60_metrics.ipynb #205f7c5c
-def vote_noise(
-    votes:np.ndarray, # Shape (U, K), whole votes
-) -> np.ndarray: # Shape (U,), variance of the soft label; NaN with one rater
-    "Estimated variance of the soft label, from counts of undivided votes."
+def vote_noise(votes:Votes) -> PerClip:
+    "Estimated variance of the soft label, from counts of undivided votes; NaN with one rater."
     n = whole_votes(votes).sum(1)
     y = soft_labels(votes)
     return np.where(n>1, (1-(y**2).sum(1))/np.maximum(n-1, 1), np.nan)
 
 # %% ../nbs/60_metrics.ipynb #a9c34607
-def rater_noise(
-    judgements:Judgements, # Who said what, see `ambiguity.judgements_of`
-) -> np.ndarray: # Shape (U,), variance of the soft label of `equal_votes`; NaN under two raters
-    "Estimated variance of the soft label, from single judgements, split votes included."
+def rater_noise(judgements:Judgements) -> PerClip:
+    "Estimated variance of the soft label of `equal_votes`, from single judgements, also split ones."
     n, v = judgements.raters, judgements.share
     y = judgements.equal_votes/np.maximum(n, 1)[:, None]
     spread = judgements.sums(((v-y[judgements.owner])**2).sum(1))
@@ -98,10 +80,10 @@ def rater_noise(
 
 # %% ../nbs/60_metrics.ipynb #9aad88ce
 def brier_debiased(
-    p, # Shape (..., U, K), predicted distributions
-    votes:np.ndarray, # Shape (U, K), votes; `equal_votes` where raters are partly out of set
-    noise:np.ndarray=None, # Shape (U,), see `rater_noise`; from whole votes if not given
-) -> np.ndarray: # Shape (..., U); may be below 0 for a clip; NaN with one rater
+    p:Dist,
+    votes:Votes, # `equal_votes` where raters are partly out of set
+    noise:PerClip=None, # See `rater_noise`; from whole votes if not given
+) -> PerClip: # May be below 0 for a clip; NaN with one rater
     "Brier score less the soft label's variance: unbiased for the distance to all people's opinion."
     noise = vote_noise(votes) if noise is None else np.asarray(noise, float)
     if not np.isfinite(noise).any():
@@ -137,30 +119,21 @@ def circumplex_cost(
     return np.array([[far(a, b) for b in labels] for a in labels])
 
 # %% ../nbs/60_metrics.ipynb #fed6cc2d
-def soft_accuracy(
-    L, # Shape (..., K), labels as expected credit
-    q, # Shape (..., K), soft labels
-) -> np.ndarray: # Shape (...), from 0 to the largest share of the soft label
+def soft_accuracy(L:Credit, q:SoftLabels) -> PerClip:
     "Expected share of votes for the label that the strategy outputs."
     L, q = checked_labels(L, q)
     return (L*q).sum(-1)
 
 # %% ../nbs/60_metrics.ipynb #4da7941a
-def hits(
-    L, # Shape (..., K), labels as expected credit
-    q, # Shape (..., K), soft labels or votes
-) -> np.ndarray: # Shape (...), from 0 to 1; NaN where people tie
-    "Expected credit for the unique plurality label."
+def hits(L:Credit, q:Votes) -> PerClip:
+    "Expected credit for the unique plurality label, from 0 to 1; NaN where people tie."
     L, q = checked_labels(L, q)
     top = top_labels(q)
     return np.where(top.sum(-1)==1, (L*top).sum(-1), np.nan)[()]
 
 # %% ../nbs/60_metrics.ipynb #e7371545
-def ratio(
-    top:np.ndarray, # Any shape
-    bottom:np.ndarray, # The same shape
-) -> np.ndarray: # The same; NaN where `bottom` is not above 0
-    "A quotient, or NaN."
+def ratio(top:np.ndarray, bottom:np.ndarray) -> np.ndarray:
+    "A quotient; NaN where `bottom` is not above 0."
     some = bottom>0
     return np.where(some, top/np.where(some, bottom, 1), np.nan)[()]
 
@@ -175,10 +148,8 @@ class Statistic:
     finish: Callable = None # Sums (..., D) to values (...)
     undefined: str = '' # What it means to have no value although clips count
 
-    def __call__(self,
-        weights=None, # Shape (..., U), non-negative; all 1 if not given
-    ) -> np.ndarray: # Shape (...)
-        "The score under these weights."
+    def __call__(self, weights:Weights=None) -> np.ndarray:
+        "The score under these weights, one per row; all clips count alike if not given."
         return self.of(np.ones(len(self.used)) if weights is None else np.asarray(weights, float))
 
 def of_sums(
@@ -193,10 +164,7 @@ def of_sums(
     return Statistic(name, lambda w: finish(w@parts), used, parts, finish, undefined)
 
 # %% ../nbs/60_metrics.ipynb #09db8764
-def mean_of(
-    values, # Shape (U,); NaN does not count
-    name:str='mean', # What it is called
-) -> Statistic: # Callable on weights
+def mean_of(values:PerClip, name:str='mean') -> Statistic:
     "The mean of the values that count, as a statistic."
     values = np.asarray(values, float)
     use = np.isfinite(values)
@@ -204,16 +172,14 @@ def mean_of(
     return of_sums(name, parts, lambda s: ratio(s[..., 0], s[..., 1]), use)
 
 # %% ../nbs/60_metrics.ipynb #39b44705
-def heard_labels(
-    q, # Shape (..., K), soft labels or votes
-) -> np.ndarray: # Shape (..., K), one-hot; all 0 where people tie
-    "The unique plurality."
+def heard_labels(q:Votes) -> Credit:
+    "The unique plurality, one-hot; all 0 where people tie."
     top = top_labels(q)
     return (top*(top.sum(-1, keepdims=True)==1)).astype(float)
 
 def soft_confusion(
-    p, # Shape (U, K), predicted distributions
-    q, # Shape (U, K), soft labels or votes
+    p:Dist,
+    q:Votes,
 ) -> np.ndarray: # Shape (K, K), rows sum to 1; NaN for a label that nobody used
     "Where predictions put their mass, given where people put theirs."
     p, q = checked_pair(p, soft_labels(q))
@@ -223,8 +189,8 @@ def soft_confusion(
 # %% ../nbs/60_metrics.ipynb #d2b781b4
 def of_classes(
     name:str, # The metric
-    L, # Shape (U, K), labels as expected credit
-    q, # Shape (U, K), soft labels or votes
+    L:Credit,
+    q:Votes,
     finish:Callable, # Hits, clips heard and clips called so, (..., K) each, to values (...)
 ) -> Statistic: # Callable on weights
     "A score of the expected confusion matrix."
@@ -233,18 +199,13 @@ def of_classes(
     parts = np.hstack([heard*L, heard, L])
     return of_sums(name, parts, lambda s: finish(*np.split(s, 3, -1)), heard.any(1))
 
-def mean_seen(
-    values:np.ndarray, # Shape (..., K); NaN is left out
-) -> np.ndarray: # Shape (...); NaN where there is none
-    "Mean over classes that have a value."
+def mean_seen(values:np.ndarray) -> np.ndarray:
+    "Mean over classes, (..., K), that have a value; NaN where none has."
     seen = np.isfinite(values)
     return ratio(np.where(seen, values, 0).sum(-1), seen.sum(-1))
 
 # %% ../nbs/60_metrics.ipynb #35f9583b
-def uar_of(
-    L, # Shape (U, K), labels as expected credit
-    q, # Shape (U, K), soft labels or votes
-) -> Statistic: # From 0 to 1
+def uar_of(L:Credit, q:Votes) -> Statistic:
     "Unweighted average recall over the classes that people heard."
     return of_classes('uar', L, q, lambda hit, heard, said: mean_seen(ratio(hit, heard)))
 
@@ -257,17 +218,14 @@ def f1_of_class(
     "F1 of every class."
     return np.where(heard>0, 2*hit/np.where(heard>0, heard+said, 1), np.nan)
 
-def macro_f1_of(
-    L, # Shape (U, K), labels as expected credit
-    q, # Shape (U, K), soft labels or votes
-) -> Statistic: # From 0 to 1
+def macro_f1_of(L:Credit, q:Votes) -> Statistic:
     "Mean F1 over the classes that people heard."
     return of_classes('macro_f1', L, q, lambda *o: mean_seen(f1_of_class(*o)))
 
 # %% ../nbs/60_metrics.ipynb #17c8b4da
 def class_counts(
-    p, # Shape (..., U, K), predicted distributions; a tie shares the credit
-    q, # Shape (..., U, K), soft labels or votes
+    p:Dist, # A tie shares the credit
+    q:Votes,
 ) -> np.ndarray: # Shape (..., U, 3K): hits, clips heard, clips called so; 0 where people tie
     "What each clip adds to the sums of which F1 is a quotient."
     heard = heard_labels(q)
@@ -282,7 +240,7 @@ def macro_f1_of_counts(
 
 # %% ../nbs/60_metrics.ipynb #20b66c55
 def by_value(
-    values:np.ndarray, # Shape (U,)
+    values:PerClip,
 ) -> tuple: # Group of each clip (U,), from low to high; sums of weights (..., U) by group
     "Clips in order of a value; values that differ by rounding are one."
     group = np.unique(np.round(values, 9), return_inverse=True)[1]
@@ -291,11 +249,8 @@ def by_value(
     return group, lambda w: np.add.reduceat(w[..., order], starts, -1)
 
 # %% ../nbs/60_metrics.ipynb #60c5a001
-def entropy_correlation_of(
-    p, # Shape (U, K), predicted distributions
-    q, # Shape (U, K), soft labels
-) -> Statistic: # From -1 to 1
-    "Rank correlation of the predictions' and the votes' entropy (Spearman, 1904)."
+def entropy_correlation_of(p:Dist, q:SoftLabels) -> Statistic:
+    "Rank correlation of the predictions' and the votes' entropy, from -1 to 1 (Spearman, 1904)."
     p, q = checked_pair(p, q)
     sides = [by_value(entropy(o)) for o in (p, q)]
     def of(w):
@@ -327,9 +282,7 @@ class Metric:
 # %% ../nbs/60_metrics.ipynb #899ce663
 METRICS = {}
 
-def register_metric(
-    metric:Metric, # Its description
-) -> Metric: # The same
+def register_metric(metric:Metric) -> Metric:
     "Make a metric available by name."
     choose(metric.kind, ('dist', 'label'), 'kind of metric')
     choose(metric.better, ('lower', 'higher'), 'direction')
@@ -364,10 +317,10 @@ for _row in (
 # %% ../nbs/60_metrics.ipynb #6c1178dc
 def scored(
     name:str, # A registered metric
-    output, # Shape (..., U, K), distributions or labels as credit
-    votes:np.ndarray, # Shape (U, K), votes
-    noise:np.ndarray=None, # Shape (U,), for `brier_debiased` where votes are split
-): # -> np.ndarray or Statistic
+    output:Dist|Credit,
+    votes:Votes,
+    noise:PerClip=None, # For `brier_debiased` where votes are split
+) -> PerClip|Statistic:
     "A metric of one output, whatever it needs."
     metric = METRICS[choose(name, METRICS, 'metric')]
     y, extra = soft_labels(votes), dict(noise=noise) if metric.needs else {}
@@ -377,10 +330,10 @@ def scored(
 # %% ../nbs/60_metrics.ipynb #69e01a19
 def utterance_scores(
     name:str, # A registered metric of scope `utterance`
-    output, # Shape (..., U, K), distributions or labels as credit
-    votes:np.ndarray, # Shape (U, K), votes
-    noise:np.ndarray=None, # Shape (U,), for `brier_debiased` where votes are split
-) -> np.ndarray: # Shape (..., U); NaN where the clip does not count
+    output:Dist|Credit,
+    votes:Votes,
+    noise:PerClip=None, # For `brier_debiased` where votes are split
+) -> PerClip:
     "A metric for every clip."
     if METRICS[choose(name, METRICS, 'metric')].scope!='utterance':
         raise InputError(f"{name} has no value for a single clip: use `statistic`")
@@ -389,10 +342,10 @@ def utterance_scores(
 # %% ../nbs/60_metrics.ipynb #76856504
 def statistic(
     name:str, # A registered metric
-    output, # Shape (U, K), distributions or labels as credit
-    votes:np.ndarray, # Shape (U, K), votes
-    noise:np.ndarray=None, # Shape (U,), for `brier_debiased` where votes are split
-) -> Statistic: # Callable on weights
+    output:Dist|Credit,
+    votes:Votes,
+    noise:PerClip=None, # For `brier_debiased` where votes are split
+) -> Statistic:
     "A metric of a corpus, ready for resampling."
     found = scored(name, output, votes, noise)
     return found if isinstance(found, Statistic) else mean_of(found, name)
