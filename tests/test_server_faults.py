@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import traceback
+from collections import Counter
 from pathlib import Path
 from urllib.parse import quote
 import numpy as np
@@ -12,13 +13,14 @@ import pandas as pd
 import pytest
 from loopback import END, WORDS, Loopback, Time
 from ambiscale_nb.core import InputError
-from ambiscale_nb.endpoint import GONE, EndpointALM, begin_of, error_of, failure, said
+from ambiscale_nb.endpoint import GONE, EndpointALM, Gate, begin_of, error_of, failure, said
 from ambiscale_nb.gemini import GeminiALM
 from ambiscale_nb.labels import label_set
 from ambiscale_nb.models import CallError, Tape, cleaned, cleaner, load_model
 from ambiscale_nb.pool import CANDIDATES, Draw, Limits, Store, answers, sample_pool
 from ambiscale_nb.prompts import prompt
 from ambiscale_nb.verify import VERDICTS, Judge, verify_pool
+from waiting import PATIENCE, until
 
 DIRECT = prompt('label', 'direct', WORDS)
 CLIPS = pd.DataFrame(dict(corpus='demo', uid=[f'clip{i}' for i in range(12)], audio_sha=[f's{i}' for i in range(12)]))
@@ -71,7 +73,7 @@ def leaks(data, secret):
     return whole+[o for o in (secret[:12], secret[-12:], f'***{secret[-4:]}') if o in text or o in plain]
 
 def model(protocol, server, time=None, **options):
-    options = {**dict(seconds=5.), **(time or Time()).options, **options}
+    options = {**dict(seconds=PATIENCE), **(time or Time()).options, **options}
     if protocol=='gemini': return GeminiALM('demo', server.gemini, **dict(key='')|options)
     return EndpointALM('demo', 'vllm', server.url, **dict(end=END)|options)
 
@@ -85,7 +87,7 @@ def run(alm, store, **options):
 
 @pytest.fixture
 def server():
-    with Loopback(hold=5.) as s: yield s
+    with Loopback() as s: yield s
 
 CASES = [*((o, p, 1) for o in FAULTS for p in PROTOCOLS ),
          *((o, 'openai', 32) for o in ('429 in a 200', '503 in a 200', '401 in a 200', 'finish: error', 'content_filter',
@@ -356,17 +358,29 @@ def test_a_server_that_was_gone_is_asked_again_after_a_while(server, tmp_path):
     time.now += 100
     assert alm.greedy(WAVE, DIRECT).text in WORDS
 
-def test_a_short_outage_ends_no_run(server, tmp_path):
-    server.faults = ['503']*4
+@pytest.mark.parametrize('each', [1, 4])
+def test_a_short_outage_ends_no_run(each, server, tmp_path):
+    "Twelve requests are refused, of each call fewer than it makes, in whatever order threads come."
+    met = Counter()
+    def outage(ask):
+        clip = ask['messages'][-1]['content'][0]['input_audio']['data']
+        if met.total()==12 or met[clip]==each: return None
+        met[clip] += 1
+        return '503'
+    server.always = outage
     assert run(model('openai', server), Store(tmp_path), in_flight=8) is None
-    assert Store(tmp_path).read(CANDIDATES).error.eq('').all() and len(server.asked)==4+CALLS
+    rows = Store(tmp_path).read(CANDIDATES)
+    assert met.total()==12 and len(server.asked)==12+CALLS
+    assert rows.error.eq('').all() and rows.groupby('uid').size().eq(DRAWN).all() and rows.uid.nunique()==CALLS
 
 @pytest.mark.parametrize('fault', ['a quota of the day', '401 in a 200', 'no audio'])
-def test_calls_that_wait_when_the_run_ends_are_not_made(fault, server, tmp_path):
-    server.always, server.latency = fault, .3
+def test_calls_that_wait_when_the_run_ends_are_not_made(fault, server, tmp_path, monkeypatch):
+    begun, enter = [], Gate.enter
+    monkeypatch.setattr(Gate, 'enter', lambda self: (begun.append(1), enter(self))[1])
+    server.always, server.pause = fault, lambda: until(lambda: len(begun)==CALLS)
     alm = model('openai', server)
-    assert run(alm, Store(tmp_path), in_flight=12).fatal and len(server.asked)<=8    # places at first
-    server.always, server.latency = None, 0.
+    assert run(alm, Store(tmp_path), in_flight=CALLS).fatal and len(server.asked)==8 # places at first
+    server.always = server.pause = None
     assert alm.greedy(WAVE, DIRECT).text in WORDS                                    # the same model, asked later
 
 def test_everything_about_a_declined_clip_is_asked_once(server, tmp_path):
