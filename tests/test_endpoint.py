@@ -8,7 +8,8 @@ import os
 import threading
 import time
 import traceback
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from urllib.parse import quote
 import numpy as np
 import pandas as pd
@@ -611,9 +612,11 @@ def test_a_dead_copy_is_passed_over(server, tmp_path):
 
 @pytest.fixture
 def failed(monkeypatch):
-    "An event that is set once the error of a task is known to whoever waits for it."
-    known, own = threading.Event(), Future.set_exception
-    monkeypatch.setattr(Future, 'set_exception', lambda self, e: (own(self, e), known.set()))
+    "An event that is set once the error of a task is known to the thread that begins tasks."
+    known = threading.Event()
+    class Told(SimpleQueue):
+        def put(self, task): super().put(task); task.exception() and known.set()
+    monkeypatch.setattr('ambiscale_nb.models.SimpleQueue', Told)
     return known
 
 def test_after_an_error_nothing_is_begun_and_all_is_kept(failed):
