@@ -581,7 +581,7 @@ class Served(Refusing):
         n_params:int|None=None, # Number of parameters
         names=None, # What the user knows better about names and prices, see `known_names`
         named:bool=True, # Whether names die there
-        system:str='', # System prompt of every request
+        system:str|None='', # System prompt of every request
         **serving, # Of `Serving`
     ):
         serving, names = Serving(**serving), known_names(names)
@@ -589,8 +589,9 @@ class Served(Refusing):
         self.price = check_name(model, names, self.replays) if named else names.get(model, Name())
         self.priced = cost_of(self.price, 0, 0, 0) is not None
         self.model, self.name, self.revision = model, name or model, revision or model
-        if not isinstance(system, str): raise InputError(f"system must be text, got {system!r}")
-        self.system = system
+        if not isinstance(system, str|None):
+            raise InputError(f"system must be text, got {system!r}")
+        self.system = system or ''
         self.capabilities, self.n_params, self.key = capabilities, n_params, key
         self.prepare(base_urls, serving)
 

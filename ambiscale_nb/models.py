@@ -154,7 +154,7 @@ OPTION_TYPES = dict(base_urls=str|list[str]|None, key=str|None, name=str, revisi
     n_params=int|None, names=dict[str, dict]|str|None, record=str, replay=str, ceiling=int,
     seconds=float, retry=dict[str, float], without=list[str], end=str|None, max_seconds=float,
     confidence=bool, model=str, config=dict[str, object]|None, folder=str, device=str, dtype=str,
-    system=str)
+    system=str|None, extra_body=dict[str, object]|None)
 
 def wrong_options(
     info:ModelInfo, # Of a registered model
