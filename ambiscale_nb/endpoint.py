@@ -42,7 +42,7 @@ from .prompts import Prompt
 from .models import (LOST, NAMES_AS_OF, RETRIED, TOP, CallError, Capabilities,
     ModelInfo, Name, Reply, Tape, Unrecorded, cached_cleaner, check_name, check_url, cleaned,
     cost_of, declined, full_revision, known_names, register_model, request_key, require, secret_of,
-    tape_of, without_audio)
+    tape_of, with_fields, without_audio)
 
 # %% ../nbs/33_endpoint.ipynb #0e73eb9d
 def seconds_of(
@@ -80,6 +80,10 @@ class Retry:
     longest: float = 30. # At most, where the server does not say
     cap: float = 60. # At most, where it does
 
+    def __post_init__(self):
+        if self.tries<1 or self.tries_paid<1 or min(self.first, self.longest, self.cap)<0:
+            raise InputError(f"retry wants 1 try or more, and no seconds below 0, got {self}")
+
     def wait(self,
         k:int, # Tries so far, less one
         after:float|None, # What the server asked for
@@ -98,7 +102,7 @@ def persist(
     rng:np.random.Generator, # For the jitter
 ):
     "Try until it works, until it is no use, or until the tries are used up."
-    for k in range(max(retry.tries, 1)):
+    for k in range(retry.tries):
         try: return attempt()
         except CallError as e:
             most = retry.tries_paid if e.paid else retry.tries if e.kind in RETRIED else 1
@@ -577,8 +581,7 @@ class Serving:
     def __post_init__(self):
         self.tape = tape_of(self.tape, self.record, self.replay)
         if isinstance(self.retry, dict):
-            for o in self.retry: choose(o, vars(Retry()), 'field of retry')
-            self.retry = Retry(**self.retry)
+            self.retry = with_fields(Retry(), self.retry, 'retry')
         for o in self.without: choose(o, OPTIONAL, 'parameter to do without')
         if int(self.ceiling)<1 or not float(self.seconds)>0:
             raise InputError(f"ceiling must be 1 or more and seconds over 0, got {self.ceiling} "

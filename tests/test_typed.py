@@ -161,8 +161,19 @@ def test_a_key_in_the_wrong_place_is_not_repeated(tmp_path, field):
         assert key not in found and 's.yaml, line 4: runs[0].load' in found
 
 
+@pytest.mark.parametrize('url', ['http://u:%s@[::1/v1', 'http://u:%s@h:99999/v1', 'http://h:x/v1?key=%s', 'h/v1?key=%s', '//u:%s@'])
+def test_an_address_with_a_key_is_not_repeated(url):
+    with pytest.raises(InputError) as e: models.load_model('vllm', model='demo', base_urls=url % 'sk-sentinel0123456789')
+    assert 'sentinel' not in str(e.value)
+
+
 def test_a_value_of_another_type_is_refused_where_a_model_is_loaded_by_hand():
-    for options, said in ((dict(revision=1234567), 'vllm: revision: found 1234567'), (dict(retry=3), 'vllm: retry: found 3'),
+    for options, said in ((dict(retry=dict(tries=3.5)), 'retry.tries: found 3.5 .a number., wanted a whole number'),
+                          (dict(retry=dict(tries=0)), 'retry wants 1 try or more'), (dict(retry=dict(first=-1)), 'no seconds below 0'),
+                          (dict(names=dict(m=dict(text_in='1'))), 'm.text_in: found "1" .text., wanted a number'),
+                          (dict(names=dict(m=dict(since=2026))), 'm.since: found 2026'),
+                          (dict(base_urls='http://[::1/v1'), 'No address of a server'),
+                          (dict(base_urls='http://h:99999/v1'), 'No address of a server'), (dict(revision=1234567), 'vllm: revision: found 1234567'), (dict(retry=3), 'vllm: retry: found 3'),
                           (dict(system=5), 'vllm: system: found 5'), (dict(extra_body='x'), 'vllm: extra_body: found'),
                           (dict(base_urls=[8000]), r'vllm: base_urls\[0\]: found 8000')):
         with pytest.raises(InputError, match=said): models.load_model('vllm', model='demo', **options)
