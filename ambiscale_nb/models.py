@@ -363,13 +363,12 @@ def spelled(
 def secret_forms(
     secret:str, # A key
 ) -> set: # Texts
-    "A key in hexadecimal and in base64."
-    raw = secret.encode('utf-8', 'surrogatepass')
-    found = {raw.hex()}
-    for shift, first in enumerate((0, 2, 3)):
-        for code in (b64encode, urlsafe_b64encode):
-            found.add(code(bytes(shift)+raw).decode()[first:(shift+len(raw))*8//6])
-    return found
+    "A key in hexadecimal and in base64, by itself or inside JSON."
+    texts = {secret, *(json.dumps(secret, ensure_ascii=o)[1:-1] for o in (True, False))}
+    raws = {o.encode('utf-8', 'surrogatepass') for o in texts}
+    return {o.hex() for o in raws}|{
+        code(bytes(shift)+o).decode()[first:(shift+len(o))*8//6] for o in raws
+        for shift, first in enumerate((0, 2, 3)) for code in (b64encode, urlsafe_b64encode)}
 
 # %% ../nbs/31_models.ipynb #31a0c0d2
 MASK = re.compile(r'[*•●█]{3,}|\.{3,}|…')

@@ -64,6 +64,7 @@ def forms_of(secret):
                 ''.join(f'&#{ord(o)};' for o in secret), raw.decode('latin-1'), f'{secret[:9]}****{secret[-4:]}')
     for before in (b'', b'u', b'us', b'user:', b'Bearer '):
         for code in (base64.b64encode, base64.urlsafe_b64encode): yield code(before+raw+b'\n').decode()
+    for ascii_only in (True, False): yield base64.b64encode(json.dumps(dict(key=secret), ensure_ascii=ascii_only).encode()).decode()
 
 def leaks(data, secret):
     "Forms of a key, or the middle of one, in some bytes."
