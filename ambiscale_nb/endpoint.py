@@ -616,8 +616,7 @@ class Served(Refusing):
         self.price = check_name(model, names, self.replays) if named else names.get(model, Name())
         self.priced = cost_of(self.price, 0, 0, 0) is not None
         self.model, self.name, self.revision = model, name or model, revision or model
-        if not isinstance(system, str|None):
-            raise InputError(f"system must be text, got {system!r}")
+        if not isinstance(system, str|None): raise InputError(f"system must be text: {system!r}")
         self.system = system or ''
         self.capabilities, self.n_params, self.key = capabilities, n_params, key
         self.prepare(base_urls, serving)

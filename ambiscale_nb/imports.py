@@ -664,7 +664,8 @@ def votes_from(
     clips = clips.assign(**{k: v for k, v in own.items() if k not in clips})
     clips = clips.drop(columns=list(votes)).assign(**raters_of(clips, votes, chosen, path))
     clips = check_utterances(clips.reset_index(drop=True), chosen.labels)
-    clips['path'] = [stored_path(o, own['corpus']) if Path(o).is_absolute() else o for o in clips.path]
+    clips['path'] = [stored_path(o, own['corpus']) if Path(o).is_absolute() else o
+                     for o in clips.path]
     whole_counts(clips, chosen.labels, path.name)
     clips, aside = set_aside(clips, chosen)
     if empty: clips.attrs['dropped'] = {'empty cells of votes, taken as no vote': int(empty)}

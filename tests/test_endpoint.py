@@ -594,7 +594,7 @@ def test_copies_of_a_server_share_the_work():
         assert alm.ahead==8
         for i in range(alm.ahead):
             calls.append(pool.submit(alm.greedy, WAVE, DIRECT))
-            until(lambda: len(one.asked)+len(two.asked)>i)
+            until(lambda i=i: len(one.asked)+len(two.asked)>i)
         shares = len(one.asked), len(two.asked)
         go.set()
         assert shares==(4, 4) and all(o.result().text in WORDS for o in calls)
