@@ -326,11 +326,12 @@ def located(
 
 # %% ../nbs/10_corpora.ipynb #2f788ae9
 def stored_path(
-    path, # Of an audio file
+    path, # Of an audio file; '' where there is none
     name:str, # Its corpus
     root='', # The folder of the corpus, as `load_corpus` takes it
 ) -> str: # 'results/corpora/...', '$AMBISCALE_CREMA_D/AudioWAV/...', or as it was
     "A path as a study stores it: relative to the project, or to the folder of the corpus."
+    if not str(path): return ''
     full, folder = Path(os.path.abspath(path)), located(root, name)
     bases = [(ROOT, '')]+([(folder, f'${variable_of(name)}/')] if folder else [])
     for base, mark in bases:

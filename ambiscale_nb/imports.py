@@ -29,7 +29,7 @@ import pandas as pd
 from .core import InputError, choose, content_key, look_up, write_atomic
 from .labels import CODES, NO_LABEL, SYNONYMS, WORDS, emotion_of, label_set
 from .corpora import CORPORA, VOTE, check_utterances, data_name, load_corpus, \
-    read_table, regroup, set_aside, whole_counts
+    read_table, regroup, set_aside, stored_path, whole_counts
 from .parser import ending, parse
 from .prompts import MODES, STYLES
 from .pool import CANDIDATES, answers, candidate_row, group_key, slug
@@ -582,6 +582,7 @@ def clips_of(
     "The clips that imported answers are about; their audio need not be there."
     chosen = label_set(labels or look_up(corpus, CORPORA, 'corpus').labels)
     loaded, ratings = load_corpus(corpus, root, split, chosen, convention)
+    loaded['path'] = [stored_path(o, corpus, root) for o in loaded.path] # The project may be moved
     out = [o for o in CORPORA[corpus].exclude if o!='no_audio']
     clips, aside = set_aside(loaded, chosen, out)
     data = data_name(corpus, split, chosen.name, convention)
@@ -663,6 +664,8 @@ def votes_from(
     clips = clips.assign(**{k: v for k, v in own.items() if k not in clips})
     clips = clips.drop(columns=list(votes)).assign(**raters_of(clips, votes, chosen, path))
     clips = check_utterances(clips.reset_index(drop=True), chosen.labels)
+    clips['path'] = [stored_path(o, own['corpus']) if Path(o).is_absolute() else o
+                     for o in clips.path]
     whole_counts(clips, chosen.labels, path.name)
     clips, aside = set_aside(clips, chosen)
     if empty: clips.attrs['dropped'] = {'empty cells of votes, taken as no vote': int(empty)}
@@ -704,7 +707,7 @@ def other_pools(
 def run_record(
     clips_and:tuple, # From `clips_of` or `votes_from`
     plan:pd.DataFrame, # Of one model, all its pools
-    known:dict, # revision, and convention and split that the corpus was read with
+    known:dict, # revision, and convention, split and root that the corpus was read with
 ) -> dict: # As `01_sample` writes it; sizes: of its pools
     "The record of an import."
     chosen, data, clips, ratings, aside = clips_and
@@ -720,7 +723,7 @@ def keep_run(
     clips_and:tuple, # From `clips_of` or `votes_from`
     used:pd.DataFrame, # Items of one model, from `mark`
     known:dict, # corpus (without its split), revision
-    read:dict, # convention and split that the corpus was read with
+    read:dict, # convention, split and root that the corpus was read with
 ):
     "Write one model's answers as a run would have left them."
     chosen, data, clips, ratings, aside = clips_and
@@ -765,7 +768,7 @@ def import_file(
     items = read_items(path, fmt, found[0].labels, mapping, names)
     items['model'] = items.model.fillna(model or path.stem)
     items['style'] = [choose(str(o).lower(), STYLES, 'style') for o in items['style'].fillna(style)]
-    read = dict(convention=convention, split=split)
+    read = dict(convention=convention, split=split, root=root)
     return take_in(Study(study), found, mark(items, found[2].uid, mode), path, read)
 
 # %% ../nbs/74_imports.ipynb #8f0c1a1e
@@ -802,7 +805,7 @@ def take_in(
     found:tuple, # From `clips_of` or `votes_from`
     items:pd.DataFrame, # From `mark`
     path:Path, # The file, for its fingerprint
-    read:dict, # convention and split that the corpus was read with
+    read:dict, # convention, split and root that the corpus was read with
 ) -> pd.DataFrame: # model, style, mode, what became of answers, how many, the first row
     "Write what can be used, and count the rest."
     used = items[items.reason.eq('')]

@@ -6,10 +6,10 @@
 __all__ = ['TOP', 'MODELS', 'OPTION_TYPES', 'LOST', 'RETRIED', 'UNUSABLE', 'REFUSED', 'FATAL', 'NAMES_AS_OF', 'NAMES', 'ENTITIES',
            'LETTERS', 'MASK', 'HIDDEN', 'SECRET', 'cached_cleaner', 'Reply', 'Capabilities', 'ALM', 'check_variable',
            'check_url', 'full_revision', 'ModelInfo', 'register_model', 'options_of', 'wrong_options', 'check_options',
-           'load_model', 'check_ready', 'model_table', 'require', 'CallError', 'declined', 'Name', 'known_names',
-           'Retired', 'check_name', 'cost_of', 'spelled', 'secret_forms', 'without_masked', 'cleaner', 'cleaned',
-           'check_key', 'secret_of', 'without_audio', 'request_key', 'Unrecorded', 'Tape', 'places', 'tape_of',
-           'in_flight']
+           'load_model', 'check_ready', 'model_table', 'require', 'CallError', 'declined', 'Name', 'with_fields',
+           'known_names', 'Retired', 'check_name', 'cost_of', 'spelled', 'secret_forms', 'without_masked', 'cleaner',
+           'cleaned', 'check_key', 'secret_of', 'without_audio', 'request_key', 'Unrecorded', 'Tape', 'places',
+           'tape_of', 'in_flight']
 
 # %% ../nbs/31_models.ipynb #2c3548c3
 import hashlib
@@ -23,7 +23,7 @@ import unicodedata
 import uuid
 from base64 import b64encode, urlsafe_b64encode
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from queue import SimpleQueue
@@ -100,13 +100,17 @@ def check_url(
     url:str, # Of a server
 ) -> str: # The same, without a slash at the end
     "Refuse what is no address, or has a key in it; it is not repeated then."
-    parts = urlsplit(str(url))
+    try:
+        parts = urlsplit(str(url))
+        right = parts.scheme in ('http', 'https') and parts.hostname and parts.port!=0
+    except ValueError: parts, right = urlsplit(''), False
     if parts.username or parts.password or parts.query:
         raise InputError(f"The address of {parts.hostname} holds a password or a query: pass keys "
                          f"in an environment variable, and its name as `key`")
-    if parts.scheme not in ('http', 'https') or not parts.hostname:
-        raise InputError(f"No address of a server: {url!r}, such as http://127.0.0.1:8000/v1")
-    return url.rstrip('/')
+    shown = '' if {*'@?'} & {*str(url)} else f': {url!r}'
+    if not right:
+        raise InputError(f"No address of a server{shown}, such as http://127.0.0.1:8000/v1")
+    return url.strip().rstrip('/')
 
 # %% ../nbs/31_models.ipynb #31a0c0d5
 def full_revision(
@@ -154,7 +158,7 @@ OPTION_TYPES = dict(base_urls=str|list[str]|None, key=str|None, name=str, revisi
     n_params=int|None, names=dict[str, dict]|str|None, record=str, replay=str, ceiling=int,
     seconds=float, retry=dict[str, float], without=list[str], end=str|None, max_seconds=float,
     confidence=bool, model=str, config=dict[str, object]|None, folder=str, device=str, dtype=str,
-    system=str)
+    system=str|None, extra_body=dict[str, object]|None)
 
 def wrong_options(
     info:ModelInfo, # Of a registered model
@@ -278,6 +282,17 @@ NAMES = {
 }
 
 # %% ../nbs/31_models.ipynb #b60b37f2
+def with_fields(
+    base, # A dataclass's object
+    given:dict, # Names and values that replace its own
+    where:str, # For messages
+): # -> the object with them
+    "Refuse unknown fields, and values of another type."
+    for o in given: choose(o, vars(base), f'field of {where}')
+    for place, *wrong in wrong_arguments(parameter_types(type(base)), given):
+        raise InputError(f"{where}.{spelt(place)}: {mismatch(('load', *place), *wrong)}")
+    return replace(base, **given)
+
 def known_names(
     own:dict|str|Path|None=None, # Name -> its fields, or a YAML file of that (under the root)
 ) -> dict: # Name -> `Name`
@@ -286,10 +301,9 @@ def known_names(
         import yaml
         if not (ROOT/own).exists(): raise InputError(f"No table of names at {own}")
         own = yaml.safe_load((ROOT/own).read_text())
-    table, known = dict(NAMES), [o.name for o in fields(Name)]
+    table = dict(NAMES)
     for name, given in (own or {}).items():
-        for o in given: choose(o, known, f'field of {name}')
-        table[name] = Name(**{**vars(table.get(name, Name())), **given})
+        table[name] = with_fields(table.get(name, Name()), given, name)
         choose(table[name].status, ('live', 'retired', 'unknown'), f'status of {name}')
     return table
 
@@ -349,13 +363,12 @@ def spelled(
 def secret_forms(
     secret:str, # A key
 ) -> set: # Texts
-    "A key in hexadecimal and in base64."
-    raw = secret.encode('utf-8', 'surrogatepass')
-    found = {raw.hex()}
-    for shift, first in enumerate((0, 2, 3)):
-        for code in (b64encode, urlsafe_b64encode):
-            found.add(code(bytes(shift)+raw).decode()[first:(shift+len(raw))*8//6])
-    return found
+    "A key in hexadecimal and in base64, by itself or inside JSON."
+    texts = {secret, *(json.dumps(secret, ensure_ascii=o)[1:-1] for o in (True, False))}
+    raws = {o.encode('utf-8', 'surrogatepass') for o in texts}
+    return {o.hex() for o in raws}|{
+        code(bytes(shift)+o).decode()[first:(shift+len(o))*8//6] for o in raws
+        for shift, first in enumerate((0, 2, 3)) for code in (b64encode, urlsafe_b64encode)}
 
 # %% ../nbs/31_models.ipynb #31a0c0d2
 MASK = re.compile(r'[*•●█]{3,}|\.{3,}|…')

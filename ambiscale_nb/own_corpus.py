@@ -60,7 +60,8 @@ def load_own(
         corpus='own', uid=facts.file, path=paths,
         flags='' if 'speaker' in facts else 'speaker_unknown', ambiguity_source='votes')
     if 'speaker' not in facts: clips['speaker'] = clips.uid
-    one = clips.path.eq(clips.path[clips.path.duplicated()].min())
+    real = clips.path.map(os.path.realpath)
+    one = real.eq(real[real.duplicated()].min())
     if one.any(): raise InputError(f"{' and '.join(map(repr, clips.uid[one]))} are one file: "
                                    "write it the same on all its lines")
     clips = without_audio(clips, path)

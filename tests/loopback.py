@@ -1,10 +1,12 @@
 """A server on this machine that speaks the wire protocols of OpenAI, vLLM and Gemini, and fails on command.
 
-    with Loopback(latency=.2, most=32) as server: ... server.url, server.gemini, server.asked
+    with Loopback(most=32) as server: ... server.url, server.gemini, server.asked
 
 Answers depend on the audio, the text and the seed alone. A token is a character, and its log-probability
 depends on the audio and on everything before it, so that what different routes report can be compared.
-`server.faults` is a list of names that the next requests meet, one each; `server.always` is met by all.
+`server.faults` is a list of names that the next requests meet, one each; `server.always` is met by all, or is a
+function of the request that names what it meets.
+`server.pause` is called before each answer.
 With `server.echo` every error quotes the key that was sent."""
 import base64
 import hashlib
@@ -124,8 +126,8 @@ THINKING = ['<think>', 'sad', ' or', ' happy', '?', '</think>', '\n']
 
 class Loopback:
     "The server, and what it has seen."
-    def __init__(self, latency=0., most=None, lacks=(), key=None, serves=None, hold=30., hears=1e9):
-        self.latency, self.most, self.lacks, self.key, self.hold = latency, most, lacks, key, hold
+    def __init__(self, most=None, lacks=(), key=None, serves=None, hears=1e9):
+        self.most, self.lacks, self.key, self.pause = most, lacks, key, None
         self.serves = serves                     # the name under which it answers; as asked if None
         self.hears = hears                       # seconds of a clip that it hears; the rest is cut
         self.faults, self.always, self.asked, self.headers = [], None, [], []
@@ -195,6 +197,7 @@ class Handler(BaseHTTPRequestHandler):
             home.asked.append((self.path, ask))
             home.headers.append(dict(self.headers.items()))
             fault = home.faults.pop(0) if home.faults else home.always
+            if callable(fault): fault = fault(ask)
             full = home.most is not None and home.flying>=home.most
             if not full: home.flying += 1; self.counted = True
             home.peak = max(home.peak, home.flying)
@@ -205,7 +208,7 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self, ask, fault, full):
         home = self.home
         if full: return self.refuse(*REFUSALS['429'])
-        if home.latency: time.sleep(home.latency)
+        if home.pause: home.pause()
         if fault in REFUSALS: return self.refuse(*REFUSALS[fault])
         sent = self.headers.get('Authorization', self.headers.get('x-goog-api-key', ''))
         if home.key and home.key not in sent:
@@ -218,7 +221,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def broken(self, fault, text):
         "Faults below the protocol; False if this is none of them."
-        if fault=='timeout': self.home.stopped.wait(self.home.hold)
+        if fault=='timeout': self.home.stopped.wait()
         elif fault=='reset':
             self.count(0)
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
@@ -236,7 +239,7 @@ class Handler(BaseHTTPRequestHandler):
         elif fault=='HTML body': self.send(200, '<html><body>Welcome</body></html>', kind='text/html')
         elif fault=='not an object': self.send(200, '"fine"')
         else: return False
-        self.close_connection = fault!='truncated JSON'
+        self.close_connection = fault not in ('truncated JSON', 'HTML body', 'not an object')  # those are whole
         return True
 
     def do_GET(self):

@@ -8,6 +8,8 @@ import os
 import threading
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from urllib.parse import quote
 import numpy as np
 import pandas as pd
@@ -27,6 +29,7 @@ from ambiscale_nb.parser import parse
 from ambiscale_nb.prompts import STYLES, prompt
 from ambiscale_nb.results import Study, score_study
 from ambiscale_nb.verify import VERDICTS, Judge, plan_verdicts, verify_pool
+from waiting import PATIENCE, until
 
 LABELS = WORDS
 DIRECT, COT = prompt('label', 'direct', LABELS), prompt('label', 'cot', LABELS)
@@ -39,10 +42,10 @@ WAVE = wave_of('a')
 
 @pytest.fixture
 def server():
-    with Loopback(hold=5.) as s: yield s
+    with Loopback() as s: yield s
 
 def model(server, time=None, **options):
-    options = {**dict(end=END, seconds=5., retry=Retry(tries=3)), **(time or Time()).options, **options}
+    options = {**dict(end=END, seconds=PATIENCE, retry=Retry(tries=3)), **(time or Time()).options, **options}
     return EndpointALM('demo', 'vllm', server.url, **options)
 
 def sampled(alm, store, **options):
@@ -92,10 +95,12 @@ LOST = {'500': ('server', 3), '503': ('server', 3), 'timeout': ('timeout', 3), '
 @pytest.mark.parametrize('fault', LOST)
 def test_p6_bounded_tries_then_a_named_row(fault, server, tmp_path):
     server.always, (kind, tries) = fault, LOST[fault]
-    slow = dict(seconds=.15) if kind=='timeout' else {}
-    report = sampled(model(server, **slow), Store(tmp_path))
+    time, slow = Time(), dict(seconds=.15) if kind=='timeout' else {}
+    report = sampled(model(server, time, **slow), Store(tmp_path))
     rows = Store(tmp_path).read(CANDIDATES)
     print(f'P6 {fault} -> {tries} requests, then rows of kind {set(rows.error)}')
+    assert len(time.slept)==(tries-1)*len(CLIPS)
+    until(lambda: len(server.asked)>=tries*len(CLIPS))  # it reads what timed out when it can
     assert len(server.asked)==tries*len(CLIPS)
     assert set(rows.error)=={kind} and len(rows)==16*len(CLIPS) and report.failed==len(CLIPS)
     assert rows.text.isna().all() and (rows.error_text!='').all()
@@ -420,7 +425,13 @@ def test_a_replay_is_the_same_whatever_the_order(server, tmp_path):
 def test_failures_replay_as_failures(server, tmp_path):
     server.faults = ['timeout']*3+['500']*3+['bad_request']
     tape = Tape(tmp_path/'tape')
-    sampled(model(server, tape=tape, seconds=.2), Store(tmp_path/'live'))
+    alm = model(server, tape=tape, seconds=.2)
+    def wave(uid):
+        if uid!='a':  # only the first call is in a hurry
+            until(lambda: len(server.asked)>=3)
+            for o in alm.wires.values(): o.seconds = PATIENCE
+        return wave_of(uid)
+    sample_pool(alm, CLIPS, wave, [DIRECT], Draw(greedy=False), Store(tmp_path/'live'), progress=False)
     tape.close()
     sampled(model(server, tape=Tape(tape.folder, 'replay')), Store(tmp_path/'replayed'))
     assert files(tmp_path/'live')==files(tmp_path/'replayed')
@@ -559,8 +570,9 @@ def test_a_study_from_clips_to_scores_and_again_offline(name, corpus, tmp_path, 
 # Many at once
 
 def test_many_in_flight_within_the_limit_of_a_server():
-    with Loopback(latency=.15, most=6) as server:  # so slow that requests overlap on a busy machine too
-        alm = EndpointALM('demo', 'vllm', server.url, ceiling=16, retry=Retry(tries=6, first=.05))
+    with Loopback(most=6) as server:
+        server.pause = lambda: (until(lambda: server.refused), time.sleep(.02))  # answers come once the server was full
+        alm = EndpointALM('demo', 'vllm', server.url, ceiling=16, retry=Retry(tries=6, first=.05), seconds=PATIENCE)
         gate = next(iter(alm.gates.values()))
         gate.wait = np.inf  # it never asks for more again, however slow this machine is
         seeds = range(150)
@@ -576,11 +588,17 @@ def test_many_in_flight_give_the_same_answers(server):
     assert sorted(in_flight(one, range(40), 8))==list(in_flight(one, range(40), 1))
 
 def test_copies_of_a_server_share_the_work():
-    with Loopback(latency=.02) as one, Loopback(latency=.02) as two:
-        alm = EndpointALM('demo', 'vllm', [one.url, two.url], ceiling=4)
-        list(in_flight(lambda i: alm.greedy(WAVE, DIRECT), range(40), alm.ahead))
+    with Loopback() as one, Loopback() as two, ThreadPoolExecutor(8) as pool:
+        alm, go, calls = EndpointALM('demo', 'vllm', [one.url, two.url], ceiling=4, seconds=PATIENCE), threading.Event(), []
+        one.pause = two.pause = go.wait
+        assert alm.ahead==8
+        for i in range(alm.ahead):
+            calls.append(pool.submit(alm.greedy, WAVE, DIRECT))
+            until(lambda i=i: len(one.asked)+len(two.asked)>i)
+        shares = len(one.asked), len(two.asked)
+        go.set()
+        assert shares==(4, 4) and all(o.result().text in WORDS for o in calls)
         alm.close()
-        assert alm.ahead==8 and len(one.asked)+len(two.asked)==40 and min(len(one.asked), len(two.asked))>=8
 
 def test_a_dead_copy_is_passed_over(server, tmp_path):
     with Loopback() as gone: pass
@@ -592,27 +610,24 @@ def test_a_dead_copy_is_passed_over(server, tmp_path):
     replay = EndpointALM('demo', 'vllm', gone.url, tape=Tape(tape.folder, 'replay'))
     assert [replay.greedy(wave_of(o), DIRECT).text for o in 'abc']==found
 
-def test_after_an_error_nothing_is_begun_and_all_is_kept():
-    begun, go = [], threading.Event()
+@pytest.fixture
+def failed(monkeypatch):
+    "An event that is set once the error of a task is known to the thread that begins tasks."
+    known = threading.Event()
+    class Told(SimpleQueue):
+        def put(self, task): super().put(task); task.exception() and known.set()
+    monkeypatch.setattr('ambiscale_nb.models.SimpleQueue', Told)
+    return known
+
+def test_after_an_error_nothing_is_begun_and_all_is_kept(failed):
+    begun, kept = [], []
     def work(i):
         begun.append(i)
         if i==2: raise CallError('auth', 'wrong key')
-        if i<6: go.wait(5.)
+        failed.wait()
         return i
-    threading.Timer(.1, go.set).start()
-    kept = []
     with pytest.raises(CallError, match='wrong key'): kept.extend(in_flight(work, range(99), 6))
-    assert sorted(begun)==[0, 1, 2, 3, 4, 5]
-
-def test_results_in_flight_are_yielded_before_the_error():
-    kept = []
-    def work(i):
-        if i==0: raise CallError('auth', 'wrong key')
-        time.sleep(.02)
-        return i
-    with pytest.raises(CallError):
-        for o in in_flight(work, range(99), 4): kept.append(o)
-    assert sorted(kept)==[1, 2, 3]
+    assert sorted(begun)==[0, 1, 2, 3, 4, 5] and sorted(kept)==[0, 1, 3, 4, 5]
 
 def test_a_gate_halves_at_most_and_recovers():
     clock = Time()

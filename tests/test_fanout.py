@@ -27,6 +27,7 @@ from small_run import CALLS, CODE, NOTES, hold, notebook, release
 from waiting import PATIENCE, until
 
 NAMES, STARTED = ('a', 'b', 'c', 'd'), []
+LATE = dict(DASK_DISTRIBUTED__DEPLOY__LOST_WORKER_TIMEOUT='0s')  # as if workers took long to start again
 
 
 def small_study(folder):
@@ -215,7 +216,7 @@ def test_a_notebook_that_kills_its_worker_is_reported_and_the_rest_goes_on(tmp_p
     good = notebook(tmp_path/'g.ipynb', 'print(x)', x=1)
     tasks = [(poison, tmp_path/'poison.ipynb', {})]
     tasks += [(good, tmp_path/f'good{x}.ipynb', dict(x=x)) for x in range(3)]
-    out, said = finish(drive(tmp_path, tasks, tries=2))
+    out, said = finish(drive(tmp_path, tasks, LATE, tries=2))
     assert out.pop('poison') == ['failed', 'every worker that had it died', 2]
     assert [o[0] for o in out.values()] == ['done']*3
     assert 'FAILED poison: every worker that had it died' in said

@@ -14,6 +14,7 @@ from ambiscale_nb.models import CallError, Retired, Tape, Unrecorded, load_model
 from ambiscale_nb.pool import CANDIDATES, Draw, Limits, Store, sample_pool
 from ambiscale_nb.parser import parse
 from ambiscale_nb.prompts import prompt
+from waiting import PATIENCE, until
 
 DIRECT = prompt('label', 'direct', WORDS)
 CLIPS = pd.DataFrame(dict(corpus='demo', uid=['a', 'b'], speaker=['x', 'y'], audio_sha=['s0', 's1']))
@@ -24,10 +25,10 @@ WAVE = wave_of('a')
 
 @pytest.fixture
 def server():
-    with Loopback(hold=5.) as s: yield s
+    with Loopback() as s: yield s
 
 def model(server, time=None, **options):
-    options = {**dict(key='', seconds=5., retry=Retry(tries=3)), **(time or Time()).options, **options}
+    options = {**dict(key='', seconds=PATIENCE, retry=Retry(tries=3)), **(time or Time()).options, **options}
     return GeminiALM('demo', server.gemini, **options)
 
 def sampled(alm, folder, **options):
@@ -53,7 +54,10 @@ LOST = {'500': ('server', 3), '503': ('server', 3), 'timeout': ('timeout', 3), '
 @pytest.mark.parametrize('fault', LOST)
 def test_p6_p7_bounded_tries_then_a_named_row(fault, server, tmp_path):
     server.always, (kind, tries) = fault, LOST[fault]
-    rows = sampled(model(server, **dict(seconds=.15) if kind=='timeout' else {}), tmp_path)
+    time = Time()
+    rows = sampled(model(server, time, **dict(seconds=.15) if kind=='timeout' else {}), tmp_path)
+    assert len(time.slept)==(tries-1)*len(CLIPS)
+    until(lambda: len(server.asked)>=tries*len(CLIPS))  # it reads what timed out when it can
     print(f'{fault} -> {tries} requests, then rows of kind {set(rows.error)}')
     assert set(rows.error)=={kind} and rows.text.isna().all() and len(rows)==32
     assert len(server.asked)==tries*len(CLIPS)

@@ -2,6 +2,7 @@
 that are those of the same answers had they been sampled here."""
 import json
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ import pytest
 
 from ambiscale_nb import results
 from ambiscale_nb.core import InputError, rng_of
-from ambiscale_nb.corpora import Corpus, load_corpus, register_corpus
+from ambiscale_nb.corpora import Corpus, audio_path, load_corpus, register_corpus
 from ambiscale_nb.imports import (LONGEST, ITEM, budgets_of, import_file, mark, read_items, said_by, texts_of,
                                   votes_from)
 from ambiscale_nb.labels import label_set
@@ -679,3 +680,28 @@ def test_options_of_a_question_are_stored_with_the_answer(home):
     score_study(Study('theirs'), progress=False)
     got = Study('theirs').read('predictions').query("strategy=='greedy'")
     assert (np.stack(got.dist)[:, SIX.index('happy')]==1).all()
+
+
+def test_a_study_of_imported_answers_keeps_its_audio_when_project_and_corpus_are_moved(home, monkeypatch):
+    project, audio = home/'project', home/'audio'
+    for o in (project, audio): o.mkdir()
+    for name in 'abc': (audio/f'{name}.wav').touch()
+    (audio/'ratings.csv').write_text('file,rater,label\n'+''.join(f'{o}.wav,{r},sad\n' for o in 'abc' for r in 'xyz'))
+    for name in 'ab': (project/f'{name}.wav').touch()
+    votes = [dict(dict.fromkeys((f'votes_{k}' for k in SIX), 1), uid=o, path=p)
+             for o, p in (('a', project/'a.wav'), ('b', 'b.wav'), ('c', '/nowhere/c.wav'), ('d', ''))]
+    monkeypatch.setattr('ambiscale_nb.corpora.ROOT', project)
+    said = lines(home/'said.jsonl', [dict(uid=u, text='sad') for o in 'abcd' for u in (o, f'{o}.wav')])
+    import_file(said, 'own', corpus='own', root=str(audio))
+    import_file(said, 'table', corpus=write_votes(home, votes))
+    moved, elsewhere = project.rename(home/'moved'), audio.rename(home/'elsewhere')
+    monkeypatch.setattr('ambiscale_nb.corpora.ROOT', moved)
+    monkeypatch.setenv('AMBISCALE_OWN', str(elsewhere))
+    def found(study):
+        run, = Study(study).runs()
+        paths = Study(study).read('utterances', run['corpus']).set_index('uid').path
+        return run, {k: o and audio_path(o, run['corpus'], run['root']) for k, o in paths.items()}
+    run, paths = found('own')
+    assert run['root']==str(audio) and paths=={f'{o}.wav': elsewhere/f'{o}.wav' for o in 'abc'}
+    assert all(o.exists() for o in paths.values())
+    assert found('table')[1]==dict(a=moved/'a.wav', b=moved/'b.wav', c=Path('/nowhere/c.wav'), d='')

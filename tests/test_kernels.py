@@ -2,16 +2,20 @@
 benchmark `benchmarks/kernels.py` starts 200 of them in pairs."""
 import json
 import os
+import signal
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 
 from ambiscale_nb import fanout
 from ambiscale_nb.core import InputError
 from small_run import notebook
+from waiting import PATIENCE, until
 
 TELL = ('import sys\nfrom IPython import get_ipython\napp = get_ipython().kernel.parent\n'
         'print(sys.executable, app.transport, app.ip)')
@@ -20,7 +24,15 @@ TELL = ('import sys\nfrom IPython import get_ipython\napp = get_ipython().kernel
 def told(path): return nbformat.read(path, 4).cells[-1].outputs[0].text.split()
 
 
-def left_over(): return {o.name for o in Path(tempfile.gettempdir()).glob('kernel-*')}
+def left_over(): return sorted(o for o in Path(tempfile.gettempdir()).glob('kernel-*'))
+
+
+@pytest.fixture(autouse=True)
+def own_temporary_folder(monkeypatch, tmp_path):  # pytest makes its own first
+    "Other kernels of this machine have their folders elsewhere. Its path is short."
+    with tempfile.TemporaryDirectory(dir='/tmp') as folder:
+        monkeypatch.setattr(tempfile, 'tempdir', folder)
+        yield
 
 
 @pytest.fixture
@@ -44,14 +56,13 @@ def started(folder, dying):
 
 
 def test_a_kernel_is_this_interpreter_over_sockets_of_its_own(tmp_path):
-    before, source = left_over(), notebook(tmp_path/'s.ipynb', TELL, x=1)
-    seen = []
+    source, seen = notebook(tmp_path/'s.ipynb', TELL, x=1), []
     for i in range(2):
         fanout.run_notebook(source, tmp_path/f'{i}.ipynb', {})
         seen.append(told(tmp_path/f'{i}.ipynb'))
     assert [o[1] for o in seen] == ['ipc', 'ipc'] and seen[0][2] != seen[1][2]
     assert Path(seen[0][0].replace('./', f'{fanout.ROOT}/')) == Path(sys.executable)
-    assert left_over() <= before  # their folders go with them
+    assert not left_over()  # their folders go with them
 
 
 def test_a_kernel_of_another_installation_is_not_used(tmp_path, monkeypatch):
@@ -73,9 +84,8 @@ def test_a_kernel_that_ends_while_it_starts_is_started_again(tmp_path, command, 
 
 def test_a_kernel_that_never_starts_is_named_with_what_it_wrote(tmp_path, command):
     command(tmp_path, started(tmp_path, 9))
-    before = left_over()
     out = fanout.run_shard((notebook(tmp_path/'s.ipynb', TELL, x=1), tmp_path/'t.ipynb', {}))
-    assert (out.status, len((tmp_path/'ledger').read_text())) == ('failed', 3) and left_over() <= before
+    assert (out.status, len((tmp_path/'ledger').read_text())) == ('failed', 3) and not left_over()
     assert f'The kernel python3 of this environment ({sys.executable} {tmp_path}/kernel.py' in out.error
     assert 'did not start in 3 tries; its last line: out of memory, or whatever' in out.error
 
@@ -90,11 +100,33 @@ def test_a_long_path_of_the_temporary_folder_leaves_room_for_sockets(tmp_path, m
     deep = tmp_path/('x'*90)
     deep.mkdir()
     monkeypatch.setattr(tempfile, 'tempdir', str(deep))
-    folder = fanout.short_folder()
-    try: assert len(os.fsencode(folder/'s-5')) <= 107 and not folder.is_relative_to(deep)
-    finally: folder.rmdir()
+    with fanout.short_folder() as folder:
+        assert len(os.fsencode(folder/'s-5')) <= 107 and not folder.is_relative_to(deep)
     fanout.run_notebook(notebook(tmp_path/'s.ipynb', TELL, x=1), tmp_path/'t.ipynb', {})
     assert told(tmp_path/'t.ipynb')[1] == 'ipc'
+
+
+WORKER = ('import sys, tempfile\nfrom pathlib import Path\nfrom ambiscale_nb.fanout import run_notebook\n'
+          'tempfile.tempdir = sys.argv[1]\nrun_notebook(Path(sys.argv[2]), Path(sys.argv[3]), {})')
+
+
+def test_what_a_killed_worker_left_is_removed_by_the_next_kernel(tmp_path):
+    "And nothing that a kernel still needs, nor what is not known to be ours."
+    source = notebook(tmp_path/'s.ipynb', f'import time\nopen({str(tmp_path/"begun")!r}, "w")\ntime.sleep(10**6)', x=1)
+    worker = subprocess.Popen([sys.executable, '-c', WORKER, tempfile.gettempdir(), source, tmp_path/'t.ipynb'])
+    until((tmp_path/'begun').exists, 'no kernel began')
+    kernels, (folder,) = psutil.Process(worker.pid).children(recursive=True), left_over()
+    (unknown := folder.with_name('kernel-unknown')).mkdir()
+    with fanout.short_folder() as second:
+        assert left_over() == sorted([folder, second, unknown])  # both are in use
+        with fanout.short_folder(): pass
+        assert left_over() == sorted([folder, second, unknown])
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.wait()
+    assert left_over() == sorted([folder, unknown])
+    fanout.run_notebook(notebook(tmp_path/'n.ipynb', TELL, x=1), tmp_path/'n.out.ipynb', {})
+    assert left_over() == [unknown]
+    assert not psutil.wait_procs(kernels, timeout=PATIENCE)[1]
 
 
 def test_where_there_are_no_such_sockets_tcp_is_used(tmp_path, monkeypatch):

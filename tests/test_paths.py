@@ -134,6 +134,17 @@ def test_a_name_that_matches_nothing_is_flagged_and_files_that_differ_stay_two(t
     with pytest.raises(InputError, match='None of the 1 files'): own(tmp_path/'x', ['d.wav'], ['e.wav,A,sad'])
 
 
+@pytest.mark.parametrize('other', ['./x/a.wav', 'x//a.wav', 'x/../x/a.wav', 'y/a.wav', 'b.wav', 'loop/x/a.wav', '../own/x/a.wav'])
+def test_two_names_of_one_file_are_refused(tmp_path, other):
+    "Whether they differ in spelling alone, or one of them goes through a link."
+    (root := tmp_path/'own').mkdir()
+    (root/'x').mkdir()
+    (root/'y').symlink_to('x')
+    (root/'loop').symlink_to('.')
+    (root/'b.wav').symlink_to('x/a.wav')
+    with pytest.raises(InputError, match='are one file'): own(root, ['x/a.wav'], ['x/a.wav,A,sad', f'{other},B,sad'])
+
+
 def test_own_audio_behind_a_link_is_there(tmp_path):
     (tmp_path/'data').mkdir()
     (tmp_path/'home').mkdir()

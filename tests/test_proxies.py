@@ -47,6 +47,8 @@ def test_the_password_of_a_proxy_is_passed_on_and_not_shown(monkeypatch):
 @pytest.mark.parametrize(('variable', 'value', 'said'), [
     ('ALL_PROXY', 'socks5://127.0.0.1:1080', 'ALL_PROXY names a SOCKS proxy'), ('http_proxy', 'socks5h://p:1', 'http_proxy names a SOCKS'),
     ('HTTP_PROXY', 'http://:3128', 'HTTP_PROXY names no proxy'), ('HTTP_PROXY', 'p:port', 'HTTP_PROXY names no proxy'),
+    ('HTTP_PROXY', 'http:/p:3128', 'HTTP_PROXY names no proxy'), ('HTTP_PROXY', 'http://[::1', 'HTTP_PROXY names no proxy'),
+    ('HTTP_PROXY', 'http//p:3128', 'HTTP_PROXY names no proxy'), ('HTTP_PROXY', 'p:0', 'HTTP_PROXY names no proxy'),
     ('HTTP_PROXY', 'ftp://p:21', 'HTTP_PROXY names no proxy'), ('HTTP_PROXY', 'p:99999', 'HTTP_PROXY names no proxy')])
 def test_a_proxy_that_cannot_be_used_is_refused_when_a_model_is_loaded(monkeypatch, variable, value, said):
     monkeypatch.setenv(variable, value)
@@ -63,6 +65,10 @@ def test_a_proxy_that_cannot_be_used_is_refused_when_a_model_is_loaded(monkeypat
     ('fd00::5', 'fd00::/8', True), ('fd00::5', '10.0.0.0/8', False), ('10.1.2.3', '10.1.2.3', True), ('10.1.2.3', '10.1.2.3:8000', True),
     ('gpu.corp', 'corp', True), ('gpu.corp', '.corp', True), ('gpu.corp', '*.corp', True), ('corp', '.corp', True),
     ('gpucorp', 'corp', False), ('gpu.corp.example', 'corp', False), ('GPU.Corp', 'gpu.corp', True), ('any', '*', True),
+    ('fd00::5', '[fd00::]/8', True), ('fd00::5', '[fd00::5]:8000', True), ('fd01::5', '[fd00::]/16', False),
+    ('::ffff:10.1.2.3', '10.0.0.0/8', True), ('0.0.0.0', '', True), ('gpu.corp', 'gpu.corp.', True),
+    ('gpu.corp', 'http://gpu.corp/', True), ('gpu.corp', 'http://gpu.corp:80', True), ('10.1.2.3', '10.0.0.0/255.0.0.0', True),
+    ('127.0.0.1.example', '', False), ('localhost.example', '', False), ('10.1.2.3', '10.0.0.0/33', False),
     ('gpu.corp', 'gpu.corp:8000', True), ('10.1.2.3', '2.3', False), ('far', ', ,', False), ('far', '10.0.0.0/8', False)])
 def test_what_is_reached_directly(host, rules, direct): assert goes_direct(host, rules) == direct
 

@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import traceback
+from collections import Counter
 from pathlib import Path
 from urllib.parse import quote
 import numpy as np
@@ -12,13 +13,14 @@ import pandas as pd
 import pytest
 from loopback import END, WORDS, Loopback, Time
 from ambiscale_nb.core import InputError
-from ambiscale_nb.endpoint import GONE, EndpointALM, begin_of, error_of, failure, said
+from ambiscale_nb.endpoint import GONE, EndpointALM, Gate, begin_of, error_of, failure, said
 from ambiscale_nb.gemini import GeminiALM
 from ambiscale_nb.labels import label_set
 from ambiscale_nb.models import CallError, Tape, cleaned, cleaner, load_model
 from ambiscale_nb.pool import CANDIDATES, Draw, Limits, Store, answers, sample_pool
 from ambiscale_nb.prompts import prompt
 from ambiscale_nb.verify import VERDICTS, Judge, verify_pool
+from waiting import PATIENCE, until
 
 DIRECT = prompt('label', 'direct', WORDS)
 CLIPS = pd.DataFrame(dict(corpus='demo', uid=[f'clip{i}' for i in range(12)], audio_sha=[f's{i}' for i in range(12)]))
@@ -62,6 +64,7 @@ def forms_of(secret):
                 ''.join(f'&#{ord(o)};' for o in secret), raw.decode('latin-1'), f'{secret[:9]}****{secret[-4:]}')
     for before in (b'', b'u', b'us', b'user:', b'Bearer '):
         for code in (base64.b64encode, base64.urlsafe_b64encode): yield code(before+raw+b'\n').decode()
+    for ascii_only in (True, False): yield base64.b64encode(json.dumps(dict(key=secret), ensure_ascii=ascii_only).encode()).decode()
 
 def leaks(data, secret):
     "Forms of a key, or the middle of one, in some bytes."
@@ -71,7 +74,7 @@ def leaks(data, secret):
     return whole+[o for o in (secret[:12], secret[-12:], f'***{secret[-4:]}') if o in text or o in plain]
 
 def model(protocol, server, time=None, **options):
-    options = {**dict(seconds=5.), **(time or Time()).options, **options}
+    options = {**dict(seconds=PATIENCE), **(time or Time()).options, **options}
     if protocol=='gemini': return GeminiALM('demo', server.gemini, **dict(key='')|options)
     return EndpointALM('demo', 'vllm', server.url, **dict(end=END)|options)
 
@@ -85,7 +88,7 @@ def run(alm, store, **options):
 
 @pytest.fixture
 def server():
-    with Loopback(hold=5.) as s: yield s
+    with Loopback() as s: yield s
 
 CASES = [*((o, p, 1) for o in FAULTS for p in PROTOCOLS ),
          *((o, 'openai', 32) for o in ('429 in a 200', '503 in a 200', '401 in a 200', 'finish: error', 'content_filter',
@@ -220,6 +223,24 @@ def wrapped(message, code=None, **more): return {'error': {'message': message, '
     (200, {'errors': [{'message': 'internal server error', 'code': 500}]}, 'server'),
     (200, [wrapped('overloaded', 503)], 'server'), (200, {'detail': 'Not Found'}, 'not_found'),
     (200, wrapped('what', 'what'), 'failed'), (200, wrapped('x', 'content_filter'), 'declined'),
+    (200, wrapped('x', 429.), 'rate_limit'), (200, wrapped('x', None, http_status=429), 'rate_limit'),
+    (200, wrapped('x', None, statusCode=503), 'server'), (200, {'error': True, 'code': 429, 'message': 'slow'}, 'rate_limit'),
+    (200, {'error': True, 'message': 'model overloaded'}, 'server'), (200, {'error': 'x', 'status': 503}, 'server'),
+    (200, {'choices': None, 'error_code': 336501, 'error_msg': 'qpm limit reached'}, 'rate_limit'),
+    (200, {'choices': [], 'error_code': 17, 'error_msg': 'Open api daily request limit reached'}, 'quota'),
+    (200, {'Error': {'Code': 'AuthFailure', 'Message': 'x'}}, 'auth'),
+    (200, {'fault': {'faultstring': 'Rate limit quota violation'}}, 'rate_limit'),
+    (200, {'errors': [{'code': '10000', 'message': 'Authentication error'}], 'success': False, 'result': None}, 'auth'),
+    (429, wrapped('You have used all of your free credits for this month'), 'quota'), (429, wrapped('Weekly usage limit'), 'quota'),
+    (429, wrapped('Account balance is insufficient'), 'quota'), (400, wrapped('Your balance is not enough'), 'quota'),
+    (429, wrapped('The account is suspended: overdue payment'), 'quota'), (429, wrapped('Retry after 20 seconds'), 'rate_limit'),
+    (400, wrapped('content type input_audio not supported'), 'no_audio'), (400, wrapped('m only supports text input'), 'no_audio'),
+    (400, wrapped('multimodal inputs are not supported by this model'), 'no_audio'),
+    (400, wrapped('Audio file is too long, at most 30 s are supported'), 'bad_request'),
+    (400, wrapped('内容包含敏感信息', '1301'), 'declined'), (400, wrapped('Request blocked by guardrails'), 'declined'),
+    (400, wrapped('Blocked by our safety settings'), 'declined'), (400, wrapped('the filter parameter is wrong'), 'bad_request'),
+    (400, wrapped('prompt is too long: 210000 tokens > 200000 maximum'), 'context_too_long'),
+    (400, wrapped('Please reduce the length of the messages.'), 'context_too_long'),
     (503, 'busy', 'server'), (500, wrapped('Internal error'), 'server'), (429, wrapped('Slow down'), 'rate_limit'),
     (429, wrapped('Rate limit reached for m in organization o on tokens per min (TPM): Limit 30000. Please try again in 2s. '
                   'You can increase your rate limit by adding a payment method at https://x.example/account/billing.'),
@@ -356,17 +377,29 @@ def test_a_server_that_was_gone_is_asked_again_after_a_while(server, tmp_path):
     time.now += 100
     assert alm.greedy(WAVE, DIRECT).text in WORDS
 
-def test_a_short_outage_ends_no_run(server, tmp_path):
-    server.faults = ['503']*4
+@pytest.mark.parametrize('each', [1, 4])
+def test_a_short_outage_ends_no_run(each, server, tmp_path):
+    "Twelve requests are refused, of each call fewer than it makes, in whatever order threads come."
+    met = Counter()
+    def outage(ask):
+        clip = ask['messages'][-1]['content'][0]['input_audio']['data']
+        if met.total()==12 or met[clip]==each: return None
+        met[clip] += 1
+        return '503'
+    server.always = outage
     assert run(model('openai', server), Store(tmp_path), in_flight=8) is None
-    assert Store(tmp_path).read(CANDIDATES).error.eq('').all() and len(server.asked)==4+CALLS
+    rows = Store(tmp_path).read(CANDIDATES)
+    assert met.total()==12 and len(server.asked)==12+CALLS
+    assert rows.error.eq('').all() and rows.groupby('uid').size().eq(DRAWN).all() and rows.uid.nunique()==CALLS
 
 @pytest.mark.parametrize('fault', ['a quota of the day', '401 in a 200', 'no audio'])
-def test_calls_that_wait_when_the_run_ends_are_not_made(fault, server, tmp_path):
-    server.always, server.latency = fault, .3
+def test_calls_that_wait_when_the_run_ends_are_not_made(fault, server, tmp_path, monkeypatch):
+    begun, enter = [], Gate.enter
+    monkeypatch.setattr(Gate, 'enter', lambda self: (begun.append(1), enter(self))[1])
+    server.always, server.pause = fault, lambda: until(lambda: len(begun)==CALLS)
     alm = model('openai', server)
-    assert run(alm, Store(tmp_path), in_flight=12).fatal and len(server.asked)<=8    # places at first
-    server.always, server.latency = None, 0.
+    assert run(alm, Store(tmp_path), in_flight=CALLS).fatal and len(server.asked)==8 # places at first
+    server.always = server.pause = None
     assert alm.greedy(WAVE, DIRECT).text in WORDS                                    # the same model, asked later
 
 def test_everything_about_a_declined_clip_is_asked_once(server, tmp_path):

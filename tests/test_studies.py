@@ -147,14 +147,14 @@ def test_what_the_study_was_is_read_where_no_file_is_given(commanded, monkeypatc
 def stopped(commanded):
     "A study on one worker, stopped by Ctrl-C in its first run; what was said."
     root = commanded[0]
-    study = dict(SHARED, name='stopped', workers=1, limit=0, beam_limit=0,  # more than is done before it is stopped
+    study = dict(SHARED, name='stopped', workers=1, limit=0, beam_limit=0,
                  runs=[dict(model='tiny-alm-nano'), dict(model='tiny-alm-tiny')])
     (root/'stopped.yaml').write_text(yaml.safe_dump(study))
-    env = os.environ | {'AMBISCALE_ROOT': str(root), 'OMP_NUM_THREADS': '1'}
+    env = os.environ | {'AMBISCALE_ROOT': str(root), 'OMP_NUM_THREADS': '1', 'AMBISCALE_TEST_HOLD': '5'}
     process = subprocess.Popen([tool('ambiscale'), 'run', 'stopped.yaml'], env=env, cwd=root, text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
     try:
-        def sampled(): return any(b'\n' in o.read_bytes() for o in (root/'results/stopped').glob('candidates/**/*.jsonl'))
+        def sampled(): return sum(o.read_bytes().count(b'\n') for o in (root/'results/stopped').rglob('*.jsonl')) == 5
         until(sampled, 'nothing was sampled', process)
         os.killpg(process.pid, signal.SIGINT)
         return root, process.communicate(timeout=PATIENCE)[0], process.returncode

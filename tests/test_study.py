@@ -25,10 +25,10 @@ def script(notebook, target, parameters):
             f"run_notebook({str(notebook)!r}, {str(target)!r}, {parameters!r})")
 
 
-def start(root, notebook, parameters):
+def start(root, notebook, parameters, **env):
     "Execute a notebook in a process group of its own, writing under `root`."
     code = script(notebook, root/'runs'/notebook.name, parameters)
-    return subprocess.Popen([sys.executable, '-c', code], env=os.environ | {'AMBISCALE_ROOT': str(root)},
+    return subprocess.Popen([sys.executable, '-c', code], env=os.environ | {'AMBISCALE_ROOT': str(root)} | env,
                             start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
@@ -66,13 +66,13 @@ def whole(tmp_path_factory):
 def resumed(tmp_path_factory):
     "The same study, killed with SIGKILL in the middle of sampling, then started again."
     root = tmp_path_factory.mktemp('resumed')
-    process = start(root, SAMPLE, SMALL)
-    until(lambda: journalled(root) >= 60, 'nothing was sampled', process)
+    process = start(root, SAMPLE, SMALL, AMBISCALE_TEST_HOLD='60')
+    until(lambda: journalled(root) == 60, 'nothing was sampled', process)
     family = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not psutil.wait_procs(family, timeout=PATIENCE)[1]  # a kernel outlives its parent for a moment
-    assert not list((root/'results'/'small').glob('plans/*.json')), 'the kill came too late'
+    assert journalled(root) == 60 and not list((root/'results'/'small').glob('plans/*.json'))
     finish(root, SAMPLE, SMALL)
     finish(root, SCORE, SCORED)
     return root

@@ -57,6 +57,15 @@ LOAD = [
     ('base_urls: [[a]]', 'base_urls[0]: found a list, wanted text'),
     ('retry: 3', 'retry: found 3 (a whole number), wanted names and values, such as retry: {tries: 3}'),
     ('retry: {tries: "3"}', 'retry.tries: found "3" (text), wanted a number: write tries: 3'),
+    ('system: 2024', 'system: found 2024 (a whole number), wanted text: write system: "2024"'),
+    ('system: off', 'system: found off, which YAML reads as false, wanted text: write system: "off"'),
+    ('system: [be brief]', 'system: found a list, wanted text'),
+    ('extra_body: 1.5', 'extra_body: found 1.5 (a number), wanted names and values'),
+    ('extra_body: yes', 'extra_body: found yes, which YAML reads as true, wanted names and values'),
+    ('extra_body: think', 'extra_body: found "think" (text), wanted names and values'),
+    ('extra_body: [top_k]', 'extra_body: found a list, wanted names and values'),
+    ('extra_body: {1: 2}', 'extra_body[1]: found 1 (a whole number), wanted text'),
+    ('extra_body: {max_tokens: 1:30}', 'extra_body.max_tokens: found 1:30, which YAML reads as 90'),
     ('seconds: "30"', 'seconds: found "30" (text), wanted a number: write seconds: 30'),
     ('seconds: 1:30', 'seconds: found 1:30, which YAML reads as 90 (base 60): write 90, or "1:30" for text'),
     ('seconds: null', 'seconds: found null, which YAML reads as nothing, wanted a number'),
@@ -130,6 +139,8 @@ def test_a_merged_line_keeps_its_spelling(tmp_path):
     STUDY % 'n: 1_000', STUDY % 'temperature: .5', STUDY % 'temperature: 1', STUDY % 'limits: {usd: 1e3, tokens: 1.5e6}',
     STUDY % 'limits: {fail_on_error: yes}', STUDY % 'limits: {fail_on_error: .1}', STUDY % 'slurm: {}', RUN % 'verify: off',
     RUN % 'n: null', SERVED % 'retry: {tries: 3, first: .5}', SERVED % 'base_urls: [http://a/v1, http://b/v1]',
+    SERVED % 'system: null, extra_body: null', SERVED % 'system: "", extra_body: {}',
+    SERVED % 'system: Be brief., extra_body: {top_k: 3, chat_template_kwargs: {enable_thinking: false}, stop: [x]}',
     SERVED % 'revision: "0123", seconds: 30, end: null, n_params: 7_000_000', SERVED % 'base_urls: http://127.0.0.1:8000/v1',
     STUDY % 'slurm: {walltime: "12:00:00", account: "0123", queue: gpu, memory: 4GB, job_extra_directives: ["--gres=gpu:1"]}',
     STUDY % 'slurm: {walltime: 1-12}'])
@@ -150,8 +161,20 @@ def test_a_key_in_the_wrong_place_is_not_repeated(tmp_path, field):
         assert key not in found and 's.yaml, line 4: runs[0].load' in found
 
 
+@pytest.mark.parametrize('url', ['http://u:%s@[::1/v1', 'http://u:%s@h:99999/v1', 'http://h:x/v1?key=%s', 'h/v1?key=%s', '//u:%s@'])
+def test_an_address_with_a_key_is_not_repeated(url):
+    with pytest.raises(InputError) as e: models.load_model('vllm', model='demo', base_urls=url % 'sk-sentinel0123456789')
+    assert 'sentinel' not in str(e.value)
+
+
 def test_a_value_of_another_type_is_refused_where_a_model_is_loaded_by_hand():
-    for options, said in ((dict(revision=1234567), 'vllm: revision: found 1234567'), (dict(retry=3), 'vllm: retry: found 3'),
+    for options, said in ((dict(retry=dict(tries=3.5)), 'retry.tries: found 3.5 .a number., wanted a whole number'),
+                          (dict(retry=dict(tries=0)), 'retry wants 1 try or more'), (dict(retry=dict(first=-1)), 'no seconds below 0'),
+                          (dict(names=dict(m=dict(text_in='1'))), 'm.text_in: found "1" .text., wanted a number'),
+                          (dict(names=dict(m=dict(since=2026))), 'm.since: found 2026'),
+                          (dict(base_urls='http://[::1/v1'), 'No address of a server'),
+                          (dict(base_urls='http://h:99999/v1'), 'No address of a server'), (dict(revision=1234567), 'vllm: revision: found 1234567'), (dict(retry=3), 'vllm: retry: found 3'),
+                          (dict(system=5), 'vllm: system: found 5'), (dict(extra_body='x'), 'vllm: extra_body: found'),
                           (dict(base_urls=[8000]), r'vllm: base_urls\[0\]: found 8000')):
         with pytest.raises(InputError, match=said): models.load_model('vllm', model='demo', **options)
 
@@ -176,15 +199,22 @@ def test_parameters_of_a_notebook_are_compared_with_its_types(wrong, said):
     assert said in str(e.value)
 
 
-@pytest.mark.parametrize('notebook', ['01_sample', '02_score'])
-def test_a_number_for_a_study_by_papermill_is_refused_before_anything_is_asked(tmp_path, notebook):
+NUMBER = ('-p', 'study', '2024'), ('study: found 2024 (a whole number), wanted text', 'papermill: -r study')
+SERVER = '-r', 'model', 'vllm', '-y'
+
+
+@pytest.mark.parametrize(('notebook', 'words', 'said'), [
+    ('01_sample', *NUMBER), ('02_score', *NUMBER),
+    ('01_sample', (*SERVER, 'load: {model: demo, extra_body: 5}'), ['vllm: extra_body: found 5 (a whole number), wanted names']),
+    ('01_sample', (*SERVER, 'load: {model: demo, system: no}'), ['vllm: system: found false, wanted text'])])
+def test_a_wrong_type_by_papermill_is_refused_before_anything_is_asked(tmp_path, notebook, words, said):
     for o in ('nbs', 'ambiscale_nb', 'conf'): (tmp_path/o).symlink_to(ROOT/o)
     source = ROOT/f'nbs/experiments/{notebook}.ipynb'
-    done = subprocess.run([Path(sys.executable).with_name('papermill'), '-k', 'python3', source, tmp_path/'out.ipynb', '-p',
-                           'study', '2024'], env=os.environ | {'AMBISCALE_ROOT': str(tmp_path)}, cwd=tmp_path,
-                          capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and 'study: found 2024 (a whole number), wanted text' in done.stderr+done.stdout
-    assert 'papermill: -r study' in done.stderr+done.stdout and not (tmp_path/'results').exists()
+    done = subprocess.run([Path(sys.executable).with_name('papermill'), '-k', 'python3', source, tmp_path/'out.ipynb', *words],
+                          env=os.environ | {'AMBISCALE_ROOT': str(tmp_path)}, cwd=tmp_path, capture_output=True, text=True,
+                          check=False)
+    assert done.returncode == 1 and all(o in done.stderr+done.stdout for o in said), done.stderr[-2000:]
+    assert not (tmp_path/'results').exists()
 
 
 def test_every_study_of_the_project_is_read():

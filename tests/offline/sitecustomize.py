@@ -1,8 +1,10 @@
 """Cuts a Python process off from every network but this machine; found through PYTHONPATH by each
-process that the tests start, kernels included. What was tried is written to AMBISCALE_NET_LOG."""
+process that the tests start, kernels included. What was tried is written to AMBISCALE_NET_LOG. With AMBISCALE_TEST_HOLD
+a process waits once that many lines of its journals are on disk, so that it is stopped there and nowhere else."""
 import ipaddress
 import os
 import socket
+import time
 
 real = {name: getattr(socket.socket, name) for name in ('connect', 'connect_ex', 'sendto')}
 look_up = socket.getaddrinfo
@@ -43,3 +45,16 @@ def local_look_up(host, *args, **kwargs):
 
 for _name in real: setattr(socket.socket, _name, guarded(_name))
 socket.getaddrinfo = local_look_up
+
+
+def held(flush, most):
+    "`os.fsync`, which does not return from the last line that is wanted."
+    lines = []
+    def wrapped(fd):
+        flush(fd)
+        if os.path.realpath(f'/proc/self/fd/{fd}').endswith('.jsonl'): lines.append(fd)
+        while len(lines) >= most: time.sleep(.1)
+    return wrapped
+
+
+if _most := os.environ.get('AMBISCALE_TEST_HOLD'): os.fsync = held(os.fsync, int(_most))
