@@ -237,6 +237,7 @@ def gain_shares(
     alpha:np.ndarray=None, # Shape (K,), prior of the votes; fitted to them if not given
     metric:str='brier', # Or `accuracy`: `scaled` is credit of labels, clips that tie do not count
     perfect:Perfect=None, # Of these clips, from `perfect_predictor`; computed if not given
+    bits:np.ndarray=None, # Shape (U,), entropy of `scaled`; given where ties draw one of several
 ) -> Gain: # Shares of either stratum and their difference
     "Share of what can be learnt beyond the base that a strategy recovers, by stratum."
     use, why = usable_clips(base, scaled, votes, metric)
@@ -246,7 +247,7 @@ def gain_shares(
     codes, labels = cluster_codes(speakers, use)[1][use], top_labels(base)
     ideal = perfect_predictor(votes, base, alpha) if perfect is None else \
         Perfect(perfect.dist[use], perfect.credit[use])
-    spread = what_base_says(base, scaled)
+    spread = what_base_says(base, entropy(scaled) if bits is None else bits[use])
     if metric=='brier':
         scale = prior_scale(ideal.dist, spread, votes, labels, codes)
         given = [scaled, ideal.dist], spread, soft_labels(votes)
@@ -275,10 +276,10 @@ def usable_clips(
 # %% ../nbs/62_gain.ipynb #9e1d3046
 def what_base_says(
     base:np.ndarray, # Shape (U, K)
-    scaled:np.ndarray, # Shape (U, K)
+    bits:np.ndarray, # Shape (U,), entropy of the strategy
 ) -> np.ndarray: # Shape (U, D), columns of the regression
     "The base, and the base as sharp as the strategy; the last label follows from the others."
-    sharp = sharpened(base, entropy(scaled).mean())
+    sharp = sharpened(base, bits.mean())
     return base[:, :-1] if sharp is base else np.c_[base[:, :-1], sharp[:, :-1]]
 
 def refused(
@@ -461,6 +462,7 @@ def gain_table(
     who:Judgements=None, # Who said what, for the reference; left out if not given
     credit:dict=None, # Name -> (U, K) labels as expected credit; top labels of `dists` if None
     scores:dict=None, # Name -> (U,) less JSD; of `dists` if None
+    bits:dict=None, # Name -> (U,) entropy, see `gain_shares`; of `dists` if None
 ) -> pd.DataFrame: # One row per strategy, role and stratum, see `gain_row`
     "What strategies recover of what can be learnt, and what they gain as it is."
     credit = {k: label_credit(o) for k, o in dists.items()} if credit is None else credit
@@ -469,7 +471,8 @@ def gain_table(
     ideal = perfect_predictor(votes, known(start), alpha)
     for name in (o for o in dists if o!=base):
         for metric, given in (('brier', dists), ('accuracy', credit)):
-            given = start, given[name], votes, speakers, alpha, metric, ideal
+            own = bits[name] if bits and metric=='brier' else None # Labels: of their credit
+            given = start, given[name], votes, speakers, alpha, metric, ideal, own
             rows += gain_rows(name, gain_shares(*given), metric)
         rows += [gain_row(name, 'raw gain', 'jsd', k, mean_ci(v, speakers))
                  for k, v in raw_gains(scores[name]-scores[base], votes).items()]
