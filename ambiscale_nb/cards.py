@@ -95,7 +95,8 @@ def make_card(
         'sum of the fitted prior': fit_prior(votes).sum().round(2)}, dtype=object)
     return Card(facts, mass/mass.sum(), bits, pattern,
                 pd.DataFrame(rater_confusion(who), labels.labels, labels.labels),
-                utterances.n_raters.value_counts().sort_index(), marks_of(votes, fold_groups(used), who))
+                utterances.n_raters.value_counts().sort_index(),
+                marks_of(votes, fold_groups(used), who))
 
 # %% ../nbs/72_cards.ipynb #d1895dc9
 def bars(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 import numpy as np
 import pandas as pd
+from fastcore.basics import patch
 from .core import InputError
 from .ambiguity import LEVELS, entropy, strata
 from .metrics import utterance_scores
@@ -71,18 +72,39 @@ class Cell:
     @property
     def level(self): return np.array([LEVELS[o] for o in strata(self.votes)]) # (U,)
 
-    def expected(self, name, metric, of='dists'): # (U,) metric(predictions, votes) of a fair draw
-        given, out = getattr(self, of)[name], np.full(len(self.votes), np.nan)
-        use = np.isfinite(given).all(1)
-        if use.any(): out[use] = metric(given[use], self.votes[use])
-        if of!='dists' or name not in self.tied: return out
-        return over_draws(out, self.tied[name], metric, self.votes)
+# %% ../nbs/73_cells.ipynb #08bf63a9
+@patch
+def expected(
+    self:Cell,
+    name:str, # Of a prediction
+    metric, # (predictions, votes) to (U,)
+    of:str='dists', # Or `credit`, whose ties are shared
+) -> np.ndarray: # (U,), NaN where there is no prediction
+    "A metric of every clip."
+    given, out = getattr(self, of)[name], np.full(len(self.votes), np.nan)
+    use = np.isfinite(given).all(1)
+    if use.any(): out[use] = metric(given[use], self.votes[use])
+    if of!='dists' or name not in self.tied: return out
+    return over_draws(out, self.tied[name], metric, self.votes)
 
-    def score(self, name, metric='jsd'): # (U,), more is better; NaN where it does not count
-        m = partial(utterance_scores, metric)
-        return self.expected(name, m, 'credit') if metric=='accuracy' else -self.expected(name, m)
+# %% ../nbs/73_cells.ipynb #a2560bbc
+@patch
+def score(
+    self:Cell,
+    name:str, # Of a prediction
+    metric:str='jsd', # A loss, or `accuracy`
+) -> np.ndarray: # (U,), more is better; NaN where it does not count
+    "A metric of every clip, turned so that more is better."
+    m = partial(utterance_scores, metric)
+    return self.expected(name, m, 'credit') if metric=='accuracy' else -self.expected(name, m)
 
-    def bits(self, name): return self.expected(name, lambda p, _: entropy(p)) # (U,) entropy
+@patch
+def bits(
+    self:Cell,
+    name:str, # Of a prediction
+) -> np.ndarray: # (U,), NaN where there is none
+    "Entropy of every clip."
+    return self.expected(name, lambda p, _: entropy(p))
 
 # %% ../nbs/73_cells.ipynb #77bef180
 def laid_out(
@@ -118,7 +140,8 @@ def cell_of_run(
     dists, credit, tied = (laid_out(rows, truth.uids, truth.labels, how, o)
                            for o in ('dist', 'credit', 'tied'))
     return Cell(run['model'], run['corpus'], truth.votes, truth.speakers, dists, credit,
-                float(run.get('n_params') or np.nan), truth.source=='acted', mode, tied, truth.groups)
+                float(run.get('n_params') or np.nan), truth.source=='acted', mode, tied,
+                truth.groups)
 
 # %% ../nbs/73_cells.ipynb #70616644
 def cells_of(

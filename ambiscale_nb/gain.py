@@ -120,6 +120,8 @@ class Perfect:
     dist: np.ndarray # (U, K) distributions
     credit: np.ndarray # (U, K) labels as expected credit
 
+    def of(self, use): return Perfect(self.dist[use], self.credit[use]) # Of some clips
+
 # %% ../nbs/62_gain.ipynb #9e1d3041
 def perfect_predictor(
     votes:np.ndarray, # Shape (U, K)
@@ -245,8 +247,7 @@ def gain_shares(
     alpha = fit_prior(votes) if alpha is None else alpha
     base, scaled, votes = base[use], scaled[use], np.asarray(votes, float)[use]
     codes, labels = cluster_codes(speakers, use)[1][use], top_labels(base)
-    ideal = perfect_predictor(votes, base, alpha) if perfect is None else \
-        Perfect(perfect.dist[use], perfect.credit[use])
+    ideal = perfect_predictor(votes, base, alpha) if perfect is None else perfect.of(use)
     spread = what_base_says(base, entropy(scaled) if bits is None else bits[use])
     if metric=='brier':
         scale = prior_scale(ideal.dist, spread, votes, labels, codes)
@@ -401,6 +402,8 @@ def averaged(
     return compared(at_level(out, .95)) if isinstance(e, Comparison) else at_level(out, .95)
 
 # %% ../nbs/62_gain.ipynb #a99b55b3
+RATERS = 'more raters' # Name of the reference in `gain_table`
+
 def gain_rows(
     name:str, # Of the strategy
     found:Gain, # Its shares
@@ -452,8 +455,6 @@ def raw_gains(
     return {o: np.where(level==o, gain, np.nan) for o in ('clear', 'ambiguous') if (level==o).any()}
 
 # %% ../nbs/62_gain.ipynb #a99b55b4
-RATERS = 'more raters' # Name of the reference in `gain_table`
-
 def gain_table(
     base:str, # Name of the base in `dists`
     dists:dict, # Name -> (U, K) distributions, NaN where it has none
@@ -470,10 +471,9 @@ def gain_table(
     rows, alpha, start = [], fit_prior(votes), dists[base]
     ideal = perfect_predictor(votes, known(start), alpha)
     for name in (o for o in dists if o!=base):
-        for metric, given in (('brier', dists), ('accuracy', credit)):
-            own = bits[name] if bits and metric=='brier' else None # Labels: of their credit
-            given = start, given[name], votes, speakers, alpha, metric, ideal, own
-            rows += gain_rows(name, gain_shares(*given), metric)
+        for metric, given, own in (('brier', dists, bits), ('accuracy', credit, None)):
+            rows += gain_rows(name, gain_shares(start, given[name], votes, speakers, alpha, metric,
+                                                ideal, own and own[name]), metric)
         rows += [gain_row(name, 'raw gain', 'jsd', k, mean_ci(v, speakers))
                  for k, v in raw_gains(scores[name]-scores[base], votes).items()]
         rows.append(gain_row(name, 'log odds', 'accuracy', 'ambiguous less clear',
