@@ -6,7 +6,7 @@
 __all__ = ['FEW', 'ALIKE', 'Estimate', 'Clusters', 'clusters_of', 'cluster_codes', 'cluster_sums', 'rescored', 'errors_of',
            'at_level', 'effective_clusters', 'too_few', 'cluster_ci', 'group_mean', 'mean_ci', 'effective_clips',
            'proportion_ci', 'Comparison', 'compared', 'paired_difference', 'difference', 'paired_statistics', 'holm',
-           'power_of', 'detectable', 'tied_ranks', 'average_of', 'in_bins', 'reliability_table']
+           'power_of', 'detectable', 'tied_ranks', 'in_bins', 'reliability_table']
 
 # %% ../nbs/61_statistics.ipynb #d4b1b12c
 from dataclasses import dataclass, replace
@@ -354,25 +354,6 @@ def tied_ranks(
                  tied=(first, k) not in worse, reason=e.reason or why[k]) for k, e in found.items()]
     return pd.DataFrame(rows).sort_values(['best', 'value'], ascending=[True, better=='lower'],
                                           ignore_index=True)
-
-# %% ../nbs/61_statistics.ipynb #db074ec6
-def average_of(
-    estimates, # `Estimate`s of independent corpora
-    level:float=.95, # Coverage
-) -> Estimate: # Their mean
-    "Mean over corpora, each with the same weight, with its interval."
-    es = list(estimates)
-    if not es: raise InputError("No corpora to average: give at least one estimate")
-    value = float(np.mean([e.value for e in es]))
-    n, g = sum(e.n for e in es), sum(e.clusters for e in es)
-    lost = [e.reason or f'no standard error, {e.method}' for e in es if not e.se>0]
-    if lost: return Estimate(value, np.nan, np.nan, n, g, 'none',
-                             f'{len(lost)} of {len(es)} corpora have no interval: {lost[0]}')
-    v = np.array([e.se**2 for e in es])
-    df = float(v.sum()**2/(v**2/[e.df for e in es]).sum())
-    e = Estimate(value, value, value, n, g, f'mean of {len(es)} corpora',
-                 se=float(np.sqrt(v.sum())/len(es)), df=df)
-    return at_level(e, level)
 
 # %% ../nbs/61_statistics.ipynb #cada11c8
 def in_bins(

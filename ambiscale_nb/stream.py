@@ -198,6 +198,9 @@ def part_points(
     metrics:dict, # As in `stream_scores`
 ): # Yields (strategy, whether it applies itself, `BudgetPoint`)
     "Points of the strategies that apply, and of the majority for those that lack a score here."
+    if pool.style!='direct' and 'w_bon' in strategies: raise InputError(
+        "After reasoning w_bon needs the answer's own tokens, which are not streamed: take "
+        "w_bon_mean, or score the study")
     able = [o for o in strategies if not applicable(o, pool)]
     lack = [o for o in strategies if o not in able and 'sample' in STRATEGIES[o].kinds
             and pool.kind in STRATEGIES[o].kinds]

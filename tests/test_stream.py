@@ -1,4 +1,5 @@
 "Scores straight from sealed files are those of the same answers in memory, whatever the store went through."
+from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -9,7 +10,7 @@ from ambiscale_nb.labels import label_set
 from ambiscale_nb.metrics import jsd
 from ambiscale_nb.pool import CANDIDATES, Store, candidate_key
 from ambiscale_nb.parser import parse
-from ambiscale_nb.strategies import Pool, predict
+from ambiscale_nb.strategies import Pool, pool_of, predict
 from ambiscale_nb.stream import CELL, cells, stored_pools, stream_scores, whole_clips
 
 FOUR = label_set('four')
@@ -195,3 +196,11 @@ def test_a_part_in_which_nothing_was_judged_falls_back_like_the_rest(made):
     want = predict('alm_v', in_memory(clips, 'label', *answers, some)).dist
     assert got.n.tolist()==[len(clips)]
     np.testing.assert_allclose(got['brier'], brier(want, truth.loc[clips].to_numpy()).mean())
+
+
+def test_w_bon_after_reasoning_is_refused_not_weighed_otherwise():
+    pool = pool_of([['sad', 'angry']], LABELS, sum_logprob=[[-1., -2]], n_tokens=[[2, 2]], text_id=[[0, 1]])
+    found = lambda style: stream_scores([(dict.fromkeys(CELL, ''), replace(pool, style=style))], lambda o: np.full((1, 4), .25),
+                                        ('w_bon', 'w_bon_mean'), (2,))
+    assert set(found('direct').strategy)=={'w_bon', 'w_bon_mean'}
+    with pytest.raises(InputError, match='take w_bon_mean'): found('cot')
