@@ -19,6 +19,7 @@ from ambiscale_nb.ambiguity import (LEVELS, Judgements, entropy, expand_votes, f
     soft_labels, strata)
 from .metrics import jsd
 from .gain import others_mix
+from .results import fold_groups
 from .figures import house_style
 
 # %% ../nbs/72_cards.ipynb #64fb9fdd
@@ -55,7 +56,7 @@ def judgements_in(
 
 def marks_of(
     votes:np.ndarray, # (U, K)
-    speakers, # (U,) names
+    groups, # (U,) names, see `fold_groups`
     who:Judgements, # Of the same clips
     draws:int=200, # Monte Carlo draws of the floor
 ) -> pd.Series: # Mean JSD, bits
@@ -66,7 +67,7 @@ def marks_of(
         half = half_panels(who, 5)
         out['half of the panel'] = np.nanmean(half.by_clip(jsd(half.said, half.truth)))
     out['one more rater'] = np.nanmean(leave_one_rater_out(who, jsd))
-    out['class prior of other speakers'] = jsd(others_mix(y, speakers), y).mean()
+    out['class prior of other speakers'] = jsd(others_mix(y, groups), y).mean()
     out['uniform'] = jsd(np.full_like(y, 1/y.shape[1]), y).mean()
     return pd.Series(out)
 
@@ -94,7 +95,8 @@ def make_card(
         'sum of the fitted prior': fit_prior(votes).sum().round(2)}, dtype=object)
     return Card(facts, mass/mass.sum(), bits, pattern,
                 pd.DataFrame(rater_confusion(who), labels.labels, labels.labels),
-                utterances.n_raters.value_counts().sort_index(), marks_of(votes, used.speaker, who))
+                utterances.n_raters.value_counts().sort_index(),
+                marks_of(votes, fold_groups(used), who))
 
 # %% ../nbs/72_cards.ipynb #d1895dc9
 def bars(

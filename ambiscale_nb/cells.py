@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 import numpy as np
 import pandas as pd
+from fastcore.basics import patch
 from .core import InputError
-from .ambiguity import LEVELS, strata
+from .ambiguity import LEVELS, entropy, strata
 from .metrics import utterance_scores
 from .results import Study, over_draws, places, tied_draws, truths_of
 from .statistics import clusters_of
@@ -62,6 +63,7 @@ class Cell:
     acted: bool = False # Nobody voted: labels are what an actor was asked for
     mode: str = 'dist' # Output mode of the prompts: `dist` or `label`
     tied: dict = field(default_factory=dict) # Name -> `results.tied_draws`, where picks tie
+    groups: np.ndarray = None # (U,) names, from `results.fold_groups`; the speakers if None
 
     @property
     def name(self): return f'{self.model} on {self.corpus}'
@@ -70,12 +72,39 @@ class Cell:
     @property
     def level(self): return np.array([LEVELS[o] for o in strata(self.votes)]) # (U,)
 
-    def score(self, name, metric='jsd'): # (U,), more is better; NaN where it does not count
-        given = (self.credit if metric=='accuracy' else self.dists)[name]
-        use, out = np.isfinite(given).all(1), np.full(len(given), np.nan)
-        if use.any(): out[use] = utterance_scores(metric, given[use], self.votes[use])
-        if metric=='accuracy' or name not in self.tied: return out if metric=='accuracy' else -out
-        return -over_draws(out, self.tied[name], partial(utterance_scores, metric), self.votes)
+# %% ../nbs/73_cells.ipynb #08bf63a9
+@patch
+def expected(
+    self:Cell,
+    name:str, # Of a prediction
+    metric, # (predictions, votes) to (U,)
+    of:str='dists', # Or `credit`, whose ties are shared
+) -> np.ndarray: # (U,), NaN where there is no prediction
+    "A metric of every clip."
+    given, out = getattr(self, of)[name], np.full(len(self.votes), np.nan)
+    use = np.isfinite(given).all(1)
+    if use.any(): out[use] = metric(given[use], self.votes[use])
+    if of!='dists' or name not in self.tied: return out
+    return over_draws(out, self.tied[name], metric, self.votes)
+
+# %% ../nbs/73_cells.ipynb #a2560bbc
+@patch
+def score(
+    self:Cell,
+    name:str, # Of a prediction
+    metric:str='jsd', # A loss, or `accuracy`
+) -> np.ndarray: # (U,), more is better; NaN where it does not count
+    "A metric of every clip, turned so that more is better."
+    m = partial(utterance_scores, metric)
+    return self.expected(name, m, 'credit') if metric=='accuracy' else -self.expected(name, m)
+
+@patch
+def bits(
+    self:Cell,
+    name:str, # Of a prediction
+) -> np.ndarray: # (U,), NaN where there is none
+    "Entropy of every clip."
+    return self.expected(name, lambda p, _: entropy(p))
 
 # %% ../nbs/73_cells.ipynb #77bef180
 def laid_out(
@@ -111,7 +140,8 @@ def cell_of_run(
     dists, credit, tied = (laid_out(rows, truth.uids, truth.labels, how, o)
                            for o in ('dist', 'credit', 'tied'))
     return Cell(run['model'], run['corpus'], truth.votes, truth.speakers, dists, credit,
-                float(run.get('n_params') or np.nan), truth.source=='acted', mode, tied)
+                float(run.get('n_params') or np.nan), truth.source=='acted', mode, tied,
+                truth.groups)
 
 # %% ../nbs/73_cells.ipynb #70616644
 def cells_of(

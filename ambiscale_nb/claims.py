@@ -7,8 +7,8 @@ __all__ = ['SIZES', 'ALIKE', 'STRONG', 'register_all', 'SINGLE', 'MOST', 'CLAIMS
            'improves', 'gains_more', 'by_model', 'on_line', 'larger_gain', 'small_lose', 'on_size', 'deficits',
            'closest', 'against', 'dominance', 'system_of', 'strong_of', 'recorded', 'absent', 'strongest', 'fails',
            'weighted_better', 'beats_plain', 'Claim', 'judged', 'part_rows', 'shown_part', 'stated', 'claim_row',
-           'claims_of', 'claim_text', 'heading', 'verdict_table', 'beside_published', 'write_claims', 'name_rows',
-           'claim_effects']
+           'claims_of', 'Planned', 'planned', 'short_of_speakers', 'claim_text', 'heading', 'verdict_table',
+           'beside_published', 'write_claims', 'name_rows', 'claim_effects']
 
 # %% ../nbs/73_claims.ipynb #718c6539
 import json
@@ -19,13 +19,13 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 from scipy import stats
-from .core import InputError, RESULTS, load_plugins
+from .core import InputError, RESULTS, load_plugins, rng_of
 from .ambiguity import fit_prior
 from .models import MODELS, NAMES
 from .gain import gain_shares, others_mix, perfect_predictor
 from .metrics import utterance_scores
 from .results import Study, with_interval
-from .cells import BASE, MODES, PLAIN, SCALED, WEIGHTED, cells_of
+from .cells import BASE, MODES, PLAIN, SCALED, WEIGHTED, Cell, cells_of
 from .statistics import detectable, mean_ci, power_of
 from .equivalence import (INCONCLUSIVE, NOT_TESTABLE, OPPOSITE, SIZE_OPEN,
     SMALL, SUPPORTED, Effect, effect_of, ranked, verdict)
@@ -75,7 +75,7 @@ def gains_more(
         base, whole = o.dists[BASE], np.isfinite(o.dists[BASE]).all()
         best = perfect_predictor(o.votes, base, prior[o.corpus]) if whole else None
         def gap(s): return gain_shares(base, o.dists[s], o.votes, o.speakers, prior[o.corpus],
-                                       perfect=best).effect
+                                       perfect=best, bits=o.bits(s)).effect
         return ranked({s: effect_of(gap(s)) for s in SCALED}, 'most')
     return ranked({o.name: one(o) for o in cells}, 'most')
 
@@ -273,7 +273,8 @@ def fails(
     "Claim 5b: on ambiguous clips, no better than the class prior."
     found = {}
     for o in (c for c in cells if system_of(c.model) in strong):
-        prior = -utterance_scores('jsd', others_mix(o.votes, o.speakers), o.votes)
+        groups = o.speakers if o.groups is None else o.groups
+        prior = -utterance_scores('jsd', others_mix(o.votes, groups), o.votes)
         found[o.name] = part(prior, o.score(BASE), o.who, o.level=='ambiguous')
     return ranked(found, 'every')
 
@@ -450,6 +451,41 @@ def claims_of(
     parts = pd.concat([o for _, o in found], ignore_index=True)
     first = ['claim', 'mode', 'part']
     return claims, parts[first+[o for o in parts if o not in first]]
+
+# %% ../nbs/73_claims.ipynb #723594c4
+@dataclass(frozen=True)
+class Planned(Cell):
+    "A cell before anything is asked: its speakers, one clip each, and scores without content."
+    def score(self, name, metric='jsd'): # (U,), no two alike; their means are far from certain
+        size = rng_of('planned', self.model, name).uniform(1e3, 1e6)
+        return size*np.resize([1., -1.], len(self.votes))
+
+def planned(
+    model:str, # Its name
+    corpus:str, # Its name
+    speakers:int, # Of the clips that will be asked about
+) -> Planned: # To be judged by `short_of_speakers`
+    "The cell of one model on one corpus."
+    votes = np.ones((speakers, 2)) # All ambiguous
+    dists = dict.fromkeys((BASE, *SCALED, PLAIN), votes/2)
+    return Planned(model, corpus, votes, np.arange(speakers).astype(str), dists, dists)
+
+# %% ../nbs/73_claims.ipynb #ea5568e8
+def short_of_speakers(
+    cells:list, # Of `Planned`
+    strong:tuple=STRONG, # Systems of claim 5
+    modes:int=1, # Output modes that will be judged
+) -> list: # One text per claim
+    "Claims over speakers that cannot reach their level, or only where all parts agree."
+    out, strong = [], tuple(system_of(o) for o in strong)
+    for o in CLAIMS.values():
+        like = replace(o, effect=CLAIMS['1a'].effect) if o.key=='2' else o # The same rule
+        effect, found, _ = judged(like, cells, strong, modes)
+        if isinstance(effect, Effect) or not found.reason: continue # Lacks more than speakers
+        some = np.isfinite(effect.end(-1, .025/modes))
+        case = 'can be judged only where its parts agree' if some else 'cannot be supported'
+        out.append(f'claim {o.key} {case}: {found.reason}')
+    return out
 
 # %% ../nbs/73_claims.ipynb #51f0aa08
 def claim_text(

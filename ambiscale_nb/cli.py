@@ -171,7 +171,7 @@ def estimate(study:StudyFile, as_json:AsJson=False,
     from ambiscale_nb.estimate import totals
     with told():
         asked = read_study(study)
-        (table, lacking, published), unready = estimate_study(asked), not_ready(asked)
+        (table, lacking, published, weak), unready = estimate_study(asked), not_ready(asked)
         if table.empty: print('All of it is stored: nothing will be asked.'); return
         known = table[table.calls.notna()]
         found = table if kinds else totals([table], ('run',))
@@ -182,6 +182,7 @@ def estimate(study:StudyFile, as_json:AsJson=False,
         for why, told_of in (
                 ('Estimated by published counts and durations, clips set aside included:',
                  published),
+                ('Claims that the speakers at hand are too few for:', weak),
                 ('These corpora are not there; those without published counts are unknown:',
                  lacking),
                 ('These models cannot be asked yet:', unready)):

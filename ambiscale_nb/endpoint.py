@@ -8,8 +8,8 @@ __all__ = ['STATUS', 'SAYS', 'KINDS', 'DAY', 'MINUTE', 'PLAN', 'OURS', 'DUE', 'C
            'SERVING', 'OWN', 'LLAMA', 'ENDPOINTS', 'seconds_of', 'wait_asked', 'Retry', 'persist', 'codes_of',
            'error_of', 'kind_of', 'failure', 'bounded_backend', 'goes_direct', 'proxy_of', 'through', 'connections',
            'Wire', 'check_json', 'Gate', 'Profile', 'wav_of', 'Serving', 'Refusing', 'Served', 'seed_again',
-           'names_param', 'check_extra', 'EndpointALM', 'count', 'fields_of', 'spoken', 'said', 'begin_of', 'own_steps',
-           'check_completion', 'other_name', 'peak_of', 'paid_once', 'noted', 'tail_score', 'status_of',
+           'names_param', 'check_extra', 'EndpointALM', 'count', 'fields_of', 'spoken', 'said', 'begin_of', 'piece_of',
+           'own_steps', 'check_completion', 'other_name', 'peak_of', 'paid_once', 'noted', 'tail_score', 'status_of',
            'register_endpoint', 'served_by']
 
 # %% ../nbs/33_endpoint.ipynb #f3c7fd54
@@ -42,7 +42,7 @@ from .prompts import Prompt
 from .models import (LOST, NAMES_AS_OF, RETRIED, TOP, CallError, Capabilities,
     ModelInfo, Name, Reply, Tape, Unrecorded, cached_cleaner, check_name, check_url, cleaned,
     cost_of, declined, full_revision, known_names, register_model, request_key, require, secret_of,
-    tape_of, with_fields, without_audio)
+    spelt_ends, tape_of, with_fields, without_audio)
 
 # %% ../nbs/33_endpoint.ipynb #0e73eb9d
 def seconds_of(
@@ -992,6 +992,15 @@ def begin_of(
         map(NUMBERED.fullmatch, shown))
     return 0 if plain and not hidden else None
 
+# %% ../nbs/33_endpoint.ipynb #13da948b
+def piece_of(
+    step:dict, # A token, as the server gives it
+) -> bytes: # What it says
+    "The bytes of a token, or of its text where a server gives no bytes."
+    try: return bytes(step['bytes'])
+    except (KeyError, TypeError, ValueError):
+        return str(step.get('token') or '').encode('utf-8', 'surrogatepass')
+
 # %% ../nbs/33_endpoint.ipynb #33b0c0dd
 def own_steps(
     choice:dict, # Of a completion
@@ -1087,7 +1096,9 @@ def replies(
         if ids and len(ids)==len(given): ids = ids[len(given)-len(steps):] or None
         cut = f'{CUT} (`extra_body`)' if not text and ending(finish)=='length' else ''
         told = '; '.join(filter(None, (notes, other_name(self.model, served), cut)))
-        out.append(Reply(text, ids, finish, logp, use, seconds/n, told, served, peak_of(steps)))
+        ends = spelt_ends([*map(piece_of, steps)], text) if steps else None
+        out.append(Reply(text, ids, finish, logp, use, seconds/n, told, served, peak_of(steps),
+                         ends))
     return out
 
 # %% ../nbs/33_endpoint.ipynb #539b57e7

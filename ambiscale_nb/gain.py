@@ -120,6 +120,8 @@ class Perfect:
     dist: np.ndarray # (U, K) distributions
     credit: np.ndarray # (U, K) labels as expected credit
 
+    def of(self, use): return Perfect(self.dist[use], self.credit[use]) # Of some clips
+
 # %% ../nbs/62_gain.ipynb #9e1d3041
 def perfect_predictor(
     votes:np.ndarray, # Shape (U, K)
@@ -237,6 +239,7 @@ def gain_shares(
     alpha:np.ndarray=None, # Shape (K,), prior of the votes; fitted to them if not given
     metric:str='brier', # Or `accuracy`: `scaled` is credit of labels, clips that tie do not count
     perfect:Perfect=None, # Of these clips, from `perfect_predictor`; computed if not given
+    bits:np.ndarray=None, # Shape (U,), entropy of `scaled`; given where ties draw one of several
 ) -> Gain: # Shares of either stratum and their difference
     "Share of what can be learnt beyond the base that a strategy recovers, by stratum."
     use, why = usable_clips(base, scaled, votes, metric)
@@ -244,9 +247,8 @@ def gain_shares(
     alpha = fit_prior(votes) if alpha is None else alpha
     base, scaled, votes = base[use], scaled[use], np.asarray(votes, float)[use]
     codes, labels = cluster_codes(speakers, use)[1][use], top_labels(base)
-    ideal = perfect_predictor(votes, base, alpha) if perfect is None else \
-        Perfect(perfect.dist[use], perfect.credit[use])
-    spread = what_base_says(base, scaled)
+    ideal = perfect_predictor(votes, base, alpha) if perfect is None else perfect.of(use)
+    spread = what_base_says(base, entropy(scaled) if bits is None else bits[use])
     if metric=='brier':
         scale = prior_scale(ideal.dist, spread, votes, labels, codes)
         given = [scaled, ideal.dist], spread, soft_labels(votes)
@@ -275,10 +277,10 @@ def usable_clips(
 # %% ../nbs/62_gain.ipynb #9e1d3046
 def what_base_says(
     base:np.ndarray, # Shape (U, K)
-    scaled:np.ndarray, # Shape (U, K)
+    bits:np.ndarray, # Shape (U,), entropy of the strategy
 ) -> np.ndarray: # Shape (U, D), columns of the regression
     "The base, and the base as sharp as the strategy; the last label follows from the others."
-    sharp = sharpened(base, entropy(scaled).mean())
+    sharp = sharpened(base, bits.mean())
     return base[:, :-1] if sharp is base else np.c_[base[:, :-1], sharp[:, :-1]]
 
 def refused(
@@ -400,6 +402,8 @@ def averaged(
     return compared(at_level(out, .95)) if isinstance(e, Comparison) else at_level(out, .95)
 
 # %% ../nbs/62_gain.ipynb #a99b55b3
+RATERS = 'more raters' # Name of the reference in `gain_table`
+
 def gain_rows(
     name:str, # Of the strategy
     found:Gain, # Its shares
@@ -451,8 +455,6 @@ def raw_gains(
     return {o: np.where(level==o, gain, np.nan) for o in ('clear', 'ambiguous') if (level==o).any()}
 
 # %% ../nbs/62_gain.ipynb #a99b55b4
-RATERS = 'more raters' # Name of the reference in `gain_table`
-
 def gain_table(
     base:str, # Name of the base in `dists`
     dists:dict, # Name -> (U, K) distributions, NaN where it has none
@@ -461,6 +463,7 @@ def gain_table(
     who:Judgements=None, # Who said what, for the reference; left out if not given
     credit:dict=None, # Name -> (U, K) labels as expected credit; top labels of `dists` if None
     scores:dict=None, # Name -> (U,) less JSD; of `dists` if None
+    bits:dict=None, # Name -> (U,) entropy, see `gain_shares`; of `dists` if None
 ) -> pd.DataFrame: # One row per strategy, role and stratum, see `gain_row`
     "What strategies recover of what can be learnt, and what they gain as it is."
     credit = {k: label_credit(o) for k, o in dists.items()} if credit is None else credit
@@ -468,9 +471,9 @@ def gain_table(
     rows, alpha, start = [], fit_prior(votes), dists[base]
     ideal = perfect_predictor(votes, known(start), alpha)
     for name in (o for o in dists if o!=base):
-        for metric, given in (('brier', dists), ('accuracy', credit)):
-            given = start, given[name], votes, speakers, alpha, metric, ideal
-            rows += gain_rows(name, gain_shares(*given), metric)
+        for metric, given, own in (('brier', dists, bits), ('accuracy', credit, None)):
+            rows += gain_rows(name, gain_shares(start, given[name], votes, speakers, alpha, metric,
+                                                ideal, own and own[name]), metric)
         rows += [gain_row(name, 'raw gain', 'jsd', k, mean_ci(v, speakers))
                  for k, v in raw_gains(scores[name]-scores[base], votes).items()]
         rows.append(gain_row(name, 'log odds', 'accuracy', 'ambiguous less clear',

@@ -16,7 +16,7 @@ from .audio import check_wave
 from .parser import ending
 from .prompts import Prompt
 from .models import (CallError, Capabilities, ModelInfo, Reply, cost_of,
-    full_revision, register_model)
+    full_revision, register_model, spelt_ends)
 from .endpoint import (CALL, CUT, SERVING, SPENT, Served, begin_of, count, other_name,
     seed_again, status_of, wav_of)
 
@@ -63,13 +63,14 @@ def said(
 def token_scores(
     candidate, # Of the SDK's response
     hidden:bool=False, # Whether the response reports thoughts
-) -> tuple: # Ids and log-probabilities of its tokens; None, None where they are unknown
+) -> tuple: # Ids and log-probabilities of its tokens, and where they end; None where unknown
     "The tokens of an answer, without those of thoughts."
     found = (candidate.logprobs_result and candidate.logprobs_result.chosen_candidates) or ()
     at = begin_of([o.token or '' for o in found], said(candidate)[0], hidden)
-    if not found or at is None: return None, None
+    if not found or at is None: return None, None, None
     ids = [o.token_id for o in found[at:]]
-    return None if None in ids else ids, [o.log_probability for o in found[at:]]
+    ends = spelt_ends([(o.token or '').encode() for o in found[at:]], said(candidate)[0])
+    return None if None in ids else ids, [o.log_probability for o in found[at:]], ends
 
 # %% ../nbs/34_gemini.ipynb #59d899c6
 def audio_tokens(
@@ -160,10 +161,11 @@ def replies(
     "The answers of a response; a blocked prompt has been answered `n` times with nothing."
     n = len(r.candidates or ()) or n
     served, use, out = str(r.model_version or ''), self.usage_of(r.usage_metadata, n), []
-    def reply(text, finish, note, ids=None, logp=None):
+    def reply(text, finish, note, ids=None, logp=None, ends=None):
         known = dict(use, output_tokens=len(logp)) if use and logp and not hidden else dict(use)
         told = '; '.join(filter(None, (notes, other_name(self.model, served), note)))
-        out.append(Reply(text, ids, finish, logp, known, seconds/n, told, served))
+        out.append(Reply(text, ids, finish, logp, known, seconds/n, told, served,
+                         token_ends=ends))
     hidden = bool(thoughts(r.usage_metadata))
     if reason := blocked(r):
         for _ in range(n): reply('', 'safety', f'prompt blocked: {reason}')

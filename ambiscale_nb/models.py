@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['TOP', 'MODELS', 'OPTION_TYPES', 'LOST', 'RETRIED', 'UNUSABLE', 'REFUSED', 'FATAL', 'NAMES_AS_OF', 'NAMES', 'ENTITIES',
-           'LETTERS', 'MASK', 'HIDDEN', 'SECRET', 'cached_cleaner', 'Reply', 'Capabilities', 'ALM', 'check_variable',
-           'check_url', 'full_revision', 'ModelInfo', 'register_model', 'options_of', 'wrong_options', 'check_options',
-           'load_model', 'check_ready', 'model_table', 'require', 'CallError', 'declined', 'Name', 'with_fields',
-           'known_names', 'Retired', 'check_name', 'cost_of', 'spelled', 'secret_forms', 'without_masked', 'cleaner',
-           'cleaned', 'check_key', 'secret_of', 'without_audio', 'request_key', 'Unrecorded', 'Tape', 'places',
-           'tape_of', 'in_flight']
+           'LETTERS', 'MASK', 'HIDDEN', 'SECRET', 'cached_cleaner', 'Reply', 'spelt_ends', 'Capabilities', 'ALM',
+           'check_variable', 'check_url', 'full_revision', 'ModelInfo', 'register_model', 'options_of', 'wrong_options',
+           'check_options', 'load_model', 'check_ready', 'model_table', 'require', 'CallError', 'declined', 'Name',
+           'with_fields', 'known_names', 'Retired', 'check_name', 'cost_of', 'spelled', 'secret_forms',
+           'without_masked', 'cleaner', 'cleaned', 'check_key', 'secret_of', 'without_audio', 'request_key',
+           'Unrecorded', 'Tape', 'places', 'tape_of', 'in_flight']
 
 # %% ../nbs/31_models.ipynb #2c3548c3
 import hashlib
@@ -52,10 +52,22 @@ class Reply:
     downgrades: str = '' # What was asked for and not granted
     served: str = '' # The name under which a server says that it answered
     confidence: float = float('nan') # Mean of -log P over the TOP likeliest tokens of each step
+    token_ends: list|None = None # Where each token ends in `text`, in bytes of UTF-8, or None
 
     @property
     def sum_logprob(self):
         return float('nan') if self.token_logprobs is None else float(np.sum(self.token_logprobs))
+
+# %% ../nbs/31_models.ipynb #6319e3a5
+def spelt_ends(
+    pieces:list, # What each token says, as bytes
+    text:str, # The answer
+) -> list|None: # Where each token ends in it, in bytes; None where they do not spell it
+    "Token ends from the bytes of every token."
+    whole, want = b''.join(pieces), text.encode('utf-8', 'surrogatepass')
+    start = whole.find(want)
+    if start<0 or whole[:start].strip(): return None
+    return np.clip(np.cumsum([len(o) for o in pieces])-start, 0, len(want)).tolist()
 
 # %% ../nbs/31_models.ipynb #50e20d48
 @dataclass(frozen=True)

@@ -63,6 +63,7 @@ CANDIDATES = Table('candidates', dict(
     condition=STR, block=INT, block_size=INT, index=INT,    # index: within the block
     run_seed=INT, seed=INT,                                 # of the study; of the block
     text=STR, tokens=STR, finish=STR, token_logprobs=STR,   # tokens and token_logprobs: JSON lists
+    token_ends=STR,                                         # JSON list, see `models.Reply`
     sum_logprob=NUM, confidence=NUM,                        # confidence: see `models.Reply`
     n_tokens=NUM, n_in_tokens=NUM, n_audio_tokens=NUM,      # written; read; of those read, audio
     latency_measured=NUM, cost_measured=NUM,                # seconds; USD
@@ -752,10 +753,10 @@ def error_text(
     return cleaned(str(e) or repr(e))[:500]
 
 # %% ../nbs/40_pool.ipynb #85e59839
-BLANK = dict(text=None, tokens=None, finish='', token_logprobs=None, sum_logprob=math.nan,
-             confidence=math.nan, n_tokens=None, n_in_tokens=None, n_audio_tokens=None,
-             latency_measured=None, cost_measured=None, error='', error_text='', downgrades='',
-             choices=None)
+BLANK = dict(text=None, tokens=None, finish='', token_logprobs=None, token_ends=None,
+             sum_logprob=math.nan, confidence=math.nan, n_tokens=None, n_in_tokens=None,
+             n_audio_tokens=None, latency_measured=None, cost_measured=None, error='',
+             error_text='', downgrades='', choices=None)
 
 def candidate_row(
     task:dict, # A row of the plan
@@ -777,15 +778,20 @@ def reply_row(
     reply, # A `Reply`
 ) -> dict: # A row of `candidates`
     "An answer as a row; what was altered is told in `downgrades`."
-    logp, use = reply.token_logprobs, reply.usage or {}
+    logp, use, ends = reply.token_logprobs, reply.usage or {}, reply.token_ends
     if reply.text is None: raise BadReply('no_text', f"answer {index} has no text")
     if logp is not None and np.isnan(np.asarray(logp, float)).any():
         raise BadReply('nan_logprob', f"answer {index} has a log-probability that is NaN")
-    notes = (reply.downgrades, valid_text(reply.text)!=reply.text and 'surrogates spelled out')
+    if ends is not None and len(ends)!=len(() if logp is None else logp):
+        raise BadReply('token_ends', f"answer {index} has {len(ends)} token ends: give one for "
+                       "each log-probability, or None")
+    spelled = valid_text(reply.text)!=reply.text # Then tokens end elsewhere
+    notes = (reply.downgrades, spelled and 'surrogates spelled out')
     return candidate_row(
         task, index, text=reply.text, finish=reply.finish, latency_measured=reply.latency_measured,
         tokens=None if reply.tokens is None else json.dumps([int(o) for o in reply.tokens]),
         token_logprobs=None if logp is None else json.dumps([float(o) for o in logp]),
+        token_ends=None if ends is None or spelled else json.dumps([int(o) for o in ends]),
         sum_logprob=reply.sum_logprob, confidence=reply.confidence,
         n_tokens=use.get('output_tokens'), n_in_tokens=use.get('prompt_tokens'),
         n_audio_tokens=use.get('audio_tokens'), cost_measured=use.get('usd'),

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['DIST_METRICS', 'LABEL_METRICS', 'CELLS', 'WHOLE', 'CALIBRATED', 'WEIGHED', 'TABLES', 'Study', 'clips_of', 'places',
-           'make_pools', 'one_pool', 'lone_raters', 'fold_groups', 'f1_references', 'best_constant', 'one_more_rater',
-           'references', 'acted_references', 'parted', 'Truth', 'some_clips', 'truth_of', 'truths_of', 'interval',
-           'weights_in', 'correlation_ci', 'f1_of_stratum', 'stratum_references', 'all_references', 'Bills', 'priced',
-           'cell_of', 'against_votes', 'points_of', 'cost_of', 'score_pool', 'score_point', 'predictions_of',
+           'make_pools', 'answer_scores', 'one_pool', 'lone_raters', 'fold_groups', 'f1_references', 'best_constant',
+           'one_more_rater', 'references', 'acted_references', 'parted', 'Truth', 'some_clips', 'truth_of', 'truths_of',
+           'interval', 'weights_in', 'correlation_ci', 'f1_of_stratum', 'stratum_references', 'all_references', 'Bills',
+           'priced', 'cell_of', 'against_votes', 'points_of', 'cost_of', 'score_pool', 'score_point', 'predictions_of',
            'tied_picks', 'tied_draws', 'over_draws', 'stored_metric', 'recovery', 'bounds_of', 'refusal',
            'score_calibrated', 'Verifier', 'verifier_of', 'other_verifiers', 'clips_of_ledger', 'unlisted', 'listeners',
            'judged_by', 'side_by_side', 'joined_ledgers', 'both_styles', 'half_values', 'variance_rows', 'audits_of',
@@ -31,17 +31,18 @@ from .pool import Store, answers, pool_rows
 from .verify import clip_of_list, label_verdicts, verdict_rows
 
 # %% ../nbs/70_results.ipynb #81f10db0
-from .strategies import (STRATEGIES, Pool, Prediction, applicable, exchangeable, pick,
-    predict, role_of, rows as some_of, score_by, take, text_ids, ties, to_judge, with_verdicts)
+from ambiscale_nb.strategies import (STRATEGIES, Pool, Prediction, applicable, exchangeable, pick,
+    predict, role_of, rows as some_of, score_by, span_logprob, take, text_ids, ties, to_judge,
+    with_verdicts)
 from .budget import brier as pool_brier, curves, expected
 from .beyond import bounds, divergence, join
 from .calibration import calibrated_points
 from .adaptive import adaptive_points
 from .costs import Ledger, answer_ledger, cost_row, stopped_row, verdict_ledger
-from .metrics import (bhattacharyya, brier, class_counts, heard_labels, jsd,
+from .metrics import (bhattacharyya, brier, class_counts, heard_labels, hits, jsd,
     macro_f1_of_counts, of_sums, rater_noise, ratio, statistic)
-from ambiscale_nb.statistics import (Estimate, certain_ci, cluster_ci, cluster_codes, clusters_of,
-    group_mean, mean_ci)
+from .statistics import (Estimate, cluster_ci, cluster_codes, clusters_of,
+    group_mean, mean_ci, proportion_ci)
 from .gain import others_mix
 from .variance import COLUMNS, WORDINGS, components
 from .audits import audit_rows, listwise_ledger, listwise_pool
@@ -136,6 +137,23 @@ def make_pools(
     return {key: one_pool(part, parsed, chosen.labels, verdicts)
             for key, part in whole.groupby(by, sort=True)}
 
+# %% ../nbs/70_results.ipynb #9646708d
+def answer_scores(
+    rows:pd.DataFrame, # R rows of one prompt and decoding
+    parsed:pd.DataFrame, # From `answers`, by key
+) -> dict: # answer_logprob, answer_tokens: (R,); empty for direct replies and where one is unknown
+    "Log-probability of the answer's own tokens in replies that reason first."
+    if rows['style'].iloc[0]!='cot' or 'token_ends' not in rows: return {}
+    found = np.full((len(rows), 2), np.nan)
+    spans = parsed.answer_span.reindex(rows.key)
+    given = zip(rows.token_ends, rows.token_logprobs, rows.text, spans, strict=True)
+    for i, (ends, logp, text, span) in enumerate(given):
+        if not isinstance(span, tuple) or not isinstance(logp, str): continue
+        if not isinstance(ends, str): return {}
+        found[i] = span_logprob(json.loads(ends), json.loads(logp), text, span)
+        if np.isnan(found[i, 0]): return {}
+    return dict(answer_logprob=found[:, 0], answer_tokens=found[:, 1]) if len(found) else {}
+
 # %% ../nbs/70_results.ipynb #ff380e2c
 def one_pool(
     rows:pd.DataFrame, # Rows of one prompt and decoding; equally many a clip
@@ -155,9 +173,10 @@ def one_pool(
         found = [o if o is not None else blank for o in parsed.dist.reindex(rows.key)]
         dist = np.array(found, float).reshape(*shape, len(labels))
     v = None if verdicts is None else verdicts.reindex(uids)[list(labels)].to_numpy(float)
+    own = {k: o.reshape(shape) for k, o in answer_scores(rows, parsed).items()}
     return Pool(uids, labels, first['mode'], first['style'], first.decode, dist, dist.sum(-1)>0,
         number('sum_logprob'), number('n_tokens'), label_verdict=v, text_id=text_ids(at('text')),
-        confidence=number('confidence'))
+        confidence=number('confidence'), **own)
 
 # %% ../nbs/70_results.ipynb #dbb55f25
 def lone_raters(
@@ -353,9 +372,11 @@ def interval(
         return mean_ci(np.where(use, values-truth.noise, np.nan), truth.who)
     if metric in LABEL_METRICS:
         stat = statistic(metric, point.L, truth.votes)
-        e = cluster_ci(stat, truth.who, stat.used & use)
-        if e.reason.startswith('no spread') and min(abs(e.value), abs(1-e.value))<1e-9:
-            e = certain_ci(e, weights_in(metric, truth.votes, stat.used & use), truth.who)
+        e, here = cluster_ci(stat, truth.who, stat.used & use), stat.used & use
+        sure = e.reason.startswith('no spread') and min(abs(e.value), abs(1-e.value))<1e-9
+        if metric!='macro_f1' or sure:
+            weights = weights_in(metric, truth.votes, here) if here.any() else here
+            e = proportion_ci(e, hits(point.L, truth.votes), weights, truth.who)
     else: e = mean_ci(np.where(use, values, np.nan), truth.who)
     return replace(e, low=float(np.clip(e.low, 0, 1)), high=float(np.clip(e.high, 0, 1)))
 

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['FEW', 'ALIKE', 'Estimate', 'Clusters', 'clusters_of', 'cluster_codes', 'cluster_sums', 'rescored', 'errors_of',
-           'at_level', 'effective_clusters', 'too_few', 'cluster_ci', 'group_mean', 'mean_ci', 'certain_ci',
-           'Comparison', 'compared', 'paired_difference', 'difference', 'paired_statistics', 'holm', 'power_of',
-           'detectable', 'tied_ranks', 'average_of', 'in_bins', 'reliability_table']
+           'at_level', 'effective_clusters', 'too_few', 'cluster_ci', 'group_mean', 'mean_ci', 'effective_clips',
+           'proportion_ci', 'Comparison', 'compared', 'paired_difference', 'difference', 'paired_statistics', 'holm',
+           'power_of', 'detectable', 'tied_ranks', 'in_bins', 'reliability_table']
 
 # %% ../nbs/61_statistics.ipynb #d4b1b12c
 from dataclasses import dataclass, replace
@@ -29,7 +29,7 @@ class Estimate:
     high: float # Upper end; NaN only with a reason
     n: int # Clips that count
     clusters: int # Speakers with a clip that counts
-    method: str # `cluster jackknife`, `Clopper-Pearson`, `mean of 2 corpora` or `none`
+    method: str # `cluster jackknife`, `Wilson` or `none`
     reason: str = '' # Why value or interval is missing
     se: float = np.nan # Standard error over speakers; NaN where there is none
     df: float = np.nan # Degrees of freedom of Student's t; NaN where there is no standard error
@@ -185,22 +185,42 @@ def mean_ci(
     return cluster_ci(group_mean(values, groups), clusters, None, level)
 
 # %% ../nbs/61_statistics.ipynb #8764280c
-ALIKE = .1 # Assumed correlation of outcomes within a speaker, where it cannot be estimated
+ALIKE = .05 # Assumed correlation of outcomes within a speaker, where it cannot be estimated
 
-def certain_ci(
-    estimate:Estimate, # An accuracy of 0 or 1 over enough speakers, from `cluster_ci`
-    weights, # Shape (U,), what each clip contributes to the score; 0 for those that do not count
+def effective_clips(
+    hits:np.ndarray, # Shape (V,), from 0 to 1, of the clips that count
+    weights:np.ndarray, # Shape (V,), what each contributes to the score; sum to 1
+    codes:np.ndarray, # Shape (V,), speakers as integers from 0
+    se:float, # Standard error of the score over speakers; NaN if there is no spread
+) -> float: # Above 0
+    "How many independent clips would carry as much."
+    own, by_speaker, value = (weights**2).sum(), np.bincount(codes, weights), weights@hits
+    assumed = 1/(own+ALIKE*((by_speaker**2).sum()-own))
+    rare = np.bincount(codes, weights*(1-hits if value>.5 else hits))
+    if not se>0 or rare.sum()<1e-9: return float(assumed)
+    m, G = effective_clusters(rare), effective_clusters(by_speaker)
+    share = max(0, 1-m/G)*FEW/(FEW+m)
+    return float((value*(1-value)/se**2)**(1-share)*assumed**share)
+
+# %% ../nbs/61_statistics.ipynb #a74c5075
+def proportion_ci(
+    estimate:Estimate, # An accuracy or UAR, from `cluster_ci`
+    hits, # Shape (U,), from 0 to 1; NaN where a clip does not count
+    weights, # Shape (U,), what each clip contributes to the score; 0 where it does not count
     clusters, # Shape (U,), the speaker of every clip
     level:float=.95, # Coverage
-) -> Estimate: # With an interval
-    "Clopper-Pearson interval of an accuracy of 0 or 1 on the effective number of clips."
-    w = np.asarray(weights, float)/np.sum(weights)
-    codes = cluster_codes(clusters, w>0)[1]
-    own, by_speaker = (w**2).sum(), np.bincount(codes[w>0], w[w>0])
-    n = 1/(own+ALIKE*((by_speaker**2).sum()-own))
-    bar = ((1-level)/2)**(1/n)
-    low, high = (bar, 1.) if estimate.value>.5 else (0., 1-bar)
-    return replace(estimate, low=low, high=high, method='Clopper-Pearson', reason='')
+) -> Estimate: # With an interval from 0 to 1, or as it was
+    "Wilson interval of an accuracy on the effective number of clips, t of the effective speakers."
+    if estimate.reason and not estimate.reason.startswith('no spread'): return estimate
+    w, use = np.asarray(weights, float), np.asarray(weights)>0
+    codes = cluster_codes(clusters, use)[1][use]
+    n = effective_clips(np.asarray(hits, float)[use], w[use]/w.sum(), codes, estimate.se)
+    t, v = errors_of(level, effective_clusters(np.bincount(codes))-1), np.clip(estimate.value, 0, 1)
+    c = t**2/n
+    middle, half = (v+c/2)/(1+c), t/(1+c)*np.sqrt(v*(1-v)/n+c/4/n)
+    low, high = min(v, max(0, middle-half)), max(v, min(1, middle+half))
+    return replace(estimate, low=float(low), high=float(high), method='Wilson', reason='',
+                   se=np.nan, df=np.nan)
 
 # %% ../nbs/61_statistics.ipynb #1f7a4d2e
 @dataclass(frozen=True)
@@ -334,25 +354,6 @@ def tied_ranks(
                  tied=(first, k) not in worse, reason=e.reason or why[k]) for k, e in found.items()]
     return pd.DataFrame(rows).sort_values(['best', 'value'], ascending=[True, better=='lower'],
                                           ignore_index=True)
-
-# %% ../nbs/61_statistics.ipynb #db074ec6
-def average_of(
-    estimates, # `Estimate`s of independent corpora
-    level:float=.95, # Coverage
-) -> Estimate: # Their mean
-    "Mean over corpora, each with the same weight, with its interval."
-    es = list(estimates)
-    if not es: raise InputError("No corpora to average: give at least one estimate")
-    value = float(np.mean([e.value for e in es]))
-    n, g = sum(e.n for e in es), sum(e.clusters for e in es)
-    lost = [e.reason or f'no standard error, {e.method}' for e in es if not e.se>0]
-    if lost: return Estimate(value, np.nan, np.nan, n, g, 'none',
-                             f'{len(lost)} of {len(es)} corpora have no interval: {lost[0]}')
-    v = np.array([e.se**2 for e in es])
-    df = float(v.sum()**2/(v**2/[e.df for e in es]).sum())
-    e = Estimate(value, value, value, n, g, f'mean of {len(es)} corpora',
-                 se=float(np.sqrt(v.sum())/len(es)), df=df)
-    return at_level(e, level)
 
 # %% ../nbs/61_statistics.ipynb #cada11c8
 def in_bins(

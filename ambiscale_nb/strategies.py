@@ -7,11 +7,12 @@ __all__ = ['KINDS', 'ROLES', 'FILLED', 'OPTIONAL', 'PER_ANSWER', 'STRATEGIES', '
            'role_of', 'ties', 'expected_verdict', 'pool_shapes', 'check_pool', 'candidate', 'pool_of', 'text_ids',
            'take', 'rows', 'exchangeable', 'Prediction', 'pick', 'blend', 'unpicked', 'nothing', 'overlay', 'outcome',
            'Strategy', 'strategy', 'known', 'settings_of', 'applicable', 'predict', 'greedy', 'majority', 'mean',
-           'own_tokens', 'score_by', 'likelihood', 'label_mass', 'span_logprob', 'best', 'bon', 'dedupe_by', 'once',
-           'softmax_weights', 'w_bon', 'w_bon_mean', 'verdicts', 'alm_v', 'verdict_weights', 'w_alm_v', 'weighing',
-           'Posterior', 'vote_posterior', 'mixture_posterior', 'likeliest_dirichlet', 'posterior_of', 'dirichlet',
-           'dirichlet_v', 'posterior', 'label_logprob', 'verifier_alone', 'verdict_pool', 'to_judge', 'with_verdicts',
-           'real_choice', 'shuffle_values', 'listwise_verdicts', 'order_values', 'tie_values']
+           'own_known', 'own_tokens', 'score_by', 'likelihood', 'label_mass', 'span_logprob', 'best', 'bon',
+           'dedupe_by', 'once', 'softmax_weights', 'w_bon', 'w_bon_mean', 'verdicts', 'alm_v', 'verdict_weights',
+           'w_alm_v', 'weighing', 'Posterior', 'vote_posterior', 'mixture_posterior', 'likeliest_dirichlet',
+           'posterior_of', 'dirichlet', 'dirichlet_v', 'posterior', 'label_logprob', 'verifier_alone', 'verdict_pool',
+           'to_judge', 'with_verdicts', 'real_choice', 'shuffle_values', 'listwise_verdicts', 'order_values',
+           'tie_values']
 
 # %% ../nbs/50_strategies.ipynb #77792969
 from dataclasses import dataclass, replace
@@ -370,7 +371,7 @@ NEEDS = {
 NEEDS |= {
     'answer': (lambda pool, o: own_tokens(pool, o.get('score', ''))[0] is not None,
         "the log-probability of the answer's own tokens in replies that hold more than the answer: "
-        "fill answer_logprob and answer_tokens with span_logprob, or use score='mean'"),
+        "fill answer_logprob and answer_tokens with span_logprob for all, or use score='mean'"),
     'surface': (lambda pool, o: o.get('score')!='label_mass' or pool.kind=='beam',
         "a beam pool for score='label_mass': on samples, how often a label comes already is its "
         "mass; use majority"),
@@ -447,13 +448,21 @@ def mean(
 # %% ../nbs/50_strategies.ipynb #732ae3de
 SCORES = ('answer', 'answer_mean', 'mean', 'sum', 'lp', 'label_mass')
 
+def own_known(
+    pool:Pool, # Any pool
+) -> bool: # Not where one is missing: it would be left out for no fault of its own
+    "Whether every answer with a log-probability has that of its own tokens."
+    if pool.answer_logprob is None: return False
+    use = pool.parsed & np.isfinite(pool.sum_logprob)
+    return bool(use.any() and np.isfinite(pool.answer_logprob[use]).all())
+
 def own_tokens(
     pool:Pool, # Any pool
     score:str, # One of `SCORES`
 ) -> tuple: # Summed log-probability and number of tokens, (..., U, N) each; None twice if unknown
     "What a score counts: the whole reply, or the answer's own tokens (all of a direct reply)."
     if not score.startswith('answer'): return pool.sum_logprob, pool.n_tokens
-    if known(pool, 'answer_logprob'): return pool.answer_logprob, pool.answer_tokens
+    if own_known(pool): return pool.answer_logprob, pool.answer_tokens
     return (pool.sum_logprob, pool.n_tokens) if pool.style=='direct' else (None, None)
 
 def score_by(
@@ -498,14 +507,15 @@ def label_mass(
 
 # %% ../nbs/50_strategies.ipynb #fc28b7c2
 def span_logprob(
-    pieces, # The text of each token; joined, they are the reply
+    ends, # Where each token ends in the reply, in bytes of UTF-8
     logprobs, # Natural log-probability of each
+    text:str, # The reply
     span:tuple, # (start, end) of the answer in characters, or None
 ) -> tuple: # Summed log-probability in nats and number of tokens; NaN twice without an answer
     "The log-probability of the tokens that an answer is made of."
-    ends = np.cumsum([len(o) for o in pieces])
     if span is None or len(logprobs)!=len(ends) or not len(ends): return np.nan, np.nan
-    use = (ends>span[0]) & (np.r_[0, ends[:-1]]<span[1])
+    first, last = (len(text[:o].encode()) for o in span)
+    use = (np.asarray(ends)>first) & (np.r_[0, ends[:-1]]<last)
     return (float(np.asarray(logprobs)[use].sum()), int(use.sum())) if use.any() else (np.nan,)*2
 
 # %% ../nbs/50_strategies.ipynb #26e3ad57

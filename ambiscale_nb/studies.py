@@ -621,10 +621,9 @@ def plans_for(
 def plan_run(
     study:StudyConfig, # A study
     run:RunConfig, # One of its runs
-) -> tuple: # Model, folder of plans -> plan, seconds by uid, labels: what `estimate_run` needs
+) -> tuple: # Model, folder of plans -> plan, clips, labels
     "Plan a run without its model."
     from ambiscale_nb.corpora import CORPORA, limit as take_some, load_corpus, set_aside
-    from ambiscale_nb.estimate import clip_seconds
     from ambiscale_nb.labels import label_set
     asked, model = run_parameters(study, run), planned_model(run)
     chosen = label_set(run.labels or CORPORA[run.corpus].labels)
@@ -636,7 +635,7 @@ def plan_run(
     plans = plans_for(model, clips, chosen.labels, asked)
     drawn = [plans.pop(o) for o in ('plans', 'beams') if o in plans]
     if drawn: plans = dict(plans=pd.concat(drawn, ignore_index=True)) | plans
-    return model, plans, clip_seconds(clips), chosen.labels
+    return model, plans, clips, chosen.labels
 
 # %% ../nbs/79_studies.ipynb #f33c44d8
 PLANS = ('plans', 'verdict_plans', 'listwise_plans', 'audit_plans') # Folders of a study
@@ -656,19 +655,20 @@ def countable(
 def estimate_one(
     study:StudyConfig, # A study
     run:RunConfig, # One of its runs
-) -> list: # Tables, see `estimate.COLUMNS`
+) -> tuple: # Tables, see `estimate.COLUMNS`; the cell that it will give, see `claims.planned`
     "What a run will ask for and cost."
-    from ambiscale_nb.estimate import estimate_run
+    from ambiscale_nb.claims import planned
+    from ambiscale_nb.estimate import clip_seconds, estimate_run
     from ambiscale_nb.results import Study
-    (model, plans, seconds, labels), here = plan_run(study, run), Study(study.name)
-    name, parts = run_name(run), []
+    (model, plans, clips, labels), here = plan_run(study, run), Study(study.name)
+    name, parts, seconds = run_name(run), [], clip_seconds(clips)
     stored = {o: here.table(o, name) for o in plans}
     store = here.store if here.table('plans', name).exists() else None
     if store: plans |= {o: pd.read_parquet(f) for o, f in stored.items() if f.exists()}
     for plan, listed in (pair for o in plans.values() for pair in countable(o)):
         part = estimate_run(model, plan, seconds, labels, store)
         parts.append(part.assign(mode='listwise') if listed else part)
-    return parts
+    return parts, planned(model.name, run.corpus, clips.speaker.nunique())
 
 # %% ../nbs/79_studies.ipynb #2be9d3ef
 def estimate_published(
@@ -699,12 +699,15 @@ def estimate_published(
 # %% ../nbs/79_studies.ipynb #be51a3d8
 def estimate_study(
     study:StudyConfig, # A study
-) -> tuple: # A row per run and kind of call (`estimate.COLUMNS`, `run`); what lacks; sizes used
-    "What a study will ask for and cost; by published sizes where a corpus is not there."
+) -> tuple: # A row per run and kind of call (`estimate.COLUMNS`, `run`); three lists of texts
+    "Its cost, by published sizes where a corpus is missing; what is missing, sizes, weak claims."
+    from ambiscale_nb.claims import STRONG, short_of_speakers
     from ambiscale_nb.estimate import COLUMNS
-    parts, lacking, published = [], [], []
+    parts, lacking, published, cells, modes = [], [], [], [], set()
     for run in study.runs:
-        try: found = estimate_one(study, run)
+        try:
+            found, cell = estimate_one(study, run)
+            if run.condition=='none' and run.modes: cells.append(cell); modes |= {*run.modes}
         except NoCorpus as e:
             lacking.append(str(e))
             found, source = estimate_published(study, run)
@@ -713,7 +716,8 @@ def estimate_study(
             found = found or [pd.DataFrame([unknown], columns=COLUMNS)]
         parts += [o.assign(run=run_name(run)) for o in found]
     table = pd.concat(parts, ignore_index=True)
-    return table, *(list(dict.fromkeys(o)) for o in (lacking, published))
+    weak = short_of_speakers(cells, study.strong or STRONG, len(modes)) if cells else []
+    return table, *(list(dict.fromkeys(o)) for o in (lacking, published, weak))
 
 # %% ../nbs/79_studies.ipynb #be51a3d9
 def not_ready(

@@ -72,6 +72,7 @@ class Model:
             tokens=[i, 99],              # ids, the end token included
             finish='stop',               # 'length' if the budget of tokens cut the answer off
             token_logprobs=[logp, 0.],   # natural logarithms before temperature; None if unknown
+            token_ends=None,             # where each ends in the text, see `models.spelt_ends`
             usage=dict(audio_tokens=heard, prompt_tokens=heard+len(prompt.text.split()),
                        output_tokens=2)) # leave out what is unknown
 

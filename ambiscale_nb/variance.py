@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['FACTORS', 'WORDINGS', 'BELOW', 'COLUMNS', 'Design', 'speakers_of', 'check_frame', 'design_of', 'parts_of', 'Squares',
-           'squares_of', 'terms_of', 'williams', 'why_not', 'counted', 'speakers_note', 'component', 'components',
-           'level_means', 'Weighed', 'against_wording']
+           'squares_of', 'terms_of', 'williams', 'why_not', 'counted', 'speakers_note', 'component', 'components']
 
 # %% ../nbs/63_variance.ipynb #84bbd0bf
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 from .core import InputError
-from .statistics import cluster_codes, cluster_sums, mean_ci
+from .statistics import cluster_codes, cluster_sums
 
 # %% ../nbs/63_variance.ipynb #7c114a81
 FACTORS = ('prompt', 'order', 'seed', 'verifier') # Looked for where none are named
@@ -249,63 +248,3 @@ def components(
     out = pd.DataFrame(rows, columns=COLUMNS).assign(n=len(design.values), left_out=design.left_out)
     total = out.variance.clip(lower=0).sum()
     return out.assign(share=out.variance.clip(lower=0)/total if total>0 else np.nan)
-
-# %% ../nbs/63_variance.ipynb #54828116
-def level_means(
-    frame:pd.DataFrame, # A row a clip and run, see `design_of`
-    factor:str='prompt', # Whose levels
-    factors:tuple=None, # Columns that are crossed; those of `FACTORS` that exist if not given
-    **columns, # `value`, `clip` and `speaker`, where they have other names
-) -> pd.DataFrame: # A row a level: level, value, low, high, n, note
-    "The mean of a metric under each level of a factor, over all others, by speaker."
-    design = design_of(frame, factors, **columns)
-    if factor not in [*design.factors, *design.alone]:
-        raise InputError(f"{factor!r} is no factor here: choose from "
-                         f"{[*design.factors, *design.alone]}, or name it in `factors`")
-    if factor in design.alone:
-        return pd.DataFrame(columns=['level', 'value', 'low', 'high', 'n', 'note'])
-    at, n = list(design.factors).index(factor), len(design.values)
-    x = np.moveaxis(design.values.reshape(n, *design.shape), at+1, -1)
-    x = x.mean(axis=tuple(range(1, x.ndim-1)))
-    found = [mean_ci(o, design.codes) for o in x.T]
-    rows = zip(design.factors[factor], found, strict=True)
-    return pd.DataFrame([dict(level=o, value=e.value, low=e.low, high=e.high, n=e.n, note=e.reason)
-                         for o, e in rows])
-
-# %% ../nbs/63_variance.ipynb #4b818dea
-@dataclass(frozen=True)
-class Weighed:
-    "A gain beside the spread of a factor's levels."
-    gain: float # In the metric's unit
-    sd: float # Of the means of the levels; NaN only with a reason
-    high: float # Upper end of its interval
-    levels: int # How many there are
-    factor: str # Which
-    smaller: bool|None # Whether the gain is smaller than `sd`; None where nobody can tell
-    reason: str = '' # Why there is no spread
-
-    def __str__(self):
-        if self.reason: return f'gain {self.gain:.4f}; {self.factor} SD unknown: {self.reason}'
-        said = f'the SD of {self.levels} {self.factor} means, {self.sd:.4f} (up to {self.high:.4f})'
-        if self.smaller: return f'gain {self.gain:.4f} is below {said}: not a finding'
-        over = 'above' if abs(self.gain)>self.high else 'above, but not surely,'
-        return f'gain {self.gain:.4f} is {over} {said}'
-
-# %% ../nbs/63_variance.ipynb #013f8d80
-def against_wording(
-    gain:float, # Of a strategy, in the metric's unit, of either sign
-    frame:pd.DataFrame, # A row a clip and run of the metric that gained, see `design_of`
-    factor:str='prompt', # Whose spread is the bar
-    level:float=.95, # Of the interval of the standard deviation
-    **how, # `factors`, `value`, `clip` and `speaker`, as in `level_means`
-) -> Weighed: # Whether the gain is smaller than the spread, and by how much
-    "Compare a gain with the standard deviation of the means of a factor's levels."
-    if not np.isfinite(gain): raise InputError(f"A gain must be a number, got {gain}")
-    means = level_means(frame, factor, **how)
-    n = len(means)
-    def refuse(why): return Weighed(gain, np.nan, np.nan, n, factor, None, why)
-    if n<2: return refuse(f'one level of {factor}')
-    if not np.isfinite(means.value).all(): return refuse(means.note.iloc[0])
-    sd = float(means.value.std(ddof=1))
-    high = sd*np.sqrt((n-1)/stats.chi2.ppf((1-level)/2, n-1))
-    return Weighed(float(gain), sd, float(high), n, factor, bool(abs(gain)<sd))

@@ -1,12 +1,12 @@
 """Do 95 % intervals hold the truth 95 times in 100? Through the function that fills `scores`.
 
-    python benchmarks/coverage.py [--simulations 4000] [--save]
+    python benchmarks/coverage.py [--simulations 4000] [--only accuracy] [--save]
 
 Corpora of 10 speakers with 400 clips each and of 91 with 80, equal or with lognormal numbers of clips
 (sd .5 is mild, 1 is severe), in which 5 % of the variance lies between speakers. `results.interval` is
 asked for a mean of a value per clip and for UAR over six classes, half of the clips being of one class;
-the truth of both is known. The share of interval and p-value that disagree is counted. An accuracy near 1 is asked
-for as well, where often all answers are right. Then the debiased Brier score, at 3 and 10 raters, whole votes, split
+the truth of both is known. The share of interval and p-value that disagree is counted. Accuracies from .5 to .995 are asked
+for as well, by the two functions that `interval` calls for them; near 1 often all answers are right. Then the debiased Brier score, at 3 and 10 raters, whole votes, split
 ones and ones partly outside the label set, against the distance to what all people would say. Ends with one JSON line.
 """
 import argparse
@@ -20,9 +20,9 @@ from tqdm import tqdm
 
 from ambiscale_nb.ambiguity import Judgements, soft_labels
 from ambiscale_nb.core import rng_of
-from ambiscale_nb.metrics import brier, brier_debiased, rater_noise
+from ambiscale_nb.metrics import brier, brier_debiased, mean_of, rater_noise
 from ambiscale_nb.results import interval
-from ambiscale_nb.statistics import clusters_of, paired_difference
+from ambiscale_nb.statistics import Clusters, cluster_ci, clusters_of, paired_difference, proportion_ci
 
 ICC = .05
 SIZES = {'equal': 0., 'mild': .5, 'severe': 1.}
@@ -79,17 +79,18 @@ def cover(n, per, sd, runs, seed=0, progress=True):
     return out
 
 
-def near_one(n, per, recall, runs, seed=0):
-    "Coverage of an accuracy near 1, and how often all answers are right; skills of speakers are Beta, ICC of .05."
-    rng, held, sure = rng_of('near one', n, per, recall, seed), 0, 0
-    who, one = np.repeat(np.arange(n), per), np.eye(2)
-    people = SimpleNamespace(votes=3*one[np.zeros(n*per, int)], speakers=who, who=clusters_of(who), noise=0.)
+def accuracy(n, per, sd, recall, runs, seed=0):
+    "Coverage of an accuracy, width, and how often all answers are right; skills of speakers are Beta, ICC of .05."
+    rng, found, refused = rng_of('accuracy', n, per, sd, recall, seed), [], 0
     for _ in range(runs):
-        skill = rng.beta(recall*(1/ICC-1), (1-recall)*(1/ICC-1), n)[who]
-        right = rng.random(n*per)<skill
-        e = interval('accuracy', SimpleNamespace(L=one[(~right).astype(int)], metrics={}), people, who>=0)
-        held += e.low<=recall<=e.high; sure += right.all()
-    return dict(coverage=round(held/runs, 4), all_right=round(sure/runs, 4))
+        code = speakers(n, per, sd, rng)
+        who = Clusters(np.arange(n), code)
+        hits = (rng.random(len(code))<rng.beta(recall*(1/ICC-1), (1-recall)*(1/ICC-1), n)[code]).astype(float)
+        e = proportion_ci(cluster_ci(mean_of(hits), who), hits, np.ones(len(hits)), who)
+        if e.reason: refused += 1
+        else: found.append((e.low<=recall<=e.high, e.high-e.low, hits.all()))
+    held, width, sure = np.mean(found, 0)
+    return dict(coverage=round(held, 4), width=round(width, 4), all_right=round(sure, 4), refused=refused)
 
 
 def false_positives(n, per, sd, runs, seed=0):
@@ -130,12 +131,24 @@ def brier_bias(raters, split, outside, runs, seed=0, clips=500):
                 error=round(float(np.std(fair)/np.sqrt(runs)), 5), by_mass_inside=round(float(np.mean(ratio)), 5))
 
 
+def accuracies(runs):
+    "Coverage of accuracies, by size of the corpus."
+    cells = [(n, per, o, p) for n, per in ((10, 20), (10, 400), (91, 5), (91, 80)) for o in ('mild', 'severe')
+             for p in (.5, .7, .9, .95, .98, .995)]
+    return {f'{n} speakers of {per} clips, {o}, {p:g}': accuracy(n, per, SIZES[o], p, runs) for n, per, o, p in tqdm(cells)}
+
+
 def main():
     args = argparse.ArgumentParser(description=__doc__)
     args.add_argument('--simulations', type=int, default=4000)
+    args.add_argument('--only', choices=('accuracy',), help='this part alone')
     args.add_argument('--save', action='store_true', help='keep the figures beside this script')
     args = args.parse_args()
-    runs, out = args.simulations, {}
+    runs, out, file = args.simulations, {}, Path(__file__).with_suffix('.json')
+    if args.only:
+        result = json.loads(file.read_text())|dict(accuracy=accuracies(runs), accuracy_simulations=runs)
+        if args.save: file.write_text(json.dumps(result, indent=1)+'\n')
+        print(json.dumps(result['accuracy'])); return
     for n, per in CORPORA.items():
         for name, sd in SIZES.items():
             out[f'{n} speakers, {name}'] = cover(n, per, sd, runs)
@@ -143,12 +156,11 @@ def main():
              for n, per in CORPORA.items() for name, sd in SIZES.items()}
     bias = {f'{r} raters, {o:.0%} split, {x:.0%} partly out': brier_bias(r, o, x, max(runs//4, 10))
             for r in (3, 10) for o, x in ((0., 0.), (.3, 0.), (0., .5))}
-    sure = {f'{n} speakers of {per} clips, {p:g}': near_one(n, per, p, runs)
-            for n, per in ((10, 20), (91, 5)) for p in (.9, .98, .995)}
-    result = dict(simulations=runs, nominal=.95, icc=ICC, coverage=out, paired_false_positives=false,
-                  accuracy_near_one=sure, brier_less_truth=bias)
+    near = accuracies(runs)
+    result = dict(simulations=runs, accuracy_simulations=runs, nominal=.95, icc=ICC, coverage=out, paired_false_positives=false,
+                  accuracy=near, brier_less_truth=bias)
     if args.save:
-        Path(__file__).with_suffix('.json').write_text(json.dumps(result, indent=1)+'\n')
+        file.write_text(json.dumps(result, indent=1)+'\n')
     print(json.dumps(result))
 
 

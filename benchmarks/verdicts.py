@@ -1,39 +1,44 @@
 """How often worlds of known truth get each verdict, through the functions that judge a study (`claims`, `equivalence`).
 
-    nice python benchmarks/verdicts.py [--studies 400] [--save]
+    nice python benchmarks/verdicts.py [--studies 400] [--only clips --claims 1b 6b] [--save]
     python benchmarks/verdicts.py --table
 
 A study is simulated at the level of scores: each clip has a score of every strategy, made of a common part, the true effect,
-an effect of the speaker (sd .015) and noise (sd .15 bits). Corpora have 500, 2,000 or 8,000 clips of 24, 48 or 91 speakers
-with unequal numbers of clips. True effects are -2, 0, .3, .7, 1 and 2 times delta, the least effect that matters; two output
-modes are judged together. Claim 1a (1b has the same rule): three cells, seven strategies, all with the effect. Claim 4: two
-cells; of two leading strategies each is ahead of the other by the effect in one cell, and all others are far behind (below 0: one leads
-in both cells; 0: all eight are equal). Claims 5a and 6a (5b and 6b have the same rule): every comparison has the effect. Claims 3a and 3b have models
-as replicates, so the number of models varies instead of the number of clips: gains of 5, 8 and 16 models lie about a line in
-the logarithm of their size, with a standard deviation of .01 bits between models. `unrelated` are gains that have nothing to
-do with size. Claim 2 works on distributions: strategies that state the truth, smooth at random, or know something of
-ambiguous or of clear clips alone; 500 clips (`gain.py` has more settings).
+an effect of the speaker (sd .015) and noise (sd .15 bits; both doubled for accuracy, whose delta is twice as large). Corpora
+have 500, 2,000 or 8,000 clips of 24, 48 or 91 speakers with unequal numbers of clips. A difference of means depends on a
+speaker's clips through their number and their sum alone, so the sums are drawn, each from its normal distribution, for all
+studies of a line at once. Half of the clips are ambiguous, which is where claim 5b looks; the class prior cancels in its
+effect. True effects are -2, 0, .3, .7, 1 and 2 times delta, the least
+effect that matters; two output modes are judged together. Claims 1a and 1b: three cells, seven strategies, all with the
+effect. Claim 4: two cells; of two leading strategies each is ahead of the other by the effect in one cell, and all others are
+far behind (below 0: one leads in both cells; 0: all eight are equal). Claims 5a, 5b, 6a and 6b: every comparison has the
+effect. Claims 3a and 3b have models as replicates, so the number of models varies instead of the number of clips: gains of 5,
+8 and 16 models lie about a line in the logarithm of their size, with a standard deviation of .01 bits between models.
+`unrelated` are gains that have nothing to do with size. Claim 2 works on distributions: strategies that state the truth,
+smooth at random, or know something of ambiguous or of clear clips alone or of both; and strategies that know .3 of the truth
+of clear clips and as much more of ambiguous ones as the effect says (`gain.py` has more settings).
 
-Comparisons are computed by the closed form of the delete-one-speaker jackknife of a mean; the script checks that
-`claims.part` gives the same. Ends with one JSON line.
+Comparisons are computed by the closed form of the delete-one-speaker jackknife of a mean, and the ends of intervals for all
+studies at once; the script checks that `claims.part` gives the same on single clips, and `claims.judged` the same verdicts on
+the first studies of each line. Ends with one JSON line.
 """
 import argparse
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
 import numpy as np
+from scipy import special
 from tqdm import tqdm
 
-from ambiscale_nb import claims
+from ambiscale_nb import claims, gain
 from ambiscale_nb.ambiguity import strata
 from ambiscale_nb.cells import BASE, PLAIN, SCALED, WEIGHTED, Cell
 from ambiscale_nb.claims import CLAIMS, STRONG
 from ambiscale_nb.core import rng_of
-from ambiscale_nb.equivalence import Effect
-from ambiscale_nb.statistics import Clusters
+from ambiscale_nb.equivalence import Effect, Ranked, word_of
 
 CORPORA = {500: 24, 2000: 48, 8000: 91}  # Clips -> speakers
 EFFECTS = (-2., 0., .3, .7, 1., 2.)  # In units of delta
@@ -45,87 +50,116 @@ slow_part = claims.part
 
 @dataclass(frozen=True)
 class Scores(Cell):
-    "A cell whose scores are given."
+    "A cell whose scores are given; of speakers, they are sums over clips, (S, G) in S studies."
+    level = 'ambiguous'
     def score(self, name, metric='jsd'): return self.dists[name]
 
 
-def fast_part(better, worse, who, use=None):
-    "The mean difference with its delete-one-speaker jackknife (CR3) and the effective number of speakers."
-    gap = np.asarray(better, float)-worse
-    use = np.isfinite(gap) if use is None else use & np.isfinite(gap)
-    n = np.bincount(who.codes, use, len(who.names))
-    total = np.bincount(who.codes, np.where(use, gap, 0), len(who.names))
-    n, total = n[n>0], total[n>0]
-    G, value = len(n), total.sum()/n.sum()
-    left = (total.sum()-total)/(n.sum()-n)
-    se = np.sqrt((G-1)/G*((left-value)**2).sum())
-    return Effect(float(value), float(se), float(n.sum()**2/(n**2).sum()-1), G, int(n.sum()))
+def fast_part(better, worse, n, use=None):
+    "The mean difference with its delete-one-speaker jackknife (CR3) and the effective number of speakers, from sums."
+    total, G = np.asarray(better, float)-worse, n.shape[-1]
+    value = total.sum(-1)/n.sum(-1)
+    left = (total.sum(-1, keepdims=True)-total)/(n.sum(-1, keepdims=True)-n)
+    se = np.sqrt((G-1)/G*((left-value[..., None])**2).sum(-1))
+    return Effect(value, se, n.sum(-1)**2/(n**2).sum(-1)-1, G, 1)
 
 
-def speakers_of(clips, rng):
-    "Speakers with unequal numbers of clips."
-    n = CORPORA[clips]
-    share = rng.lognormal(0, .3, n)
-    return Clusters(np.array([f's{i:02d}' for i in range(n)], object), rng.choice(n, clips, p=share/share.sum()))
+def ends(effect, side, level):
+    "What `Ranked.end` gives, for all studies at once."
+    if isinstance(effect, Effect): return np.full(len(effect.value), side*np.inf) if effect.refusal(level) else (
+        effect.value-side*special.stdtrit(effect.df, level)*effect.se)
+    (r, n), parts = effect.hold(side), effect.parts.values()
+    found = [np.sort([ends(o, side, level*i/n) for o in parts], 0)[::side][r+i-2] for i in range(1, n+1)]
+    return np.max(found, 0) if side<0 else np.min(found, 0)
 
 
-def cell(name, effects, who, rng):
-    "Scores of one model: a common part, an effect of each prediction, of its speakers, and noise."
-    U, G = len(who.codes), len(who.names)
-    common = rng.normal(0, .2, U)
-    def one(mean): return common+mean+rng.normal(0, SPEAKER, G)[who.codes]+rng.normal(0, CLIP, U)
-    scores = {k: one(v) for k, v in effects.items()}
-    made = Scores(name, 'world', np.ones(U, bool), who.codes, scores)
-    made.__dict__['who'] = who
+def study(effect, i):
+    "One of many studies."
+    if isinstance(effect, Effect): return replace(effect, value=effect.value[i], se=effect.se[i], df=effect.df[i])
+    return Ranked({k: study(o, i) for k, o in effect.parts.items()}, effect.r)
+
+
+def clips_of(clips, studies, rng):
+    "Clips of speakers with unequal numbers of them, at least one each: (S, G)."
+    share = rng.lognormal(0, .3, (studies, CORPORA[clips]))
+    return 1.+rng.multinomial(clips-CORPORA[clips], share/share.sum(1, keepdims=True))
+
+
+def cell(name, effects, n, rng, wide=1.):
+    "Scores of one model: a common part, an effect of each prediction, of its speakers, and noise; sums by speaker."
+    def noise(sd): return sd*rng.standard_normal(n.shape)
+    common = np.sqrt(n)*noise(.2)
+    scores = {k: common+n*(v+noise(wide*SPEAKER))+np.sqrt(n)*noise(wide*CLIP) for k, v in effects.items()}
+    made = Scores(name, 'world', n, n, scores, scores)
+    made.__dict__['who'] = n
     return made
 
 
 def same(effect, *names): return dict.fromkeys(NAMES, 0.)|dict.fromkeys(names, effect)
 
 
-def cells_of(key, effect, clips, rng):
-    "The cells of a study in which a claim has an effect."
-    who = speakers_of(clips, rng)
-    if key=='1a': return [cell(f'm{i}', same(effect, *SCALED), who, rng) for i in range(3)]
+def cells_of(key, effect, n, rng):
+    "The cells of studies in which a claim has an effect."
+    if key[0]=='1': return [cell(f'm{i}', same(effect, *SCALED), n, rng, 2. if key=='1b' else 1.) for i in range(3)]
     if key=='4':
         far = same(-5*CLAIMS['4'].delta)
-        if not effect: return [cell(f'm{i}', same(0.), who, rng) for i in range(2)]
-        if effect<0: return [cell(f'm{i}', far|dict(w_bon=-effect), who, rng) for i in range(2)]
+        if not effect: return [cell(f'm{i}', same(0.), n, rng) for i in range(2)]
+        if effect<0: return [cell(f'm{i}', far|dict(w_bon=-effect), n, rng) for i in range(2)]
         lead = [dict(w_bon=effect, w_alm_v=0.), dict(w_bon=0., w_alm_v=effect)]
-        return [cell(f'm{i}', {k: v-5*CLAIMS['4'].delta for k, v in same(0.).items()}|o, who, rng) for i, o in enumerate(lead)]
-    if key=='5a':
-        return [cell(o, {BASE: effect}, who, rng) for o in STRONG]+[cell('other', {BASE: 0.}, who, rng)]
-    return [cell(f'm{i}', same(effect, *WEIGHTED), who, rng) for i in range(2)]
+        return [cell(f'm{i}', far|o, n, rng) for i, o in enumerate(lead)]
+    if key=='5a': return [cell(o, {BASE: effect}, n, rng) for o in STRONG]+[cell('other', {BASE: 0.}, n, rng)]
+    if key=='5b':
+        n = np.maximum(1., rng.binomial(n.astype(int), .5))  # ambiguous clips
+        return [cell(o, {BASE: -effect}, n, rng) for o in STRONG]
+    return [cell(f'm{i}', same(effect, *WEIGHTED), n, rng) for i in range(2)]
 
 
-def by_clips(studies):
-    "Verdicts on the claims about clips and speakers."
-    found = {}
-    for key, effect, clips in tqdm([*product(('4', '1a', '5a', '6a'), EFFECTS, CORPORA)]):
-        rng, count = rng_of('verdicts', key, effect, clips), Counter()
-        for i in range(studies):
-            cells = cells_of(key, effect*CLAIMS[key].delta, clips, rng)
-            if not i: check(cells)
-            count[claims.judged(CLAIMS[key], cells, family=2)[1].word] += 1
-        found[f'{key}, {effect:g} delta, {clips} clips'] = rates(count)
-    for key, cells in (('1a', cells_of('1a', .02, 2000, rng)[:2]), ('4', cells_of('4', .02, 2000, rng)[:1]),
-                       ('5a', cells_of('5a', .02, 2000, rng)[1:]), ('6a', cells_of('6a', .02, 2000, rng)[:1])):
-        found[f'{key}, one cell too few'] = rates(Counter([claims.judged(CLAIMS[key], cells, family=2)[1].word]))
+def words(key, cells, first=2):
+    "The verdict of every study; the first ones are also judged by the library."
+    claim, found = CLAIMS[key], []
+    effect, deficits = claim.effect(cells, STRONG), claims.deficits
+    low, high = (ends(effect, o, .025/2) for o in (-1, 1))
+    whole = deficits(cells) if key=='4' else {}
+    for i in range(len(low)):
+        def parts(_, i=i): return {k: study(o, i) for k, o in whole.items()}
+        beaten = key=='4' and high[i]<claim.delta
+        if beaten or i<first:
+            claims.deficits, given = parts if beaten else deficits, replace(claim, effect=lambda *_, i=i: study(effect, i))
+            found.append(claims.judged(given, cells, family=2)[1].word)
+            claims.deficits = deficits
+            assert beaten or found[-1]==word_of(low[i], high[i], claim.delta)
+        else: found.append(word_of(low[i], high[i], claim.delta))
     return found
 
 
-def check(cells):
+def by_clips(studies, keys, keep):
+    "Verdicts on the claims about clips and speakers."
+    check()
+    claims.part, claims.others_mix, claims.utterance_scores = fast_part, lambda *_: None, lambda *_: np.zeros(1)
+    for key, effect, clips in tqdm([*product(keys, EFFECTS, CORPORA)]):
+        rng = rng_of('verdicts', key, effect, clips)
+        keep(f'{key}, {effect:g} delta, {clips} clips', Counter(words(key, cells_of(
+            key, effect*CLAIMS[key].delta, clips_of(clips, studies, rng), rng))))
+    fewer = {'1a': slice(2), '1b': slice(2), '4': slice(1), '5a': slice(1, 3), '5b': slice(1), '6a': slice(1), '6b': slice(1)}
+    for key in keys:
+        rng = rng_of('verdicts', key)
+        cells = cells_of(key, 2*CLAIMS[key].delta, clips_of(2000, 1, rng), rng)[fewer[key]]
+        keep(f'{key}, one cell too few', Counter([claims.judged(CLAIMS[key], cells, family=2)[1].word]))
+
+
+def check():
     "The closed form is what a study is judged by."
-    o = cells[0]
-    a, b = o.score([*o.dists][-1]), cells[-1].score(BASE) if len(o.dists)==1 else o.score([*o.dists][0])
-    one, two = fast_part(a, b, o.who), slow_part(a, b, o.who)
-    assert np.allclose([one.value, one.se, one.df], [two.value, two.se, two.df]), (one, two)
+    rng = rng_of('closed form')
+    code = rng.permutation(np.repeat(np.arange(24), clips_of(500, 1, rng)[0].astype(int)))
+    a, b = (rng.normal(0, 1, 500)+rng.normal(0, 1, 24)[code] for _ in range(2))
+    def total(x): return np.bincount(code, x)[None]
+    one, two = slow_part(a, b, code.astype(str)), study(fast_part(total(a), total(b), total(np.ones(500))), 0)
+    assert np.allclose([one.value, one.se, one.df, one.speakers], [two.value, two.se, two.df, two.speakers]), (one, two)
 
 
-def by_models(studies):
+def by_models(studies, keys, keep):
     "Verdicts on the claims about models."
-    found = {}
-    for key, effect, models in tqdm([*product(('3a', '3b'), (*EFFECTS, None), (4, *MODELS))]):
+    for key, effect, models in tqdm([*product(keys, (*EFFECTS, None), (4, *MODELS))]):
         rng, count, delta = rng_of('models', key, effect, models), Counter(), CLAIMS[key].delta
         for _ in range(studies):
             x = np.arange(float(models))
@@ -137,42 +171,58 @@ def by_models(studies):
                             {BASE: np.zeros(1), **{s: gains[s][i:i+1] for s in SCALED}}, params=2.**i) for i in range(models)]
             count[claims.judged(CLAIMS[key], cells, family=2)[1].word] += 1
         what = 'unrelated' if effect is None else f'{effect:g} delta'
-        found[f'{key}, {what}, {models} models'] = rates(count)
-    return found
+        keep(f'{key}, {what}, {models} models', count)
 
 
 WORLDS = {'truth': (1., 1.), 'random smoothing': None, 'ambiguous alone': (.6, 0.), 'clear alone': (0., .6),
           'both': (.6, .6)}
+WORLDS |= {f'{o:g} delta': (.3+o*CLAIMS['2'].delta, .3) for o in EFFECTS if o}
 
 
-def heard(world, clips, rng, K=4, R=8):
-    "Votes, a single answer, and a strategy that knows some of the truth of either stratum, or smooths at random."
-    who = speakers_of(clips, rng)
+def speakers_of(clips, rng):
+    "The speaker of each clip."
+    return np.repeat([f's{i:02d}' for i in range(CORPORA[clips])], clips_of(clips, 1, rng)[0].astype(int))
+
+
+def heard(worlds, clips, rng, K=4, R=8):
+    "Per world, a cell: votes, a single answer, and a strategy that knows some of the truth of either stratum, or smooths."
+    who, cells = speakers_of(clips, rng), []
     truth = rng.dirichlet(np.full(K, .4), clips)
     votes = rng.multinomial(R, truth)
+    ambiguous = np.isin(strata(votes), ['weak', 'tie'])
     single = np.eye(K)[(rng.random((clips, 1))>truth.cumsum(1)[:, :-1]).sum(1)]
-    if WORLDS[world] is None: w = .6*rng.random((clips, 1)); q = (1-w)*single+w/K
-    else:
-        w = np.where(np.isin(strata(votes), ['weak', 'tie']), *WORLDS[world])[:, None]
-        q = (1-w)*single+w*truth
-    return Cell('m', 'world', votes, who.names[who.codes], {BASE: single, **dict.fromkeys(SCALED, q)})
+    for world in worlds:
+        if WORLDS[world] is None: w = .6*rng.random((clips, 1)); q = (1-w)*single+w/K
+        else:
+            w = np.where(ambiguous, *WORLDS[world])[:, None]
+            q = (1-w)*single+w*truth
+        cells.append(Cell('m', 'world', votes, who, {BASE: single, **dict.fromkeys(SCALED, q)}))
+    return cells
 
 
-def by_strata(studies):
-    "Verdicts on claim 2; strategies that are equal are computed once."
-    found, whole = {}, claims.gain_shares
-    for world, clips in tqdm([*product(WORLDS, (500,))]):
-        rng, count = rng_of('strata', world, clips), Counter()
-        for _ in range(studies):
-            kept = []
-            def once(*args, kept=kept, **how):
-                if not kept: kept.append(whole(*args, **how))
-                return kept[0]
-            claims.gain_shares = once
-            count[claims.judged(CLAIMS['2'], [heard(world, clips, rng)], family=2)[1].word] += 1
-        found[f'2, {world}, {clips} clips'] = rates(count)
-    claims.gain_shares = whole
-    return found
+def by_strata(studies, worlds, keep):
+    "Verdicts on claim 2; what is the same in all strategies and worlds of a study is computed once."
+    for clips in CORPORA:
+        rng, counts = rng_of('strata', clips), {o: Counter() for o in worlds}
+        for i in tqdm(range(studies), desc=f'{clips} clips'):
+            claims.fit_prior, claims.perfect_predictor, gain.prior_scale = map(cache_of, SLOW)
+            for world, made in zip(worlds, heard(worlds, clips, rng), strict=True):
+                claims.gain_shares = cache_of(whole_gain)
+                counts[world][claims.judged(CLAIMS['2'], [made], family=2)[1].word] += 1
+            if i%20==19 or i==studies-1:
+                for world in worlds: keep(f'2, {world}, {clips} clips', counts[world])
+
+
+SLOW, whole_gain = (claims.fit_prior, claims.perfect_predictor, gain.prior_scale), claims.gain_shares
+
+
+def cache_of(function):
+    "A function that is computed once, whatever it is given."
+    kept = []
+    def once(*args, **how):
+        if not kept: kept.append(function(*args, **how))
+        return kept[0]
+    return once
 
 
 def rates(count): return {k: round(v/sum(count.values()), 4) for k, v in count.most_common()}
@@ -184,32 +234,37 @@ WORDS = ('supported', 'supported, size open', 'too small to matter', 'too alike 
 
 def table(found):
     "The figures as Markdown."
-    lines = ['| claim | true effect | study | '+' | '.join(WORDS)+' |', '|---|---|---|'+'--:|'*len(WORDS)]
+    columns = (*WORDS, 'studies')
+    lines = ['| claim | true effect | study | '+' | '.join(columns)+' |', '|---|---|---|'+'--:|'*len(columns)]
     for name, got in found.items():
         parts = [*name.split(', '), ''][:3]
-        lines.append('| '+' | '.join([*parts, *(f'{got[o]:.3f}' if o in got else '' for o in WORDS)])+' |')
+        shown = [f'{got[o]:.3f}' if o in got else '' for o in WORDS]
+        lines.append('| '+' | '.join([*parts, *shown, str(got['studies'])])+' |')
     return '\n'.join(lines)
 
 
+PARTS = dict(models=(by_models, ('3a', '3b')), strata=(by_strata, tuple(WORLDS)),
+             clips=(by_clips, ('4', '1a', '1b', '5a', '5b', '6a', '6b')))
+
+
 def main():
-    args = argparse.ArgumentParser(description=__doc__)
+    args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument('--studies', type=int, default=400)
-    args.add_argument('--only', default='', help='clips, models or strata')
+    args.add_argument('--only', default='', choices=('', *PARTS), help='one part')
+    args.add_argument('--claims', nargs='+', default=[], help='of that part: claims, or worlds of claim 2')
     args.add_argument('--save', action='store_true', help='keep the figures beside this script')
     args.add_argument('--table', action='store_true', help='print the kept figures')
     args = args.parse_args()
-    path = Path(__file__).with_suffix('.json')
-    kept = json.loads(path.read_text()) if path.exists() else {}
-    if args.table: print(table({k: v for o in kept.values() for k, v in o['verdicts'].items()})); return
-    claims.part = fast_part
-    parts = dict(models=by_models, clips=by_clips, strata=by_strata)
-    for name in [args.only] if args.only else parts:
-        found = dict(studies=args.studies, verdicts=parts[name](args.studies))
-        kept[name] = found
-        if args.save:  # Each part as it is done, next to the others
-            now = json.loads(path.read_text()) if path.exists() else {}
-            path.write_text(json.dumps(now|{name: found}, indent=1)+'\n')
-    print(json.dumps(kept))
+    path, found = Path(__file__).with_suffix('.json'), {}
+    def kept(): return json.loads(path.read_text()) if path.exists() else {}
+    if args.table: print(table(kept())); return
+    def keep(name, count):  # As soon as it is done, next to the others
+        found[name] = rates(count)|dict(studies=sum(count.values()))
+        if args.save: path.write_text(json.dumps(kept()|found, indent=1)+'\n')
+    for name in [args.only] if args.only else PARTS:
+        run, keys = PARTS[name]
+        run(args.studies, args.claims or keys, keep)
+    print(json.dumps(found))
 
 
 if __name__ == '__main__':

@@ -10,11 +10,11 @@ import pytest
 from fastcore.test import test_close as close
 
 from ambiscale_nb import claims as module
-from ambiscale_nb.ambiguity import shared_credit, strata
+from ambiscale_nb.ambiguity import entropy, shared_credit, soft_labels, strata
 from ambiscale_nb.cells import BASE, MODES, PLAIN, SCALED, Cell, cell_of_run, laid_out, main_cell, recipe
 from ambiscale_nb.claims import (ALIKE, CLAIMS, STRONG, Claim, able, beside_published, by_model, claim_row, claim_text,
-                                 claims_of, deficits, heading, improves, judged, part, strong_of, system_of,
-                                 verdict_table)
+                                 claims_of, deficits, fails, heading, improves, judged, part, planned,
+                                 short_of_speakers, strong_of, system_of, verdict_table)
 from ambiscale_nb.cli import print_summary
 from ambiscale_nb.core import InputError, rng_of
 from ambiscale_nb.equivalence import INCONCLUSIVE, NOT_TESTABLE, OPPOSITE, SIZE_OPEN, SMALL, SUPPORTED
@@ -364,6 +364,40 @@ def test_the_summary_of_a_run_shows_scores_and_verdicts_in_both_modes(tmp_path, 
     assert text.count('0.200 [0.100, 0.300]')==2 and 'opposite' in text and 'supported' in text
 
 
+def test_the_class_prior_is_that_of_other_dyads():
+    cell = world(STRONG[0], noise=.3)
+    dyad = np.array([f'd{int(o[1:])//2}' for o in cell.speakers])
+    ambiguous, y = cell.level=='ambiguous', soft_labels(cell.votes)
+    for groups, given in ((cell.speakers, cell), (dyad, replace(cell, groups=dyad))):
+        prior = np.stack([y[groups!=o].mean(0) for o in groups])
+        want = (jsd(cell.dists[BASE], y)-jsd(prior, y))[ambiguous].mean()
+        assert np.isclose(fails([given], STRONG).value, want, rtol=1e-12)
+    assert not np.isclose(fails([replace(cell, groups=dyad)]).value, fails([cell]).value, rtol=1e-9)
+
+
+@pytest.mark.parametrize('speakers', [5, 6, 7, 8, 10, 14])
+def test_what_is_short_of_speakers_is_known_before_the_study(speakers):
+    "A study with the same speakers and nothing to find gives the same reasons."
+    names = [*STRONG, 'a', 'b']
+    said = {o.split()[1]: o.split(': ', 1)[1] for o in short_of_speakers([planned(o, 'world', speakers) for o in names],
+                                                                         modes=2)}
+    cells = [world(o, EVEN, base=.29, noise=.9, speakers=speakers, each=9, seed=3) for o in names]
+    both = [replace(o, mode=m, credit=o.dists) for m in MODES for o in cells]
+    rows, _ = claims_of(both)
+    found = rows[rows['mode'].eq('dist') & rows.verdict.isin([INCONCLUSIVE, NOT_TESTABLE])].set_index('claim')
+    for key, row in found[~found.index.isin(['2', '3a', '3b'])].iterrows():
+        assert said.get(key, '')==row.note, key
+    assert bool(said)==(speakers<12) and said.get('2')==said.get('1a')
+
+
+def test_a_plan_says_whether_too_few_speakers_hinder_some_parts_or_all():
+    cells = [planned(o, 'world', 6) for o in 'abc']
+    assert all('can be judged only where its parts agree' in o for o in short_of_speakers(cells))
+    assert all('cannot be supported' in o for o in short_of_speakers(cells, modes=2))
+    assert not short_of_speakers([planned(o, 'world', 14) for o in 'abc'])
+    assert [o.split()[1] for o in short_of_speakers(cells[:1])]==['2']  # other claims lack cells
+
+
 # --- tables ------------------------------------------------------------------------------------------
 def test_stored_predictions_become_cells():
     labels, uids = ('angry', 'happy'), np.array(['a', 'b', 'c'])
@@ -388,9 +422,11 @@ def test_stored_predictions_become_cells():
     truth = Truth()
     truth.uids, truth.labels, truth.source = uids, labels, 'votes'
     truth.votes, truth.speakers = np.array([[3, 1], [2, 2], [0, 4]]), np.array(['s', 's', 't'])
+    truth.groups = np.array(['d', 'd', 'd'])
     run = dict(model='m', corpus='c', n_params=None)
     cell, other = (cell_of_run(run, truth, said, how, o) for o in MODES)
     assert np.isnan(cell.params) and not cell.acted and (cell.mode, other.mode)==tuple(MODES)
+    assert cell.groups.tolist()==['d', 'd', 'd']
     assert cell.credit[BASE][0].tolist()==[.5, .5] and other.credit[BASE][0].tolist()==[1, 0]
     assert np.isnan(cell.score(BASE)[1]) and np.isnan(cell.score(BASE, 'accuracy')[1])
     assert main_cell([cell, replace(cell, dists={**cell.dists, PLAIN: cell.dists[BASE]})]).dists.keys()>={PLAIN}
@@ -402,11 +438,12 @@ def test_a_tied_pick_has_the_mean_over_a_fair_draw_in_a_cell():
     said = pd.DataFrame([
         row | dict(uid='b', dist=[1., 0, 0], credit=[1., 0, 0], tied=[], chance=[]),
         row | dict(uid='a', dist=[.25, .75, 0], credit=[.25, .75, 0], tied=[1., 0, 0, 0, 1, 0], chance=[.25, .75])])
-    truth = SimpleNamespace(uids=uids, labels=labels, source='votes', votes=votes, speakers=np.array(['s', 't']))
+    truth = SimpleNamespace(uids=uids, labels=labels, source='votes', votes=votes, speakers=np.array(['s', 't']), groups=None)
     cell = cell_of_run(dict(model='m', corpus='c', n_params=None), truth, said, {'alm_v': recipe('alm_v')})
     y = votes/votes.sum(1, keepdims=True)
     want = .25*jsd(np.eye(3)[0], y[0])+.75*jsd(np.eye(3)[1], y[0])
     assert np.allclose(cell.score('alm_v'), [-want, -1]) and not np.isclose(want, jsd([.25, .75, 0], y[0]))
+    assert np.allclose(cell.bits('alm_v'), [0, 0]) and entropy(cell.dists['alm_v'])[0]>.8  # what is drawn has no entropy
 
 
 def test_published_numbers_are_shown_where_a_study_has_the_corpus():

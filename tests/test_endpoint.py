@@ -196,6 +196,16 @@ def test_a_pick_from_a_server_that_ignores_it_is_refused(server, monkeypatch):
     monkeypatch.setattr('loopback.answers', lambda *args: ['something'])
     with pytest.raises(CallError, match='ignores structured_outputs'): model(server).pick(WAVE, DIRECT, ['yes'])
 
+@pytest.mark.parametrize('thought', [(), ('<think>', 'sad?', '</think>', '\n')])
+def test_a_reply_says_where_its_tokens_end(server, thought):
+    said = [b'Ans', b'wer:', b' n', b'\xc3', b'\xa9', b'<|im_end|>']  # a character in two tokens, an end token
+    steps = [dict(token='?', bytes=[*o], logprob=-float(i)) for i, o in enumerate([*(t.encode() for t in thought), *said])]
+    made = dict(choices=[dict(message=dict(content='Answer: né'), finish_reason='stop', logprobs=dict(content=steps))])
+    reply, = model(server).replies(made, 1.)
+    assert reply.token_ends==[3, 7, 9, 10, 11, 11] and reply.token_logprobs==[-float(i+len(thought)) for i in range(6)]
+    made['choices'][0]['message']['content'] = 'Something else'
+    assert model(server).replies(made, 1.)[0].token_ends is None
+
 def test_how_sure_it_was_is_asked_for_on_demand(server, tmp_path):
     plain = model(server).greedy(WAVE, DIRECT)
     assert 'top_logprobs' not in server.asked[-1][1] and np.isnan(plain.confidence)

@@ -443,3 +443,18 @@ def test_metrics_without_a_better_side_are_refused():
 def test_the_class_prior_is_that_of_the_other_speakers():
     votes = np.array([[2, 0], [1, 1], [0, 2]])
     assert np.allclose(others_mix(votes, ['a', 'b', 'b']), [[.25, .75], [1, 0], [1, 0]])
+
+
+def test_the_information_of_a_tied_pick_is_what_fair_draws_have_on_average():
+    truth, votes, base, *_ = study('stated')
+    rng = rng_of('two picks')
+    one, two = (.7*np.eye(bench.K)[(rng.random((len(base), 1))>o.cumsum(1)[:, :-1]).sum(1)]+.3*truth for o in (truth, base))
+    bits = (entropy(one)+entropy(two))/2
+    drawn = [gain_shares(base, o, votes, WHO, bits=bits) for o in (one, two)]
+    mean = gain_shares(base, (one+two)/2, votes, WHO, bits=bits)
+    for o in ('clear', 'ambiguous', 'effect'):
+        assert np.isclose(getattr(mean, o).value, np.mean([getattr(d, o).value for d in drawn]), rtol=1e-9)
+    assert not np.isclose(gain_shares(base, (one+two)/2, votes, WHO).clear.value, mean.clear.value, rtol=1e-8)
+    table = gain_table('direct', dict(direct=base, pick=(one+two)/2), votes, WHO, bits=dict(pick=bits))
+    shown = table.query("metric=='brier' and stratum=='clear'").value.iloc[0]
+    assert np.isclose(shown, mean.clear.value, rtol=1e-9)

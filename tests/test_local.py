@@ -1,14 +1,16 @@
 """The wrapper of local models: every route to an answer agrees with the library, and repeats."""
 import inspect
 import weakref
+from itertools import combinations
 import numpy as np
 import pytest
 import torch
 from transformers.utils import logging
 from ambiscale_nb.core import InputError
-from ambiscale_nb.local import (LocalALM, byte_bpe, read_prefix, repeatable, seeded, toy_processor,
+from ambiscale_nb.local import (LocalALM, byte_bpe, decoded_ends, read_prefix, repeatable, seeded, toy_processor,
                                 toy_qwen2_audio)
 from ambiscale_nb.prompts import Prompt
+from ambiscale_nb.strategies import span_logprob
 
 logging.set_verbosity_error()
 PROCESSOR = toy_processor(byte_bpe(), mels=80, seconds=3, hop=320)
@@ -44,6 +46,26 @@ def alm(): return make()
 
 @pytest.fixture
 def ender(): return make(range(6, 50))
+
+TEXTS = ['très gaie et née à l’été 😀😀 très', 'angry, happy and sad. Answer: angry', '怒り 悲しみ 怒り', ' a  b\n\nc ', 'x'*99]
+
+@pytest.mark.parametrize('vocabulary', [0, 300, 500])
+@pytest.mark.parametrize('text', TEXTS)
+def test_a_span_has_the_tokens_that_hold_a_byte_of_it(vocabulary, text):
+    tok = byte_bpe(TEXTS*9 if vocabulary else (), vocabulary or 640)
+    raw = [*tok(text)['input_ids'], tok.eos_token_id]
+    size = [len(o) for o in tok.convert_ids_to_tokens(raw)[:-1]]+[0]  # a letter of the alphabet is a byte
+    decode = lambda o: tok.decode(o, skip_special_tokens=True)
+    found, true = decoded_ends(decode, raw, text), np.cumsum(size)
+    assert found[-1]==true[-1] and (vocabulary or found==true.tolist())
+    for a, b in combinations(range(len(text)+1), 2):  # a token may hold several bytes of an unfinished character
+        assert span_logprob(found, 2.**np.arange(len(raw)), text, (a, b))==span_logprob(
+            true, 2.**np.arange(len(raw)), text, (a, b))
+    assert decoded_ends(decode, raw, text+'!') is None and decoded_ends(decode, [], '')==[]
+
+def test_replies_say_where_their_tokens_end(alm):
+    for o in alm.sample(clip(0), OTHER, 4, 1):
+        assert len(o.token_ends)==len(o.token_logprobs) and o.token_ends==sorted(o.token_ends)
 
 def ids(replies): return [o.tokens for o in replies]
 

@@ -12,7 +12,7 @@ from ambiscale_nb.labels import label_set
 from ambiscale_nb.metrics import brier, hits, rater_noise, statistic
 from ambiscale_nb.results import (DIST_METRICS, LABEL_METRICS, Truth, all_references, best_constant, fold_groups, interval,
                                   one_more_rater, references, score_pool, stratum_references, truth_of)
-from ambiscale_nb.statistics import cluster_ci
+from ambiscale_nb.statistics import cluster_ci, proportion_ci
 from ambiscale_nb.strategies import pool_of
 from types import SimpleNamespace
 
@@ -168,12 +168,14 @@ def test_an_accuracy_of_one_has_an_interval_and_few_speakers_have_none():
             for metric in LABEL_METRICS:
                 e = interval(metric, SimpleNamespace(L=right, metrics={}), truth, strata(votes)!='')
                 assert e.value==pytest.approx(float(ends=='high')) and e.n==60 and e.clusters==speakers
-                assert (e.method=='Clopper-Pearson')==known and bool(e.reason)!=known
+                assert (e.method=='Wilson')==known and bool(e.reason)!=known
                 if known: assert getattr(e, ends)==e.value and .01<e.high-e.low<.3
                 else: assert np.isnan([e.low, e.high]).all() and '5 speakers' in e.reason
-    part = rng.random(60)<.9                    # some wrong answers: the interval of every other score
+    part = rng.random(60)<.9                    # some wrong answers
     L = np.where(part[:, None], votes/5, np.roll(votes, 1, 1)/5)
     truth = truth_from(votes.astype(int), np.arange(60)%12)
-    e, want = interval('accuracy', SimpleNamespace(L=L, metrics={}), truth, part | True), cluster_ci(
-        statistic('accuracy', L, votes), np.arange(60)%12)
-    assert e.value==want.value==np.nanmean(hits(L, votes)) and e.low==pytest.approx(want.low)
+    e = interval('accuracy', SimpleNamespace(L=L, metrics={}), truth, part | True)
+    want = proportion_ci(cluster_ci(statistic('accuracy', L, votes), truth.who), part, np.ones(60), truth.who)
+    assert e.value==np.nanmean(hits(L, votes)) and [e.low, e.high]==pytest.approx([want.low, want.high])
+    f1 = interval('macro_f1', SimpleNamespace(L=L, metrics={}), truth, part | True)
+    assert f1.method=='cluster jackknife' and e.method=='Wilson' and np.isnan(e.se)

@@ -5,9 +5,9 @@ import statsmodels.api as sm
 from hypothesis import given, settings, strategies as st
 from scipy import stats
 from ambiscale_nb.core import InputError
-from ambiscale_nb.metrics import hits, mean_of, statistic
-from ambiscale_nb.statistics import (FEW, Comparison, Estimate, at_level, certain_ci, cluster_ci, cluster_codes,
-    compared, effective_clusters, group_mean, mean_ci, paired_difference, paired_statistics, power_of, tied_ranks)
+from ambiscale_nb.metrics import hits, mean_of, of_sums, statistic
+from ambiscale_nb.statistics import (FEW, Comparison, Estimate, at_level, cluster_ci, cluster_codes, compared,
+    effective_clusters, group_mean, mean_ci, paired_difference, paired_statistics, power_of, proportion_ci, tied_ranks)
 
 def corpus(sizes, rng, icc=.05):
     "Values with mean 0 and variance 1, and their speakers."
@@ -210,28 +210,56 @@ def test_tied_means_not_significantly_worse_than_the_best():
         assert table.tied[o]==(o==best or not (worse.value>0 and 3*worse.p<=.05))
     assert table.tied.to_dict()==dict(a=True, b=True, c=False) and (table.n==360).all()
 
-# ------------------------------------------------------------------ an accuracy of 1
-@pytest.mark.parametrize('n', [6, 20, 40])
-def test_certain_ci_is_clopper_pearson_where_each_clip_has_a_speaker(n):
-    for hit, ends in ((1., lambda e: (e.low, e.high)), (0., lambda e: (1-e.high, 1-e.low))):
-        e = certain_ci(mean_ci([hit]*n, range(n)), np.ones(n), range(n))
-        want = stats.binomtest(n, n).proportion_ci(.95, 'exact')
-        assert np.allclose(ends(e), [want.low, want.high]) and e.method=='Clopper-Pearson' and not e.reason
+# ------------------------------------------------------------------ accuracies
+def proportion(hits, who, weights=None):
+    weights = np.ones(len(hits)) if weights is None else np.asarray(weights)
+    parts = np.stack([weights*hits, weights], 1)
+    score = of_sums('accuracy', parts, lambda s: s[..., 0]/s[..., 1], weights>0)
+    return proportion_ci(cluster_ci(score, who), hits, weights, who)
 
-def test_certain_ci_is_wider_with_fewer_speakers_and_unequal_weights():
-    def low(who, weights=None):
-        who = np.asarray(who)
-        return certain_ci(mean_ci(np.ones(len(who)), who), np.ones(len(who)) if weights is None else weights, who).low
+@pytest.mark.parametrize('n', [6, 20, 40])
+def test_certain_answers_have_the_wilson_interval_of_single_clips(n):
+    for hit, ends in ((1., lambda e: (e.low, e.high)), (0., lambda e: (1-e.high, 1-e.low))):
+        e, t = proportion(np.full(n, hit), np.arange(n)), stats.t.ppf(.975, n-1)
+        assert np.allclose(ends(e), [n/(n+t**2), 1]) and e.method=='Wilson' and not e.reason and np.isnan(e.se)
+
+@pytest.mark.parametrize('seed', range(4))
+def test_a_wilson_interval_has_the_accuracies_that_a_t_test_does_not_reject(seed):
+    rng = np.random.default_rng(seed)
+    who = np.repeat(np.arange(14), rng.integers(4, 30, 14))
+    hits = (rng.random(len(who))<rng.beta(9, 2, 14)[who]).astype(float)
+    e, plain = proportion(hits, who), cluster_ci(mean_of(hits), who)
+    v, t = hits.mean(), stats.t.ppf(.975, plain.df)
+    size, missed = np.bincount(who), np.bincount(who, 1-hits)
+    m, G = missed.sum()**2/(missed**2).sum(), size.sum()**2/(size**2).sum()
+    share, U = max(0, 1-m/G)*6/(6+m), len(hits)
+    assumed = U**2/(U+.05*((size**2).sum()-U))
+    n = (v*(1-v)/plain.se**2)**(1-share)*assumed**share
+    for p in (e.low, e.high): assert np.isclose(abs(v-p), t*np.sqrt(p*(1-p)/n))
+    back = proportion(1-hits, who)
+    assert np.allclose([back.low, back.high], [1-e.high, 1-e.low]) and 0<e.low<v<e.high<1
+
+def test_intervals_of_accuracies_are_wider_with_fewer_speakers_and_unequal_weights():
+    def low(who, weights=None): return proportion(np.ones(len(who)), np.asarray(who), weights).low
     assert low(np.arange(120)%6)<low(np.arange(120)%24)<low(np.arange(120))
     assert low(np.arange(120), np.r_[np.full(100, 1/100), np.full(20, 1/20)])<low(np.arange(120))
 
-def test_certain_ci_holds_the_truth_where_every_outcome_is_right():
-    "How often would all be right, if the truth were just outside the interval? Beta-binomial speakers."
-    who = np.repeat(range(12), 10)
-    p, icc = certain_ci(mean_ci(np.ones(120), who), np.ones(120), who).low, .05
-    rng = np.random.default_rng(3)
-    skill = rng.beta(p*(1/icc-1), (1-p)*(1/icc-1), (20_000, 12))
-    assert (skill**10).prod(1).mean()<=.025
+def test_what_has_no_interval_of_a_mean_has_none_of_an_accuracy():
+    for who in (np.arange(60)%5, np.r_[np.arange(6), np.full(54, 6)]):
+        e = proportion(np.arange(60)%3/2, who)
+        assert np.isnan([e.low, e.high]).all() and e.reason
+    same = proportion(np.tile([1., 1, 1, 0], 12), np.repeat(np.arange(12), 4))  # no spread, and not certain
+    assert same.value==.75 and 0<same.low<.75<same.high<1 and not same.reason
+
+@pytest.mark.parametrize('speakers, per', [(10, 20), (91, 5)])
+@pytest.mark.parametrize('p', [.9, .98])
+def test_coverage_of_accuracies_near_one(speakers, per, p):
+    rng, held = np.random.default_rng(7), []
+    for _ in range(300):
+        who = np.repeat(np.arange(speakers), np.maximum(1, np.rint(per*rng.lognormal(-.125, .5, speakers))).astype(int))
+        e = proportion((rng.random(len(who))<rng.beta(p*19, (1-p)*19, speakers)[who]).astype(float), who)
+        held.append(e.low<=p<=e.high)
+    assert np.mean(held)>.92
 
 # ------------------------------------------------------------------ comparisons
 def test_swapping_the_strategies_flips_the_sign():

@@ -505,7 +505,7 @@ def test_a_swap_stores_the_audio_that_was_heard(tmp_path):
 
 @pytest.mark.parametrize('reply, kind', [
     ([Reply(None, [], 'stop')], 'no_text'), ([], 'wrong_n'), ([Reply('sad', [1], 'stop', [math.nan])], 'nan_logprob'),
-    ([Reply('sad', [1], 'stop')]*2, 'wrong_n')])
+    ([Reply('sad', [1], 'stop')]*2, 'wrong_n'), ([Reply('sad', [1], 'stop', [-1.], token_ends=[1, 3])], 'token_ends')])
 def test_a_reply_that_is_not_one_is_an_error_of_a_named_kind(tmp_path, reply, kind):
     model = Scripted()
     model.sample = lambda *o, **k: reply*(16 if len(reply)==1 else 1)

@@ -3,12 +3,18 @@ from dataclasses import replace
 import itertools
 import math
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 from ambiscale_nb.core import InputError
+from ambiscale_nb.labels import LabelSet
+from ambiscale_nb.models import Reply, spelt_ends
+from ambiscale_nb.pool import BLANK, CANDIDATES, answers, reply_row
+from ambiscale_nb.results import make_pools
 from ambiscale_nb.strategies import (NEEDS, STRATEGIES, Pool, applicable, blend, check_pool, expected_verdict,
-    likelihood, pick, pool_of, predict, rows, settings_of, strategy, take, text_ids, ties, verdicts)
+    likelihood, pick, pool_of, predict, rows, score_by, settings_of, span_logprob, strategy, take, text_ids,
+    ties, verdicts)
 
 POOLED = ('majority', 'mean', 'bon', 'w_bon', 'w_bon_mean', 'alm_v', 'w_alm_v')
 NAMES = ('angry', 'fearful', 'happy', 'sad')
@@ -267,6 +273,73 @@ def test_weights_are_the_probabilities_of_the_strings_whatever_their_tokens(toke
     assert 'own tokens' in applicable('w_bon', cot, score='answer')
     own = replace(cot, answer_logprob=np.log([[.2, .7, .1]]), answer_tokens=np.ones((1, 3)))
     np.testing.assert_allclose(predict('w_bon', own).dist[0, at], [.2, .7, .1])
+
+# ---- the tokens of an answer after reasoning
+
+@st.composite
+def tokenised(draw):
+    "A text in tokens that are cut anywhere, in the middle of characters too, and a span of it."
+    text = draw(st.text('aé€😀 .', min_size=1, max_size=12))
+    raw = text.encode()
+    cuts = sorted(draw(st.sets(st.integers(1, max(1, len(raw)-1)))) & set(range(1, len(raw))))
+    pieces = [raw[a:b] for a, b in itertools.pairwise([0, *cuts, len(raw)])]+draw(st.sampled_from([[], [b'<|end|>']]))
+    logp = draw(st.lists(st.integers(-9, 0).map(float), min_size=len(pieces), max_size=len(pieces)))
+    first = draw(st.integers(0, len(text)-1))
+    return text, pieces, logp, (first, draw(st.integers(first+1, len(text))))
+
+@given(tokenised())
+def test_an_answers_own_tokens_are_those_that_hold_a_byte_of_it(case):
+    text, pieces, logp, (a, b) = case
+    owner = [i for i, o in enumerate(pieces) for _ in o]  # token of every byte, one after the other
+    place = [i for i, o in enumerate(text) for _ in o.encode()]  # character of every byte
+    own = {t for t, c in zip(owner, place, strict=False) if a<=c<b}
+    got = span_logprob(spelt_ends(pieces, text), logp, text, (a, b))
+    assert got==(sum(logp[i] for i in own), len(own))
+
+def reasoned(lines, ends=True):
+    "Rows of one clip after reasoning: (what each token says, its log-probability), per answer."
+    task = dict.fromkeys([o for o in CANDIDATES.columns if o not in BLANK], '')|dict(group='g'*32, mode='label', style='cot', decode='sample', uid='u',
+        temperature=1., width=0, max_new_tokens=9, block=0, block_size=len(lines), run_seed=0, seed=0)
+    rows = []
+    for i, tokens in enumerate(lines):
+        text, logp = ''.join(t for t, _ in tokens), [p for _, p in tokens]
+        known = spelt_ends([t.encode() for t, _ in tokens], text) if ends is True or ends[i] else None
+        rows.append(reply_row(task, i, Reply(text, [], 'stop', logp, dict(output_tokens=len(logp)), token_ends=known)))
+    return pd.DataFrame(rows)
+
+CHOSEN = LabelSet('these', ('angry', 'happy', 'sad'))
+LINES = [[('A raised', -9.), (' voice. Answer:', -3.), (' an', -1.), ('gry', -.5), ('.', -.1)],
+         [('Laughs. Answer: ', -1.), ('happy', -2.)],
+         [('Slow. ', -.5), ('Answer: sa', -.25), ('d.', -4.)],   # both tokens hold more than the answer
+         [('I cannot tell', -1.), ('', -2.)]]                     # not read: it needs no tokens of its own
+
+def pool_from(rows): return next(iter(make_pools(rows, CHOSEN).values()))
+
+def test_after_reasoning_an_answer_weighs_what_its_own_tokens_do():
+    pool, own = pool_from(reasoned(LINES)), np.exp([-1.5, -2., -4.25])
+    assert score_by(pool)=='answer' and pool.answer_tokens[0, :3].tolist()==[2, 1, 2]
+    assert pool.parsed.tolist()==[[True, True, True, False]]
+    np.testing.assert_allclose(predict('w_bon', pool).dist, [own/own.sum()])
+    mean = np.exp([-13.6/5, -1.5, -4.75/3])
+    np.testing.assert_allclose(predict('w_bon_mean', pool).dist, [mean/mean.sum()])
+
+@pytest.mark.parametrize('ends', [(1, 1, 0, 1), (0, 0, 0, 0)])
+def test_where_one_answers_tokens_are_unknown_the_whole_pool_falls_back_and_says_so(ends):
+    pool = pool_from(reasoned(LINES, ends))
+    assert score_by(pool)=='mean' and pool.answer_logprob is None
+    assert 'own tokens' in applicable('w_bon', pool, score='answer')
+    np.testing.assert_allclose(predict('w_bon', pool).dist, predict('w_bon_mean', pool).dist)
+    assert score_by(pool_from(reasoned(LINES, (1, 1, 1, 0))))=='answer'  # the one that was not read lacks nothing
+    some = replace(pool, answer_logprob=np.array([[-1., np.nan, -1, np.nan]]), answer_tokens=np.ones((1, 4)))
+    assert score_by(some)=='mean'
+
+def test_stores_from_before_token_ends_are_read_as_they_were_and_keys_stay():
+    old = reasoned(LINES).drop(columns='token_ends')
+    assert score_by(pool_from(old))=='mean'
+    assert old.key.equals(reasoned(LINES, (0, 0, 0, 0)).key) and old.key.equals(reasoned(LINES).key)
+    direct = reasoned(LINES).assign(style='direct', text=['angry', 'happy', 'sad', 'who knows'])
+    assert pool_from(direct).answer_logprob is None and score_by(pool_from(direct))=='answer'
+    assert answers(old, CHOSEN).parse_status.eq('ok').sum()==3
 
 @pytest.mark.parametrize('percent', [(20, 40, 30, 10), (70, 10, 10, 10), (30, 30, 30, 10)])
 def test_verdicts_of_one_on_every_label_are_one(percent):

@@ -218,7 +218,7 @@ def test_an_estimate_by_size_is_that_of_clips_of_one_length(run, monkeypatch):
         'flat', lambda root, split: (clips, judged), 'six', '1', 'none', 'clips of one length', size=lambda split: (n, 3., 'all')))
     study = studies.StudyConfig(name='s', n=20, widths=[2, 3], beam_limit=9, listwise=2, listwise_limit=7, audit=7,
                                 runs=[dict(model='qwen2-audio', corpus='flat') | run])
-    whole = pd.concat(studies.estimate_one(study, study.runs[0]))
+    whole = pd.concat(studies.estimate_one(study, study.runs[0])[0])
     parts, source = studies.estimate_published(study, study.runs[0])
     by = ['mode', 'style', 'decode']
     a, b = (o.groupby(by).sum(numeric_only=True, min_count=1).drop(columns='hours') for o in (whole, pd.concat(parts)))
