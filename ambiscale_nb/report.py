@@ -31,7 +31,7 @@ from .prompts import MODES, STYLES, prompt
 from .pool import CANDIDATES, answers, pool_rows, valid_text
 from .verify import VERDICTS
 from .strategies import STRATEGIES
-from .results import Study, at_full_budget, plain_scores
+from .results import NEVER, Study, at_full_budget, plain_scores, unscored
 from .claims import heading
 
 # %% ../nbs/75_report.ipynb #a3f03bb9
@@ -501,6 +501,7 @@ def refused_cells(
     out, cell = {}, ['model', 'corpus', 'mode', 'style', 'strategy']
     if study.table('refusals').exists():
         df = study.read('refusals')
+        df = df[df.kind.eq(NEVER)] # A cell that could not be scored is missing, see `failures_page`
         kind = df.variant.str.replace(r'\d+$', '', regex=True) # beam3 is a beam
         own = [s in STRATEGIES and k in {STRATEGIES[s].kinds[0], 'score'} & {*STRATEGIES[s].kinds}
                for s, k in zip(df.strategy, kind, strict=True)]
@@ -890,7 +891,7 @@ def missing_calls(
 def failures_page(
     study:Study, # A study
     calls:pd.DataFrame, # From `call_table`
-) -> Page: # Five tables, or a sentence where there is nothing to show
+) -> Page: # Six tables, or a sentence where there is nothing to show
     "What went wrong."
     lost = missing_calls(study)
     failed = calls[calls.failed] if len(calls) else calls
@@ -898,6 +899,7 @@ def failures_page(
     parts = (('Runs that failed', failed_runs(study), 'No run failed.'),
              ('Calls that failed', failed[some], 'No call failed.'),
              ('Calls that are missing', lost, 'Every call that was planned was made.'),
+             ('Cells that could not be scored', unscored(study), 'Every cell was scored.'),
              ('Clips that were left out', left_out(study), 'No clip was left out.'))
     out = [f'<h3>{title}</h3>'+(table(df) if len(df) else note(none)) for title, df, none in parts]
     return Page(''.join(out)+'<h3>Answers that could not be read</h3>'+unread_page(study))

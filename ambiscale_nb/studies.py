@@ -7,10 +7,10 @@ __all__ = ['Orders', 'Counts', 'Values', 'EMBEDDED', 'PLANS', 'ASKED', 'check_or
            'StudyConfig', 'slip', 'slips_of', 'tried', 'wrong_reading', 'two_of_a_name', 'wrong_values', 'figure_stem',
            'wrong_names', 'read_study', 'check_parameters', 'planned_model', 'run_name', 'run_parameters',
            'study_tasks', 'run_tasks', 'judging_tasks', 'plans_of', 'figure_folder', 'is_whole', 'draw', 'draw_all',
-           'write_report', 'score_and_draw', 'run_study', 'draws_of', 'shown_answers', 'without_swap', 'listed_plan',
-           'judged_plans', 'NoCorpus', 'plans_for', 'plan_run', 'countable', 'estimate_one', 'estimate_published',
-           'estimate_study', 'not_ready', 'plan_state', 'unread', 'runs_of', 'study_status', 'spent_text',
-           'failures_text']
+           'write_report', 'drop_old', 'forget_plans', 'score_and_draw', 'run_study', 'draws_of', 'shown_answers',
+           'without_swap', 'listed_plan', 'judged_plans', 'NoCorpus', 'plans_for', 'plan_run', 'countable',
+           'estimate_one', 'estimate_published', 'estimate_study', 'not_ready', 'plan_state', 'unread', 'runs_of',
+           'study_status', 'spent_text', 'failures_text']
 
 # %% ../nbs/79_studies.ipynb #07ff5182
 import difflib
@@ -471,15 +471,38 @@ def write_report(
     executed = draw('report', study, out)
     return publish(executed, ROOT/out/'report.html', nonce_of(Study(study)), f'Study {study}')
 
+# %% ../nbs/79_studies.ipynb #79f00001
+def drop_old(
+    study:str, # Folder under results/
+    out:str, # Where its figures are, under the project's root
+    stems:list, # Those that could not be drawn
+):
+    "Move pictures that were drawn of earlier scores out of the way of new ones."
+    old, scored = RESULTS/study/'outdated', (RESULTS/study/'scores.parquet').stat().st_mtime
+    for file in (f for o in stems for f in (ROOT/out).glob(f'{o}.*')):
+        if file.stat().st_mtime>=scored: continue
+        old.mkdir(exist_ok=True); file.rename(old/file.name)
+
+# %% ../nbs/79_studies.ipynb #79f00002
+def forget_plans(
+    study:StudyConfig, # A study that is about to be run
+):
+    "Take back the plans of runs that are not finished as the study has them: they are not scored."
+    for run in study.runs:
+        name = run_name(run)
+        if not all(is_done(*o) for o in run_tasks(study, run, name, lists_of=[])):
+            (RESULTS/study.name/f'plans/{name}.json').unlink(missing_ok=True)
+
 # %% ../nbs/79_studies.ipynb #fdb14d9a
 def score_and_draw(
     study:StudyConfig, # A study, sampled at least in part
     whole:bool=True, # Whether no run has failed
 ) -> list: # (name, error) of what could not be drawn
     "Score and draw what is complete, unless that was done."
+    from ambiscale_nb.results import Study, outdate
     here, score = RESULTS/study.name, ROOT/'nbs/experiments/02_score.ipynb'
     runs = sorted(o.read_text() for o in here.glob('plans/*.json'))
-    if not runs: return []
+    if not runs: outdate(Study(study.name)); return []
     parameters = dict(study=study.name, ks=study.ks, workers=study.workers, progress=False)
     sources = [score, *(ROOT/'nbs/figures'/f'{o}.ipynb' for o in study.figures)]
     done = [o[2] for o in study_tasks(study)+judging_tasks(study) if is_done(*o)]
@@ -489,8 +512,10 @@ def score_and_draw(
     made = all((here/f'{o}.parquet').exists() for o in ('scores', 'settings'))
     drawn = all((ROOT/out/f'{o}.png').exists() for o in study.figures)
     if made and drawn and mark.exists() and json.loads(mark.read_text())==state: return []
+    mark.unlink(missing_ok=True)
     run_notebook(score, here/'runs'/'02_score.ipynb', parameters)
     failed = draw_all(study, out)
+    drop_old(study.name, out, [o for o, _ in failed])
     if whole: shutil.rmtree(ROOT/figure_folder(study.name, False), ignore_errors=True)
     if not failed: write_atomic(mark, json.dumps(state))
     return failed
@@ -505,6 +530,7 @@ def run_study(
     write_atomic(here/'study.json', study.model_dump_json(indent=1))
     if not all(is_done(*o) for o in waves[0]): # New answers make new lists
         for _, target, _ in waves[1]: stamp_of(target).unlink(missing_ok=True)
+    forget_plans(study)
     watch, failed = StudyWatch(here, [o for tasks in waves for o in tasks]), []
     slurm = study.slurm and study.slurm.model_dump(exclude_unset=True)
     how = dict(slurm=slurm, progress=progress, watch=watch)
