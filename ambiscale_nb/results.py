@@ -4,18 +4,18 @@
 
 # %% auto #0
 __all__ = ['NEVER', 'FAILED', 'DIST_METRICS', 'LABEL_METRICS', 'CELLS', 'WHOLE', 'CALIBRATED', 'WEIGHED', 'TABLES', 'OLD',
-           'DRAWN', 'SCORED', 'Study', 'said_of', 'tried', 'clips_of', 'places', 'make_pools', 'one_pool',
-           'lone_raters', 'fold_groups', 'f1_references', 'best_constant', 'one_more_rater', 'references',
-           'acted_references', 'parted', 'Truth', 'some_clips', 'truth_of', 'truths_of', 'interval', 'weights_in',
-           'correlation_ci', 'f1_of_stratum', 'stratum_references', 'all_references', 'Bills', 'priced', 'cell_of',
-           'against_votes', 'curve_points', 'one_by_one', 'points_of', 'cost_of', 'score_pool', 'score_point',
-           'predictions_of', 'tied_picks', 'tied_draws', 'over_draws', 'stored_metric', 'recovery', 'bounds_of',
-           'refusal', 'score_calibrated', 'Verifier', 'verifier_of', 'other_verifiers', 'clips_of_ledger', 'unlisted',
-           'listeners', 'judged_by', 'side_by_side', 'joined_ledgers', 'both_styles', 'half_values', 'variance_rows',
-           'audits_of', 'settings_row', 'bills_of', 'stacked', 'calibrated_tables', 'unread_verdicts', 'attempt',
-           'pool_tables', 'more_tables', 'run_pools', 'without_panel', 'outdate', 'replacing', 'unscored',
+           'DRAWN', 'SCORED', 'MARK', 'MARKED', 'TOO_MANY', 'Study', 'said_of', 'tried', 'clips_of', 'places',
+           'make_pools', 'one_pool', 'lone_raters', 'fold_groups', 'f1_references', 'best_constant', 'one_more_rater',
+           'references', 'acted_references', 'parted', 'Truth', 'some_clips', 'truth_of', 'truths_of', 'interval',
+           'weights_in', 'correlation_ci', 'f1_of_stratum', 'stratum_references', 'all_references', 'Bills', 'priced',
+           'cell_of', 'against_votes', 'curve_points', 'one_by_one', 'points_of', 'cost_of', 'score_pool',
+           'score_point', 'predictions_of', 'tied_picks', 'tied_draws', 'over_draws', 'stored_metric', 'recovery',
+           'bounds_of', 'refusal', 'score_calibrated', 'Verifier', 'verifier_of', 'other_verifiers', 'clips_of_ledger',
+           'unlisted', 'listeners', 'judged_by', 'side_by_side', 'joined_ledgers', 'both_styles', 'half_values',
+           'variance_rows', 'audits_of', 'settings_row', 'bills_of', 'stacked', 'calibrated_tables', 'unread_verdicts',
+           'attempt', 'pool_tables', 'more_tables', 'run_pools', 'without_panel', 'outdate', 'replacing', 'unscored',
            'unscored_text', 'run_refusal', 'known_verifiers', 'budgets_in', 'jobs_of', 'job_tables', 'score_study',
-           'with_interval', 'plain_scores', 'at_full_budget', 'summary']
+           'with_interval', 'Unread', 'unread_view', 'with_mark', 'plain_scores', 'at_full_budget', 'summary']
 
 # %% ../nbs/70_results.ipynb #ec69584e
 import json
@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
+from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from fastcore.basics import patch
@@ -636,7 +637,8 @@ def predictions_of(
         chosen = [pool.labels[i] if i>=0 else None for i in pick(p.L, pool.uids, strategy)]
         parts.append(pd.DataFrame(dict(uid=pool.uids, mode=pool.mode, style=pool.style,
             strategy=strategy, k=1 if pool.kind=='score' else pool.n, credit=list(p.L), pick=chosen,
-            dist=list(p.dist), **tied_picks(p), n_eff=p.n_eff, ess=p.ess, flags=p.flags)))
+            unparsed=1-pool.parsed.mean(), dist=list(p.dist),
+            **tied_picks(p), n_eff=p.n_eff, ess=p.ess, flags=p.flags)))
     return pd.concat(parts or [pd.DataFrame()], ignore_index=True)
 
 # %% ../nbs/70_results.ipynb #1b117c92
@@ -1299,6 +1301,32 @@ def with_interval(
     ends = [f'{o:.{digits}f}' for o in (low, high)] if np.isfinite([low, high]).all() else ['–']
     return f"{value:.{digits}f} [{', '.join(ends)}]"
 
+# %% ../nbs/70_results.ipynb #70f00021
+MARK, MARKED, TOO_MANY = '†', .05, .5 # A sign; shares of unread answers above which it is shown,
+# and above which nothing is tested
+
+class Unread(NamedTuple):
+    "How a share of unread answers is shown."
+    mark: str # `MARK`, or ''
+    note: str # Such as '83 % unread', or ''
+    testable: bool # Whether a claim may rest on the others
+
+def unread_view(
+    share:float, # Of a pool's answers; NaN if unknown
+) -> Unread: # What is shown beside it
+    "Whether the unread answers of a cell are marked, and whether it can be tested."
+    share = 0. if pd.isna(share) else float(share)
+    if share<=MARKED+1e-9: return Unread('', '', True)
+    text = '>99' if .995<=share<1 else f'{100*share:.0f}'
+    return Unread(MARK, f'{text} % unread', share<=TOO_MANY+1e-9)
+
+def with_mark(
+    text:str, # A score, or a name
+    share:float, # Of unread answers
+) -> str: # The same, perhaps with a sign
+    "Mark what rests on too few answers that could be read."
+    return f'{text} {mark}' if (mark := unread_view(share).mark) else text
+
 # %% ../nbs/70_results.ipynb #02f15e7a
 def plain_scores(
     scores:pd.DataFrame, # From `score_study`
@@ -1329,7 +1357,10 @@ def summary(
     df = df[df.metric==metric]
     ends = zip(df.value, df.low, df.high, strict=True)
     df = df.assign(shown=[with_interval(*o) for o in ends])
-    index = ['model', 'corpus', 'mode', 'style', 'variant', 'strategy', 'k']
+    index = ['unread'] if df.unparsed.map(lambda o: unread_view(o).mark).any() else []
+    df = df.assign(unread=[' '.join(unread_view(o)[:2]).strip() for o in df.unparsed])
+    index += ['model', 'corpus', 'mode', 'style', 'variant', 'strategy', 'k']
     wide = df.pivot(index=index, columns='stratum', values='shown')
     shown = [o for o in ('all', 'clear', 'ambiguous') if o in wide]
-    return wide[shown].fillna('–').reset_index().rename_axis(columns=None)
+    found = wide[shown].fillna('–').reset_index().rename_axis(columns=None)
+    return found[[o for o in found if o!='unread']+[o for o in found if o=='unread']]
