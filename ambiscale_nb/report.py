@@ -10,9 +10,8 @@ __all__ = ['KEEP', 'LOOK', 'POLICY', 'SETTING', 'FULL', 'SCREEN', 'BY_LABEL', 'S
            'readings', 'readings_page', 'side_table', 'variance_page', 'audits_page', 'single_answers', 'listening',
            'skill_of', 'listening_page', 'planned_pairs', 'refused_cells', 'why_not', 'grid', 'grid_page', 'as_data',
            'search_page', 'label_text', 'line_of', 'panel_traces', 'curves', 'choose_one', 'figure_page', 'curves_page',
-           'corpora_page', 'call_table', 'cost_page', 'some_answers', 'unread_page', 'failed_runs', 'left_out',
-           'missing_calls', 'failures_page', 'opening', 'stored_claims', 'claims_page', 'versions', 'prompts_page',
-           'provenance_page']
+           'corpora_page', 'call_table', 'cost_page', 'some_answers', 'unread_page', 'failed_runs', 'missing_calls',
+           'failures_page', 'opening', 'stored_claims', 'claims_page', 'versions', 'prompts_page', 'provenance_page']
 
 # %% ../nbs/75_report.ipynb #da643234
 import base64
@@ -31,8 +30,8 @@ from .prompts import MODES, STYLES, prompt
 from .pool import CANDIDATES, answers, pool_rows, valid_text
 from .verify import VERDICTS
 from .strategies import STRATEGIES
-from .results import (MARK, MARKED, NEVER, Study, at_full_budget, plain_scores,
-    unread_view, unscored, with_mark)
+from .results import (MARK, MARKED, NEVER, Study, at_full_budget, lost_clips,
+    plain_scores, unread_view, unscored, with_mark)
 from .claims import heading, verdict_words
 
 # %% ../nbs/75_report.ipynb #a3f03bb9
@@ -877,15 +876,6 @@ def failed_runs(
         found.append(dict(run=name, error=said[-1] if said else ''))
     return pd.DataFrame(found)
 
-def left_out(
-    study:Study, # A study
-) -> pd.DataFrame: # run, reason, clips
-    "Clips that were set aside or put into quarantine."
-    files = sorted(study.root.glob('left_out/*.parquet'))
-    parts = [pd.read_parquet(o).assign(run=o.stem) for o in files]
-    if not any(map(len, parts)): return pd.DataFrame()
-    return pd.concat(parts).groupby(['run', 'reason']).size().rename('clips').reset_index()
-
 # %% ../nbs/75_report.ipynb #362218ca
 def missing_calls(
     study:Study, # A study
@@ -915,7 +905,8 @@ def failures_page(
              ('Calls that failed', failed[some], 'No call failed.'),
              ('Calls that are missing', lost, 'Every call that was planned was made.'),
              ('Cells that could not be scored', unscored(study), 'Every cell was scored.'),
-             ('Clips that were left out', left_out(study), 'No clip was left out.'))
+             ('Clips that were left out or cropped', lost_clips(study),
+              'Every clip was heard whole.'))
     out = [f'<h3>{title}</h3>'+(table(df) if len(df) else note(none)) for title, df, none in parts]
     return Page(''.join(out)+'<h3>Answers that could not be read</h3>'+unread_page(study))
 

@@ -14,8 +14,9 @@ __all__ = ['NEVER', 'FAILED', 'DIST_METRICS', 'LABEL_METRICS', 'CELLS', 'WHOLE',
            'unlisted', 'listeners', 'judged_by', 'side_by_side', 'joined_ledgers', 'both_styles', 'half_values',
            'variance_rows', 'audits_of', 'settings_row', 'bills_of', 'stacked', 'calibrated_tables', 'unread_verdicts',
            'attempt', 'pool_tables', 'more_tables', 'run_pools', 'without_panel', 'outdate', 'replacing', 'unscored',
-           'unscored_text', 'run_refusal', 'known_verifiers', 'budgets_in', 'jobs_of', 'job_tables', 'score_study',
-           'with_interval', 'Unread', 'unread_view', 'with_mark', 'plain_scores', 'at_full_budget', 'summary']
+           'unscored_text', 'run_refusal', 'known_verifiers', 'budgets_in', 'heard_by', 'common_clips', 'strata_of',
+           'lost_clips', 'lost_text', 'jobs_of', 'job_tables', 'score_study', 'with_interval', 'Unread', 'unread_view',
+           'with_mark', 'plain_scores', 'at_full_budget', 'summary']
 
 # %% ../nbs/70_results.ipynb #ec69584e
 import json
@@ -992,7 +993,7 @@ def settings_row(
     facts = dict(reading='plain', pool=kind, width=int(width), temperature=float(first.temperature),
         prompt=first.prompt_id, verifier=run['model'], role='self', score='', tau=1.,
         label_set=run['label_set'], votes=run['convention'], seed=int(first.run_seed),
-        failed=failed)
+        failed=failed, uncommon=run.get('uncommon', 0))
     return dict(variant=name, mode=mode, style=style, model=run['model'], corpus=run['corpus'],
                 condition=run['condition'], **facts)
 
@@ -1116,18 +1117,20 @@ def run_pools(
     labels:tuple|None, # Class names; those of the run's label set if None
     verifiers=(), # `Verifier`s of the study; the run's own is among them if it has one
     models=(), # Names of the models that answer in the study
+    clips=None, # Names of the clips that are compared; all if not given
 ) -> tuple: # list of (pool, setting, bills, strategies; all if empty), list of refusals (dicts)
     "The pools of one model, corpus and condition, and how else they are read."
     labels = labels or study.labels(run['label_set']).labels
     plan, own = study.read('plans', run['plan']), verifier_of(study, run, labels)
+    if clips is not None: plan = plan[plan.uid.isin(clips)]
+    if plan.empty: raise InputError('no clip is left that every model of the study could hear')
     rows = pool_rows(study.store, plan)
     seconds = dict(zip(plan.uid, plan.seconds, strict=True)) if 'seconds' in plan else {}
     wrong, judged = [], None if own is None else own.verdicts
     found = make_pools(rows, study.labels(run['label_set']), judged, wrong)
     made = [(pool, settings_row(run, rows, key) | dict(score=score_by(pool)))
             for key, pool in found.items()]
-    judged = None if own is None else own.rows
-    made = [(*o, bills_of(*o, rows, seconds, judged), ()) for o in made]
+    made = [(*o, bills_of(*o, rows, seconds, own and own.rows), ()) for o in made]
     crossed, refused = other_verifiers(made, verifiers, models, seconds)
     listed, lost = side_by_side(made, verifiers, models, seconds)
     both, apart = both_styles(made)
@@ -1234,10 +1237,94 @@ def budgets_in(
     own = str(run.get('revision', '')).startswith('imported-')
     return tuple(sorted({*ks, pool.n})) if own else ks
 
+# %% ../nbs/70_results.ipynb #70f00031
+def heard_by(
+    study:Study, # With sampling runs
+    run:dict, # One of them
+) -> tuple: # Names of the clips it was asked about; of those it could not hear
+    "What a run heard."
+    heard = {*study.read('plans', run['plan']).uid}
+    if not study.table('left_out', run['plan']).exists(): return heard, set()
+    lost = study.read('left_out', run['plan'])
+    return heard, {*lost.uid[lost.kind.ne('')]} if 'kind' in lost else set()
+
+# %% ../nbs/70_results.ipynb #01b08721
+def common_clips(
+    study:Study, # With finished sampling runs
+    runs:list, # From `Study.runs`; those that answer
+) -> dict: # plan -> (names of the clips that are compared, how many are not)
+    "The clips of each run that every run of its corpus could hear."
+    of, out = {o['plan']: heard_by(study, o) for o in runs}, {}
+    def most(run): return run['limit'] or np.inf
+    for run in runs:
+        keep = set(of[run['plan']][0])
+        for o in (o for o in runs if o['corpus']==run['corpus']):
+            heard, lost = of[o['plan']]
+            keep -= lost
+            if 'limit' in o and 'limit' in run and most(o)>=most(run): keep &= heard
+        gone = len(of[run['plan']][0])-len(keep)
+        if gone: out[run['plan']] = keep, gone
+    return out
+
+# %% ../nbs/70_results.ipynb #70f00033
+def strata_of(
+    study:Study, # With sampling runs
+    data:str, # Name of a corpus as it was read
+) -> pd.DataFrame: # Index uid; level (clear, ambiguous, or '') and label (the plurality)
+    "What people said of each clip, in two words; empty where nobody voted."
+    none = pd.DataFrame(dict(level=[], label=[]))
+    if not study.table('utterances', data).exists(): return none
+    clips = study.read('utterances', data)
+    names = [o for o in clips if o.startswith('votes_')]
+    if not names: return none
+    votes = clips[names].fillna(0).to_numpy(float)
+    level = [LEVELS[o] for o in strata(votes)]
+    label = [names[o.argmax()].removeprefix('votes_') for o in votes]
+    return pd.DataFrame(dict(level=level, label=label), clips.uid)
+
+# %% ../nbs/70_results.ipynb #81c2c2f1
+def lost_clips(
+    study:Study, # With sampling runs
+) -> pd.DataFrame: # run, reason, clips, clear, ambiguous, labels; none if all were heard whole
+    "The clips that a run left out, or heard in part, by reason and stratum."
+    rows = []
+    for file in sorted(study.root.glob('left_out/*.parquet')):
+        run, parts = file.stem, pd.read_parquet(file)
+        if 'kind' in parts: parts['reason'] = parts.kind.where(parts.kind.ne(''), parts.reason)
+        plan = study.read('plans', run) if study.table('plans', run).exists() else pd.DataFrame()
+        cut = plan[plan.cropped_from.notna()].uid.unique() if 'cropped_from' in plan else []
+        cut = pd.DataFrame(dict(uid=cut, reason='cropped: the beginning was heard'))
+        parts = pd.concat([parts, cut])
+        known = strata_of(study, run.split('--')[1])
+        for reason, part in parts.groupby('reason', sort=False):
+            here = known.reindex(part.uid)
+            labels = ', '.join(f'{k} {n}' for k, n in here.label.value_counts().items())
+            rows.append(dict(run=run, reason=reason, clips=len(part), labels=labels,
+                             **{o: int(here.level.eq(o).sum()) for o in ('clear', 'ambiguous')}))
+    columns = ['run', 'reason', 'clips', 'clear', 'ambiguous', 'labels']
+    return pd.DataFrame(rows, columns=columns)
+
+# %% ../nbs/70_results.ipynb #a1da87a2
+def lost_text(
+    study:Study, # With sampling runs
+) -> str: # Lines; '' where every clip was heard whole and by all
+    "What was not heard, or not compared, for a person."
+    lines = [f'  {o.run}: {o.clips:,} clips, {o.reason}'+(
+        f' ({o.clear} clear, {o.ambiguous} ambiguous; {o.labels})' if o.labels else '')
+        for o in lost_clips(study).itertuples()]
+    if lines: lines = ['Clips that were left out, or heard in part:', *lines]
+    df = study.read('settings') if study.table('settings').exists() else pd.DataFrame()
+    df = df[df.uncommon.gt(0)] if 'uncommon' in df else df.iloc[:0]
+    who = df.groupby(['model', 'corpus']).uncommon.max() if len(df) else {}
+    lines += [f'  {model} on {corpus}: {n:,} clips are not compared, for other models could not '
+              'hear them (`common: false` compares them)' for (model, corpus), n in who.items()]
+    return '\n'.join(lines)
+
 # %% ../nbs/70_results.ipynb #a0c142fd
 def jobs_of(
     study:Study, # With finished sampling runs
     ks:tuple, # Budgets
+    common:bool=True, # Score the clips alone that all models could hear
 ) -> tuple: # Arguments of `pool_tables`, one tuple a pool; refusals (dicts)
     "What there is to score."
     runs, jobs = study.runs(), []
@@ -1245,9 +1332,12 @@ def jobs_of(
     runs = [o for o in runs if o.get('modes', True)] # The others only judge
     models = {o['model'] for o in runs}
     truths = {o['corpus']: tried(truths_of, study, [o]) for o in runs}
+    clips = (tried(common_clips, study, runs)[0] or {}) if common else {}
     for run in runs:
         (truth, why), corpus = truths[run['corpus']], run['corpus']
-        if not why: made, why = tried(run_pools, study, run, None, verifiers, models)
+        keep, gone = clips.get(run['plan'], (None, 0))
+        how = study, run | dict(uncommon=gone), None, verifiers, models, keep
+        if not why: made, why = tried(run_pools, *how)
         if why: refused.append(run_refusal(run, why)); continue
         refused += made[1]+without_panel(run, truth[corpus])
         by = {o.model: o for o in verifiers if o.corpus==corpus}
@@ -1273,12 +1363,13 @@ def score_study(
     ks:tuple=(1, 2, 4, 8, 16), # Budgets
     workers:int=1, # Processes
     progress:bool=True, # Show a progress bar
+    common:bool=True, # Score the clips alone that all models could hear
 ) -> dict: # Table name -> number of rows written
     "Score every run and write `TABLES`; what was made of earlier scores is moved aside."
     from joblib import Parallel, delayed
     from tqdm.auto import tqdm
     with replacing(study):
-        jobs, refused = jobs_of(study, ks)
+        jobs, refused = jobs_of(study, ks, common)
         found = Parallel(workers, return_as='generator')(delayed(job_tables)(*o) for o in jobs)
         bar = dict(desc='score', unit='pool', total=len(jobs), disable=not progress)
         found = [*tqdm(found, **bar)]
