@@ -1,19 +1,23 @@
 """What cannot be scored is refused with its reason and stops nothing else: strategies of one's own that fail in every way,
 verdicts that cannot be read, corpora without a stratum, plans that are broken; nothing old passes for new."""
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from ambiscale_nb import results, strategies
-from ambiscale_nb.core import InputError, rng_of
+from ambiscale_nb import results, strategies, studies
+from ambiscale_nb.core import ROOT, InputError, rng_of
+from ambiscale_nb.fanout import stamp_for, stamp_of
 from ambiscale_nb.figures import plain_rows
 from ambiscale_nb.labels import label_set
+from ambiscale_nb.report import call_table, failures_page, refused_cells
 from ambiscale_nb.results import (FAILED, NEVER, Bills, Study, Verifier, outdate, pool_tables, replacing, said_of, score_study,
     summary, truth_of, unscored, unscored_text)
 from ambiscale_nb.strategies import majority, pool_of, strategy
+from ambiscale_nb.studies import StudyConfig, forget_plans, run_tasks
 
 FOUR = label_set('four').labels
 SETTING = dict(model='m', corpus='c', condition='none', variant='sample', reading='plain', label_set='four', votes='rater',
@@ -218,3 +222,71 @@ def test_a_study_that_ends_without_runs_has_no_tables(study):
 def test_what_is_said_of_an_exception_fits_a_line():
     assert said_of(ValueError('a\n\tb\x1b[31m'+'x'*900)).startswith('ValueError: a b [31mxxx')
     assert len(said_of(ValueError('x'*9000)))<600 and NEVER!=FAILED and Bills
+
+
+# --- a study by its file -------------------------------------------------------------------------------------------------
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    "A study of two runs by its file, and its folder; its notebooks do nothing but write scores."
+    monkeypatch.setattr(studies, 'RESULTS', tmp_path/'results')
+    monkeypatch.setattr(results, 'RESULTS', tmp_path/'results')
+    monkeypatch.setattr(studies, 'ROOT', tmp_path)
+    (tmp_path/'nbs').symlink_to(ROOT/'nbs')
+    here = tmp_path/'results/s'
+    for run in ('tiny-alm-nano', 'tiny-alm-tiny'):
+        path = here/f'plans/{run}--toyspeech--none.json'
+        path.parent.mkdir(parents=True, exist_ok=True), path.write_text('{}')
+    (here/'figures').mkdir()
+    return StudyConfig(name='s', figures=['fig1_budget', 'fig6_pareto'],
+                       runs=[dict(model='tiny-alm-nano'), dict(model='tiny-alm-tiny')]), here
+
+
+def finished(config, run):
+    "Note that a run was finished as the study has it."
+    _, target, parameters = run_tasks(config, run, studies.run_name(run), lists_of=[])[0]
+    target.parent.mkdir(exist_ok=True), target.write_text('{}')
+    stamp_of(target).write_text(json.dumps(stamp_for(ROOT/'nbs/experiments/01_sample.ipynb', parameters)))
+
+
+def test_a_run_that_is_to_be_made_anew_is_not_scored_as_it_was(config):
+    study, here = config
+    finished(study, study.runs[0])
+    forget_plans(study)
+    assert [o.name for o in here.glob('plans/*.json')]==['tiny-alm-nano--toyspeech--none.json']
+    forget_plans(study.model_copy(update=dict(n=99)))  # none was finished like that
+    assert not list(here.glob('plans/*.json'))
+
+
+def test_where_no_run_is_left_no_table_is(config):
+    study, here = config
+    for o in here.glob('plans/*.json'): o.unlink()
+    (here/'figures/fig1_budget.png').write_text('of before')
+    Study('s').write(pd.DataFrame(dict(value=[1.])), 'scores')
+    assert studies.score_and_draw(study, False)==[]
+    assert not (here/'scores.parquet').exists() and not (here/'figures').exists()
+    assert (here/'outdated/scores.parquet').exists() and (here/'outdated/figures/fig1_budget.png').exists()
+
+
+def test_a_picture_that_cannot_be_drawn_again_is_not_left_among_new_ones(config, monkeypatch):
+    study, here = config
+    for o in ('fig1_budget', 'fig6_pareto'): (here/f'figures/{o}.png').write_text('of before')
+
+    def notebook(source, target, parameters): Study('s').write(pd.DataFrame(dict(value=[2.])), 'scores')
+
+    def drawing(config, out):
+        (here/'figures').mkdir(exist_ok=True)
+        os.utime(here/'scores.parquet', (1e9, 1e9))
+        (here/'figures/fig1_budget.png').write_text('new')
+        return [('fig6_pareto', 'no answers')]
+    monkeypatch.setattr(studies, 'run_notebook', notebook)
+    monkeypatch.setattr(studies, 'draw_all', drawing)
+    os.utime(here/'figures/fig6_pareto.png', (1e8, 1e8))
+    assert studies.score_and_draw(study)==[('fig6_pareto', 'no answers')]
+    assert [o.name for o in (here/'figures').iterdir()]==['fig1_budget.png'] and (here/'outdated/fig6_pareto.png').exists()
+
+
+def test_the_report_lists_what_could_not_be_scored(study):
+    score_study(study, (9,), progress=False)
+    page = failures_page(study, call_table(study))
+    assert 'Cells that could not be scored' in page and 'n_tokens' in page
+    assert not any('n_tokens' in o for o in refused_cells(study).values())
