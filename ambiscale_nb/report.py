@@ -512,7 +512,7 @@ def refused_cells(
     out, cell = {}, ['model', 'corpus', 'mode', 'style', 'strategy']
     if study.table('refusals').exists():
         df = study.read('refusals')
-        df = df[df.kind.eq(NEVER)] # A cell that could not be scored is missing, see `failures_page`
+        if 'kind' in df: df = df[df.kind.eq(NEVER)] # A cell that could not be scored is missing
         kind = df.variant.str.replace(r'\d+$', '', regex=True) # beam3 is a beam
         own = [s in STRATEGIES and k in {STRATEGIES[s].kinds[0], 'score'} & {*STRATEGIES[s].kinds}
                for s, k in zip(df.strategy, kind, strict=True)]

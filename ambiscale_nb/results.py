@@ -1160,7 +1160,7 @@ def outdate(
     aside, had = study.root/OLD, {}
     files = sorted(study.root.glob('*.parquet'))
     drawn = [study.root/o for o in DRAWN if (study.root/o).exists()]
-    if not files and not drawn: return had
+    if not study.table('scores').exists(): return had # So nothing was made of them
     shutil.rmtree(aside, ignore_errors=True); aside.mkdir(parents=True)
     for o in files: had[o.name] = o.read_bytes()
     for o in files+drawn: o.rename(aside/o.name)
@@ -1295,7 +1295,7 @@ def lost_clips(
         cut = plan[plan.cropped_from.notna()].uid.unique() if 'cropped_from' in plan else []
         cut = pd.DataFrame(dict(uid=cut, reason='cropped: the beginning was heard'))
         parts = pd.concat([parts, cut])
-        known = strata_of(study, run.split('--')[1])
+        known = strata_of(study, ''.join(run.split('--')[1:2]))
         for reason, part in parts.groupby('reason', sort=False):
             here = known.reindex(part.uid)
             labels = ', '.join(f'{k} {n}' for k, n in here.label.value_counts().items())
