@@ -1254,7 +1254,8 @@ def common_clips(
     runs:list, # From `Study.runs`; those that answer
 ) -> dict: # plan -> (names of the clips that are compared, how many are not)
     "The clips of each run that every run of its corpus could hear."
-    of, out = {o['plan']: heard_by(study, o) for o in runs}, {}
+    of, out = {o['plan']: tried(heard_by, study, o)[0] for o in runs}, {}
+    runs = [o for o in runs if of[o['plan']]] # One that cannot be read is refused, see `jobs_of`
     def most(run): return run['limit'] or np.inf
     for run in runs:
         keep = set(of[run['plan']][0])
@@ -1332,7 +1333,7 @@ def jobs_of(
     runs = [o for o in runs if o.get('modes', True)] # The others only judge
     models = {o['model'] for o in runs}
     truths = {o['corpus']: tried(truths_of, study, [o]) for o in runs}
-    clips = (tried(common_clips, study, runs)[0] or {}) if common else {}
+    clips = common_clips(study, runs) if common else {}
     for run in runs:
         (truth, why), corpus = truths[run['corpus']], run['corpus']
         keep, gone = clips.get(run['plan'], (None, 0))

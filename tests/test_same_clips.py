@@ -205,7 +205,7 @@ def test_common_clips_by_brute_force(tmp_path, monkeypatch, seed):
         here.write(pd.DataFrame(dict(uid=np.repeat(uids, 2))), 'plans', f'r{i}')
         here.write(pd.DataFrame(dict(uid=[*lost, 'x'], reason='r', kind=['too long']*len(lost)+[''])), 'left_out', f'r{i}')
         runs.append(dict(plan=f'r{i}', corpus='ab'[i==3 and seed%2], limit=int(rng.integers(0, 3))*8, uids=uids, lost=lost))
-    found = common_clips(here, runs)
+    found = common_clips(here, [*runs, dict(plan='gone', corpus='a', limit=0)])  # refused elsewhere
     for r in runs:
         same = [o for o in runs if o['corpus']==r['corpus']]
         size = lambda o: o['limit'] or 99  # noqa: E731
