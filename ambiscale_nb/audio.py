@@ -6,7 +6,7 @@
 __all__ = ['RATE', 'MIN_SECONDS', 'LOUDEST', 'VERDICTS', 'CHANNELS', 'RATES', 'MAX_HOURS', 'KINDS', 'SLACK', 'check_wave',
            'AudioError', 'opened', 'Header', 'check_header', 'find_chunk', 'wav_header', 'other_header', 'read_header',
            'find_span', 'decoder', 'to_model', 'load_wave', 'inspect_files', 'identical', 'wave_sha', 'wave_reader',
-           'probe']
+           'span_seconds', 'probe', 'sound_alike', 'probed', 'probe_some']
 
 # %% ../nbs/16_audio.ipynb #004377d1
 import hashlib
@@ -64,7 +64,9 @@ VERDICTS = { # what is wrong with a file -> what to do about it
     'too loud': 'rescale it to [-1, 1]',
     'silent': 'check the original; every sample is 0',
     'cancelled': 'keep one channel',
-    'bad span': 'check `start` and `end`'}
+    'bad span': 'check `start` and `end`',
+    'too long': 'cut it or leave it out',
+    'too short': 'leave it out'}
 
 # %% ../nbs/16_audio.ipynb #9b6ab274
 def _plain(text):
@@ -346,20 +348,25 @@ def load_wave(
     max_seconds:float=30., # The model's window
     start:float=None, # Where the clip begins in the file, in s; the beginning if not given
     end:float=None, # Where it ends, in s; the end if not given
+    crop:bool=False, # Hear the beginning of what is longer than the window
 ) -> np.ndarray: # (n,) float32 at 16 kHz, checked
     "Read a file, or a part of one, as 16 kHz mono float32; raises InputError with its name."
     with decoder(path) as (f, name):
         part, rate = not (start is None and end is None), f.samplerate
         first, n = find_span(f.frames, rate, start, end, name)
-        if n/rate>max_seconds: raise InputError(f"{name}: {n/rate:.2f} s is over the model's "
-                                                f"{max_seconds:g} s; cut it or leave it out")
+        if n/rate>max_seconds and not crop: raise AudioError(
+            name, 'too long', f"{n/rate:.2f} s is over the model's {max_seconds:g} s")
+        if n/rate<MIN_SECONDS: raise AudioError(
+            name, 'too short', f"{n/rate:.3f} s is under {MIN_SECONDS} s")
+        n = min(n, int(max_seconds*rate))
         if part and f.format=='MP3':
             raise AudioError(name, 'bad span', 'a part of an MP3 file; convert it to WAV first')
         if first: f.seek(first)
         data = f.read(n, dtype='float32', always_2d=True)
         lossy = f.format in ('MP3', 'OGG')
     if len(data)<n: raise AudioError(name, 'truncated', f"{len(data):,} of {n:,} frames are there")
-    return check_wave(to_model(data, rate, name, lossy), max_seconds, name)
+    wave = to_model(data, rate, name, lossy)[:int(max_seconds*RATE) if crop else None]
+    return check_wave(wave, max_seconds, name)
 
 # %% ../nbs/16_audio.ipynb #94bc9ec1
 def _decodes(path):
@@ -446,6 +453,7 @@ def wave_sha(
 def wave_reader(
     clips:pd.DataFrame, # With `uid`, `path` and perhaps `start` and `end` in s
     max_seconds:float=30., # The model's window
+    crop:bool=False, # Hear the beginning of what is longer
 ) -> Callable: # uid -> (n,) float32 at 16 kHz
     "Look up clips by name and load them."
     def ends(column):
@@ -458,26 +466,82 @@ def wave_reader(
     def read(uid):
         if uid not in places: raise InputError(f"No clip {uid!r} in the table: check its uid")
         path, start, end = places[uid]
-        return load_wave(path, max_seconds, start, end)
+        return load_wave(path, max_seconds, start, end, crop)
     return read
 
 # %% ../nbs/16_audio.ipynb #b62c6553
+def span_seconds(
+    path:Path, # An audio file
+    start:float=None, # Where the clip begins, in s
+    end:float=None, # Where it ends, in s
+) -> float: # As its header has it
+    "How long a clip is, without reading it."
+    with decoder(path) as (f, name):
+        none = [None if pd.isna(o) else o for o in (start, end)]
+        return find_span(f.frames, f.samplerate, *none, name)[1]/f.samplerate
+
+# %% ../nbs/16_audio.ipynb #b96c5b2f
 def probe(
     utterances:pd.DataFrame, # With `uid`, `path` and perhaps `start` and `end` in s
     max_seconds:float=30., # The model's window
     progress:bool=True, # Show a progress bar
-) -> tuple: # Kept, with audio_sha, duration in s and duplicate_of; the others: uid, path, reason
+    crop:bool=False, # Keep clips that are longer, and hear their beginning
+    window:float=0., # What all models of the study hear, in s; 0: nobody else matters
+) -> tuple: # Kept, with audio_sha, duration and cropped_from in s, duplicate_of; others: uid, ...
     "Read every clip once, before a model is asked about any; name the ones that sound alike."
     from tqdm.auto import tqdm
-    read, good, bad = wave_reader(utterances, max_seconds), [], []
-    rows = tqdm(zip(utterances.uid, utterances.path, strict=True), total=len(utterances),
+    read, good, bad = wave_reader(utterances, max_seconds, crop), [], []
+    spans = [utterances.get(o, [None]*len(utterances)) for o in ('path', 'start', 'end')]
+    rows = tqdm(zip(utterances.uid, *spans, strict=True), total=len(utterances),
                 desc='probe audio', leave=False, disable=not progress)
-    for uid, path in rows:
-        try: wave = read(uid)
-        except InputError as e: bad.append((uid, path, str(e)))
-        else: good.append((wave_sha(wave), len(wave)/RATE))
-    quarantine = pd.DataFrame(bad, columns=['uid', 'path', 'reason'])
-    kept = utterances[~utterances.uid.isin(quarantine.uid)]
-    kept = kept.assign(audio_sha=[o for o, _ in good], duration=[o for _, o in good])
+    for uid, *span in rows:
+        try:
+            whole = span_seconds(*span) if crop or window else 0.
+            if window and whole>window: raise AudioError(
+                os.path.basename(str(span[0])), 'too long', f'{whole:.2f} s is over the {window:g} '
+                's that every model of the study hears (`common: false` keeps it)')
+            wave = read(uid)
+        except InputError as e: bad.append((uid, span[0], str(e), getattr(e, 'verdict', 'unfit')))
+        else: good.append((wave_sha(wave), len(wave)/RATE, whole if whole>max_seconds else np.nan))
+    return probed(utterances, good, bad)
+
+# %% ../nbs/16_audio.ipynb #16f00001
+def sound_alike(
+    kept:pd.DataFrame, # Clips with `uid` and `audio_sha`
+) -> pd.DataFrame: # With `duplicate_of`: the first clip of the same sound, or ''
+    "Name the clips whose samples are another clip's."
     first = kept.groupby('audio_sha', sort=False).uid.transform('first')
-    return kept.assign(duplicate_of=first.where(first!=kept.uid, '')), quarantine
+    return kept.assign(duplicate_of=first.where(first!=kept.uid, ''))
+
+def probed(
+    utterances:pd.DataFrame, # All of them
+    good:list, # (sha, seconds that are heard, seconds of a clip that is cropped) of the kept ones
+    bad:list, # (uid, path, reason, kind) of the others
+) -> tuple: # As `probe`
+    "The tables of a probe."
+    quarantine = pd.DataFrame(bad, columns=['uid', 'path', 'reason', 'kind'])
+    kept = utterances[~utterances.uid.isin(quarantine.uid)]
+    columns = zip(*good, strict=True) if good else [[], [], []]
+    kept = kept.assign(**dict(zip(('audio_sha', 'duration', 'cropped_from'),
+                                  map(list, columns), strict=True)))
+    return sound_alike(kept), quarantine
+
+# %% ../nbs/16_audio.ipynb #c097340b
+def probe_some(
+    utterances:pd.DataFrame, # Of a corpus
+    n:int=0, # How many are wanted; 0 for all
+    *how, # As `probe` takes it
+) -> tuple: # As `probe`; `n` clips that can be heard, if there are as many
+    "Probe clips in the order of `corpora.limit` until enough of them can be heard."
+    from ambiscale_nb.corpora import limit
+    if not n or utterances.empty: return probe(utterances, *how)
+    kept, bad, left = [], [], utterances
+    while True:
+        wanted = limit(left, n)
+        new = wanted[~wanted.uid.isin([uid for o in kept for uid in o.uid])]
+        if new.empty: break
+        found, lost = probe(new, *how)
+        kept, bad, left = [*kept, found], [*bad, lost], left[~left.uid.isin(lost.uid)]
+    kept = pd.concat([o for o in kept if len(o)] or kept).loc[wanted.index]
+    return sound_alike(kept), pd.concat(bad, ignore_index=True)
+

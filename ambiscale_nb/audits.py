@@ -13,7 +13,7 @@ from .core import InputError
 from .ambiguity import top_labels
 from .models import Name
 from .verify import clip_of_list, label_verdicts, list_verdicts
-from .strategies import (Pool, listwise_verdicts, order_values, predict,
+from .strategies import (Pool, applicable, listwise_verdicts, order_values, predict,
     rows as some_of, shuffle_values, tie_values, to_judge, with_verdicts)
 from .costs import verdict_ledger
 from .statistics import Estimate, mean_ci
@@ -132,6 +132,7 @@ def audit_values(
         blind = {('order', o): float(v) for o, v in order_table(first, places).mean().items()}
     else: why['order'] = 'asked about one label at a time, so there is no order'
     if y is None: why.setdefault('alone', 'nobody voted')
+    elif lost := applicable('alm_v', pool): why.setdefault('alone', lost)
     elif 'alone' not in why: out['alone'] = alone_values(pool, y)
     return out, why, blind
 

@@ -19,7 +19,7 @@ import numpy as np
 from scipy.stats import binom, hypergeom
 from .core import InputError, rng_of
 from .strategies import (STRATEGIES, Pool, Prediction, Strategy, applicable,
-    check_pool, exchangeable, expected_verdict, rows, settings_of, take)
+    check_pool, check_prediction, exchangeable, expected_verdict, rows, settings_of, take)
 
 # %% ../nbs/51_budget.ipynb #e10afa7e
 def within(
@@ -310,7 +310,7 @@ def measure(
     y:np.ndarray, # (U, K) soft labels, or None without metrics
 ) -> dict: # Name -> (..., U), and L (..., U, K)
     "A strategy's prediction and its metrics."
-    p = strategy.aggregate(pool, **settings)
+    p = check_prediction(strategy.aggregate(pool, **settings), pool)
     out = {o: np.asarray(getattr(p, o), float) for o in RESERVED}
     ties = tied_rows(p) if metrics else None
     return {**out, **{o: expected(p, metric, y, ties) for o, metric in metrics.items()}}
@@ -446,6 +446,8 @@ def at_selector(
     *how, # Subsets and seed, for the fallback
 ) -> tuple: # Two dicts, name -> (U,) or (U, K): expectations, and standard errors where drawn
     "Expectations of a selector."
+    if np.shape(score)!=pool.parsed.shape: raise InputError(
+        f"the strategy's score has shape {np.shape(score)}, not {pool.parsed.shape}")
     w, first = select_at_k(score, k)
     lost = within((~pool.parsed).sum(-1), k, pool.n)
     out = dict(L=(w[..., None]*pool.credit).sum(1), n_eff=k*np.isfinite(score).mean(-1), ess=first,

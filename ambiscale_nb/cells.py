@@ -15,7 +15,8 @@ from fastcore.basics import patch
 from .core import InputError
 from .ambiguity import LEVELS, entropy, strata
 from .metrics import utterance_scores
-from .results import Study, over_draws, places, tied_draws, truths_of
+from ambiscale_nb.results import Study, over_draws, places, tied_draws, truths_of, \
+    unread_view
 from .statistics import clusters_of
 
 # %% ../nbs/73_cells.ipynb #32fa023d
@@ -63,10 +64,10 @@ class Cell:
     acted: bool = False # Nobody voted: labels are what an actor was asked for
     mode: str = 'dist' # Output mode of the prompts: `dist` or `label`
     tied: dict = field(default_factory=dict) # Name -> `results.tied_draws`, where picks tie
+    unread: dict = field(default_factory=dict) # Name -> share of its answers that are unread
     groups: np.ndarray = None # (U,) names, from `results.fold_groups`; the speakers if None
 
-    @property
-    def name(self): return f'{self.model} on {self.corpus}'
+    name = property(lambda self: f'{self.model} on {self.corpus}')
     @cached_property
     def who(self): return clusters_of(self.speakers) # Numbered once for many intervals
     @property
@@ -112,13 +113,14 @@ def laid_out(
     uids:np.ndarray, # (U,) clips
     labels:tuple, # K class names
     how:dict, # Name -> `recipe`
-    column:str, # `dist`, `credit`, or `tied` for what ties draw from
-) -> dict: # Name -> (U, K), or `tied_draws`; names without predictions are left out
+    column:str, # `dist`, `credit`, `tied` for what ties draw from, or `unparsed`
+) -> dict: # Name -> (U, K), `tied_draws`, or a share; names without predictions are left out
     "Stored predictions as arrays over all clips of a corpus."
     out = {}
     for name, (strategy, style, variant) in how.items():
         rows = part[part.strategy.eq(strategy) & part['style'].eq(style) & part.variant.eq(variant)]
         if rows.empty: continue
+        if column=='unparsed': out[name] = float(rows.get(column, pd.Series([0.])).max()); continue
         if column=='tied':
             clip, *draws = tied_draws(rows)
             if len(clip): out[name] = (places(uids, rows.uid)[clip], *draws)
@@ -137,10 +139,10 @@ def cell_of_run(
 ) -> Cell: # May lack some names
     "One model on one corpus in one mode, from stored tables."
     rows = rows[rows['mode'].eq(mode)]
-    dists, credit, tied = (laid_out(rows, truth.uids, truth.labels, how, o)
-                           for o in ('dist', 'credit', 'tied'))
+    dists, credit, tied, unread = (laid_out(rows, truth.uids, truth.labels, how, o)
+                                   for o in ('dist', 'credit', 'tied', 'unparsed'))
     return Cell(run['model'], run['corpus'], truth.votes, truth.speakers, dists, credit,
-                float(run.get('n_params') or np.nan), truth.source=='acted', mode, tied,
+                float(run.get('n_params') or np.nan), truth.source=='acted', mode, tied, unread,
                 truth.groups)
 
 # %% ../nbs/73_cells.ipynb #70616644
@@ -171,4 +173,5 @@ def main_cell(
     if not found:
         raise InputError('No such model of this study has votes, a single answer and samples')
     def clips(o): return np.isfinite(o.dists[PLAIN]).all(1).sum()
-    return max(found, key=lambda o: (o.mode=='dist', clips(o), np.nan_to_num(o.params)))
+    def read(o): return all(unread_view(o.unread.get(k)).testable for k in (BASE, PLAIN))
+    return max(found, key=lambda o: (read(o), o.mode=='dist', clips(o), np.nan_to_num(o.params)))

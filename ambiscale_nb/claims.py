@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['SIZES', 'ALIKE', 'STRONG', 'register_all', 'SINGLE', 'MOST', 'CLAIMS', 'PUBLISHED', 'VERDICTS', 'part', 'able',
-           'improves', 'gains_more', 'by_model', 'on_line', 'larger_gain', 'small_lose', 'on_size', 'deficits',
-           'closest', 'against', 'dominance', 'system_of', 'strong_of', 'recorded', 'absent', 'strongest', 'fails',
-           'weighted_better', 'beats_plain', 'Claim', 'judged', 'part_rows', 'shown_part', 'stated', 'claim_row',
-           'claims_of', 'Planned', 'planned', 'short_of_speakers', 'claim_text', 'heading', 'verdict_table',
-           'beside_published', 'write_claims', 'name_rows', 'claim_effects']
+           'unread_in', 'improves', 'gains_more', 'by_model', 'on_line', 'larger_gain', 'small_lose', 'on_size',
+           'deficits', 'closest', 'against', 'dominance', 'system_of', 'strong_of', 'recorded', 'absent', 'strongest',
+           'fails', 'weighted_better', 'beats_plain', 'Claim', 'judged', 'part_rows', 'shown_part', 'stated',
+           'claim_row', 'verdict_words', 'claims_of', 'Planned', 'planned', 'short_of_speakers', 'claim_text',
+           'heading', 'verdict_table', 'beside_published', 'write_claims', 'name_rows', 'claim_effects']
 
 # %% ../nbs/73_claims.ipynb #718c6539
 import json
@@ -24,7 +24,7 @@ from .ambiguity import fit_prior
 from .models import MODELS, NAMES
 from .gain import gain_shares, others_mix, perfect_predictor
 from .metrics import utterance_scores
-from .results import Study, with_interval
+from .results import Study, unread_view, with_interval
 from .cells import BASE, MODES, PLAIN, SCALED, WEIGHTED, Cell, cells_of
 from .statistics import detectable, mean_ci, power_of
 from .equivalence import (INCONCLUSIVE, NOT_TESTABLE, OPPOSITE, SIZE_OPEN,
@@ -42,6 +42,7 @@ def part(
     gap = np.where(np.abs(gap)<1e-12, 0, gap)
     return effect_of(mean_ci(gap if use is None else np.where(use, gap, np.nan), speakers))
 
+# %% ../nbs/73_claims.ipynb #d2fc1992
 def able(
     cells:list, # Of `Cell`, of one mode
     names, # Predictions that are needed
@@ -52,9 +53,20 @@ def able(
     for o in cells:
         lost = [k for k in names if k not in (o.credit if metric=='accuracy' else o.dists)]
         why = 'votes' if o.acted and metric!='accuracy' else ', '.join(lost)
+        share, name = unread_in([o], names)
+        view = unread_view(share)
         if why: lacking.append(f'{o.name} lacks {why}')
+        elif not view.testable: lacking.append(f'{view.note} ({name} of {o.name})')
         else: use.append(o)
     return use, lacking
+
+def unread_in(
+    cells:list, # Of `Cell`
+    names, # Predictions that are compared
+) -> tuple: # The share, and the prediction that it is of
+    "The largest share of unread answers that a comparison rests on."
+    found = [(o.unread[k], k) for o in cells for k in names if k in o.unread]
+    return max(found, default=(0., ''))
 
 # %% ../nbs/73_claims.ipynb #0b0cd929
 def improves(
@@ -365,7 +377,7 @@ def judged(
     cells:list, # Of `Cell`, of one mode
     strong:tuple=STRONG, # From `strong_of`
     family:int=1, # Modes that are judged
-) -> tuple: # `Effect` or `Ranked`, `Verdict`, cells left out
+) -> tuple: # `Effect` or `Ranked`, `Verdict`, cells left out, share of unread answers
     "The effect of a claim in one mode, and the verdict on it."
     use, lost = able(cells, claim.names, claim.metric)
     why = absent(use, strong) if claim.key[0]=='5' else ''
@@ -373,11 +385,15 @@ def judged(
         f'{len(use)} of {len(cells)} cells have all that is compared, {claim.least} are needed')
     effect = Effect(np.nan, np.nan, np.nan, reason=why) if why else claim.effect(use, strong)
     found = verdict(effect, claim.delta, family)
+    if found.word==NOT_TESTABLE: # For want of cells that could be read, perhaps
+        view = unread_view(unread_in(cells, claim.names)[0])
+        if not view.testable: found = replace(found, reason=f'{view.note}; {found.reason}')
     if claim.key=='4' and found.high<claim.delta:
         one = .025/family/len(effect.parts)
         word, reason = dominance(deficits(use), claim.delta, one)
         found = replace(found, word=word, reason=reason)
-    return effect, found, lost
+    share = unread_in(cells if found.word==NOT_TESTABLE else use, claim.names)[0]
+    return effect, found, lost, share
 
 # %% ../nbs/73_claims.ipynb #70aa591b
 def part_rows(
@@ -425,16 +441,26 @@ def claim_row(
 ) -> tuple: # Row of `claims_of`, table of parts
     "What a study says of one claim in one mode."
     here, family = [o for o in cells if o.mode==mode], max(1, len({o.mode for o in cells}))
-    effect, found, lost = judged(claim, here, strong, family)
+    effect, found, lost, share = judged(claim, here, strong, family)
     if not here: found = replace(found, reason='the study has no answers in this mode')
     if found.word==NOT_TESTABLE: found = replace(found, low=np.nan, high=np.nan, p=np.nan)
     parts = part_rows(effect).assign(claim=claim.key, mode=mode)
     left_out = f'{len(lost)} of {len(here)} cells left out: {"; ".join(lost)}' if lost else ''
     row = stated(claim, strong) | dict(mode=mode, verdict=found.word, effect=found.value,
-        low=found.low, high=found.high, p=found.p, family=family, parts=len(parts),
+        low=found.low, high=found.high, p=found.p, family=family, parts=len(parts), unread=share,
         note='; '.join(filter(None, [found.reason, left_out])))
     row |= shown_part(parts, found.value, claim.delta, family)
     return row, parts if np.isfinite(parts.effect).any() else parts.iloc[:0]
+
+# %% ../nbs/73_claims.ipynb #73f00001
+def verdict_words(
+    row, # Of `claims_of`, perhaps one of before there was `unread`
+) -> str: # Such as 'not testable: 83 % unread', or 'supported † (12 % unread)'
+    "A verdict with the share of unread answers that it rests on, where that has to be known."
+    view = unread_view(getattr(row, 'unread', 0.))
+    if row.verdict==NOT_TESTABLE and not view.testable: return f'{row.verdict}: {view.note}'
+    if row.verdict==NOT_TESTABLE: return row.verdict
+    return f'{row.verdict} {view.mark} ({view.note})' if view.mark else row.verdict
 
 # %% ../nbs/73_claims.ipynb #7dd092d9
 def claims_of(
@@ -501,7 +527,8 @@ def claim_text(
         value = f'{with_interval(row.effect, row.low, row.high)} {row.unit}'
         part = f'{value}; {row.parts} parts; shown: {row.shown}' if row.shown else ''
         rest = '; '.join(filter(None, [part, row.note]))
-        found.setdefault(f'{row.verdict.upper()}. {rest}', []).append(MODES[row.mode])
+        words = verdict_words(row).replace(row.verdict, row.verdict.upper(), 1)
+        found.setdefault(f'{words}. {rest}', []).append(MODES[row.mode])
     lines += [f'{" and ".join(k)}: {text}' for text, k in found.items()]
     return '\n    '.join(lines)
 
@@ -522,7 +549,8 @@ def verdict_table(
     claims:pd.DataFrame, # From `claims_of`
 ) -> pd.DataFrame: # claim, says, a column per output mode
     "The verdicts alone, one row per claim."
-    wide = claims.pivot(index=['claim', 'says'], columns='mode', values='verdict')
+    shown = claims.assign(verdict=[verdict_words(o) for o in claims.itertuples()])
+    wide = shown.pivot(index=['claim', 'says'], columns='mode', values='verdict')
     return wide.rename(columns=MODES)[[*MODES.values()]].reset_index().rename_axis(columns=None)
 
 # %% ../nbs/73_claims.ipynb #1333918c
@@ -531,6 +559,7 @@ PUBLISHED = pd.DataFrame([('crema_d', 'greedy', 36.70), ('crema_d', 'alm_v', 51.
     ('msp_podcast', 'greedy', 38.30), ('msp_podcast', 'the best', 42.25)],
     columns=['corpus', 'strategy', 'published'])
 
+# %% ../nbs/73_claims.ipynb #d6660013
 def beside_published(
     scores:pd.DataFrame, # From `score_study`
 ) -> pd.DataFrame: # A row per published number and model, with `published` and `ours`
@@ -546,9 +575,12 @@ def beside_published(
         for (model, corpus), rows in own.groupby(['model', 'corpus']):
             best = rows[rows.strategy.isin(names)].nlargest(1, 'value')
             said = {} if best.empty else dict(ours=100*best.value.iloc[0], low=100*best.low.iloc[0],
-                high=100*best.high.iloc[0], n=best.n.iloc[0])
+                high=100*best.high.iloc[0], n=best.n.iloc[0],
+                unparsed=best.get('unparsed', pd.Series([0.])).iloc[0])
             out.append(dict(row._asdict(), corpus=corpus, model=model) | said)
-    return pd.DataFrame(out, columns=columns)
+    shown = [unread_view(o.get('unparsed')).note for o in out]
+    found = pd.DataFrame(out, columns=columns)
+    return found.assign(unread=shown) if any(shown) else found
 
 # %% ../nbs/73_claims.ipynb #fac3895f
 def write_claims(
@@ -601,7 +633,7 @@ def claim_effects(
         x, *ends = (np.clip(o/row.delta, -edge, edge) for o in (row.effect, row.low, row.high))
         if np.isfinite(ends).all(): ax.plot(ends, [y, y], color=colour, lw=1.6)
         if np.isfinite(x): ax.plot(x, y, marker or 'o', color=colour, ms=5)
-        ax.annotate(row.verdict, (1.02, y), xycoords=('axes fraction', 'data'), color=colour,
+        ax.annotate(verdict_words(row), (1.02, y), xycoords=('axes fraction', 'data'), color=colour,
                     va='center', fontsize='small')
     name_rows(ax, claims)
     right = [o for o in (0, 1, 2, 5, 10, 20, 50, 100) if o<=edge]

@@ -227,9 +227,11 @@ def print_summary(
     from ambiscale_nb.cells import MODES, claimed_scores
     from ambiscale_nb.claims import verdict_table
     from ambiscale_nb.report import stored_claims
-    from ambiscale_nb.results import Study, summary
+    from ambiscale_nb.results import Study, lost_text, summary, unscored_text
     if not (RESULTS/name/'scores.parquet').exists(): return
     scores, claims = Study(name).read('scores'), stored_claims(Study(name))
+    for text in filter(None, (lost_text(Study(name)), unscored_text(Study(name)))): print(text)
+    if scores.empty: return
     metric = 'JSD in bits, lower' if scores.metric.eq('jsd').any() else 'Accuracy, higher'
     table = claimed_scores(summary(scores))
     for mode, words in MODES.items():
@@ -248,7 +250,7 @@ def print_summary(
 def status(study:StudyFile, verify:Annotated[bool, typer.Option(help='Check every file.')]=False,
            as_json:AsJson=False):
     "What is done, missing, failed, unparsed and spent; status 1 where a file is damaged."
-    from ambiscale_nb.results import Study
+    from ambiscale_nb.results import Study, lost_text, unscored_text
     from ambiscale_nb.upkeep import check_store
     with told():
         config = read_study(study)
@@ -257,7 +259,9 @@ def status(study:StudyFile, verify:Annotated[bool, typer.Option(help='Check ever
         words = as_text(table)
         words.loc[table.asked.ne('candidates'), 'unparsed'] = '-'
         show(table if as_json else words, as_json)
-        if not as_json: print('\n'.join(filter(None, [spent_text(name), failures_text(name)])))
+        said = [spent_text(name), failures_text(name), lost_text(Study(name)),
+                unscored_text(Study(name))]
+        if not as_json: print('\n'.join(filter(None, said)))
         if not verify: return
         found = check_store(Study(name).store)
         if found.empty: print('Every file is sound.'); return

@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['STYLE', 'CORE', 'SELECTS', 'METRIC_NAMES', 'LOWER', 'PROMPTS', 'WIDE', 'SMALL', 'NARROW', 'NO_BREAK', 'MIXES',
-           'TEXTS', 'POOL_OF', 'LEVEL_LOOK', 'LEVEL_NAMES', 'LEVEL_WORDS', 'GUIDES', 'EFFECT_LOOK', 'MATTERS', 'NO_ROW',
-           'SHARE_AXES', 'FURTHEST', 'house_style', 'look_of', 'in_order', 'asked', 'better', 'save_figure', 'literal',
-           'head', 'explain', 'span', 'choose_rows', 'one_prompt', 'plain_rows', 'main_run', 'by_size', 'size_text',
-           'spread', 'draw_guides', 'draw_curve', 'budget_panel', 'y_limits', 'budget_curves', 'budget_text',
-           'rank_cell', 'cell_axes', 'share_x', 'mark_levels', 'title_cell', 'level_legend', 'shown_references',
-           'reference_lines', 'grid_text', 'strategy_grid', 'size_curves', 'size_ticks', 'sizes_text', 'audio_control',
-           'audio_text', 'share_panels', 'mark_effects', 'share_legend', 'share_text', 'cost_front', 'letter_front',
-           'front_text', 'reliability_panels', 'name_correlations', 'rater_lines', 'skill_panels', 'show_matrix',
-           'confusion_panels', 'draw_wave', 'draw_answers', 'one_utterance']
+           'TEXTS', 'POOL_OF', 'LEVEL_LOOK', 'LEVEL_NAMES', 'LEVEL_WORDS', 'GUIDES', 'AUDIO_LOOK', 'EFFECT_LOOK',
+           'MATTERS', 'NO_ROW', 'SHARE_AXES', 'FURTHEST', 'house_style', 'look_of', 'in_order', 'asked', 'better',
+           'save_figure', 'literal', 'head', 'explain', 'span', 'unread_text', 'mark_unread', 'choose_rows',
+           'one_prompt', 'plain_rows', 'main_run', 'by_size', 'size_text', 'spread', 'draw_guides', 'draw_curve',
+           'budget_panel', 'y_limits', 'budget_curves', 'budget_text', 'rank_cell', 'cell_axes', 'share_x',
+           'mark_levels', 'title_cell', 'level_legend', 'shown_references', 'reference_lines', 'grid_text',
+           'strategy_grid', 'size_curves', 'size_ticks', 'sizes_text', 'audio_control', 'audio_text', 'share_panels',
+           'mark_effects', 'share_legend', 'share_text', 'cost_front', 'letter_front', 'front_text',
+           'reliability_panels', 'name_correlations', 'rater_lines', 'skill_panels', 'show_matrix', 'confusion_panels',
+           'draw_wave', 'draw_answers', 'draw_bars', 'one_utterance']
 
 # %% ../nbs/71_figures.ipynb #38f05c32
 import io
@@ -27,7 +28,8 @@ from matplotlib.lines import Line2D
 from .core import InputError, write_atomic
 from .gain import RATERS
 from .metrics import mean_of
-from .results import CELLS, with_interval
+from ambiscale_nb.results import CELLS, MARK, unread_view, with_interval, \
+    with_mark
 from .statistics import tied_ranks
 
 # %% ../nbs/71_figures.ipynb #6dff6842
@@ -167,6 +169,38 @@ def span(
     low, high = int(np.min(numbers)), int(np.max(numbers))
     return str(low) if low==high else f'{low} to {high}'
 
+# %% ../nbs/71_figures.ipynb #71f00002
+def unread_text(
+    table:pd.DataFrame, # Rows in a figure, with `unparsed`; without it, nothing is known
+) -> str: # Sentences, or '' where nothing is marked
+    "Which cells of a figure rest on answers of which many could not be read."
+    shares = table.get('unparsed', pd.Series(0., table.index))
+    marked = table[[bool(unread_view(o).mark) for o in shares]]
+    if marked.empty: return ''
+    by = [o for o in ('model', 'corpus', 'mode', 'style') if o in marked]
+    by = [o for o in by if o in ('model', 'mode') or table[o].nunique()>1]
+    told = []
+    for key, part in marked.groupby(by, sort=False) if by else [((), marked)]:
+        words = [PROMPTS.get(o, str(o)) for o in key]
+        notes = dict.fromkeys(unread_view(o).note for o in sorted(part.unparsed))
+        told.append(': '.join(filter(None, [', '.join(words), ' to '.join(
+            [*notes][:1]+[*notes][1:][-1:])])))
+    return (f' {MARK} Many answers could not be read, and are left out; where none is left, as of '
+            f'one answer at k = 1, a label counts as wrong and shares as uniform '
+            f"({'; '.join(told)}).")
+
+# %% ../nbs/71_figures.ipynb #721eb720
+def mark_unread(
+    ax, # Axes
+    x, # (n,) places of marks
+    y, # (n,)
+    shares, # (n,) of unread answers
+):
+    "A sign at each mark that rests on too few answers that could be read."
+    for a, b, o in zip(x, y, shares, strict=True):
+        if (sign := unread_view(o).mark) and np.isfinite(b) and np.isfinite(a):
+            ax.annotate(sign, (a, b), xytext=(3, 2), textcoords='offset points', fontsize=SMALL)
+
 # %% ../nbs/71_figures.ipynb #ac750004
 TEXTS = {
     'reliability': (
@@ -210,13 +244,20 @@ def choose_rows(
 
 # %% ../nbs/71_figures.ipynb #8e24b7d1
 def one_prompt(
-    rows:pd.DataFrame, # With `mode` and `style`
-    mode:str, # Wanted: `label` or `dist`
-    style:str, # Wanted: `direct` or `cot`
+    rows:pd.DataFrame, # With `mode`, `style` and perhaps `unparsed`
+    mode:str='', # Wanted: `label` or `dist`
+    style:str='', # Wanted: `direct` or `cot`
+    usual:tuple=('dist', 'direct'), # What is shown where nothing is wanted, if it can be read
 ) -> list: # Mode and style
-    "What is wanted, but where there is one thing alone, that."
-    found = [(rows[o].unique(), want) for o, want in (('mode', mode), ('style', style))]
-    return [there[0] if len(there)==1 else want for there, want in found]
+    "What is wanted; else the usual, or what can be read; where there is one thing alone, that."
+    there = [rows[o].unique() for o in ('mode', 'style')]
+    want = [o[0] if len(o)==1 else w for o, w in zip(there, (mode, style), strict=True)]
+    known = rows.groupby(['mode', 'style']).get_group if 'unparsed' in rows else None
+    def lost(prompt): return known and not unread_view(known(prompt).unparsed.mean()).testable
+    pairs = [*dict.fromkeys(zip(rows['mode'], rows['style'], strict=True))]
+    free = [o for o in pairs if all(w in ('', x) for w, x in zip(want, o, strict=True))]
+    if '' not in want or not free: return [w or u for w, u in zip(want, usual, strict=True)]
+    return [*min(free, key=lambda o: (lost(o), o[0]!=usual[0], o[1]!=usual[1]))]
 
 # %% ../nbs/71_figures.ipynb #9f66f822
 POOL_OF = {'greedy': 'greedy', 'label_logprob': 'score', 'verifier_alone': 'score'}
@@ -242,7 +283,8 @@ def main_run(
     model:str='', # Which; any if empty
     corpus:str='', # Which; any if empty
     among=None, # Names of corpora that can be shown; all if not given
-) -> dict: # The run with most clips, and of these that of the largest model
+    scores:pd.DataFrame|None=None, # Rows of `scores`, which tell what could be read
+) -> dict: # The readable run with most clips, and of these that of the largest model
     "What a figure of one model and corpus is about."
     own = [o for o in runs if o['condition']=='none']
     fits = [o for o in own if model in ('', o['model']) and corpus in ('', o['corpus'])
@@ -250,7 +292,9 @@ def main_run(
     there = ', '.join(sorted({f"{o['model']} on {o['corpus']}" for o in own}))
     if not fits: raise InputError(f"No run of model {model or 'any'!r} on corpus "
                                   f"{corpus or 'any'!r} to show; there are: {there}")
-    return max(fits, key=lambda o: (o['clips'], o.get('n_params') or 0, o['model']))
+    shares = {} if scores is None else scores.groupby(['model', 'corpus']).unparsed.mean().to_dict()
+    def read(o): return unread_view(shares.get((o['model'], o['corpus']), 0)).testable
+    return max(fits, key=lambda o: (read(o), o['clips'], o.get('n_params') or 0, o['model']))
 
 # %% ../nbs/71_figures.ipynb #77ba1025
 def by_size(
@@ -326,6 +370,7 @@ def draw_curve(
         ax.fill_between(one.k, one.low, one.high, color=colour, alpha=.08, lw=0)
         ax.plot(one.k, one.value, marker+('--' if name in SELECTS else '-'), color=colour,
                 label=label, ms=5, lw=1.6)
+    if 'unparsed' in one: mark_unread(ax, one.k, one.value, one.unparsed)
 
 # %% ../nbs/71_figures.ipynb #80221024
 def budget_panel(
@@ -372,7 +417,7 @@ def budget_curves(
     for ax in axes[-1]: ax.set_xlabel('answers drawn for a clip')
     found = [ax.get_legend_handles_labels() for ax in axes.flat]
     entries = {k: h for o in found for h, k in zip(*o, strict=True)}
-    explain(fig, budget_text(scores), (entries.values(), entries.keys()))
+    explain(fig, budget_text(scores)+unread_text(scores), (entries.values(), entries.keys()))
     return fig
 
 # %% ../nbs/71_figures.ipynb #86987513
@@ -468,6 +513,7 @@ def mark_levels(
         error = [one.value-one.low, one.high-one.value] if one.low.notna().any() else None
         ax.errorbar(one.value, at, xerr=error, fmt=marker, color=colour, ms=4.2, lw=1,
                     mfc=colour if tied else 'white', mew=1)
+        if 'unparsed' in one: mark_unread(ax, one.value, at, one.unparsed)
     for i, o in enumerate(order):
         if o in set(part.strategy): continue
         ax.annotate((absent or {}).get(o, 'not applicable'), (.5, i), va='center', ha='center',
@@ -569,7 +615,7 @@ def strategy_grid(
         title_cell(ax, model, '' if one else corpus, part)
     share_x(axes, names)
     lines = {'noise_floor': ('perfect predictor', ':'), 'prior': ('without audio', '-.')}
-    level_legend(fig, table.stratum.unique(), grid_text(table), True,
+    level_legend(fig, table.stratum.unique(), grid_text(table)+unread_text(table), True,
                  dict(lines[o] for o in shown_references(table)))
     return fig
 
@@ -591,11 +637,12 @@ def size_curves(
             ax.errorbar(one.n_params*step**(i-len(order)/2), one.value, marker=marker, color=colour,
                         yerr=[one.value-one.low, one.high-one.value], label=label, ms=4.5, lw=1.2,
                         elinewidth=.8, ls='--' if name in SELECTS else '-')
+            if 'unparsed' in one: mark_unread(ax, one.n_params, one.value, one.unparsed)
         ax.set(xscale='log', ylim=y_limits(part))
         ax.set_ylabel(better(metric).replace(' (', '\n('))
         draw_guides(ax, part.loc[part.n.idxmax()])
     size_ticks(axes[-1, 0], scores)
-    explain(fig, sizes_text(scores), axes[0, 0].get_legend_handles_labels())
+    explain(fig, sizes_text(scores)+unread_text(scores), axes[0, 0].get_legend_handles_labels())
     return fig
 
 # %% ../nbs/71_figures.ipynb #163ed811
@@ -639,15 +686,14 @@ def audio_control(
     "Accuracy with the clip's own audio and with another's, against what the marginals give."
     names = list(table.groupby(['model', 'prompt'], sort=False).groups)
     fig, ax = plt.subplots(figsize=(WIDE, 1.9+.28*len(names)))
-    look = {'none': ('#0072B2', 'o', 'own audio'),
-            'swap': ('#D55E00', 's', "another speaker's audio")}
     row = {o: [names.index(k) for k in zip(part.model, part.prompt, strict=True)]
            for o, part in table.groupby('condition')}
-    for condition, (colour, marker, label) in look.items():
+    for condition, (colour, marker, label) in AUDIO_LOOK.items():
         one = table[table.condition==condition]
         if one.empty: continue
         ax.errorbar(one.value, row[condition], xerr=[one.value-one.low, one.high-one.value],
                     fmt=marker, color=colour, label=label, ms=5)
+        if 'unparsed' in one: mark_unread(ax, one.value, row[condition], one.unparsed)
         if condition=='swap': ax.plot(one.by_chance, row[condition], 'x', color='k', mew=1.4,
                                       label='expected by chance', zorder=5)
     told = table.drop_duplicates(['model', 'prompt']).verdict if 'verdict' in table else ()
@@ -655,10 +701,14 @@ def audio_control(
     ax.set_yticks(range(len(names)), [literal(f'{m}: {p}') for m, p in names])
     ax.tick_params(axis='y', length=0); ax.grid(axis='y', color='.93'); ax.set_axisbelow(True)
     ax.set(xlim=(0, 1), xlabel='accuracy of the single answer', ylim=(len(names)-.5, -.5))
-    explain(fig, f'{audio_text(table)} {more}'.strip(), ax.get_legend_handles_labels())
+    text = f'{audio_text(table)}{unread_text(table)} {more}'.strip()
+    explain(fig, text, ax.get_legend_handles_labels())
     return fig
 
 # %% ../nbs/71_figures.ipynb #57b6e5d2
+AUDIO_LOOK = {'none': ('#0072B2', 'o', 'own audio'),
+              'swap': ('#D55E00', 's', "another speaker's audio")}
+
 def audio_text(
     table:pd.DataFrame, # As `audio_control` takes it
 ) -> str: # A few sentences
@@ -675,6 +725,7 @@ def audio_text(
 EFFECT_LOOK = {'brier': ('#333333', 'D', 'distribution'), 'accuracy': ('#999999', 'd', 'label')}
 MATTERS = .1 # Least difference of shares that matters
 
+# %% ../nbs/71_figures.ipynb #2c4ed908
 def share_panels(
     table:pd.DataFrame, # mode, strategy, role, metric, stratum, value, low, high, n: `gain_table`
 ):
@@ -696,7 +747,7 @@ def share_panels(
         row[0].axvline(1, color='.5', lw=.8, ls=':', zorder=0)
         row[0].set_ylabel(f'asked for {PROMPTS[mode]}')
     for ax, text in zip(axes[-1], SHARE_AXES, strict=True): ax.set_xlabel(text)
-    explain(fig, share_text(table), share_legend())
+    explain(fig, share_text(table)+unread_text(table), share_legend())
     return fig
 
 # %% ../nbs/71_figures.ipynb #8975bdc2
@@ -716,6 +767,7 @@ def mark_effects(
         at = [order.index(o)+shift for o in one.strategy]
         error = [one.value-one.low, one.high-one.value] if one.low.notna().any() else None
         ax.errorbar(one.value, at, xerr=error, fmt=marker, color=colour, ms=4.2, lw=1)
+        if 'unparsed' in one: mark_unread(ax, one.value, at, one.unparsed)
 
 
 
@@ -761,12 +813,13 @@ def cost_front(
         ax.errorbar(one.answers, one.value, yerr=[one.value-one.low, one.high-one.value], lw=.9,
                     fmt=marker+('--' if name in SELECTS else '-'), color=colour, label=text, ms=5.5,
                     elinewidth=.7)
+    if 'unparsed' in points: mark_unread(ax, points.answers, points.value, points.unparsed)
     best = points[points.front].sort_values('answers').drop_duplicates('answers')
     letters = letter_front(ax, best)
     ax.set(xscale='log', xlabel='answers for a clip, verdicts included', ylabel=better('jsd'))
     ticks = [o for o in (1, 2, 4, 8, 16, 32, 64) if o<=1.1*points.answers.max()]
     ax.set_xticks(ticks, [str(o) for o in ticks]); ax.minorticks_off()
-    explain(fig, front_text(best, letters), ax.get_legend_handles_labels())
+    explain(fig, front_text(best, letters)+unread_text(points), ax.get_legend_handles_labels())
     return fig
 
 # %% ../nbs/71_figures.ipynb #83ab5a87
@@ -817,11 +870,12 @@ def reliability_panels(
             colour, marker, label = look_of(name)
             ax.errorbar(one.said, one.heard, yerr=[one.heard-one.low, one.high-one.heard],
                         fmt=marker+'-', color=colour, label=label, ms=4.5, lw=1, elinewidth=.7)
+            if 'unparsed' in one: mark_unread(ax, one.said, one.heard, one.unparsed)
         most = max(1., mine[['said', 'heard']].max().max()) if len(mine) else 1.
         ax.plot([0, most], [0, most], color='.6', lw=.8, ls='--', label='as people say')
         ax.set(xlabel=x, ylabel=y)
     name_correlations(axes[1], correlations)
-    explain(fig, TEXTS['reliability'], axes[0].get_legend_handles_labels())
+    explain(fig, TEXTS['reliability']+unread_text(table), axes[0].get_legend_handles_labels())
     return fig
 
 # %% ../nbs/71_figures.ipynb #3e64ba53
@@ -871,6 +925,7 @@ def skill_panels(
         title_cell(ax, model, '' if one else corpus, part)
     share_x(axes, dict.fromkeys(axes, 'skill (higher is better)'))
     far = ' An arrow: it is further left.' if (table.one_more_rater<FURTHEST).any() else ''
+    far += unread_text(table)
     level_legend(fig, table.stratum.unique(), f"{TEXTS['skill']}{far} {more}".strip(),
                  lines={'one more rater': '--'})
     return fig
@@ -894,20 +949,22 @@ def show_matrix(
 def confusion_panels(
     shares:dict, # Title -> (K, K), rows sum to 1
     labels:tuple, # K class names
+    unread:dict|None=None, # Title -> share of unread answers, where it is known
 ):
     "Mass of predictions by mass of votes, one panel for each."
     wide = 4 if len(labels)<7 else 2 # Panels side by side
+    unread = unread or {}
     n, m = -(-len(shares)//wide), min(wide, len(shares))
     fig, axes = plt.subplots(n, m, figsize=(WIDE, 1.1+(.9+(WIDE-.8)/m)*n), squeeze=False,
                              sharex=True, sharey=True)
     for (title, C), ax in zip(shares.items(), axes.flat, strict=False):
-        show_matrix(ax, np.asarray(C), title)
+        show_matrix(ax, np.asarray(C), with_mark(title, unread.get(title)))
         ax.set_xticks(range(len(labels)), labels, rotation=60, ha='right', rotation_mode='anchor')
         ax.set_yticks(range(len(labels)), labels)
         ax.tick_params(length=0, labelsize='small')
     for ax in axes.flat[len(shares):]: ax.set_axis_off()
     fig.supylabel('people say', fontsize='medium')
-    explain(fig, TEXTS['confusion'])
+    explain(fig, TEXTS['confusion']+unread_text(pd.DataFrame(dict(unparsed=unread))))
     return fig
 
 # %% ../nbs/71_figures.ipynb #2f5bdd56
@@ -937,6 +994,19 @@ def draw_answers(
     ax.tick_params(length=0, labelsize='small')
     ax.set_title(f'{len(answers)} answers of the model, one a column, shares in %', loc='left')
 
+# %% ../nbs/71_figures.ipynb #71f00010
+def draw_bars(
+    ax, # Axes
+    share:np.ndarray, # (K,) of each label; NaN where no answer was read
+    colour:str, # Of the bars
+    people:np.ndarray|None, # (K,) shares of the votes, as outlines
+):
+    "Shares as bars; what could not be read has none, and is never drawn as uniform."
+    ax.barh(range(len(share)), share, color=colour)
+    if np.isnan(share).all(): ax.text(.5, .5, 'unread', transform=ax.transAxes, ha='center')
+    if people is not None: ax.barh(range(len(share)), people, color='none', ec='.25', lw=.9)
+    ax.set(xlim=(0, 1), ylim=(len(share)-.5, -.5), xlabel='share')
+
 # %% ../nbs/71_figures.ipynb #5022a1c6
 def one_utterance(
     wave:np.ndarray, # (n,) at 16 kHz; empty where the audio is not at hand
@@ -952,14 +1022,13 @@ def one_utterance(
     draw_answers(fig.add_subplot(grid[1, :]), answers, labels)
     for i, (name, share) in enumerate(bars.items()):
         ax = fig.add_subplot(grid[2, i])
-        ax.barh(range(len(labels)), share, color=look_of(name)[0] if i else '.6')
-        if i: ax.barh(range(len(labels)), bars['people'], color='none', ec='.25', lw=.9)
-        ax.set(xlim=(0, 1), ylim=(len(labels)-.5, -.5), xlabel='share')
+        draw_bars(ax, share, look_of(name)[0] if i else '.6', bars['people'] if i else None)
         text = textwrap.fill(look_of(name)[2], 12)
         ax.set_title(f'{text}\n{notes.get(name, "")}', fontsize=SMALL)
         ax.set_yticks(range(len(labels)), labels if not i else [])
         ax.set_xticks([0, .5, 1], ['0', '.5', '1'])
         ax.tick_params(axis='y', length=0); ax.tick_params(labelsize='small')
-    lost = ' An empty column: an answer that could not be read.' if np.isnan(answers).any() else ''
+    lost = not np.asarray(answers).any(1).all() or np.isnan([*bars.values()]).any()
+    lost = ' An empty column, or a panel without bars: what could not be read.' if lost else ''
     explain(fig, TEXTS['utterance']+lost)
     return fig

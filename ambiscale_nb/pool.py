@@ -66,6 +66,7 @@ CANDIDATES = Table('candidates', dict(
     token_ends=STR,                                         # JSON list, see `models.Reply`
     sum_logprob=NUM, confidence=NUM,                        # confidence: see `models.Reply`
     n_tokens=NUM, n_in_tokens=NUM, n_audio_tokens=NUM,      # written; read; of those read, audio
+    cropped_from=NUM,                                       # s of a clip whose beginning was heard
     latency_measured=NUM, cost_measured=NUM,                # seconds; USD
     error=STR, error_text=STR,                              # its kind, or ''; its message
     downgrades=STR,                                         # what was asked for and not granted
@@ -668,7 +669,7 @@ def lacking(
                  if wish and not getattr(model.capabilities, o))
 
 # %% ../nbs/40_pool.ipynb #2ce85612
-HEARD = ['corpus', 'uid', 'audio_uid', 'audio_sha']
+HEARD = ['corpus', 'uid', 'audio_uid', 'audio_sha', 'cropped_from']
 
 def check_items(
     items:pd.DataFrame, # Clips: corpus, uid, audio_sha (and speaker, to swap)
@@ -683,7 +684,8 @@ def check_items(
         raise InputError(f"One run is one corpus, got {', '.join(sorted(items.corpus.unique()))}")
     bad = items.uid[items.uid.duplicated() | items.audio_sha.isna()]
     if len(bad): raise InputError(f"Clips twice or without audio_sha: {', '.join(bad[:5])}")
-    return items.reset_index(drop=True)
+    cropped = items.get('cropped_from', pd.Series(np.nan, items.index)) # NaN: heard whole
+    return items.assign(cropped_from=cropped).reset_index(drop=True)
 
 # %% ../nbs/40_pool.ipynb #d2305066
 def heard(
@@ -701,7 +703,8 @@ def heard(
         if (donor.audio_sha.values!=order.audio_sha.values).all(): break
     else: raise InputError(f"No swap: {most} of {n} clips are by {order.speaker.mode()[0]}, or "
                            f"speakers share audio: no speaker may have over half of the clips")
-    out = order.assign(audio_uid=donor.uid.values, audio_sha=donor.audio_sha.values)
+    out = order.assign(audio_uid=donor.uid.values, audio_sha=donor.audio_sha.values,
+                       cropped_from=donor.cropped_from.values)
     return out.sort_index()[HEARD]
 
 # %% ../nbs/40_pool.ipynb #86d6cd69
@@ -755,8 +758,8 @@ def error_text(
 # %% ../nbs/40_pool.ipynb #85e59839
 BLANK = dict(text=None, tokens=None, finish='', token_logprobs=None, token_ends=None,
              sum_logprob=math.nan, confidence=math.nan, n_tokens=None, n_in_tokens=None,
-             n_audio_tokens=None, latency_measured=None, cost_measured=None, error='',
-             error_text='', downgrades='', choices=None)
+             n_audio_tokens=None, latency_measured=None, cost_measured=None, cropped_from=None,
+             error='', error_text='', downgrades='', choices=None)
 
 def candidate_row(
     task:dict, # A row of the plan

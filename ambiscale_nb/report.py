@@ -5,14 +5,13 @@
 # %% auto #0
 __all__ = ['KEEP', 'LOOK', 'POLICY', 'SETTING', 'FULL', 'SCREEN', 'BY_LABEL', 'SEARCH', 'SHOWN', 'PANELS', 'GUIDES', 'CALLS',
            'MEASURED', 'KNOWN', 'CALL_COLUMNS', 'SOME', 'PACKAGES', 'plain', 'Page', 'nonce_of', 'script', 'library',
-           'publish', 'readable', 'table', 'fold', 'spreadsheet', 'note', 'picture', 'headline', 'estimate_text',
-           'ranked', 'leaderboard', 'leaderboard_page', 'names_page', 'w_bon_page', 'folds', 'readings',
-           'readings_page', 'side_table', 'variance_page', 'audits_page', 'single_answers', 'listening', 'skill_of',
-           'listening_page', 'planned_pairs', 'refused_cells', 'why_not', 'grid', 'grid_page', 'as_data', 'search_page',
-           'label_text', 'line_of', 'panel_traces', 'curves', 'choose_one', 'figure_page', 'curves_page',
-           'corpora_page', 'call_table', 'cost_page', 'some_answers', 'unread_page', 'failed_runs', 'left_out',
-           'missing_calls', 'failures_page', 'opening', 'stored_claims', 'claims_page', 'versions', 'prompts_page',
-           'provenance_page']
+           'publish', 'readable', 'table', 'fold', 'spreadsheet', 'note', 'picture', 'headline', 'signs',
+           'estimate_text', 'ranked', 'leaderboard', 'leaderboard_page', 'names_page', 'w_bon_page', 'folds',
+           'readings', 'readings_page', 'side_table', 'variance_page', 'audits_page', 'single_answers', 'listening',
+           'skill_of', 'listening_page', 'planned_pairs', 'refused_cells', 'why_not', 'grid', 'grid_page', 'as_data',
+           'search_page', 'label_text', 'line_of', 'panel_traces', 'curves', 'choose_one', 'figure_page', 'curves_page',
+           'corpora_page', 'call_table', 'cost_page', 'some_answers', 'unread_page', 'failed_runs', 'missing_calls',
+           'failures_page', 'opening', 'stored_claims', 'claims_page', 'versions', 'prompts_page', 'provenance_page']
 
 # %% ../nbs/75_report.ipynb #da643234
 import base64
@@ -31,8 +30,9 @@ from .prompts import MODES, STYLES, prompt
 from .pool import CANDIDATES, answers, pool_rows, valid_text
 from .verify import VERDICTS
 from .strategies import STRATEGIES
-from .results import Study, at_full_budget, plain_scores
-from .claims import heading
+from .results import (MARK, MARKED, NEVER, Study, at_full_budget, lost_clips,
+    plain_scores, unread_view, unscored, with_mark)
+from .claims import heading, verdict_words
 
 # %% ../nbs/75_report.ipynb #a3f03bb9
 KEEP = chr(160) # A blank at which no line is broken
@@ -232,6 +232,13 @@ def headline(
     "The metric that a corpus is first judged by."
     return 'jsd' if (scores.metric=='jsd').any() else 'accuracy'
 
+def signs(
+    shares, # Of unread answers
+) -> str: # A sentence, or ''
+    "What the sign of unread answers means, where there is one."
+    if not any(unread_view(o).mark for o in shares): return ''
+    return f' {MARK}: more than {100*MARKED:.0f} % of its answers could not be read.'
+
 def estimate_text(
     value:float, # A score
     low:float, # Of its interval, NaN if there is none
@@ -270,7 +277,8 @@ def leaderboard(
     df = plain_scores(at_full_budget(scores[scores.corpus==corpus], 'none'))
     metric = headline(df)
     main = ranked(df[(df.metric==metric) & (df.stratum=='all')], metric in LOWER, most)
-    shown = [estimate_text(*o) for o in zip(main.value, main.low, main.high, strict=True)]
+    shown = [with_mark(estimate_text(*o), lost) for *o, lost in zip(
+        main.value, main.low, main.high, main.unparsed, strict=True)]
     out = main[['among', 'rank', 'model', 'asked', 'strategy', 'variant', 'k']]
     out = out.assign(**{metric: shown})
     keys = [tuple(o) for o in main[SETTING].to_numpy()]
@@ -298,7 +306,7 @@ def leaderboard_page(
         digits |= dict(rank=0, tokens=0, calls=0)
         parts += [f'<h3>{html.escape(plain(corpus))}</h3>', note(
             f'{better(metric)}; intervals of 95 % over speakers. The first setting was chosen on '
-            f'these same clips, so its score is too good.')]
+            f'these same clips, so its score is too good.'+signs(df.unparsed))]
         for among, part in df.groupby('among', sort=False):
             if df.among.nunique()>1: parts.append(note(among))
             parts.append(table(part.drop(columns='among'), None, levels, digits, listed=True))
@@ -359,7 +367,8 @@ def readings(
     df = df.assign(pool=df.variant.str.split().str[0])
     own, other = plain_scores(df), df[df.reading!='plain']
     beside = own.set_index(same).value.reindex(pd.MultiIndex.from_frame(other[same])).to_numpy()
-    shown = [estimate_text(*o) for o in zip(other.value, other.low, other.high, strict=True)]
+    shown = [with_mark(estimate_text(*o), lost) for *o, lost in zip(
+        other.value, other.low, other.high, other.unparsed, strict=True)]
     out = other.assign(asked=other['mode']+', '+other['style'], plain=beside, **{metric: shown})
     out = out.sort_values(['reading', 'model', 'asked', 'strategy', 'variant'])
     return out[['reading', 'model', 'asked', 'strategy', 'variant', metric, 'plain', 'n']]
@@ -454,7 +463,9 @@ def skill_of(
     skill = (df.prior-df.value)/(df.prior-df.noise_floor)
     says = np.select([df.high<df.prior, df.low>df.prior], ['better than no audio',
                      'worse than no audio'], 'not better than no audio')
-    return df[['model', 'corpus', 'mode', 'style']].assign(skill=skill, votes=says)
+    out = df[['model', 'corpus', 'mode', 'style']].assign(skill=skill, votes=says)
+    notes = [unread_view(o).note for o in df.unparsed]
+    return out.assign(unread=notes) if any(notes) else out
 
 # %% ../nbs/75_report.ipynb #b2e70d08
 def listening_page(
@@ -501,6 +512,7 @@ def refused_cells(
     out, cell = {}, ['model', 'corpus', 'mode', 'style', 'strategy']
     if study.table('refusals').exists():
         df = study.read('refusals')
+        if 'kind' in df: df = df[df.kind.eq(NEVER)] # A cell that could not be scored is missing
         kind = df.variant.str.replace(r'\d+$', '', regex=True) # beam3 is a beam
         own = [s in STRATEGIES and k in {STRATEGIES[s].kinds[0], 'score'} & {*STRATEGIES[s].kinds}
                for s, k in zip(df.strategy, kind, strict=True)]
@@ -529,13 +541,14 @@ def grid(
     "Every cell of a study, or why it is empty."
     df, rows = plain_scores(at_full_budget(scores, 'none')), []
     df = df.assign(beam=df.variant.str.startswith('beam')).sort_values(['beam', 'variant'])
+    columns = ['value', 'low', 'high', 'variant', 'beam', 'unparsed']
     metrics = {c: headline(o) for c, o in df.groupby('corpus')}
     levels, there = ('all', 'clear', 'ambiguous'), df.groupby('corpus').stratum.agg(set)
     names = list(dict.fromkeys([*STRATEGIES, *df.strategy]))
     cell = ['model', 'corpus', 'mode', 'style', 'strategy', 'stratum']
     main = df[df.metric==df.corpus.map(metrics)].drop_duplicates(cell).set_index(cell)
-    text = {k: estimate_text(*v[:3])+(f' ({v[3]})' if v[4] else '') for k, v in zip(
-        main.index, main[['value', 'low', 'high', 'variant', 'beam']].to_numpy(), strict=True)}
+    text = {k: with_mark(estimate_text(*v[:3])+(f' ({v[3]})' if v[4] else ''), v[5])
+            for k, v in zip(main.index, main[columns].to_numpy(), strict=True)}
     for model, corpus in sorted(pairs, key=lambda o: o[::-1]):
         some = [o for o in levels if o in there.get(corpus, levels)] # Not all where one votes
         for m, s, level in [(m, s, o) for m, s in asked for o in some]:
@@ -553,7 +566,8 @@ def grid_page(
     body = cells.iloc[:, 4:]
     lost, never = [(body==o).sum().sum() for o in ('missing', 'does not apply')]
     parts = [note(f'{body.size:,} cells: {body.size-lost-never:,} with a score, {lost:,} missing, '
-                  f'{never:,} where the strategy does not apply (n/a).')]
+                  f'{never:,} where the strategy does not apply (n/a).'
+                  + (signs([1]) if body.map(lambda o: o.endswith(MARK)).any().any() else ''))]
     for corpus, part in cells.groupby('corpus'):
         some = part.drop(columns='corpus').replace('does not apply', 'n/a')
         some = some.map(lambda o: o.replace(', ', f',{KEEP}'))
@@ -655,6 +669,7 @@ def line_of(
     name = one.strategy.iloc[0]
     colour, _, label = look_of(name)
     up, down = (one.high-one.value).tolist(), (one.value-one.low).tolist()
+    label = with_mark(label, one.unparsed.max())
     return go.Scatter(x=one.k.tolist(), y=one.value.tolist(), name=label_text(label), visible=False,
                       line=dict(color=colour, width=1.6), mode='lines+markers', legendgroup=name,
                       error_y=dict(array=up, arrayminus=down, thickness=.7, width=2), **look)
@@ -861,15 +876,6 @@ def failed_runs(
         found.append(dict(run=name, error=said[-1] if said else ''))
     return pd.DataFrame(found)
 
-def left_out(
-    study:Study, # A study
-) -> pd.DataFrame: # run, reason, clips
-    "Clips that were set aside or put into quarantine."
-    files = sorted(study.root.glob('left_out/*.parquet'))
-    parts = [pd.read_parquet(o).assign(run=o.stem) for o in files]
-    if not any(map(len, parts)): return pd.DataFrame()
-    return pd.concat(parts).groupby(['run', 'reason']).size().rename('clips').reset_index()
-
 # %% ../nbs/75_report.ipynb #362218ca
 def missing_calls(
     study:Study, # A study
@@ -890,7 +896,7 @@ def missing_calls(
 def failures_page(
     study:Study, # A study
     calls:pd.DataFrame, # From `call_table`
-) -> Page: # Five tables, or a sentence where there is nothing to show
+) -> Page: # Six tables, or a sentence where there is nothing to show
     "What went wrong."
     lost = missing_calls(study)
     failed = calls[calls.failed] if len(calls) else calls
@@ -898,7 +904,9 @@ def failures_page(
     parts = (('Runs that failed', failed_runs(study), 'No run failed.'),
              ('Calls that failed', failed[some], 'No call failed.'),
              ('Calls that are missing', lost, 'Every call that was planned was made.'),
-             ('Clips that were left out', left_out(study), 'No clip was left out.'))
+             ('Cells that could not be scored', unscored(study), 'Every cell was scored.'),
+             ('Clips that were left out or cropped', lost_clips(study),
+              'Every clip was heard whole.'))
     out = [f'<h3>{title}</h3>'+(table(df) if len(df) else note(none)) for title, df, none in parts]
     return Page(''.join(out)+'<h3>Answers that could not be read</h3>'+unread_page(study))
 
@@ -932,6 +940,7 @@ def claims_page(
     "The verdicts on the claims, what they rest on, and published numbers."
     if claims is None or claims.empty: return note('Not computed: the claims were not judged.')
     def some(*names): return claims[[o for o in names if o in claims]]
+    claims = claims.assign(verdict=[verdict_words(o) for o in claims.itertuples()])
     found = some('claim', 'says', 'mode', 'verdict', 'effect', 'low', 'high', 'unit', 'delta', 'p',
                  'parts', 'shown', 'note')
     stated = some('claim', 'estimand', 'rule', 'metric', 'style', 'baseline', 'strategies')

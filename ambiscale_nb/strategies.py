@@ -6,13 +6,13 @@
 __all__ = ['KINDS', 'ROLES', 'FILLED', 'OPTIONAL', 'PER_ANSWER', 'STRATEGIES', 'NEEDS', 'SCORES', 'Pool', 'fill', 'credit_of',
            'role_of', 'ties', 'expected_verdict', 'pool_shapes', 'check_pool', 'candidate', 'pool_of', 'text_ids',
            'take', 'rows', 'exchangeable', 'Prediction', 'pick', 'blend', 'unpicked', 'nothing', 'overlay', 'outcome',
-           'Strategy', 'strategy', 'known', 'settings_of', 'applicable', 'predict', 'greedy', 'majority', 'mean',
-           'own_known', 'own_tokens', 'score_by', 'likelihood', 'label_mass', 'span_logprob', 'best', 'bon',
-           'dedupe_by', 'once', 'softmax_weights', 'w_bon', 'w_bon_mean', 'verdicts', 'alm_v', 'verdict_weights',
-           'w_alm_v', 'weighing', 'Posterior', 'vote_posterior', 'mixture_posterior', 'likeliest_dirichlet',
-           'posterior_of', 'dirichlet', 'dirichlet_v', 'posterior', 'label_logprob', 'verifier_alone', 'verdict_pool',
-           'to_judge', 'with_verdicts', 'real_choice', 'shuffle_values', 'listwise_verdicts', 'order_values',
-           'tie_values']
+           'Strategy', 'strategy', 'known', 'settings_of', 'applicable', 'wrong_mass', 'check_prediction', 'predict',
+           'greedy', 'majority', 'mean', 'own_known', 'own_tokens', 'score_by', 'likelihood', 'label_mass',
+           'span_logprob', 'best', 'bon', 'dedupe_by', 'once', 'softmax_weights', 'w_bon', 'w_bon_mean', 'verdicts',
+           'alm_v', 'verdict_weights', 'w_alm_v', 'weighing', 'Posterior', 'vote_posterior', 'mixture_posterior',
+           'likeliest_dirichlet', 'posterior_of', 'dirichlet', 'dirichlet_v', 'posterior', 'label_logprob',
+           'verifier_alone', 'verdict_pool', 'to_judge', 'with_verdicts', 'real_choice', 'shuffle_values',
+           'listwise_verdicts', 'order_values', 'tie_values']
 
 # %% ../nbs/50_strategies.ipynb #77792969
 from dataclasses import dataclass, replace
@@ -410,6 +410,44 @@ def applicable(
             return f"{strategy_id} needs {NEEDS[need][1]}"
     return ''
 
+# %% ../nbs/50_strategies.ipynb #5455c878
+def wrong_mass(
+    a, # What should be (..., U, K)
+    pool:Pool, # What the strategy was given
+    empty:bool=False, # Whether a row of zeros is right
+) -> str: # What is wrong with it, or ''
+    "Compare rows of numbers with what distributions are."
+    a, want = np.asarray(a, float), pool.dist.shape[:-2]+pool.dist.shape[-1:]
+    if a.shape!=want:
+        if a.shape[:-2]!=want[:-2]: return f'has shape {a.shape}, not {want}'
+        shown = [', '.join(map(str, o[-2:])) for o in (a.shape, want)]
+        return f'has shape (..., {shown[0]}), not (..., {shown[1]})'
+    mass = a.sum(-1) # NaN where a row has one
+    bad = ~((abs(mass-1)<=1e-6) | (empty & (mass==0))) | ~(a.min(-1)>=-1e-9)
+    if not bad.any(): return ''
+    at = tuple(np.argwhere(bad)[0])
+    why = ('is not finite' if not np.isfinite(a[at]).all() else 'is negative' if a[at].min()<0
+           else f'sums to {a[at].sum():.6g}, not 1')
+    return f'{why}, first for clip {pool.uids[at[-1]]!r}: {a[at].round(6).tolist()}'
+
+# %% ../nbs/50_strategies.ipynb #b18de206
+def check_prediction(
+    p, # What a strategy returned
+    pool:Pool, # What it was given
+) -> Prediction: # The same
+    "Refuse what is no prediction for every utterance."
+    if not isinstance(p, Prediction): raise InputError(
+        f'the strategy returned {type(p).__name__}, not a Prediction: end it with `blend`')
+    for o in ('L', 'dist'):
+        if why := wrong_mass(getattr(p, o), pool, o=='L'):
+            raise InputError(f"`{o}` of the strategy's prediction {why}")
+    for o in ('n_eff', 'ess', 'empty', 'fallback'):
+        a = np.asarray(getattr(p, o), float)
+        if a.shape!=pool.parsed.shape[:-1] or not np.isfinite(a).all(): raise InputError(
+            f"`{o}` of the strategy's prediction has shape {a.shape} or is not finite; wanted "
+            f'{pool.parsed.shape[:-1]}')
+    return p
+
 # %% ../nbs/50_strategies.ipynb #00ab5d27
 def predict(
     strategy_id:str, # A registered strategy
@@ -419,7 +457,7 @@ def predict(
     "Apply a strategy to a whole pool."
     reason = applicable(strategy_id, pool, **settings)
     if reason: raise InputError(reason)
-    return STRATEGIES[strategy_id].aggregate(check_pool(pool), **settings)
+    return check_prediction(STRATEGIES[strategy_id].aggregate(check_pool(pool), **settings), pool)
 
 # %% ../nbs/50_strategies.ipynb #1ff90d01
 @strategy(kinds=('greedy',), exact='constant')
