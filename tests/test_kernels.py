@@ -110,11 +110,13 @@ WORKER = ('import sys, tempfile\nfrom pathlib import Path\nfrom ambiscale_nb.fan
           'tempfile.tempdir = sys.argv[1]\nrun_notebook(Path(sys.argv[2]), Path(sys.argv[3]), {})')
 
 
-def test_what_a_killed_worker_left_is_removed_by_the_next_kernel(tmp_path):
+def test_what_a_killed_worker_left_is_removed_by_the_next_kernel(tmp_path, request):
     "And nothing that a kernel still needs, nor what is not known to be ours."
     source = notebook(tmp_path/'s.ipynb', f'import time\nopen({str(tmp_path/"begun")!r}, "w")\ntime.sleep(10**6)', x=1)
-    worker = subprocess.Popen([sys.executable, '-c', WORKER, tempfile.gettempdir(), source, tmp_path/'t.ipynb'])
-    until((tmp_path/'begun').exists, 'no kernel began')
+    worker = subprocess.Popen([sys.executable, '-c', WORKER, tempfile.gettempdir(), source, tmp_path/'t.ipynb'],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    request.addfinalizer(worker.kill)  # also where the test fails; its kernel ends with it
+    until((tmp_path/'begun').exists, 'no kernel began', worker)
     kernels, (folder,) = psutil.Process(worker.pid).children(recursive=True), left_over()
     (unknown := folder.with_name('kernel-unknown')).mkdir()
     with fanout.short_folder() as second:
