@@ -506,7 +506,7 @@ def short_of_speakers(
     out, strong = [], tuple(system_of(o) for o in strong)
     for o in CLAIMS.values():
         like = replace(o, effect=CLAIMS['1a'].effect) if o.key=='2' else o # The same rule
-        effect, found, _ = judged(like, cells, strong, modes)
+        effect, found, *_ = judged(like, cells, strong, modes)
         if isinstance(effect, Effect) or not found.reason: continue # Lacks more than speakers
         some = np.isfinite(effect.end(-1, .025/modes))
         case = 'can be judged only where its parts agree' if some else 'cannot be supported'
