@@ -69,9 +69,10 @@ Root = Annotated[str, typer.Option(help='Its folder; by default AMBISCALE_<CORPU
 @corpora.callback()
 def list_corpora(context:typer.Context, as_json:AsJson=False):
     "List the corpora: labels, raters, licence, where they lie."
-    if context.invoked_subcommand: return
     from ambiscale_nb.corpora import CORPORA, root_of
-    load_plugins()
+    from ambiscale_nb.own_corpus import own_corpora
+    with told(): load_plugins(); own_corpora()
+    if context.invoked_subcommand: return
     show(pd.DataFrame([dict(corpus=name, labels=o.labels, raters=o.raters, licence=o.licence,
                             configured=root_of(name) or '-')
                        for name, o in sorted(CORPORA.items())]), as_json)
@@ -322,15 +323,18 @@ def import_answers(path:Annotated[Path, typer.Argument(help='A table, or a log o
         study:Annotated[str, typer.Option(help='Folder under results/ that takes them.')],
         corpus:Annotated[str, typer.Option(help='A corpus, or a CSV of votes.')],
         root:Root='', labels:str='', model:str='', style:str='direct', ids:str='',
+        name:Annotated[str, typer.Option(help="Of a corpus of one's own, of several.")]='',
         mode:Annotated[str, typer.Option(help='label or dist; settled by most answers.')]='',
         format:Annotated[str, typer.Option(help='csv, jsonl, parquet, inspect, ...')]='auto',
         map:Annotated[list[str]|None, typer.Option(help='Column of a table: uid=clip_id.')]=None):
     "Score other people's answers: a table, or a log of inspect_ai, lmms-eval, UltraEval-Audio."
+    from ambiscale_nb.corpora import named
     from ambiscale_nb.imports import budgets_of, import_file
     from ambiscale_nb.results import Study
     with told():
-        show(import_file(path, study, corpus, root, labels=labels, fmt=format, model=model,
-                         style=style, ids=ids, mapping=pairs_from(map or ()), mode=mode))
+        show(import_file(path, study, named(corpus, name), root, labels=labels, fmt=format,
+                         model=model, style=style, ids=ids, mapping=pairs_from(map or ()),
+                         mode=mode))
         score = ROOT/'nbs/experiments/02_score.ipynb'
         run_notebook(score, RESULTS/study/'runs'/score.name,
                      dict(study=study, ks=budgets_of(Study(study)), progress=False))

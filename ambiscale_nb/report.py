@@ -26,9 +26,9 @@ import pandas as pd
 from itertools import product
 from .core import InputError, content_key, write_atomic
 from .audits import listens
-from .corpora import CORPORA, data_name, votes_of
+from .corpora import CORPORA, data_name, named, votes_of
 from .prompts import MODES, STYLES, prompt
-from .pool import CANDIDATES, answers, pool_rows, valid_text
+from .pool import CANDIDATES, answers, pool_rows, valid_text, whoever
 from .verify import VERDICTS
 from .strategies import STRATEGIES
 from .results import Study, at_full_budget, plain_scores
@@ -486,9 +486,10 @@ def planned_pairs(
     plan = study.root/'study.json'
     for o in json.loads(plan.read_text())['runs'] if plan.exists() else ():
         known = o['corpus'] in CORPORA
+        corpus = named(o['corpus'], o.get('name', '')) if known else o['corpus']
         how = [o.get(k) or d for k, d in (('split', ''), ('labels', ''), ('convention', 'rater'))]
-        found.append((o['model'], data_name(o['corpus'], *how, o.get('options')) if known
-                      else o['corpus']))
+        found.append((o['model'], data_name(corpus, *how, o.get('options')) if known
+                      else corpus))
     return {(m, c) for m, _ in found for _, c in found}
 
 BY_LABEL = ('label_logprob', 'verifier_alone') # They know one way of asking only
@@ -880,7 +881,7 @@ def missing_calls(
         kind = CANDIDATES if folder=='plans' else VERDICTS
         for path in sorted(study.root.glob(f'{folder}/*.parquet')):
             plan = pd.read_parquet(path)
-            tried = study.store.groups(kind, **{c: plan[c].unique() for c in kind.parts})
+            tried = study.store.groups(kind, **whoever(kind, plan))
             calls = set(plan.group)
             found.append(dict(run=path.stem, asked=kind.name, calls=len(calls),
                               missing=len(calls-set(tried))))

@@ -4,18 +4,19 @@
 
 # %% auto #0
 __all__ = ['Orders', 'Counts', 'Values', 'EMBEDDED', 'PLANS', 'ASKED', 'check_orders', 'RunConfig', 'LimitsConfig', 'SlurmConfig',
-           'StudyConfig', 'slip', 'slips_of', 'tried', 'wrong_reading', 'two_of_a_name', 'wrong_values', 'figure_stem',
-           'wrong_names', 'read_study', 'check_parameters', 'planned_model', 'run_name', 'run_parameters',
-           'study_tasks', 'run_tasks', 'judging_tasks', 'plans_of', 'figure_folder', 'is_whole', 'draw', 'draw_all',
-           'write_report', 'score_and_draw', 'run_study', 'draws_of', 'shown_answers', 'without_swap', 'listed_plan',
-           'judged_plans', 'NoCorpus', 'plans_for', 'plan_run', 'countable', 'estimate_one', 'estimate_published',
-           'estimate_study', 'not_ready', 'plan_state', 'unread', 'runs_of', 'study_status', 'spent_text',
-           'failures_text']
+           'StudyConfig', 'slip', 'slips_of', 'tried', 'wrong_reading', 'corpus_of', 'two_of_a_name', 'two_folders',
+           'wrong_values', 'figure_stem', 'wrong_names', 'read_study', 'check_parameters', 'planned_model', 'run_name',
+           'run_parameters', 'study_tasks', 'run_tasks', 'judging_tasks', 'plans_of', 'figure_folder', 'is_whole',
+           'draw', 'draw_all', 'write_report', 'score_and_draw', 'run_study', 'draws_of', 'shown_answers',
+           'without_swap', 'listed_plan', 'judged_plans', 'NoCorpus', 'plans_for', 'plan_run', 'countable',
+           'estimate_one', 'estimate_published', 'estimate_study', 'not_ready', 'plan_state', 'unread', 'runs_of',
+           'study_status', 'spent_text', 'failures_text']
 
 # %% ../nbs/79_studies.ipynb #07ff5182
 import difflib
 import inspect
 import json
+import os
 import shutil
 from dataclasses import replace
 from itertools import product
@@ -51,6 +52,7 @@ class RunConfig(BaseModel):
     alias: str = Field('', max_length=64) # Its name in results; its own if empty
     load: Values = {} # What it is loaded with: base_urls, revision, device, replay, ...
     corpus: str = 'toyspeech' # A registered corpus
+    name: str = '' # Of a corpus of one's own, where there are several
     root: str = '' # Its folder; empty: AMBISCALE_<CORPUS>, or the corpus' own
     split: str = '' # Which part; the corpus' first if empty
     labels: str|Values = '' # Label set, a YAML file of one, or its fields; the corpus' own if empty
@@ -210,6 +212,13 @@ def wrong_reading(
     return found
 
 # %% ../nbs/79_studies.ipynb #e8097ea3
+def corpus_of(
+    run:RunConfig, # Of a study
+) -> str: # Such as 'crema_d', or 'clinic_a'
+    "The name of a run's corpus, registered if it is one's own."
+    from ambiscale_nb.corpora import named
+    return named(run.corpus, run.name)
+
 def two_of_a_name(
     study:StudyConfig, # Its fields are right
 ) -> list: # (place, what is wrong)
@@ -221,6 +230,21 @@ def two_of_a_name(
         except InputError: continue # Reported by `wrong_reading`
         if known.setdefault(chosen.name, chosen)!=chosen: found.append((('runs', i, 'labels'),
             f'Another label set of this study is called {chosen.name!r}: name one otherwise'))
+    return found
+
+def two_folders(
+    study:StudyConfig, # Its names are right
+) -> list: # (place, what is wrong)
+    "Corpora of one name in two folders."
+    from ambiscale_nb.corpora import located
+    known, found = {}, []
+    for i, run in enumerate(study.runs):
+        corpus = corpus_of(run)
+        folder = os.path.realpath(o) if (o := located(run.root, corpus)) else 'that of its loader'
+        if (first := known.setdefault(corpus, folder))==folder: continue
+        found.append((('runs', i, 'root'), f"{corpus} is read from two folders, {first} and "
+            f"{folder}: " + ("give each of them a `name`" if run.corpus=='own' else
+                             "keep one of them")))
     return found
 
 # %% ../nbs/79_studies.ipynb #16944825
@@ -260,13 +284,15 @@ def wrong_names(
     for i, run in enumerate(study.runs):
         at = ('runs', i)
         found += tried((*at, 'model'), choose, run.model, sorted(MODELS), 'model')
-        found += tried((*at, 'corpus'), choose, run.corpus, sorted(CORPORA), 'corpus')
+        known = sorted(o for o, c in CORPORA.items() if not c.base)
+        wrong = tried((*at, 'corpus'), choose, run.corpus, known, 'corpus')
+        found += wrong or tried((*at, 'name'), corpus_of, run)
         types = wrong_values(at, run) if run.model in MODELS and run.corpus in CORPORA else []
         found += [(o[0], mismatch(*o, (texts or {}).get(o[0]))) for o in types]
         if run.model in MODELS and not types:
             found += tried((*at, 'load'), check_options, run.model, run.load)
         if run.corpus in CORPORA: found += wrong_reading(at, run, CORPORA[run.corpus])
-    found += two_of_a_name(study)
+    found += two_of_a_name(study)+([] if found else two_folders(study))
     names = sorted({*MODELS, *(o.served for o in MODELS.values())}-{''})
     for i, o in enumerate(study.strong):
         found += tried(('strong', i), choose, o, names, 'model')
@@ -335,7 +361,7 @@ def run_name(
     from ambiscale_nb.labels import label_set
     from ambiscale_nb.pool import slug
     labels = label_set(run.labels).name if run.labels else ''
-    data = data_name(run.corpus, run.split, labels, run.convention, run.options)
+    data = data_name(corpus_of(run), run.split, labels, run.convention, run.options)
     return f'{slug(planned_model(run).name)}--{data}--{run.condition}'
 
 # %% ../nbs/79_studies.ipynb #ce3fa692
