@@ -19,7 +19,7 @@ import yaml
 from .core import InputError, RESULTS, ROOT, choose, load_plugins
 from .fanout import NotebookError, run_notebook
 from .studies import (EMBEDDED, draw, estimate_study, failures_text, figure_folder,
-    is_whole, not_ready, read_study, run_name, run_study, spent_text, study_status, write_report)
+    is_whole, not_asked, not_ready, read_study, run_study, spent_text, study_status, write_report)
 
 # %% ../nbs/80_cli.ipynb #bc505ef0
 app = typer.Typer(help='Ambiguous emotion under test-time scaling: run and read studies.',
@@ -247,17 +247,21 @@ def print_summary(
 @app.command()
 def status(study:StudyFile, verify:Annotated[bool, typer.Option(help='Check every file.')]=False,
            as_json:AsJson=False):
-    "What is done, missing, failed, unparsed and spent; status 1 where a file is damaged."
+    "What the file asks for: done, missing, failed, unparsed, spent; status 1 where a file is damaged."
     from ambiscale_nb.results import Study
     from ambiscale_nb.upkeep import check_store
     with told():
         config = read_study(study)
         name = config.name
-        table = study_status(name, [run_name(o) for o in config.runs])
+        table = study_status(config)
         words = as_text(table)
         words.loc[table.asked.ne('candidates'), 'unparsed'] = '-'
         show(table if as_json else words, as_json)
-        if not as_json: print('\n'.join(filter(None, [spent_text(name), failures_text(name)])))
+        if not as_json:
+            print('\n'.join(filter(None, [spent_text(name), failures_text(name)])))
+            if len(rest := not_asked(config)):
+                print('Stored, not asked for by this file:')
+                print(rest.fillna('-').to_string(index=False))
         if not verify: return
         found = check_store(Study(name).store)
         if found.empty: print('Every file is sound.'); return
