@@ -18,8 +18,9 @@ import typer
 import yaml
 from .core import InputError, RESULTS, ROOT, choose, load_plugins
 from .fanout import NotebookError, run_notebook
-from .studies import (EMBEDDED, draw, estimate_study, failures_text, figure_folder,
-    is_whole, not_asked, not_ready, read_study, run_study, spent_text, study_status, write_report)
+from ambiscale_nb.studies import (EMBEDDED, asked_now, draw, estimate_study, failures_text,
+    figure_folder, is_whole, not_asked, not_ready, read_study, run_study, spent_text, study_status,
+    write_report)
 
 # %% ../nbs/80_cli.ipynb #bc505ef0
 app = typer.Typer(help='Ambiguous emotion under test-time scaling: run and read studies.',
@@ -202,11 +203,16 @@ def print_places(
 
 # %% ../nbs/80_cli.ipynb #d8f06b23
 @app.command()
-def run(study:StudyFile):
-    "Sample, verify, score and draw; run it again to resume."
+def run(study:StudyFile,
+        rescore:Annotated[bool, typer.Option('--rescore', help='Ask nothing: scores, predictions '
+                                             'and figures anew, from stored answers.')]=False,
+        force:Annotated[bool, typer.Option('--force', help='Ask everything anew; what is stored '
+                                           'is put aside, in `superseded`.')]=False):
+    "Sample, verify, score and draw; run it again to resume. What has changed is done again."
     with told():
         config = read_study(study)
-        try: failed = run_study(config)
+        if rescore and force: raise InputError('--rescore asks nothing, --force all: take one')
+        try: failed = run_study(config, rescore=rescore, force=force)
         except KeyboardInterrupt:
             print(f'\nTo continue: ambiscale run {study}', file=sys.stderr)
             raise
@@ -247,19 +253,20 @@ def print_summary(
 @app.command()
 def status(study:StudyFile, verify:Annotated[bool, typer.Option(help='Check every file.')]=False,
            as_json:AsJson=False):
-    "What the file asks for: done, missing, failed, unparsed, spent; status 1 where a file is damaged."
+    "What the file asks for: done, missing, failed, unparsed; status 1 where a file is damaged."
     from ambiscale_nb.results import Study
     from ambiscale_nb.upkeep import check_store
     with told():
         config = read_study(study)
         name = config.name
-        table = study_status(config)
+        plans = asked_now(config)
+        table = study_status(config, plans)
         words = as_text(table)
         words.loc[table.asked.ne('candidates'), 'unparsed'] = '-'
         show(table if as_json else words, as_json)
         if not as_json:
             print('\n'.join(filter(None, [spent_text(name), failures_text(name)])))
-            if len(rest := not_asked(config)):
+            if len(rest := not_asked(config, plans)):
                 print('Stored, not asked for by this file:')
                 print(rest.fillna('-').to_string(index=False))
         if not verify: return
@@ -322,6 +329,7 @@ def pairs_from(
     if bad: raise InputError(f"--map needs ours=theirs, such as uid=clip_id, got {bad[0]!r}")
     return dict(o.split('=', 1) for o in texts)
 
+# %% ../nbs/80_cli.ipynb #b5ccd962
 @app.command('import')
 def import_answers(path:Annotated[Path, typer.Argument(help='A table, or a log of another tool.')],
         study:Annotated[str, typer.Option(help='Folder under results/ that takes them.')],

@@ -404,14 +404,14 @@ def load_corpus(
     chosen = label_set(labels or corpus.labels)
     part = choose(split or corpus.splits[0], corpus.splits, f'split of {name}')
     folder = located(root, name)
-    if corpus.base and folder is None: raise InputError(f"{name} needs its folder: give `root` "
-        f"(`--root` of the command) or set {variable_of(name)}")
+    if corpus.base and not folder: raise InputError(
+        f"{name} needs its folder: give `root` or set {variable_of(name)}")
     if takes_labels(corpus): options['labels'] = chosen
     for place, *wrong in wrong_arguments(parameter_types(corpus.load), options):
         raise InputError(f"{name}: {spelt(place)}: {mismatch(place, *wrong)}")
     clips, ratings = corpus.load(folder, part, **{**corpus.options, **options})
-    if not len(clips): raise InputError(f"No clip of {name} in split {part!r}: check "
-                                        f"{folder or 'its loader'}")
+    if not len(clips): raise InputError(
+        f"No clip of {name} in split {part!r}: check {folder or 'its loader'}")
     if corpus.base: clips = clips.assign(corpus=name)
     utts, ratings = with_votes(clips, ratings, chosen, convention)
     utts = check_utterances(utts, chosen.labels)

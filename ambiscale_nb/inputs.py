@@ -99,6 +99,7 @@ def model_file(
     path = getattr(sys.modules.get(module), '__file__', None)
     return file_sha(path) if path and module.split('.')[0]!='ambiscale_nb' else ''
 
+# %% ../nbs/44_inputs.ipynb #f7e60816
 PACKAGES = ('ambiscale_nb', 'torch', 'transformers', 'openai', 'google-genai', 'numpy', 'pandas',
             'pyarrow', 'duckdb', 'scipy', 'papermill', 'distributed')
 
@@ -128,7 +129,8 @@ def run_inputs(
 ) -> tuple: # A record for JSON; uid, ratings, facts, place, bytes, changed, audio_sha, duration
     "What the answers of a run, and its scores, are computed from."
     utterances, ratings, clips = corpus
-    files = file_states(clips, given['root']).merge(clips[['uid', 'audio_sha', 'duration']], on='uid')
+    heard = clips[['uid', 'audio_sha', 'duration']]
+    files = file_states(clips, given['root']).merge(heard, on='uid')
     prints = clip_prints(utterances, ratings).merge(files, 'left', on='uid')
     def all_of(*columns): return content_key(prints.sort_values('uid')[list(columns)].to_csv())
     told = dict(name=data, clips=len(utterances), heard=len(clips), uids=all_of('uid'),
@@ -163,8 +165,6 @@ def decoded(
     return pd.concat([NOT_HEARD, *(o[o.audio_sha.notna()] for o in parts)], ignore_index=True)
 
 # %% ../nbs/44_inputs.ipynb #2d29c9c6
-ELSEWHERE = ('limits', 'progress', 'part', 'threads', 'root', 'lists_of', 'study', 'ask')
-
 def corpus_changes(
     old:pd.DataFrame, # From `run_inputs`
     new:pd.DataFrame, # Likewise; `audio_sha` may be missing
@@ -181,6 +181,9 @@ def corpus_changes(
         if count := int((a.ne(b) & a.notna() & b.notna()).sum()):
             told.append(f'{what} changed ({n(count)})')
     return told
+
+# %% ../nbs/44_inputs.ipynb #b525473a
+ELSEWHERE = ('limits', 'progress', 'part', 'threads', 'root', 'lists_of', 'study', 'ask')
 
 def setting_changes(
     old:dict, # Parameters of a run
