@@ -505,6 +505,8 @@ def write_report(
 
 # %% ../nbs/79_studies.ipynb #fdb14d9a
 SCORE = ROOT/'nbs/experiments/02_score.ipynb'
+WHAT = dict(runs='runs', corpora='ratings, clips or prompts', answers='answers', ks='budgets',
+            figures='figures', code='code', plugins='plugins', versions='versions of packages')
 
 def scored_from(
     study:StudyConfig, # A study, sampled at least in part
@@ -517,7 +519,7 @@ def scored_from(
     plans = {o.stem: content_key(o.read_text()) for o in sorted(here.glob('plans/*.json'))}
     files = [(o.relative_to(here).as_posix(), o.stat().st_size) for t in ('candidates', 'verdicts')
              for o in sorted(here.glob(f'{t}/**/shard-*.parquet'))]
-    known = {k: content_key([o['corpus'], o['prompts']])
+    known = {k: content_key([*(o['corpus'][x] for x in ('uids', 'ratings', 'facts')), o['prompts']])
              for k, o in records(here).items() if k in plans}
     state = dict(runs=plans, done=content_key([o[2] for o in tasks if is_done(*o)]), corpora=known,
                  answers=content_key(files), ks=study.ks, figures=[out, *study.figures],
@@ -525,46 +527,41 @@ def scored_from(
                  versions=versions())
     return json.loads(json.dumps(state))
 
-# %% ../nbs/79_studies.ipynb #30c76d23
-WHAT = dict(runs='runs', corpora='ratings, clips or prompts', answers='answers', ks='budgets',
-            figures='figures', code='code', plugins='plugins', versions='versions of packages')
-
+# %% ../nbs/79_studies.ipynb #d3be3655
 def scoring_news(
-    old:dict, # From `scored_from`, when it was last scored; empty if never
-    new:dict, # From `scored_from`, now
-) -> str: # Such as 'answers changed; plugins changed (mine.py)'
-    "Why scores are computed again."
+    study:StudyConfig, # A study
+    new:dict, # From `scored_from`
+) -> str: # Such as 'answers changed; plugins changed (mine.py)'; '' where nothing has changed
+    "Why scores and figures are not those that are there."
+    here = RESULTS/study.name
+    old = json.loads(o.read_text()) if (o := here/'scored.json').exists() else {}
+    if not isinstance(old, dict) or not old: return 'never finished'
     def parts(o):
         if not isinstance(new[o], dict): return ''
         a, b = old.get(o) or {}, new[o]
         names = sorted(k for k in {*a, *b} if a.get(k)!=b.get(k))
         return f" ({', '.join([*names[:3], *['...']*(len(names)>3)])})"
     found = [f'{what} changed{parts(o)}' for o, what in WHAT.items() if old.get(o)!=new[o]]
-    return '; '.join(found) or 'settings changed, or a file was gone'
+    if found or old!=new: return '; '.join(found) or 'settings changed'
+    files = [*(here/f'{o}.parquet' for o in ('scores', 'settings')),
+             *(ROOT/new['figures'][0]/f'{o}.png' for o in study.figures)]
+    return ', '.join(f'{o.name} is gone' for o in files if not o.exists())
 
 # %% ../nbs/79_studies.ipynb #4e3d3c5b
 def score_and_draw(
     study:StudyConfig, # A study, sampled at least in part
     whole:bool=True, # Whether no run has failed
-    say=lambda line: None, # Told what is reused, or why it is not
 ) -> list: # (name, error) of what could not be drawn
     "Score and draw what is complete, unless that was done."
     here, out = RESULTS/study.name, figure_folder(study.name, whole)
     if not list(here.glob('plans/*.json')): return []
-    mark, state = here/'scored.json', scored_from(study, out)
-    old = json.loads(mark.read_text()) if mark.exists() else {}
-    old = old if isinstance(old, dict) else {} # A key alone, from an earlier version
-    made = all((here/f'{o}.parquet').exists() for o in ('scores', 'settings'))
-    drawn = all((ROOT/out/f'{o}.png').exists() for o in study.figures)
-    if made and drawn and old==state:
-        say('scores and figures: reused, as nothing that they were computed from has changed')
-        return []
-    say('scores and figures: computed'+(f' again: {scoring_news(old, state)}' if old else ''))
+    state = scored_from(study, out)
+    if not scoring_news(study, state): return []
     parameters = dict(study=study.name, ks=study.ks, workers=study.workers, progress=False)
     run_notebook(SCORE, here/'runs'/'02_score.ipynb', parameters)
     failed = draw_all(study, out)
     if whole: shutil.rmtree(ROOT/figure_folder(study.name, False), ignore_errors=True)
-    if not failed: write_atomic(mark, json.dumps(state))
+    if not failed: write_atomic(here/'scored.json', json.dumps(state))
     return failed
 
 # %% ../nbs/79_studies.ipynb #35e6836e
@@ -588,7 +585,7 @@ def run_news(
     run:RunConfig, # One of its runs
     old:dict, # Its record, see `inputs.records`
     had:dict, # See `read_clips`
-) -> tuple: # Lines; whether its corpus is otherwise
+) -> tuple: # Lines; whether what it asks, or its corpus, is otherwise
     "What a run reuses and what it does anew."
     from ambiscale_nb.inputs import setting_changes
     from ambiscale_nb.results import Study
@@ -602,11 +599,13 @@ def run_news(
     known = {o['id']: o['sha'] for o in told}
     why += sorted({f'prompt {k} changed' for k, sha in asked if known.get(k, sha)!=sha})
     changed = corpus_news(study, run, plans, had)
-    rest = f', {calls-done:,} to make'*(calls>done)+f": {'; '.join(why+changed)}"*bool(why+changed)
+    new = bool(why or changed)
+    why += changed*(calls>done)
+    rest = f', {calls-done:,} to make'*(calls>done)+f": {'; '.join(why)}"*bool(why)
     lines = [f'{name}: {done:,} of {calls:,} calls are stored and reused{rest}']
     again = f"scores of {old['corpus']['name']}: computed again: {'; '.join(changed)}"
     lines += [again]*bool(changed)
-    return lines+model_news(run, old), bool(changed)
+    return lines+model_news(run, old), new
 
 # %% ../nbs/79_studies.ipynb #a384a4de
 def model_news(
@@ -692,10 +691,9 @@ def what_changed(
     for run in study.runs:
         name = run_name(run)
         if name not in known: continue
-        tasks = [o for o in study_tasks(study) if whole_name(o[1].stem)==name]
         lines, changed = run_news(study, run, known[name], had)
         for o in lines: say(o)
-        if changed or not all(is_done(*o) for o in tasks): forget(study.name, name)
+        if changed: forget(study.name, name)
 
 # %% ../nbs/79_studies.ipynb #1f91deed
 def run_study(
@@ -716,7 +714,9 @@ def run_study(
         for _, target, _ in last: stamp_of(target).unlink(missing_ok=True)
     failed = execute(study, [*waves, last], progress, rescore)
     write_manifest(study)
-    return failed+score_and_draw(study, not failed, say)
+    why = scoring_news(study, scored_from(study, figure_folder(study.name, not failed)))
+    say(f'scores and figures: {"computed: " if why else "reused, as nothing has changed"}{why}')
+    return failed+score_and_draw(study, not failed)
 
 # %% ../nbs/79_studies.ipynb #c04c02a4
 def execute(
@@ -1089,6 +1089,7 @@ def unread(
     "What the parser could not use."
     from ambiscale_nb.pool import answers, pool_rows
     rows = pool_rows(study.store, plan)
+    if not len(rows): return 0
     got = answers(rows[rows.error.eq('')], study.labels(plan.label_set.iloc[0]))
     return int((~got.parse_status.isin(['ok', 'repaired'])).sum())
 
