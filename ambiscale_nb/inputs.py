@@ -72,13 +72,11 @@ def planned_clips(
     max_seconds:float, # The model's window
     root:str='', # The folder that the run was given
 ) -> pd.DataFrame: # Those that a run would ask about, with audio_sha and duration
-    "The sound of each clip; a file that is not there stands for a sound of its own."
-    state = ['place', 'bytes', 'changed']
-    now = file_states(clips, root).merge(
-        known[known.duration<=max_seconds].drop_duplicates(state), 'left', on=state)
-    gone = now.bytes.lt(0).to_numpy()
-    now.loc[gone, 'audio_sha'] = (clips.corpus+' '+clips.uid).to_numpy()[gone]
-    if gone.any(): now.loc[gone, 'duration'] = clip_seconds(clips[gone]).to_numpy()
+    "The sound of each clip; where there is no file at all, each stands for a sound of its own."
+    now, state = file_states(clips, root), ['place', 'bytes', 'changed']
+    if len(now) and now.bytes.lt(0).all():
+        return clips.assign(audio_sha=clips.corpus+' '+clips.uid, duration=[*clip_seconds(clips)])
+    now = now.merge(known[known.duration<=max_seconds].drop_duplicates(state), 'left', on=state)
     new = now.audio_sha.isna().to_numpy()
     out = clips.assign(audio_sha=now.audio_sha.to_numpy(object),
                        duration=now.duration.to_numpy(float))

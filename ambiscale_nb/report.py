@@ -4,22 +4,20 @@
 
 # %% auto #0
 __all__ = ['KEEP', 'LOOK', 'POLICY', 'SETTING', 'FULL', 'SCREEN', 'BY_LABEL', 'SEARCH', 'SHOWN', 'PANELS', 'GUIDES', 'CALLS',
-           'MEASURED', 'KNOWN', 'CALL_COLUMNS', 'SOME', 'PACKAGES', 'plain', 'Page', 'nonce_of', 'script', 'library',
-           'publish', 'readable', 'table', 'fold', 'spreadsheet', 'note', 'picture', 'headline', 'estimate_text',
-           'ranked', 'leaderboard', 'leaderboard_page', 'names_page', 'w_bon_page', 'folds', 'readings',
-           'readings_page', 'side_table', 'variance_page', 'audits_page', 'single_answers', 'listening', 'skill_of',
-           'listening_page', 'planned_pairs', 'refused_cells', 'why_not', 'grid', 'grid_page', 'as_data', 'search_page',
-           'label_text', 'line_of', 'panel_traces', 'curves', 'choose_one', 'figure_page', 'curves_page',
-           'corpora_page', 'call_table', 'cost_page', 'some_answers', 'unread_page', 'failed_runs', 'left_out',
-           'missing_calls', 'failures_page', 'opening', 'stored_claims', 'claims_page', 'versions', 'prompts_page',
-           'provenance_page']
+           'MEASURED', 'KNOWN', 'CALL_COLUMNS', 'SOME', 'plain', 'Page', 'nonce_of', 'script', 'library', 'publish',
+           'readable', 'table', 'fold', 'spreadsheet', 'note', 'picture', 'headline', 'estimate_text', 'ranked',
+           'leaderboard', 'leaderboard_page', 'names_page', 'w_bon_page', 'folds', 'readings', 'readings_page',
+           'side_table', 'variance_page', 'audits_page', 'single_answers', 'listening', 'skill_of', 'listening_page',
+           'planned_pairs', 'refused_cells', 'why_not', 'grid', 'grid_page', 'as_data', 'search_page', 'label_text',
+           'line_of', 'panel_traces', 'curves', 'choose_one', 'figure_page', 'curves_page', 'corpora_page',
+           'call_table', 'cost_page', 'some_answers', 'unread_page', 'failed_runs', 'left_out', 'missing_calls',
+           'failures_page', 'opening', 'stored_claims', 'claims_page', 'prompts_page', 'provenance_page']
 
 # %% ../nbs/75_report.ipynb #da643234
 import base64
 import html
 import io
 import json
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 import numpy as np
 import pandas as pd
@@ -27,6 +25,7 @@ from itertools import product
 from .core import InputError, content_key, write_atomic
 from .audits import listens
 from .corpora import CORPORA, data_name, named, votes_of
+from .inputs import versions
 from .prompts import MODES, STYLES, prompt
 from .pool import CANDIDATES, answers, pool_rows, valid_text, whoever
 from .verify import VERDICTS
@@ -945,16 +944,6 @@ def claims_page(
     return Page(''.join(parts))
 
 # %% ../nbs/75_report.ipynb #065cb180
-PACKAGES = ('ambiscale_nb', 'torch', 'transformers', 'openai', 'google-genai', 'numpy', 'pandas',
-            'pyarrow', 'duckdb', 'scipy', 'papermill', 'distributed')
-
-def versions() -> pd.DataFrame: # package, version
-    "What is installed where the report was made."
-    def of(name):
-        try: return version(name)
-        except PackageNotFoundError: return 'not installed'
-    return pd.DataFrame([dict(package=o, version=of(o)) for o in PACKAGES])
-
 def prompts_page(
     study:Study, # A study
 ) -> Page: # The texts
@@ -984,4 +973,5 @@ def provenance_page(
         if (path := study.root/name).exists():
             text = '\n'.join(plain(o, 1000) for o in path.read_text().splitlines())
             parts.append(fold(name, f'<pre>{html.escape(text)}</pre>'))
-    return Page(''.join([*parts, fold('Versions of packages', table(versions()))]))
+    return Page(''.join([*parts, fold('Versions of packages', table(
+        pd.DataFrame(versions().items(), columns=['package', 'version'])))]))

@@ -535,7 +535,7 @@ def scoring_news(
     "Why scores and figures are not those that are there."
     here = RESULTS/study.name
     old = json.loads(o.read_text()) if (o := here/'scored.json').exists() else {}
-    if not isinstance(old, dict) or not old: return 'never finished'
+    if not isinstance(old, dict) or not old: return 'not done before'
     def parts(o):
         if not isinstance(new[o], dict): return ''
         a, b = old.get(o) or {}, new[o]
@@ -599,7 +599,7 @@ def run_news(
     known = {o['id']: o['sha'] for o in told}
     why += sorted({f'prompt {k} changed' for k, sha in asked if known.get(k, sha)!=sha})
     changed = corpus_news(study, run, plans, had)
-    new = bool(why or changed)
+    new = bool(why or changed) or calls>done
     why += changed*(calls>done)
     rest = f', {calls-done:,} to make'*(calls>done)+f": {'; '.join(why)}"*bool(why)
     lines = [f'{name}: {done:,} of {calls:,} calls are stored and reused{rest}']
@@ -715,6 +715,7 @@ def run_study(
     failed = execute(study, [*waves, last], progress, rescore)
     write_manifest(study)
     why = scoring_news(study, scored_from(study, figure_folder(study.name, not failed)))
+    if rescore or force: why = 'as asked'
     say(f'scores and figures: {"computed: " if why else "reused, as nothing has changed"}{why}')
     return failed+score_and_draw(study, not failed)
 
