@@ -403,8 +403,7 @@ def load_corpus(
     corpus = look_up(name, CORPORA, 'corpus')
     chosen = label_set(labels or corpus.labels)
     part = choose(split or corpus.splits[0], corpus.splits, f'split of {name}')
-    folder = located(root, name)
-    if corpus.base and not folder: raise InputError(
+    if not (folder := located(root, name)) and corpus.base: raise InputError(
         f"{name} needs its folder: give `root` or set {variable_of(name)}")
     if takes_labels(corpus): options['labels'] = chosen
     for place, *wrong in wrong_arguments(parameter_types(corpus.load), options):

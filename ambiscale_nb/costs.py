@@ -94,16 +94,14 @@ def answer_ledger(
     prompt_rows:pd.DataFrame=None, # All rows of the model, to know what a scored prompt reads
 ) -> Ledger: # For `bill`
     "What the answers of one prompt and decoding cost."
-    by, names = ['prompt_sha', 'decode', 'width', 'condition'], list(uids)
-    if len(rows[by].drop_duplicates())!=1:
+    if len(rows[['prompt_sha', 'decode', 'width', 'condition']].drop_duplicates())!=1:
         raise InputError("A ledger is about one prompt and decoding: split the rows as the pools")
-    fine, scored = rows[rows.error.eq('')], rows.decode.iloc[0]=='score'
-    read = calls_of(fine)
+    names, fine, scored = list(uids), rows[rows.error.eq('')], rows.decode.iloc[0]=='score'
+    read, size = calls_of(fine), rows.block_size.max() # The last call may be about fewer answers
     if scored and prompt_rows is not None: read = read.drop(columns=[*READ]).merge(
         reading_of(prompt_rows, rows.iloc[0]), 'left', on='uid')
     if len(lost := set(names)-set(fine.uid)): raise InputError(f"{len(lost)} clips have no answer")
     mean = lambda df, o: df[o].groupby(df.uid).mean(skipna=False).reindex(names).to_numpy(float)
-    size = rows.block_size.max() # The last call of a pool may be about fewer answers
     into, audio = (mean(read, o) for o in READ)
     requests = mean(read[read.block_size.eq(size)], 'requests')
     zero, out = 0*requests, 0*requests if scored else mean(fine, 'n_tokens')

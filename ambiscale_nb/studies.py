@@ -300,10 +300,8 @@ def wrong_names(
         if run.corpus in CORPORA: found += wrong_reading(at, run, CORPORA[run.corpus])
     found += two_of_a_name(study)+([] if found else two_folders(study))
     names = sorted({*MODELS, *(o.served for o in MODELS.values())}-{''})
-    for i, o in enumerate(study.strong):
-        found += tried(('strong', i), choose, o, names, 'model')
-    for i, o in enumerate(study.figures):
-        found += tried(('figures', i), figure_stem, o)
+    for i, o in enumerate(study.strong): found += tried(('strong', i), choose, o, names, 'model')
+    for i, o in enumerate(study.figures): found += tried(('figures', i), figure_stem, o)
     return found
 
 # %% ../nbs/79_studies.ipynb #08be92d5
@@ -580,6 +578,7 @@ def corpus_news(
     heard = clips.drop_duplicates('audio_uid').set_index('audio_uid').audio_sha
     return corpus_changes(pd.read_parquet(file), now.assign(audio_sha=now.uid.map(heard)))
 
+# %% ../nbs/79_studies.ipynb #3ca66c3a
 def run_news(
     study:StudyConfig, # A study
     run:RunConfig, # One of its runs
@@ -604,8 +603,7 @@ def run_news(
     rest = f', {calls-done:,} to make'*(calls>done)+f": {'; '.join(why)}"*bool(why)
     lines = [f'{name}: {done:,} of {calls:,} calls are stored and reused{rest}']
     again = f"scores of {old['corpus']['name']}: computed again: {'; '.join(changed)}"
-    lines += [again]*bool(changed)
-    return lines+model_news(run, old), new
+    return [*lines, *[again]*bool(changed), *model_news(run, old)], new
 
 # %% ../nbs/79_studies.ipynb #a384a4de
 def model_news(
