@@ -148,12 +148,16 @@ def records(
 
 def as_it_was(
     model, # From `estimate.stand_in`, under its name in the results
-    known:dict, # From `records`
+    root:Path, # The folder of a study
 ): # -> the same with the revision that answered before, if it did
     "A model that need not be loaded to know its revision."
-    had = [o['model'] for o in known.values()
-           if (o['model']['name'], o['model']['planned'])==(model.name, model.revision)]
-    return replace(model, revision=had[-1]['revision']) if had else model
+    known = records(root)
+    early = [json.loads(o.read_text()) for o in root.glob('plans/*.json') if o.stem not in known]
+    had = [o['revision'] for o in early if o['model']==model.name # From before there were records
+           and not o['revision'].startswith('imported-')]
+    had += [o['model']['revision'] for o in known.values()
+            if (o['model']['name'], o['model']['planned'])==(model.name, model.revision)]
+    return replace(model, revision=had[-1]) if had else model
 
 def decoded(
     root:Path, # The folder of a study

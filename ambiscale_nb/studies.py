@@ -940,9 +940,9 @@ def plan_run(
     "Plan a run without its model: all calls, also those that were made."
     from ambiscale_nb.corpora import limit as take_some
     from ambiscale_nb.estimate import clip_seconds
-    from ambiscale_nb.inputs import as_it_was, decoded, planned_clips, records
+    from ambiscale_nb.inputs import as_it_was, decoded, planned_clips
     had, here = {} if had is None else had, RESULTS/study.name
-    asked, model = run_parameters(study, run), as_it_was(planned_model(run), records(here))
+    asked, model = run_parameters(study, run), as_it_was(planned_model(run), here)
     *_, chosen, kept = read_clips(run, had)
     clips = take_some(kept, asked['limit'] or None)
     clips = planned_clips(clips, decoded(here), model.capabilities.max_seconds, run.root)

@@ -120,3 +120,34 @@ def test_named_corpora_are_told_apart_and_asked_one_after_the_other(tmp_path):
     assert [[o[1].stem for o in wave] for wave in sampling_waves(study)] == [[a, toy], [b]]
     apart = [o.model_copy(update=dict(labels=x)) for o, x in zip(study.runs[:2], ('four', 'six'), strict=True)]
     assert len(sampling_waves(StudyConfig(name='s', runs=apart))) == 1  # other labels are other questions
+
+
+def test_a_named_corpus_is_listed_and_needs_its_folder(tmp_path, monkeypatch):
+    from ambiscale_nb.cli import app
+    from ambiscale_nb.corpora import load_corpus
+    from typer.testing import CliRunner
+    monkeypatch.setenv('AMBISCALE_OWN_CLINIC_Z', str(tmp_path))
+    listed = {o['corpus']: o['configured'] for o in json.loads(CliRunner().invoke(app, ['corpora', '--json']).output)}
+    assert listed['clinic_z'] == str(tmp_path)
+    assert 'does not look like your corpus' in CliRunner().invoke(app, ['corpora', 'validate', 'clinic_z']).output
+    monkeypatch.delenv('AMBISCALE_OWN_CLINIC_Z')
+    with pytest.raises(InputError, match='clinic_z needs its folder: give `root` or set AMBISCALE_OWN_CLINIC_Z'):
+        load_corpus('clinic_z')
+    monkeypatch.setenv('AMBISCALE_OWN_1', str(tmp_path))
+    wrong = CliRunner().invoke(app, ['corpora'])
+    assert wrong.exit_code == 2 and 'a letter first' in wrong.output
+
+
+def test_the_answers_of_an_earlier_version_are_not_asked_for_again(tmp_path):
+    "Its runs wrote no record; what a model's revision was is known from what they did write."
+    from ambiscale_nb.estimate import stand_in
+    from ambiscale_nb.inputs import as_it_was
+    model = stand_in('tiny-alm-nano')
+    assert as_it_was(model, tmp_path) == model
+    (tmp_path/'plans').mkdir()
+    (tmp_path/'plans/a.json').write_text(json.dumps(dict(model=model.name, revision='r7')))
+    assert as_it_was(model, tmp_path).revision == 'r7'
+    (tmp_path/'inputs').mkdir()
+    for planned, known in ((model.revision, 'r8'), ('other', 'r9')):
+        (tmp_path/f'inputs/{known}.json').write_text(json.dumps(dict(model=dict(name=model.name, planned=planned, revision=known))))
+    assert as_it_was(model, tmp_path).revision == 'r8'
