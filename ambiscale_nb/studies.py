@@ -572,7 +572,7 @@ def corpus_news(
     "What is otherwise about the corpus of a run since it last ran."
     from ambiscale_nb.inputs import clip_prints, corpus_changes
     file = RESULTS/study.name/f'inputs/{run_name(run)}.parquet'
-    if not file.exists(): return []
+    if not (plans and file.exists()): return []
     now = clip_prints(*read_clips(run, had)[:2])
     clips = pd.concat([o[['audio_uid', 'audio_sha']] for o in plans.values()])
     heard = clips.drop_duplicates('audio_uid').set_index('audio_uid').audio_sha
@@ -922,9 +922,10 @@ def known_lists(
     store, chosen = Study(study.name).store, read_clips(run, had)[2]
     of, pools = {run_name(o): o for o in study.runs}, [(len(run.modes)*len(run.styles), own)]
     for o in run.lists_of:
-        other = of['--'.join([slug(o), *run_name(run).split('--')[1:]])]
-        other = other.model_copy(update=dict(verify=False, listwise=0, audit=0))
-        pools.append((len(other.modes)*len(other.styles), plan_run(study, other, had)[1]['plans']))
+        name = choose('--'.join([slug(o), *run_name(run).split('--')[1:]]), of, 'run to judge')
+        other = of[name].model_copy(update=dict(verify=False, listwise=0, audit=0))
+        plan = plan_run(study, other, had)[1].get('plans', pd.DataFrame())
+        pools.append((len(other.modes)*len(other.styles), plan))
     pools = [(n, o, waiting(store, o)) for n, o in pools if len(o)]
     lists = [shown_answers(store, o, chosen, {*o.uid}-uids) for _, o, uids in pools]
     none = pd.DataFrame(dict(uid=[], options=[]))
@@ -1120,7 +1121,7 @@ def asked_now(
     for run in study.runs:
         name = run_name(run)
         try: plans = [(name, k, o) for k, o in plan_run(study, run, had)[1].items()]
-        except NoCorpus: plans = stored_plans(Study(study.name), name) or [(name, '', None)]
+        except InputError: plans = stored_plans(Study(study.name), name) or [(name, '', None)]
         found += plans
     return found
 
