@@ -531,16 +531,17 @@ def probe_some(
     utterances:pd.DataFrame, # Of a corpus
     n:int=0, # How many are wanted; 0 for all
     *how, # As `probe` takes it
+    by:Callable=probe, # What tells clips that can be heard from others
 ) -> tuple: # As `probe`; `n` clips that can be heard, if there are as many
     "Probe clips in the order of `corpora.limit` until enough of them can be heard."
     from ambiscale_nb.corpora import limit
-    if not n or utterances.empty: return probe(utterances, *how)
+    if not n or utterances.empty: return by(utterances, *how)
     kept, bad, left = [], [], utterances
     while True:
         wanted = limit(left, n)
         new = wanted[~wanted.uid.isin([uid for o in kept for uid in o.uid])]
         if new.empty: break
-        found, lost = probe(new, *how)
+        found, lost = by(new, *how)
         kept, bad, left = [*kept, found], [*bad, lost], left[~left.uid.isin(lost.uid)]
     kept = pd.concat([o for o in kept if len(o)] or kept).loc[wanted.index]
     return sound_alike(kept), pd.concat(bad, ignore_index=True)

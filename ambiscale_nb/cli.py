@@ -18,8 +18,9 @@ import typer
 import yaml
 from .core import InputError, RESULTS, ROOT, choose, load_plugins
 from .fanout import NotebookError, run_notebook
-from .studies import (EMBEDDED, draw, estimate_study, failures_text, figure_folder,
-    is_whole, not_ready, read_study, run_name, run_study, spent_text, study_status, write_report)
+from ambiscale_nb.studies import (EMBEDDED, asked_now, draw, estimate_study, failures_text,
+    figure_folder, is_whole, not_asked, not_ready, read_study, run_study, spent_text, study_status,
+    write_report)
 
 # %% ../nbs/80_cli.ipynb #bc505ef0
 app = typer.Typer(help='Ambiguous emotion under test-time scaling: run and read studies.',
@@ -69,9 +70,10 @@ Root = Annotated[str, typer.Option(help='Its folder; by default AMBISCALE_<CORPU
 @corpora.callback()
 def list_corpora(context:typer.Context, as_json:AsJson=False):
     "List the corpora: labels, raters, licence, where they lie."
-    if context.invoked_subcommand: return
     from ambiscale_nb.corpora import CORPORA, root_of
-    load_plugins()
+    from ambiscale_nb.own_corpus import own_corpora
+    with told(): load_plugins(); own_corpora()
+    if context.invoked_subcommand: return
     show(pd.DataFrame([dict(corpus=name, labels=o.labels, raters=o.raters, licence=o.licence,
                             configured=root_of(name) or '-')
                        for name, o in sorted(CORPORA.items())]), as_json)
@@ -202,11 +204,16 @@ def print_places(
 
 # %% ../nbs/80_cli.ipynb #d8f06b23
 @app.command()
-def run(study:StudyFile):
-    "Sample, verify, score and draw; run it again to resume."
+def run(study:StudyFile,
+        rescore:Annotated[bool, typer.Option('--rescore', help='Ask nothing: scores, predictions '
+                                             'and figures anew, from stored answers.')]=False,
+        force:Annotated[bool, typer.Option('--force', help='Ask everything anew; what is stored '
+                                           'is put aside, in `superseded`.')]=False):
+    "Sample, verify, score and draw; run it again to resume. What has changed is done again."
     with told():
         config = read_study(study)
-        try: failed = run_study(config)
+        if rescore and force: raise InputError('--rescore asks nothing, --force all: take one')
+        try: failed = run_study(config, rescore=rescore, force=force)
         except KeyboardInterrupt:
             print(f'\nTo continue: ambiscale run {study}', file=sys.stderr)
             raise
@@ -249,19 +256,24 @@ def print_summary(
 @app.command()
 def status(study:StudyFile, verify:Annotated[bool, typer.Option(help='Check every file.')]=False,
            as_json:AsJson=False):
-    "What is done, missing, failed, unparsed and spent; status 1 where a file is damaged."
+    "What the file asks for: done, missing, failed, unparsed; status 1 where a file is damaged."
     from ambiscale_nb.results import Study, lost_text, unscored_text
     from ambiscale_nb.upkeep import check_store
     with told():
         config = read_study(study)
         name = config.name
-        table = study_status(name, [run_name(o) for o in config.runs])
+        plans = asked_now(config)
+        table = study_status(config, plans)
         words = as_text(table)
         words.loc[table.asked.ne('candidates'), 'unparsed'] = '-'
         show(table if as_json else words, as_json)
-        said = [spent_text(name), failures_text(name), lost_text(Study(name)),
-                unscored_text(Study(name))]
-        if not as_json: print('\n'.join(filter(None, said)))
+        if not as_json:
+            here = Study(name)
+            said = [spent_text(name), failures_text(name), lost_text(here), unscored_text(here)]
+            print('\n'.join(filter(None, said)))
+            if len(rest := not_asked(config, plans)):
+                print('Stored, not asked for by this file:')
+                print(rest.fillna('-').to_string(index=False))
         if not verify: return
         found = check_store(Study(name).store)
         if found.empty: print('Every file is sound.'); return
@@ -322,20 +334,24 @@ def pairs_from(
     if bad: raise InputError(f"--map needs ours=theirs, such as uid=clip_id, got {bad[0]!r}")
     return dict(o.split('=', 1) for o in texts)
 
+# %% ../nbs/80_cli.ipynb #b5ccd962
 @app.command('import')
 def import_answers(path:Annotated[Path, typer.Argument(help='A table, or a log of another tool.')],
         study:Annotated[str, typer.Option(help='Folder under results/ that takes them.')],
         corpus:Annotated[str, typer.Option(help='A corpus, or a CSV of votes.')],
         root:Root='', labels:str='', model:str='', style:str='direct', ids:str='',
+        name:Annotated[str, typer.Option(help="Of a corpus of one's own, of several.")]='',
         mode:Annotated[str, typer.Option(help='label or dist; settled by most answers.')]='',
         format:Annotated[str, typer.Option(help='csv, jsonl, parquet, inspect, ...')]='auto',
         map:Annotated[list[str]|None, typer.Option(help='Column of a table: uid=clip_id.')]=None):
     "Score other people's answers: a table, or a log of inspect_ai, lmms-eval, UltraEval-Audio."
+    from ambiscale_nb.corpora import named
     from ambiscale_nb.imports import budgets_of, import_file
     from ambiscale_nb.results import Study
     with told():
-        show(import_file(path, study, corpus, root, labels=labels, fmt=format, model=model,
-                         style=style, ids=ids, mapping=pairs_from(map or ()), mode=mode))
+        show(import_file(path, study, named(corpus, name), root, labels=labels, fmt=format,
+                         model=model, style=style, ids=ids, mapping=pairs_from(map or ()),
+                         mode=mode))
         score = ROOT/'nbs/experiments/02_score.ipynb'
         run_notebook(score, RESULTS/study/'runs'/score.name,
                      dict(study=study, ks=budgets_of(Study(study)), progress=False))

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Votes', 'SoftLabels', 'Dist', 'Credit', 'PerClip', 'Weights', 'ROOT', 'RESULTS', 'FIGURES', 'PLUGINS', 'shaped',
            'InputError', 'choose', 'find_root', 'canonical', 'content_key', 'load_file', 'load_plugins', 'look_up',
-           'seed_of', 'rng_of', 'write_atomic', 'write_table']
+           'file_sha', 'plugin_prints', 'seed_of', 'rng_of', 'write_atomic', 'write_table']
 
 # %% ../nbs/00_core.ipynb #3f48e142
 import difflib
@@ -122,6 +122,21 @@ def look_up(
     "Look a name up, and load what may register it first where it is not there."
     if name not in registry: load_plugins()
     return registry[choose(name, sorted(registry), what)]
+
+# %% ../nbs/00_core.ipynb #e5ed566c
+def file_sha(
+    path:Path, # A file
+) -> str: # 16 hexadecimal digits
+    "A hash of a file's bytes."
+    return hashlib.blake2b(Path(path).read_bytes(), digest_size=8).hexdigest()
+
+def plugin_prints() -> dict: # File, or module of another package -> its hash
+    "What the plugins of this process are made of."
+    files = {str(o.relative_to(ROOT)) if o.is_relative_to(ROOT) else o.name: o
+             for o in load_plugins()}
+    for o in entry_points(group='ambiscale_nb'):
+        if o.module.split('.')[0]!='ambiscale_nb': files[o.module] = sys.modules[o.module].__file__
+    return {k: file_sha(v) for k, v in sorted(files.items())}
 
 # %% ../nbs/00_core.ipynb #6270b488
 def seed_of(

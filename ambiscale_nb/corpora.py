@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['VOTE', 'SOURCES', 'CONVENTIONS', 'CORPORA', 'utterance_schema', 'check_utterances', 'votes_of', 'whole_counts',
            'weigh', 'refuse_repeats', 'tally', 'regroup', 'csv_rows', 'read_table', 'plain_name', 'find_file',
-           'visit_folders', 'uids_of', 'read_ratings', 'Corpus', 'takes_labels', 'register_corpus', 'variable_of',
-           'root_of', 'located', 'stored_path', 'audio_path', 'with_votes', 'load_corpus', 'set_aside', 'data_name',
-           'corpus_root', 'expect', 'folds', 'limit']
+           'visit_folders', 'uids_of', 'read_ratings', 'Corpus', 'takes_labels', 'register_corpus', 'named',
+           'variable_of', 'root_of', 'located', 'stored_path', 'audio_path', 'with_votes', 'load_corpus', 'set_aside',
+           'data_name', 'corpus_root', 'expect', 'folds', 'limit']
 
 # %% ../nbs/10_corpora.ipynb #f831b05f
 import csv
@@ -16,7 +16,7 @@ import io
 import os
 import re
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Callable
 import numpy as np
@@ -284,6 +284,7 @@ class Corpus:
     audio: dict = field(default_factory=dict) # Known counts of audio: files, bytes, identical
     options: dict = field(default_factory=dict) # Defaults that a study may override
     size: Callable = None # (split, **options) -> (clips, mean length in s, of what), as published
+    base: str = '' # The corpus whose loader this one uses under a name of its own, see `named`
 
 # %% ../nbs/10_corpora.ipynb #aed8ff79
 CORPORA = {}
@@ -301,12 +302,31 @@ def register_corpus(
     CORPORA[corpus.name] = corpus
     return corpus
 
+# %% ../nbs/10_corpora.ipynb #00f22735
+def named(
+    corpus:str, # A registered corpus
+    name:str='', # Small letters, digits and `_`; '' for a corpus that needs none
+) -> str: # The name under which it is read and its results are kept
+    "Register a corpus of one's own under a name."
+    if not name: return corpus
+    if corpus!='own': raise InputError(f"`name` is for a corpus of one's own, got {name!r} for "
+        f"{corpus}: leave it out, or write `corpus: own`")
+    if not re.fullmatch('[a-z][a-z0-9_]{0,31}', name): raise InputError(
+        f"A corpus is named by up to 32 small letters, digits and _, a letter first, such as "
+        f"clinic_a; got {name!r}")
+    base = look_up(corpus, CORPORA, 'corpus')
+    if (had := CORPORA.get(name)) and had.base!=corpus: raise InputError(
+        f"{name} is a registered corpus: give yours another name")
+    register_corpus(replace(base, name=name, base=corpus))
+    return name
+
 # %% ../nbs/10_corpora.ipynb #d6bc47c7
 def variable_of(
     name:str, # A corpus
-) -> str: # Such as `AMBISCALE_CREMA_D`
+) -> str: # Such as `AMBISCALE_CREMA_D`, or `AMBISCALE_OWN_CLINIC_A` of a named one
     "The environment variable that names the folder of a corpus."
-    return f"AMBISCALE_{name.upper().replace('-', '_')}"
+    base = CORPORA[name].base if name in CORPORA else ''
+    return f"AMBISCALE_{'_'.join(filter(None, [base, name])).upper().replace('-', '_')}"
 
 def root_of(
     name:str, # A corpus
@@ -345,10 +365,9 @@ def audio_path(
     root='', # The folder that the run was given
 ) -> Path: # The file, which may be gone
     "Where the audio of a study is now."
-    mark = f'${variable_of(name)}/'
-    if not str(path).startswith(mark): return ROOT/path
-    folders = [o for o in (located(root, name), located('', name)) if o]
-    found = [o/path.removeprefix(mark) for o in folders] or [Path(path)]
+    if not (at := re.match(r'\$(\w+)/(.*)', str(path))): return ROOT/path
+    folders = [located(o, name) for o in (root, os.environ.get(at[1], ''))]
+    found = [o/at[2] for o in folders if o] or [Path(path)]
     return next((o for o in found if o.exists()), found[-1])
 
 # %% ../nbs/10_corpora.ipynb #f94cd43e
@@ -385,13 +404,15 @@ def load_corpus(
     corpus = look_up(name, CORPORA, 'corpus')
     chosen = label_set(labels or corpus.labels)
     part = choose(split or corpus.splits[0], corpus.splits, f'split of {name}')
-    folder = located(root, name)
+    if not (folder := located(root, name)) and corpus.base: raise InputError(
+        f"{name} needs its folder: give `root` or set {variable_of(name)}")
     if takes_labels(corpus): options['labels'] = chosen
     for place, *wrong in wrong_arguments(parameter_types(corpus.load), options):
         raise InputError(f"{name}: {spelt(place)}: {mismatch(place, *wrong)}")
     clips, ratings = corpus.load(folder, part, **{**corpus.options, **options})
-    if not len(clips): raise InputError(f"No clip of {name} in split {part!r}: check "
-                                        f"{folder or 'its loader'}")
+    if not len(clips): raise InputError(
+        f"No clip of {name} in split {part!r}: check {folder or 'its loader'}")
+    if corpus.base: clips = clips.assign(corpus=name)
     utts, ratings = with_votes(clips, ratings, chosen, convention)
     utts = check_utterances(utts, chosen.labels)
     utts.attrs['dropped'] = clips.attrs.get('dropped', {})

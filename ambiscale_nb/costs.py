@@ -20,7 +20,7 @@ from .adaptive import Stopped
 # %% ../nbs/54_costs.ipynb #e548956d
 def calls_of(
     rows:pd.DataFrame, # Answers without an error: one prompt and decoding
-) -> pd.DataFrame: # A row per call: uid, requests, and n_in_tokens and n_audio_tokens of a request
+) -> pd.DataFrame: # A row per call: uid, block_size, requests; n_in_tokens, n_audio_tokens of one
     "What the calls read that gave some answers."
     by = ['uid', 'block']
     n = rows.groupby(by).uid.transform('size')
@@ -37,6 +37,7 @@ def calls_of(
     own = np.where(last['index'].eq(0), own/unsaid, own)
     with np.errstate(all='ignore'): requests = np.where(own>0, np.rint(read/own), unsaid)
     return pd.DataFrame(dict(uid=first.uid, requests=requests, n_in_tokens=own,
+                             block_size=first.block_size,
                              n_audio_tokens=last.n_audio_tokens.astype(float)))
 
 # %% ../nbs/54_costs.ipynb #3300c647
@@ -93,23 +94,23 @@ def answer_ledger(
     prompt_rows:pd.DataFrame=None, # All rows of the model, to know what a scored prompt reads
 ) -> Ledger: # For `bill`
     "What the answers of one prompt and decoding cost."
-    by, names = ['prompt_sha', 'decode', 'width', 'block_size', 'condition'], list(uids)
-    if len(rows[by].drop_duplicates())!=1:
+    if len(rows[['prompt_sha', 'decode', 'width', 'condition']].drop_duplicates())!=1:
         raise InputError("A ledger is about one prompt and decoding: split the rows as the pools")
-    fine, scored = rows[rows.error.eq('')], rows.decode.iloc[0]=='score'
-    read = calls_of(fine)
+    names, fine, scored = list(uids), rows[rows.error.eq('')], rows.decode.iloc[0]=='score'
+    read, size = calls_of(fine), rows.block_size.max() # The last call may be about fewer answers
     if scored and prompt_rows is not None: read = read.drop(columns=[*READ]).merge(
         reading_of(prompt_rows, rows.iloc[0]), 'left', on='uid')
     if len(lost := set(names)-set(fine.uid)): raise InputError(f"{len(lost)} clips have no answer")
     mean = lambda df, o: df[o].groupby(df.uid).mean(skipna=False).reindex(names).to_numpy(float)
-    into, audio, requests = (mean(read, o) for o in (*READ, 'requests'))
+    into, audio = (mean(read, o) for o in READ)
+    requests = mean(read[read.block_size.eq(size)], 'requests')
     zero, out = 0*requests, 0*requests if scored else mean(fine, 'n_tokens')
     paid = (zero, mean(fine, 'cost_measured')) if price is None else (
         usd_of(price, into, audio, zero), usd_of(price, zero, zero, out))
     request = (zero, 1+zero, into, audio, zero, seconds_of(uids, durations), zero, paid[0])
     answer = (1+zero, zero, zero, zero, out, zero, mean(fine, 'latency_measured'), paid[1])
     both = (dict(zip(RESOURCES, o, strict=True)) for o in (request, answer))
-    return Ledger(np.asarray(uids, object), *both, rows.block_size.iloc[0]/requests)
+    return Ledger(np.asarray(uids, object), *both, size/requests)
 
 # %% ../nbs/54_costs.ipynb #d7855298
 def bill(

@@ -13,8 +13,8 @@ __all__ = ['STR', 'INT', 'NUM', 'CANDIDATES', 'CONDITIONS', 'SCHEMA', 'BLOCK', '
            'decodings', 'lacking', 'check_items', 'heard', 'plan_pool', 'BadReply', 'error_kind', 'error_text',
            'candidate_row', 'reply_row', 'clock_of', 'error_rows', 'scores_of', 'ask', 'spent_on', 'stored_spend',
            'as_costs', 'entry', 'read_entry', 'StoreLedger', 'Limits', 'check_price', 'parts_of', 'take_part',
-           'cause_of', 'most_said', 'Report', 'missing', 'caller', 'Purse', 'KeepReady', 'keep_calls', 'at_a_time',
-           'sample_pool', 'pool_rows', 'asked_with', 'answers', 'false_keys', 'store_status']
+           'cause_of', 'most_said', 'Report', 'whoever', 'planned_rows', 'missing', 'caller', 'Purse', 'KeepReady',
+           'keep_calls', 'at_a_time', 'sample_pool', 'pool_rows', 'asked_with', 'answers', 'false_keys', 'store_status']
 
 # %% ../nbs/40_pool.ipynb #38e6d4e8
 import errno
@@ -606,7 +606,10 @@ def groups(
     **where, # Columns that name folders -> one value or several
 ) -> dict: # Group key -> whether it was answered
     "Every call that was tried."
-    return {k: good for o in self.places(table, where) for k, good in all_groups(o).items()}
+    found = {}
+    for o in self.places(table, where):
+        for k, good in all_groups(o).items(): found[k] = found.get(k, False) or good
+    return found
 
 @patch
 def have(
@@ -1099,6 +1102,34 @@ def end_if_hopeless(
     raise CallError(kind, f"{len(alike)} calls were refused alike and none was answered: {text}. "
                     f"The run ends; `fail_on_error` lets it go on", fatal=True)
 
+# %% ../nbs/40_pool.ipynb #36d9c95f
+def whoever(
+    table:Table, # Which table
+    plan:pd.DataFrame, # A row per clip and call
+) -> dict: # Column -> values, as `Store.read` takes them
+    "Where the calls of a plan may lie, whatever corpus they were made for."
+    return {c: plan[c].unique() for c in table.parts if c!='corpus'}
+
+# %% ../nbs/40_pool.ipynb #12dba5a0
+def planned_rows(
+    store:Store, # Where answers are kept
+    table:Table, # In which table
+    plan:pd.DataFrame, # A row per clip and call, with `group`
+    columns=None, # Which columns, `group` among them; all if not given
+) -> pd.DataFrame: # Rows of its calls; an error only where no corpus has an answer
+    "What is stored of a plan's calls."
+    where = whoever(table, plan)
+    own, calls = dict(where, corpus=plan.corpus.unique()), {*plan.group}
+    need = list(table.columns if columns is None else dict.fromkeys([*columns, 'error', 'key']))
+    rows = store.read(table, need, **own)
+    lost = calls-{*rows.group[rows.error.eq('')]}
+    if lost and store.places(table, where)!=store.places(table, own):
+        few = dict(group=sorted(lost)) if len(lost)<1000 else {} # A query has no room for more
+        more = store.read(table, need, **where, **few)
+        more = more[more.group.isin(lost) & more.error.eq('')].drop_duplicates('key')
+        rows = pd.concat([rows[~rows.group.isin(more.group)], more], ignore_index=True)
+    return rows[rows.group.isin(calls)][list(columns or table.columns)]
+
 # %% ../nbs/40_pool.ipynb #d5dd0037
 def missing(
     store:Store, # Where answers are kept
@@ -1106,11 +1137,10 @@ def missing(
     plan:pd.DataFrame, # A row per clip and call, with `group`
 ) -> tuple: # The calls to be made, `again` marking those that failed; a `Report` to be filled in
     "What a plan still needs."
-    where = {c: plan[c].unique() for c in table.parts}
-    calls, known = plan.drop_duplicates('group'), store.groups(table, **where)
+    calls, known = plan.drop_duplicates('group'), store.groups(table, **whoever(table, plan))
     calls = calls.assign(again=[o in known for o in calls.group])
     todo = calls[[not known.get(o) for o in calls.group]]
-    had = store.read(table, ['group', *COSTS], **where)
+    had = planned_rows(store, table, plan, ['group', *COSTS])
     shared = plan.uid.nunique()-plan.audio_sha.nunique()
     return todo, Report(len(calls), len(calls)-len(todo), shared,
                         spent=spent_on(had[had.group.isin(calls.group.tolist())]))
@@ -1242,7 +1272,7 @@ def pool_rows(
     plan:pd.DataFrame, # From `plan_pool`
 ) -> pd.DataFrame: # Rows of `candidates`, clip by clip in the order of the plan
     "The answers that a plan asked for, as far as they were drawn."
-    rows = store.read(CANDIDATES, **{c: plan[c].unique() for c in CANDIDATES.parts})
+    rows = planned_rows(store, CANDIDATES, plan)
     mine = plan[['at', 'corpus', 'uid', 'group', 'take']]
     df = mine.merge(rows.drop(columns=['corpus', 'uid']), on='group')
     df = df[df['index']<df['take']].sort_values(['at', 'prompt_id', *CANDIDATES.order[1:]])

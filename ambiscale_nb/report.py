@@ -4,30 +4,30 @@
 
 # %% auto #0
 __all__ = ['KEEP', 'LOOK', 'POLICY', 'SETTING', 'FULL', 'SCREEN', 'BY_LABEL', 'SEARCH', 'SHOWN', 'PANELS', 'GUIDES', 'CALLS',
-           'MEASURED', 'KNOWN', 'CALL_COLUMNS', 'SOME', 'PACKAGES', 'plain', 'Page', 'nonce_of', 'script', 'library',
-           'publish', 'readable', 'table', 'fold', 'spreadsheet', 'note', 'picture', 'headline', 'signs',
-           'estimate_text', 'ranked', 'leaderboard', 'leaderboard_page', 'names_page', 'w_bon_page', 'folds',
-           'readings', 'readings_page', 'side_table', 'variance_page', 'audits_page', 'single_answers', 'listening',
-           'skill_of', 'listening_page', 'planned_pairs', 'refused_cells', 'why_not', 'grid', 'grid_page', 'as_data',
-           'search_page', 'label_text', 'line_of', 'panel_traces', 'curves', 'choose_one', 'figure_page', 'curves_page',
+           'MEASURED', 'KNOWN', 'CALL_COLUMNS', 'SOME', 'plain', 'Page', 'nonce_of', 'script', 'library', 'publish',
+           'readable', 'table', 'fold', 'spreadsheet', 'note', 'picture', 'headline', 'signs', 'estimate_text',
+           'ranked', 'leaderboard', 'leaderboard_page', 'names_page', 'w_bon_page', 'folds', 'readings',
+           'readings_page', 'side_table', 'variance_page', 'audits_page', 'single_answers', 'listening', 'skill_of',
+           'listening_page', 'planned_pairs', 'refused_cells', 'why_not', 'grid', 'grid_page', 'as_data', 'search_page',
+           'label_text', 'line_of', 'panel_traces', 'curves', 'choose_one', 'figure_page', 'curves_page',
            'corpora_page', 'call_table', 'cost_page', 'some_answers', 'unread_page', 'failed_runs', 'missing_calls',
-           'failures_page', 'opening', 'stored_claims', 'claims_page', 'versions', 'prompts_page', 'provenance_page']
+           'failures_page', 'opening', 'stored_claims', 'claims_page', 'prompts_page', 'provenance_page']
 
 # %% ../nbs/75_report.ipynb #da643234
 import base64
 import html
 import io
 import json
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 import numpy as np
 import pandas as pd
 from itertools import product
 from .core import InputError, content_key, write_atomic
 from .audits import listens
-from .corpora import CORPORA, data_name, votes_of
+from .corpora import CORPORA, data_name, named, votes_of
+from .inputs import versions
 from .prompts import MODES, STYLES, prompt
-from .pool import CANDIDATES, answers, pool_rows, valid_text
+from .pool import CANDIDATES, answers, pool_rows, valid_text, whoever
 from .verify import VERDICTS
 from .strategies import STRATEGIES
 from .results import (MARK, MARKED, NEVER, Study, at_full_budget, lost_clips,
@@ -497,9 +497,10 @@ def planned_pairs(
     plan = study.root/'study.json'
     for o in json.loads(plan.read_text())['runs'] if plan.exists() else ():
         known = o['corpus'] in CORPORA
+        corpus = named(o['corpus'], o.get('name', '')) if known else o['corpus']
         how = [o.get(k) or d for k, d in (('split', ''), ('labels', ''), ('convention', 'rater'))]
-        found.append((o['model'], data_name(o['corpus'], *how, o.get('options')) if known
-                      else o['corpus']))
+        found.append((o['model'], data_name(corpus, *how, o.get('options')) if known
+                      else corpus))
     return {(m, c) for m, _ in found for _, c in found}
 
 BY_LABEL = ('label_logprob', 'verifier_alone') # They know one way of asking only
@@ -886,7 +887,7 @@ def missing_calls(
         kind = CANDIDATES if folder=='plans' else VERDICTS
         for path in sorted(study.root.glob(f'{folder}/*.parquet')):
             plan = pd.read_parquet(path)
-            tried = study.store.groups(kind, **{c: plan[c].unique() for c in kind.parts})
+            tried = study.store.groups(kind, **whoever(kind, plan))
             calls = set(plan.group)
             found.append(dict(run=path.stem, asked=kind.name, calls=len(calls),
                               missing=len(calls-set(tried))))
@@ -953,16 +954,6 @@ def claims_page(
     return Page(''.join(parts))
 
 # %% ../nbs/75_report.ipynb #065cb180
-PACKAGES = ('ambiscale_nb', 'torch', 'transformers', 'openai', 'google-genai', 'numpy', 'pandas',
-            'pyarrow', 'duckdb', 'scipy', 'papermill', 'distributed')
-
-def versions() -> pd.DataFrame: # package, version
-    "What is installed where the report was made."
-    def of(name):
-        try: return version(name)
-        except PackageNotFoundError: return 'not installed'
-    return pd.DataFrame([dict(package=o, version=of(o)) for o in PACKAGES])
-
 def prompts_page(
     study:Study, # A study
 ) -> Page: # The texts
@@ -992,4 +983,5 @@ def provenance_page(
         if (path := study.root/name).exists():
             text = '\n'.join(plain(o, 1000) for o in path.read_text().splitlines())
             parts.append(fold(name, f'<pre>{html.escape(text)}</pre>'))
-    return Page(''.join([*parts, fold('Versions of packages', table(versions()))]))
+    return Page(''.join([*parts, fold('Versions of packages', table(
+        pd.DataFrame(versions().items(), columns=['package', 'version'])))]))

@@ -21,7 +21,7 @@ from .parser import parse_list, parse_verdict
 from .prompts import listwise_prompt, verify_prompt
 from .pool import (CONDITIONS, INT, NO_LIMITS, NUM, STR, Limits, Report,
     Store, Table, answers, at_a_time, caller, candidate_key, check_price, error_kind,
-    error_text, heard, keep_calls, missing, scores_of, take_part, typed)
+    error_text, heard, keep_calls, missing, planned_rows, scores_of, take_part, typed)
 
 # %% ../nbs/41_verify.ipynb #8d73bd0f
 VERDICTS = Table('verdicts', dict(
@@ -276,7 +276,7 @@ def verdict_rows(
     plan:pd.DataFrame, # From `plan_verdicts`
 ) -> pd.DataFrame: # Rows of `verdicts`, clip by clip in the order of the plan
     "The judgements that a plan asked for, as far as they were made."
-    rows = store.read(VERDICTS, **{c: plan[c].unique() for c in VERDICTS.parts})
+    rows = planned_rows(store, VERDICTS, plan)
     mine = plan[['at', 'corpus', 'uid', 'group']]
     df = mine.merge(rows.drop(columns=['corpus', 'uid']), on='group')
     df = df.sort_values(['at', 'label', 'repeat', 'group'])

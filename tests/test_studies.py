@@ -120,7 +120,9 @@ def test_status_lists_runs_that_have_not_begun(commanded):
     code, said = call(root, tool('ambiscale'), 'status', 'more.yaml')
     assert code == 0 and 'Spent' in said
     line, = (o.split() for o in said.splitlines() if 'not begun' in o)
-    assert line == ['tiny-alm-tiny--toyspeech--none', 'not', 'begun', '?', '0', '0', '?', '-']
+    # ten clips, four prompts: greedy, samples; beams of four clips; scores of the labels; six judgements of each clip
+    calls = 10*4*2+4*4+10+10*6
+    assert line == ['tiny-alm-tiny--toyspeech--none', 'not', 'begun', str(calls), '0', '0', str(calls), '-']
     code, said = call(root, tool('ambiscale'), 'status', 'more.yaml', '--json')
     new = json.loads(said)[-1]
     assert (code, new['asked'], new['done'], new['calls'], new['missing']) == (0, 'not begun', 0, None, None)
