@@ -292,7 +292,8 @@ def main_run(
     there = ', '.join(sorted({f"{o['model']} on {o['corpus']}" for o in own}))
     if not fits: raise InputError(f"No run of model {model or 'any'!r} on corpus "
                                   f"{corpus or 'any'!r} to show; there are: {there}")
-    shares = {} if scores is None else scores.groupby(['model', 'corpus']).unparsed.mean().to_dict()
+    known = scores is not None and 'unparsed' in scores
+    shares = scores.groupby(['model', 'corpus']).unparsed.mean().to_dict() if known else {}
     def read(o): return unread_view(shares.get((o['model'], o['corpus']), 0)).testable
     return max(fits, key=lambda o: (read(o), o['clips'], o.get('n_params') or 0, o['model']))
 

@@ -1470,8 +1470,9 @@ def summary(
     df = df[df.metric==metric]
     ends = zip(df.value, df.low, df.high, strict=True)
     df = df.assign(shown=[with_interval(*o) for o in ends])
-    index = ['unread'] if df.unparsed.map(lambda o: unread_view(o).mark).any() else []
-    df = df.assign(unread=[' '.join(unread_view(o)[:2]).strip() for o in df.unparsed])
+    shares = df.unparsed if 'unparsed' in df else np.zeros(len(df)) # Older tables do not have it
+    df = df.assign(unread=[' '.join(unread_view(o)[:2]).strip() for o in shares])
+    index = ['unread']*int(df.unread.ne('').any())
     index += ['model', 'corpus', 'mode', 'style', 'variant', 'strategy', 'k']
     wide = df.pivot(index=index, columns='stratum', values='shown')
     shown = [o for o in ('all', 'clear', 'ambiguous') if o in wide]
