@@ -142,8 +142,8 @@ def _listed(text:str, at:dict, low:int, high:int) -> list:
     return [at[m.start()] for m in _MENTION.finditer(text, low, high)]
 
 # %% ../nbs/29_parser.ipynb #0c2fb9a0
-_HINT = re.compile('[<答]|ans[w\\]]|antw|boxed|opti|choi|verd|reply|label|class|predic|resul|guess'
-                   '|judg') # Without one of these there is no marker
+_HINTS = '''< 答 answ ans] antw boxed option choice verdict reply label class predict result guess
+    judg'''.split() # Without one of these there is no marker
 _MARKER = _pattern(r'''<(?:answer|conclusion|final|output|response|result)>|\[ans(?:wer)?\]:?
     |<c>(?=[^<]{1,80}</c>)|\\boxed\{|答案[\s*_]{0,9}[:：是为為]?|final answer(?=\W{0,9}\n|\sE)|an(?:swer
     |twort)[\s*_"'`]{0,9}(?:[:：=]|[–—-]\s)|(?:answer|antwort|option|choice|verdict|reply|label|class
@@ -155,7 +155,7 @@ _SKIP = _pattern(r'''\b(?:if|when|whether|this|no|not|possible|wrong|an?|what
 
 def _after_marker(text:str) -> tuple:
     "Where reading begins, after the last marker that an emotion can follow; whether there is one."
-    if not _HINT.search(text): return 0, False
+    if not any(o in text for o in _HINTS): return 0, False
     found = [m.end() for m in _MARKER.finditer(text)
              if not _SKIP.search(text, max(0, m.start()-40), m.start())]
     last = text.rfind('E')
@@ -171,7 +171,7 @@ _CUES = dict( # What a word says of the emotion that follows it in its clause, o
         |'ll| are| would| will)?(?: be| feel)?(?: so| very| more| than| just)* (?=E)|don't be (?=E)
         |please be (?=E)|be (?<![a-z] be )(?=E)|about(?! (?:in|with))(?: [a-z]+){0,2} (?=E)
         |mak(?:es?|ing) (?:me|you|us|him|her|them|others|people|the \w+) (?=E)|other [a-z]+ (?=E)
-        |the word(?: [a-z]+)? (?=E)|over (?=E)|vs\.? (?=E)|versus (?=E)|als (?=E)
+        |the word(?: [a-z]+)? (?=E)|over (?=E)|vs\.? (?=E)|versus (?=E)|als (?=E)|e\.g\. (?=E)
         |instead of(?: [a-z]+)? (?=E)""",
     yes=r"""not (?:\w+ )?(?:only|just|merely|simply|help|hide|deny|nur|contain|conceal|control|mask)
         |cannot (?:\w+ )?(?:only|but|help|hide|deny|contain|conceal|control|mask)
@@ -183,8 +183,8 @@ _CUES = dict( # What a word says of the emotion that follows it in its clause, o
         |may)(?! not| have)|should be [a-z]{4,}|one (?:would|could|can|might|may)(?! not| have)
         |you (?:would|could|can|might|may)(?! not| have)|answer would|choice would|guess would
         |label would|would (?:\w+ )?(?:appear|seem|be)""",
-    no=r"""last thing|feign\w*|movie|film|title|recall\w*|asks|no|not|non|un|never|neither|nor
-        |without|hardly|scarcely|barely|rarely|seldom|cannot|lack\w*|'t|absen\w+|none|nothing
+    no=r"""last thing|claim\w*|feign\w*|movie|film|title|recall\w*|asks|no|not|non|un|never|neither
+        |nor|without|hardly|scarcely|barely|rarely|seldom|cannot|lack\w*|'t|absen\w+|none|nothing
         |nowhere|nobody|devoid|void|free (?:of|from)|less|few|little|nicht|kein\w*|nie
         |far (?:cry )?from|short of|refus\w+|whoever|anything but|all but|other than|fail\w*
         |exclud\w+|rul(?:e|es|ed|ing) (?:it )?out|rather than|opposed to|opposite|contrary|unlike\w*
@@ -195,12 +195,12 @@ _CUES = dict( # What a word says of the emotion that follows it in its clause, o
         |those who|anyone who|mention\w*|describ(?:es|ing)|considered|thought (?:it|this|that|he
         |she)|song|least (?:likely|prob\w+)|listen for|look for|as (?:when|in|with|it|one|people
         |someone|would|is|\w+ as)|name is|named|is called""",
-    maybe=r"""dash|undercurrents?|hauch|small|mild|sometimes|usually|maybe|perhaps|possibly|might
-        |may|could|can|hints?|touch|traces?|tinge[ds]?|undertones?|overtones?|bit|slight\w*|somewhat
-        |elements?|some|faint\w*|border\w*|verg\w+|close to|almost|nearly|least|though|although
-        |despite|occasional\w*|often|secondary|alternative|a little|leaning towards|while|vielleicht
-        |etwas|leicht\w*|words? (?:is|are|sounds?|seems?|suggest)|text (?:is|sounds)|topic is
-        |pitch is|pace is|content is|statement is|sentence is|story is""")
+    maybe=r"""followed by|dash|undercurrents?|hauch|small|mild|sometimes|usually|maybe|perhaps
+        |possibly|might|may|could|can|hints?|touch|traces?|tinge[ds]?|undertones?|overtones?|bit
+        |slight\w*|somewhat|elements?|some|faint\w*|border\w*|verg\w+|close to|almost|nearly|least
+        |though|although|despite|occasional\w*|often|secondary|alternative|a little|leaning towards
+        |while|vielleicht|etwas|leicht\w*|words? (?:is|are|sounds?|seems?|suggest)|text (?:is
+        |sounds)|topic is|pitch is|pace is|content is|statement is|sentence is|story is""")
 
 # %% ../nbs/29_parser.ipynb #6d1c7e52
 def _compiled(cues:dict) -> tuple:
@@ -369,7 +369,7 @@ def _concluded(text:str, start:int, at:dict, due:bool) -> list:
     for o in reversed(rows):
         if o.final and (kept := _settled(o)): return kept
     if any(o.final and o.said() for o in rows) or len(_KEYED.findall(text, start))>1: return []
-    if due and (kept := _of_speakers(text, start, rows)): return kept
+    if due and len(at)>1 and (kept := _of_speakers(text, start, rows)): return kept
     for o in rows if due else ():
         if o.said(): return _settled(o)
         if not _WEAK.isdisjoint(m.word for m in o.said(1)): weak = o.said(1); break
@@ -406,7 +406,8 @@ _NUMBER = (r'([+-]?(?:[0-9]{1,20}(?:\.[0-9]{0,30}|,[0-9]{1,30})?|\.[0-9]{1,30})(
            r')?)\s{0,2}(%|percent|/\s{0,2}[0-9]{1,4}|out of [0-9]{1,4})')
 _AMOUNT = _pattern(rf'''(?:["'\s]{{0,3}},\s{{0,9}}["'])?[ \t"'*_`“”]{{0,5}}[:：=
     |(–-]?[ \t"'*_`“”]{{0,5}}(?:(?:confidence|prob\w*|p|score|share|percent\w*|value|votes?|weight
-    |about)["']?:?)?[ (~≈"']{{0,3}}{_NUMBER}?(?!\s?[–-]\s?[0-9]|[0-9a-z]|\)\s[a-z])''')
+    |about)["']?:?)?[ (~≈"']{{0,3}}{_NUMBER}?(?!\s?[–-]\s?[0-9]|[0-9a-z]|\)\s[a-z]|\.\sE
+    |(?<=\.\s)E)''')
 _BEFORE = re.compile(rf'{_NUMBER}[\s"\'*_]*(?:of\s\w+\s)?(?=E)')
 _TRUTH = _pattern(r'''[\s"'*_`]{0,5}(?:[:=|][\s"'*_`]{0,5})?(?:(✓|✔|✅|(?<=[:=|"'\s*])(?:true|yes
     |applies|present|(?:a )?(?:good|best|strong|clear))\b)|[✗✘❌×]|(?<=[:=|"'\s*])(?:false|no|none
@@ -438,8 +439,9 @@ _REACH = 60 # Characters in which a text that was cut off can show that it is a 
 # %% ../nbs/29_parser.ipynb #78bf247d
 def _share(number:str, unit:str|None) -> tuple:
     "A number, as a share of 1 if it has a unit such as `%` or `/ 100`, and whether it has."
-    n, whole = float(number.replace(',', '.')), re.sub('[^0-9]', '', unit) if unit else '1'
-    return n/(float(whole or 100) or math.inf), bool(unit)
+    n = float(number.replace(',', '.'))
+    if not unit: return n, False
+    return n/(float(re.sub('[^0-9]', '', unit) or 100) or math.inf), True
 
 def _tabled(text:str, start:int, at:dict, found:list) -> list:
     "The values of fields such as `emotion`, or what a list marks as true or likeliest."
@@ -483,7 +485,7 @@ def _found_label(text:str, seen:str, style:str, words:tuple, choices:tuple) -> t
     start, marked = _after_marker(masked)
     due, low = marked or style=='direct', start
     found = _listed(masked, at, start, len(masked))
-    for m in _LISTS.finditer(masked, start): # The options, repeated
+    for m in _LISTS.finditer(masked, start) if len(found)>3 else (): # The options, repeated
         if len({o.label or o.word for o in _listed(masked, at, *m.span())})<4: continue
         masked = masked[:m.start()]+'o'*len(m[0])+masked[m.end():]
         if 'E' not in masked[start:m.start()] and 'E' in masked[m.end():]: low = m.end()
@@ -577,13 +579,14 @@ def _read_dist(text:str, style:str, labels:tuple, words:tuple, choices:tuple) ->
     if seen.rfind('{', start)>seen.rfind('}', start):
         return Answer((), None, 'truncated', note='an open brace')
     found = [*_OBJECT.finditer(seen, start)]
-    if len({o[0] for o in found})==1: found = found[-1:]
+    if len({o[0] for o in found})<2: found = found[-1:]
     low, high = (found[0].start(), found[-1].end()) if found else (start, len(seen))
-    gaps = {seen[a.end():b.start()].strip() for a, b in pairwise(found)}
-    array = gaps=={','} and seen[start:low].rstrip()[-1:]=='['
     due = marked or style=='direct' or '%' in seen
     try:
-        if gaps and not array: raise ValueError('several different distributions')
+        if len(found)>1:
+            gaps = {seen[a.end():b.start()].strip() for a, b in pairwise(found)}
+            if gaps!={','} or seen[start:low].rstrip()[-1:]!='[':
+                raise ValueError('several different distributions')
         if not (found or due) or not found and _REFUSAL.search(seen, start):
             raise ValueError('no distribution')
         mass, note = _balanced(_pairs(masked, at, low, high, bool(found)))

@@ -434,6 +434,31 @@ TEXTS = [
         'If I had to pick one: angry.', 'angry (as opposed to sad)', 'angry, as opposed to happy',
         'angry and not sad', 'angry, neither happy nor sad', 'angry, no sadness', 'angry with no trace of joy',
         'angry, without any joy', 'Angry, the voice is not calm.']),
+    ('name', 'direct', '', 'stop', (), [
+        'Joy Miller is speaking', 'This is Ms. Joy Baker, calling about the bill.', 'The speaker is called Joy.',
+        'Her name is Joy.', 'Mr. Happy is on the line.', 'Joy Adams talks to Mr. Brown.']),
+    ('name', 'direct', 'sad', 'stop', (), ['Joy Miller sounds sad.', 'The speaker, Joy Miller, is sad.']),
+    ('name', 'direct', 'happy', 'stop', (), ['Joy', 'Joy.', 'Joy is what I hear.', '**Joy**']),
+    ('superlative', 'direct', 'happy', 'stop', (), [
+        "Couldn't be happier!", 'The speaker could not be happier.', 'He could not be more happy.']),
+    ('superlative', 'direct', '', 'stop', (), ['The voice could not be less happy.', "He couldn't be happy."]),
+    ('letters', 'direct', 'angry happy', 'stop', ('angry', 'sad', 'happy', 'fear'), ['A and C', '(A) and (C)', 'Both A and C']),
+    ('letters', 'direct', 'sad', 'stop', ('angry', 'sad', 'happy', 'fear'), [
+        'option b', 'The answer is b.', 'I would choose option b.', "It's B.", 'Not A but B', 'B is the best fit',
+        'Between A and B, I prefer the latter.', 'A is wrong, so B.']),
+    ('letters', 'direct', 'angry', 'stop', ('angry', 'sad', 'happy', 'fear'), [
+        'option a', 'Option A is correct.', "I'd go with A.", 'Between A and B, I prefer the former.']),
+    ('latter', 'direct', 'sad', 'stop', (), [
+        'Between angry and sad, I prefer the latter.', "Between sad and angry, I'd choose the former."]),
+    ('speakers', 'direct', 'angry sad', 'stop', (), [
+        'Speaker 1: angry\nSpeaker 2: sad', 'The man sounds angry. The woman sounds sad.', 'Male: angry\nFemale: sad',
+        'Speaker A sounds angry. Speaker B sounds sad.', 'The first voice is angry. The second voice is sad.']),
+    ('request', 'direct', '', 'stop', (), [
+        'Please upload the audio so I can decide between angry and sad.', 'Please share the recording of the sad speaker.',
+        'Kindly attach the audio file for the emotion (angry, sad, happy).']),
+    ('imagined', 'cot', '', 'stop', (), [
+        'A sad voice would be louder, and a happy voice softer.', 'Step 1: listen for sadness.\nStep 2: listen for the pace.',
+        'It would be a mistake to call this sad.', 'The tone is neutral. So the emotion is boredom.']),
 ]
 
 
