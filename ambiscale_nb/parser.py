@@ -52,9 +52,9 @@ class Answer:
 def _answered(mass:dict, labels:tuple, span:tuple, note:str='') -> Answer:
     "An answer that could be read: label -> its share in any unit, one of them positive."
     total = math.fsum(mass.values())
-    dist = tuple(mass.get(o, 0.)/total for o in labels)
+    dist = tuple([mass.get(o, 0.)/total for o in labels])
     top = max(dist)
-    best = tuple(sorted(o for o, p in zip(labels, dist, strict=True) if p==top))
+    best = tuple(sorted([o for o, p in zip(labels, dist, strict=True) if p==top]))
     return Answer(best, dist, 'repaired' if note else 'ok', span, note)
 
 # %% ../nbs/29_parser.ipynb #aabb9091
@@ -127,12 +127,12 @@ def _unquoted(text:str, words:tuple) -> str:
 # %% ../nbs/29_parser.ipynb #c4eb7529
 def _masked(text:str, words:tuple) -> tuple:
     "A text in lower case in which every emotion that it names reads `EOOO`; start -> mention."
-    at, out, last, ascii = {}, [], 0, text.isascii()
+    at, out, last, ascii, label = {}, [], 0, text.isascii(), words[0]
     for m in words[1+ascii].finditer(text):
-        word = m[0] if ascii or m[0] in words[0] else m[0].casefold()
-        if word not in words[0] or _COMPOUND.match(text, m.end()): continue
+        word = m[0] if ascii or m[0] in label else m[0].casefold()
+        if word not in label or _COMPOUND.match(text, m.end()): continue
         low, high = m.span()
-        at[low] = Mention(low, high, words[0][word], word)
+        at[low] = Mention(low, high, label[word], word)
         out += text[last:low], 'E'+'O'*(high-low-1)
         last = high
     return ''.join(out)+text[last:], at
@@ -155,7 +155,9 @@ _SKIP = _pattern(r'''\b(?:if|when|whether|this|no|not|possible|wrong|an?|what
 
 def _after_marker(text:str) -> tuple:
     "Where reading begins, after the last marker that an emotion can follow; whether there is one."
-    if not any(o in text for o in _HINTS): return 0, False
+    for hint in _HINTS: # In a loop: faster than `any`
+        if hint in text: break
+    else: return 0, False
     found = [m.end() for m in _MARKER.finditer(text)
              if not _SKIP.search(text, max(0, m.start()-40), m.start())]
     last = text.rfind('E')
