@@ -575,8 +575,7 @@ def _balanced(read:list) -> tuple:
 # %% ../nbs/29_parser.ipynb #60211b0b
 def _read_dist(text:str, style:str, labels:tuple, words:tuple, choices:tuple) -> Answer:
     "Read an answer that should be a distribution: an object, an array of them, or a list."
-    seen = _visible(text)
-    masked, at = _masked(seen, words)
+    masked, at = _masked(seen := _visible(text), words)
     start, marked = _after_marker(masked)
     if seen.rfind('{', start)>seen.rfind('}', start):
         return Answer((), None, 'truncated', note='an open brace')
