@@ -80,7 +80,7 @@ def _vocabulary(labels:tuple, merged:tuple=()) -> tuple:
     return words, re.compile(f'{token}|(?=[^\0-ɏ])(?:{rest})'), re.compile(token)
 
 # %% ../nbs/29_parser.ipynb #61c26d3d
-_JUNK = _pattern(r'''\x1b\[[0-9;?]*[@-~]|[\x00-\x08\x0b-\x1f\x7f\u200b-\u200f\ufeff]
+_JUNK = _pattern(r'''~~[^~\n]{1,40}~~|\x1b\[[0-9;?]*[@-~]|[\x00-\x08\x0b-\x1f\x7f\u200b-\u200f\ufeff]
     |<\|[a-z_]{1,20}\|>|</(?!c>)[a-z]{1,12}>''')
 _TAG = r'(?:[a-z]{1,9}:)?(?:think|thought|reason|reflection|scratchpad)(?:s|ing(?:_\w+)?)?'
 _OPEN = (rf'[<\[◁]\|?(?:begin_of_)?{_TAG}(?:\s[^<>\[\]]{{0,60}})?\|?[>\]▷]'
@@ -88,7 +88,7 @@ _OPEN = (rf'[<\[◁]\|?(?:begin_of_)?{_TAG}(?:\s[^<>\[\]]{{0,60}})?\|?[>\]▷]'
 _SHUT = (rf'[<\[◁]\|?(?:/|end_of_){_TAG}\|?[>\]▷]|<\|?channel\|?>\s?final(?:<\|message\|>)?'
          '|<channel\\|>|assistantfinal')
 _THOUGHT = re.compile(rf'(?s)(?:{_OPEN}).*?(?:{_SHUT}|\Z)|\A(?:(?!{_OPEN}).)*?(?:{_SHUT})')
-_MARKUP = re.compile('[<\\[◁\x00-\x08\x0b-\x1f\x7f\u200b-\u200f\ufeff]|tfinal')
+_MARKUP = re.compile('[<\\[◁\x00-\x08\x0b-\x1f\x7f\u200b-\u200f\ufeff]|tfinal|~~')
 _NAME = re.compile(r'\b(?:Joy(?= [A-Z][a-z])|(?:M(?:rs?|s)|Dr)\.? [A-Z]\w*)')
 _QUOTE = _pattern(r'''(?P<key>"(?:\w+[ _])?(?:label|emotion|feeling|class|answer)s?"\s?:\s?"[^"\n]*"
     |"[^"\n]{0,60}"\s?:)|"[^"\n]{0,600}"|“[^”\n]{0,600}”|„[^“”\n]{0,600}[“”]|「[^」\n]{0,600}」
@@ -99,9 +99,10 @@ _EDGE = ' \t\r\n,;/&+|*_"\'`“”‘’()[]{}<>#•.!。:：…–—-=→'
 _COMPOUND = _pattern(r'''-(?!sound|ton|lean|ting|like|angry|sad|happy|neutral|fear|disgust)[a-z]
     |[\w-]{0,60}\.(?:wav|mp3|flac|ogg|m4a)|勃勃''')
 _MENTION = re.compile('EO*')
-_AND = r'(?:and/or|and|or|nor|oder|und|(?:mixed|combined) with)(?![a-z])|或者?|[和与與及]'
+_AND = (r'(?:and/or|and|or|nor|oder|und|(?:mixed|combined) with|as well as|as (?:s?he|it) is|but also'
+        r'|als auch)(?![a-z])|或者?|[和与與及又]')
 _JOIN = rf'''[\s,;/&+|*_"'`“”‘’()\[\]•、-]*+(?:{_AND})?+(?:[\s*_"'`“”‘’(-]*+(?:an?|the|of|in|also
-    |very|more|then|strong|deep|signs?|simply|merely|be|being|sense|too|feelings?|both
+    |very|more|then|half|halb|part(?:ly)?|equally|at the same time|strong|deep|signs?|simply|merely|be|being|sense|too|feelings?|both
     |even)(?![a-z]))*+[\s*_"'`“”‘’(-]*+'''
 _LIST = rf'EO*(?:{_JOIN}EO*)*'
 _LISTS, _ANDS = _pattern(_LIST), re.compile(_AND)
@@ -143,15 +144,16 @@ def _listed(text:str, at:dict, low:int, high:int) -> list:
 
 # %% ../nbs/29_parser.ipynb #0c2fb9a0
 _HINTS = '''< 答 answ ans] antw boxed option choice verdict reply label class predict result guess
-    judg'''.split() # Without one of these there is no marker
+    judg correct reflect scratch meant rather wait sorry revis ergebnis fazit'''.split() # Without one of these there is no marker
 _MARKER = _pattern(r'''<(?:answer|conclusion|final|output|response|result)>|\[ans(?:wer)?\]:?
-    |<c>(?=[^<]{1,80}</c>)|\\boxed\{|答案[\s*_]{0,9}[:：是为為]?|final answer(?=\W{0,9}\n|\sE)|an(?:swer
+    |<c>(?=[^<]{1,80}</c>)|(?:\bcorrect(?:ion|ed)|\brevised(?: \w+)?|on (?:second thoughts?|reflection)
+    |scratch that|i meant|make that|or rather|(?:wait|sorry),? no|no,? wait)(?=[\W_]*E)|\\boxed\{|答案[\s*_]{0,9}[:：是为為]?|final answer(?=\W{0,9}\n|\sE)|an(?:swer
     |twort)[\s*_"'`]{0,9}(?:[:：=]|[–—-]\s)|(?:answer|antwort|option|choice|verdict|reply|label|class
-    |prediction|result|guess|judge?ment)(?: to (?:that|this))?[\s,]{0,3}(?:then)?[\s,*_]{0,9}
+    |prediction|result|guess|judge?ment|ergebnis|fazit)(?: to (?:that|this))?[\s,]{0,3}(?:then)?[\s,*_]{0,9}
     (?:[:：=]|(?:is|ist|(?:must|would|should|will) be)\b\s?(?:therefore|thus|then
     |clearly)?:?)(?=(?:[\W_]|\b[a-h][).:])*E)''')
 _SKIP = _pattern(r'''\b(?:if|when|whether|this|no|not|possible|wrong|an?|what
-    |which)\s+(?:your )?(?:the )?(?:final |correct |right )?[*_"'`(]*\Z|[\w:]\s["“‘']\Z''')
+    |which|second|2nd|next|other|third|alternative)\s+(?:your )?(?:the )?(?:final |correct |right )?[*_"'`(]*\Z|[\w:]\s["“‘']\Z''')
 
 def _after_marker(text:str) -> tuple:
     "Where reading begins, after the last marker that an emotion can follow; whether there is one."
@@ -166,23 +168,24 @@ def _after_marker(text:str) -> tuple:
 
 # %% ../nbs/29_parser.ipynb #1276dd04
 _CUES = dict( # What a word says of the emotion that follows it in its clause, or directly (next)
-    cut='but|because|sondern|aber|weil',
+    cut='but|because|sondern|aber|weil|and for|und für|underneath',
     next=r"""i(?:'d|'m
         |'ll| am| feel| get| was| would| will)?(?: be| feel)?(?: so| very| really| more| than| just
         | too)* (?=E)|we(?:'d|'re
         |'ll| are| would| will)?(?: be| feel)?(?: so| very| more| than| just)* (?=E)|don't be (?=E)
         |please be (?=E)|be (?<![a-z] be )(?=E)|about(?! (?:in|with))(?: [a-z]+){0,2} (?=E)
         |mak(?:es?|ing) (?:me|you|us|him|her|them|others|people|the \w+) (?=E)|other [a-z]+ (?=E)
-        |the word(?: [a-z]+)? (?=E)|over (?=E)|vs\.? (?=E)|versus (?=E)|als (?=E)|e\.g\. (?=E)
+        |the word(?: [a-z]+)?[ "“']+(?=E)|over (?=E)|beats (?=E)|ahead of (?=E)|vs\.? (?=E)|versus (?=E)|als (?=E)|e\.g\. (?=E)
         |instead of(?: [a-z]+)? (?=E)""",
     yes=r"""not (?:\w+ )?(?:only|just|merely|simply|help|hide|deny|nur|contain|conceal|control|mask)
-        |cannot (?:\w+ )?(?:only|but|help|hide|deny|contain|conceal|control|mask)
-        |'t (?:\w+ )?(?:only|just|help|hide|deny|contain|conceal|control|mask)|no [\w ]{0,20}(?:but
-        |than)|barely (?:contain\w*|conceal|hide)|hardly (?:contain|conceal)|no (?:secret|doubt
-        |question|mistaking)|as (?:if|though)|never (?:heard|seen) [\w ]{1,40} so|can be [a-z]{4,}
-        |can only be|could(?:n't| not) be more|less \w+ than|nothing (?:other than|but|except)
+        |cannot (?:\w+ )?(?:only|but|help|hide|deny|contain|conceal|control|mask|keep)
+        |'t (?:\w+ )?(?:only|just|keep|help|hide|deny|contain|conceal|control|mask)|no [\w ]{0,20}(?:but
+        |than)|no way [\w ]{2,12}(?:not|n't)|nobody (?:would|could|can) (?:doubt|deny|miss)
+        |not [\w ]{2,20} anything but|hard to [\w ]{2,20} anything but|barely (?:contain\w*|conceal|hide)|hardly (?:contain|conceal)|no (?:secret|doubt
+        |question|mistaking)(?: about| of)?|as (?:if|though)|never (?:heard|seen) [\w ]{1,40} so|can be [a-z]{4,}
+        |can only be|could(?:n't| not) be more|less \w+ than|nothing (?:other than|but|except|if not)
         |without (?:a )?doubt|i (?:would|could|can|might|may)(?! not| have)|we (?:would|can
-        |may)(?! not| have)|should be [a-z]{4,}|one (?:would|could|can|might|may)(?! not| have)
+        |may)(?! not| have)|should be [a-z]{4,}|can hardly be|could hardly be|one (?:would|could|can|might|may)(?! not| have)
         |you (?:would|could|can|might|may)(?! not| have)|answer would|choice would|guess would
         |label would|would (?:\w+ )?(?:appear|seem|be)""",
     no=r"""last thing|claim\w*|feign\w*|movie|film|title|recall\w*|asks|no|not|non|un|never|neither
@@ -195,14 +198,17 @@ _CUES = dict( # What a word says of the emotion that follows it in its clause, o
         |dont|doesnt|isnt|arent|didnt|wasnt|hope|if|whether|ob|unless|than|whereas|where|compared
         |would|expect\w*|should|could have|sa(?:ys|id|ying) (?:that|he|she|they|i|how)|people who
         |those who|anyone who|mention\w*|describ(?:es|ing)|considered|thought (?:it|this|that|he
-        |she)|song|least (?:likely|prob\w+)|listen for|look for|as (?:when|in|with|it|one|people
-        |someone|would|is|\w+ as)|name is|named|is called""",
+        |she)|song|against|gegen|away from|mistak\w+ for|calls (?:her|him|them|me|you)
+        |first (?:i|we|one) \w+|i (?:first|initially) \w+|initially (?:i|we|one) \w+|took it for
+        |for (?=EO* (?:the|it|there)\b[^.,;!?\nE]{2,40}\b(?:too|wrong|missing|not|little)\b)|least (?:likely|prob\w+)|listen for|look for|as (?:when|in|with|it|one|people
+        |someone|would|is|[a-z]+ as)|name is|named|is called""",
     maybe=r"""followed by|dash|undercurrents?|hauch|small|mild|sometimes|usually|maybe|perhaps
         |possibly|might|may|could|can|hints?|touch|traces?|tinge[ds]?|undertones?|overtones?|bit
         |slight\w*|somewhat|elements?|some|faint\w*|border\w*|verg\w+|close to|almost|nearly|least
         |though|although|despite|occasional\w*|often|secondary|alternative|a little|leaning towards
         |while|vielleicht|etwas|leicht\w*|words? (?:is|are|sounds?|seems?|suggest)|text (?:is
-        |sounds)|topic is|pitch is|pace is|content is|statement is|sentence is|story is""")
+        |sounds)|choice \w+ between|choose between|call between|torn between|hesitat\w+ between
+        |waver\w* between|topic is|pitch is|pace is|content is|statement is|sentence is|story is""")
 
 # %% ../nbs/29_parser.ipynb #6d1c7e52
 def _compiled(cues:dict) -> tuple:
@@ -224,18 +230,20 @@ _CUE, _ROLES = _compiled(_CUES)
 # %% ../nbs/29_parser.ipynb #d90e1b47
 _DENIED = _pattern(r"""[*_"”]*(?:(?: (?:emotion|tone|one|voice|mood|feeling))? (?:is|are|was|seems?
     |ist|does|do|did|can|could|has|have|will)(?:n't\b|\s?(?:(?:be|also|all|\w+ly) )?(?:not|nicht
-    |hardly|absent|unlikely|missing|lacking|excluded|ruled out|out of|nowhere|never|gone)\b)
+    |hardly|absent|unlikely|missing|lacking|excluded|ruled out|out|crossed|struck|dismissed
+    |discarded|rejected|eliminated|wrong|nowhere|never|gone)\b)|,? (?:it|this|that|s?he|they) (?:is
+    |was|are|does|do)(?:n't| not)\b| (?:scheide\w*|entf[aä]ll\w*|fäll\w+ (?:weg|aus))\b
     |(?: \w+)? (?:it|this) is (?:too|not)\b|[?:]\s{0,2}(?:no|nein|not|nothing|none|hardly|doesn't
     |never|unlikely|absent)\b|(?: (?:and|or|it|EO*|person|people|voice|one|speaker|tone|speech|man
-    |woman|[a-z]+ness)){0,6} (?:would|might have)\b| (?:voice|speaker|person|one
+    |woman|[a-z]+ness)){0,6} (?:would(?! be (?:my|the)\b)|might have)\b| (?:voice|speaker|person|one
     |tone) [a-z]{3,8}(?<=[htdk]er)\b| (?:to (?:help|assist)|birthday|new year|people|persons|voices
     |speaks|says|talks|statement|sentence|phrase|question|request|words?|content|text
     |lyrics)\b| (?:is|was) (?:the|a) (?:wrong|last|least)\b| if (?!i\b|anything)|不起[来來]|[为為帮幫能])""")
 _ASIDE = _pattern(r""",? (?:(?:is |as |comes )?(?:a |the )?(?:close |distant )?(?:second|runner)
-    |at first|(?:\w+ )?(?:is|are) (?:also )?(?:conceivable|possible|less likely)|(?:und
+    |at first|on the surface|on paper|(?:\w+ )?(?:is|are) (?:also )?(?:conceivable|possible|less likely)|(?:und
     |ov)ertone)""")
-_SECOND = re.compile(r'\b(?:runner-up|second\w*|alternat\w+)[\w ]*:\W*$|, with (?:\w+ ){0,2}$')
-_OWNER = re.compile(r'\b(?:an?|the|this|his|her|their|of|about)\s+(?:\w+ly\s)?["*_]*$|\ba \w+, $')
+_SECOND = re.compile(r'\b(?:runner-up|(?:second|2nd)(?! (?:speaker|voice|person|man|woman))\w*|alternat\w+|plan b|next)[\w ]*:\W*$|, with (?:\w+ ){0,2}$')
+_OWNER = re.compile(r'(?<!speaker, )(?<!voice, )(?<!he, )\b(?:an?|the|this|his|her|their|of|about)\s+(?:\w+ly\s)?["*_]*$|\ba \w+, $')
 _NOUN = re.compile(r'(?:ness|ity|anger|joy|fear|disgust|sorrow|rage|fury|grief|panic|ion|ly)$')
 _HOLDER = _pattern(r"""[ *_"”]{1,4}(?!(?:is|was|are|seems|and|or|but|to|in|with|as|at|on|for|from
     |because|than|rather|not|by|when|while|since|[a-z]+ly|(?:emotion|ton|voice|mood|stat|manner|way
@@ -250,7 +258,7 @@ def _weight(text:str, low:int, clause:int, part:list, roles:set) -> int:
     "Whether one list of mentions is affirmed (2), named with a reserve (1), or denied (0)."
     start, end, word = part[0].start, part[-1].end, part[-1].word
     since, adverb, after = max(low, start-110), word[-2:]=='ly', text[end:end+4]
-    if word[-3:] in ('ier', 'der') and re.search(r"could(?:n't| not) be $", text[since:start]):
+    if word[-3:] in ('ier', 'der') and re.search(r"could(?:n't| not| hardly) be $", text[since:start]):
         return 2
     if roles&{'next', 'no'} or adverb and after[:1]==',' or _DENIED.match(text, end): return 0
     if _OWNER.search(text, since, start) and _HOLDER.match(text, end) and not _NOUN.search(word):
@@ -262,7 +270,7 @@ def _weight(text:str, low:int, clause:int, part:list, roles:set) -> int:
 
 # %% ../nbs/29_parser.ipynb #4ea4f4bf
 _UNSURE = _pattern(r"""\b(?:(?:impossible(?! to (?:miss|overlook|ignore))|(?:hard
-    |difficult)(?! not to)|unclear|unsure|unable|not (?:sure|clear|certain|possible|able)
+    |difficult)(?! not to| to (?:miss|overlook|ignore|[\w ]{2,20} anything but))|unclear|unsure|unable|not (?:sure|clear|certain|possible|able)
     |tricky)\b[^.!?\n]{0,40}\b(?:to|whether|if|what|which|how|for|that|between|about)|(?:can't
     |cannot|couldn't|could not|nobody can|no way to) (?:\w+ly |be )?(?:tell|say|determine|decide
     |judge|know|infer|identify|choose|distinguish)|to (?:decide between|distinguish)|depend(?:s
@@ -270,23 +278,23 @@ _UNSURE = _pattern(r"""\b(?:(?:impossible(?! to (?:miss|overlook|ignore))|(?:har
 _STILL = re.compile(r'\b(?:but|however|still|guess|would|lean\w*|likely|best)\b')
 _VOID = _pattern(r"""\W{0,9}(?:however,? )?(?:if|should|suppose|unless|when|had
     |whoever)\b(?![^.]{0,60}\b(?:i|we|one|you)\b[^.]{0,20}\b(?:had|have|has|must|were|choose|name
-    |pick|guess|put|take|consider|add|listen)\b| (?:pressed|forced|pushed|anything)\b)
+    |pick|guess|put|take|consider|add|listen|press\w*|force\w*|ask\w*)\b| (?:pressed|forced|pushed|anything)\b)
     |[^\n]*\?["”*_)\s]*$|[^\n]*\b(?:who knows|your guess)\b|\W{0,9}(?:please|kindly|choose|select
-    |pick|(?:say )?which (?:emotion|of|one))\b""")
+    |pick|(?:say )?which (?:emotion|of|one))\b(?!:)""")
 _SENTENCE = _pattern(r"""[^\n.!?。！？]*(?:[.!?](?![\s"”*_)\]]|$)
     [^\n.!?。！？]*)*(?:[.!?。！？]+["”*_)\]]*)?""")
 _BECAUSE = re.compile(r'\b(?:because|since|after|when|that|as)\b')
-_FINAL = _pattern(r"""\b(?:so(?=[,:\s])(?! (?:\w+ )?(?:that|much|many|far|little|as))|therefore|thus
+_FINAL = _pattern(r"""\b(?:so(?=[,:\s])(?! (?:\w+ )?(?:that|much|many|far|little|as|is))|therefore|thus
     |hence|overall|conclu\w+|summar\w+|in short|all in all|on (?:the whole|balance)|tak(?:en
-    |ing) (?:all|together|every\w+)|as a whole|final\w*|verdict|best|most (?:likely|fitting|prob\w+
+    |ing) (?:all|together|every\w+)|as a whole|final\w*|verdict|best|deci[ds]\w+|that's why|in the end|leads me|settle\w*|my (?:bet|vote|pick)|most (?:likely|fitting|prob\w+
     |plaus\w+)|(?:main|primary|dominant) emotion|rated as|must be|i (?:would|will|choose|class\w*
     |rate|label|call|pick|select|settle)|remains?|leaves?|points? to|first of all)\b|'d (?:say|call
-    |go)|因此|所以|综上|[总總]之""")
+    |go|choose|pick|take|put)|因此|所以|综上|[总總]之""")
 _HEAD = _pattern(r"""[\s>*#•\d.)(-]*(?:(?:step|part|stage) \w+\W{1,4})?([a-zE][a-zEO ,/'-]{0,50}?)
     [*_]{0,3}\s{0,2}(?::|[*_]{2,3}\s*$)[*_\s]*""")
 _CLOSING = _pattern(r"""\b(?:so|thus|therefore|hence|conclu\w+|summary|overall|verdict|together
     |reply|result|answer|final|judge?ment|interpretation|emotion|decision|guess|class|which
-    |assess\w+|sum)\b""")
+    |assess\w+|sum|decide|pick|label|ergebnis|fazit|schluss|urteil)\b""")
 _ITEM = re.compile(r'\s{0,9}(?:[*•-]|\d+[.)])\s')
 _KEYED = re.compile(r'\n[\s>*•-]{0,9}EO*[*_]{0,3}:')
 _SPEAKERS = _pattern(r"""(?:^|[.!?;,\n]|\b(?:and|while|whereas|but)\b)[^\w\n]{0,9}(?:(?:the|one
