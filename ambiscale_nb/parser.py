@@ -181,13 +181,13 @@ _CUES = dict( # What a word says of the emotion that follows it in its clause, o
         |cannot (?:\w+ )?(?:only|but|help|hide|deny|contain|conceal|control|mask|keep)
         |'t (?:\w+ )?(?:only|just|keep|help|hide|deny|contain|conceal|control|mask)|no [\w ]{0,20}(?:but
         |than)|no way [\w ]{2,12}(?:not|n't)|nobody (?:would|could|can) (?:doubt|deny|miss)
-        |not [\w ]{2,20} anything but|hard to [\w ]{2,20} anything but|barely (?:contain\w*|conceal|hide)|hardly (?:contain|conceal)|no (?:secret|doubt
+        |hard to [\w ]{2,20} anything but|barely (?:contain\w*|conceal|hide)|hardly (?:contain|conceal)|no (?:secret|doubt
         |question|mistaking)(?: about| of)?|as (?:if|though)|never (?:heard|seen) [\w ]{1,40} so|can be [a-z]{4,}
-        |can only be|could(?:n't| not) be more|less \w+ than|nothing (?:other than|but|except|if not)
+        |can only be|could(?:n't| not) (?:be more|[\w ]{2,20} anything but)|less \w+ than|nothing (?:other than|but|except|if not)
         |without (?:a )?doubt|i (?:would|could|can|might|may)(?! not| have)|we (?:would|can
         |may)(?! not| have)|should be [a-z]{4,}|can hardly be|could hardly be|one (?:would|could|can|might|may)(?! not| have)
         |you (?:would|could|can|might|may)(?! not| have)|answer would|choice would|guess would
-        |label would|would (?:\w+ )?(?:appear|seem|be)""",
+        |label would|would (?!not)(?:\w+ )?(?:appear|seem|be)""",
     no=r"""last thing|claim\w*|feign\w*|movie|film|title|recall\w*|asks|no|not|non|un|never|neither
         |nor|without|hardly|scarcely|barely|rarely|seldom|cannot|lack\w*|'t|absen\w+|none|nothing
         |nowhere|nobody|devoid|void|free (?:of|from)|less|few|little|nicht|kein\w*|nie
@@ -230,7 +230,7 @@ _CUE, _ROLES = _compiled(_CUES)
 # %% ../nbs/29_parser.ipynb #d90e1b47
 _DENIED = _pattern(r"""[*_"”]*(?:(?: (?:emotion|tone|one|voice|mood|feeling))? (?:is|are|was|seems?
     |ist|does|do|did|can|could|has|have|will)(?:n't\b|\s?(?:(?:be|also|all|\w+ly) )?(?:not|nicht
-    |hardly|absent|unlikely|missing|lacking|excluded|ruled out|out|crossed|struck|dismissed
+    |hardly|too|absent|unlikely|missing|lacking|excluded|ruled out|out|crossed|struck|dismissed
     |discarded|rejected|eliminated|wrong|nowhere|never|gone)\b)|,? (?:it|this|that|s?he|they) (?:is
     |was|are|does|do)(?:n't| not)\b| (?:scheide\w*|entf[aä]ll\w*|fäll\w+ (?:weg|aus))\b
     |(?: \w+)? (?:it|this) is (?:too|not)\b|[?:]\s{0,2}(?:no|nein|not|nothing|none|hardly|doesn't
@@ -242,7 +242,7 @@ _DENIED = _pattern(r"""[*_"”]*(?:(?: (?:emotion|tone|one|voice|mood|feeling))?
 _ASIDE = _pattern(r""",? (?:(?:is |as |comes )?(?:a |the )?(?:close |distant )?(?:second|runner)
     |at first|on the surface|on paper|(?:\w+ )?(?:is|are) (?:also )?(?:conceivable|possible|less likely)|(?:und
     |ov)ertone)""")
-_SECOND = re.compile(r'\b(?:runner-up|(?:second|2nd)(?! (?:speaker|voice|person|man|woman))\w*|alternat\w+|plan b|next)[\w ]*:\W*$|, with (?:\w+ ){0,2}$')
+_SECOND = re.compile(r'\b(?:runner-up|(?:second|2nd)(?! (?:speaker|voice|person|man|woman))\w*|alternat\w+|plan b|next)[\w ]*(?::|would be|(?:choice|guess|option|pick) is)\W*$|, with (?:\w+ ){0,2}$')
 _OWNER = re.compile(r'(?<!speaker, )(?<!voice, )(?<!he, )\b(?:an?|the|this|his|her|their|of|about)\s+(?:\w+ly\s)?["*_]*$|\ba \w+, $')
 _NOUN = re.compile(r'(?:ness|ity|anger|joy|fear|disgust|sorrow|rage|fury|grief|panic|ion|ly)$')
 _HOLDER = _pattern(r"""[ *_"”]{1,4}(?!(?:is|was|are|seems|and|or|but|to|in|with|as|at|on|for|from
@@ -286,19 +286,24 @@ _SENTENCE = _pattern(r"""[^\n.!?。！？]*(?:[.!?](?![\s"”*_)\]]|$)
 _BECAUSE = re.compile(r'\b(?:because|since|after|when|that|as)\b')
 _FINAL = _pattern(r"""\b(?:so(?=[,:\s])(?! (?:\w+ )?(?:that|much|many|far|little|as|is))|therefore|thus
     |hence|overall|conclu\w+|summar\w+|in short|all in all|on (?:the whole|balance)|tak(?:en
-    |ing) (?:all|together|every\w+)|as a whole|final\w*|verdict|best|deci[ds]\w+|that's why|in the end|leads me|settle\w*|my (?:bet|vote|pick)|most (?:likely|fitting|prob\w+
+    |ing) (?:all|together|every\w+)|as a whole|final\w*|verdict|best|deci[ds]\w+|that's why|in the end|leads me|settle[sd] (?:it|on|for)|my (?:bet|vote|pick)|most (?:likely|fitting|prob\w+
     |plaus\w+)|(?:main|primary|dominant) emotion|rated as|must be|i (?:would|will|choose|class\w*
-    |rate|label|call|pick|select|settle)|remains?|leaves?|points? to|first of all)\b|'d (?:say|call
+    |rate|label|call|pick|select|settle)|remains?|leaves?|bleib\w*|points? to|first of all)\b|'d (?:say|call
     |go|choose|pick|take|put)|因此|所以|综上|[总總]之""")
 _HEAD = _pattern(r"""[\s>*#•\d.)(-]*(?:(?:step|part|stage) \w+\W{1,4})?([a-zE][a-zEO ,/'-]{0,50}?)
     [*_]{0,3}\s{0,2}(?::|[*_]{2,3}\s*$)[*_\s]*""")
 _CLOSING = _pattern(r"""\b(?:so|thus|therefore|hence|conclu\w+|summary|overall|verdict|together
     |reply|result|answer|final|judge?ment|interpretation|emotion|decision|guess|class|which
     |assess\w+|sum|decide|pick|label|ergebnis|fazit|schluss|urteil)\b""")
+_STATED = _pattern(r"""(?:\b(?:it|this|that|s?he|they|speaker|voice|person|emotion|das|es|er|sie
+    |i)(?:'s| is| sounds?| seems?| are| ist| klingt| hear| take it)(?: [a-z]+){0,2} |(?<![^.!?\n])\W*)EO*[^E\w\n]*\Z""")
 _ITEM = re.compile(r'\s{0,9}(?:[*•-]|\d+[.)])\s')
+_CANDIDATE = re.compile(r'(?m)^[\s>*#•\d.)(-]*+(E)O*[*_"]{0,3}(?:\s?[?:–—]|\s-\s)')
+_VERDICT = _pattern(r"""\b(?:(yes|ja|(?<!not )(?<!n't )(?:fits?|match\w*|applies)|this is it|(?<!not )(?<!n't )likely)
+    |no|not|too|without|out|lack\w*|missing|absent|unlikely|wrong|never|hardly|nein|nicht|kein\w*|(?<=n)'t)\b""")
 _KEYED = re.compile(r'\n[\s>*•-]{0,9}EO*[*_]{0,3}:')
-_SPEAKERS = _pattern(r"""(?:^|[.!?;,\n]|\b(?:and|while|whereas|but)\b)[^\w\n]{0,9}(?:(?:the|one
-    |a) )?(?:(m[ae]n|males?|he|father|boy|first|speaker(?= is)|(?:speaker|voice|person) (?:a|1|one))
+_SPEAKERS = _pattern(r"""(?:^|[.!?;,\n]|\b(?:and|while|whereas|but)\b)[^\w\n]{0,9}(?:(?:the|one|a
+    |emotion of) )*(?:(m[ae]n|males?|he|father|boy|first|speaker(?= is)|(?:speaker|voice|person) (?:a|1|one))
     |wom[ae]n|females?|she|mother|girl|second|other|(?:speaker|voice|person) (?:b|2
     |two))\b[^.,;!?\nE]{0,40}(E)""")
 
@@ -332,6 +337,7 @@ def _weighed(text:str, at:dict, low:int, high:int) -> dict:
         if role!='list': continue
         part = _listed(text, at, *m.span())
         parts, gap = [part], text[part[0].end:part[-1].start]
+        if part[-1].label in [o.label for o in part[:-1]]: parts = [part[:-1], part[-1:]]
         if len(part)==2 and not _ANDS.search(gap): parts = [part[:1], part[1:]] # "Not angry, sad"
         for few in parts:
             start = few[0].start
@@ -373,13 +379,25 @@ def _sentences(text:str, at:dict, start:int=0) -> list:
     return out
 
 # %% ../nbs/29_parser.ipynb #a9f10ecc
+def _candidates(text:str, start:int, at:dict) -> list:
+    "The one emotion that a list of candidates, each with its reasons, accepts or does not reject."
+    heads = [*_CANDIDATE.finditer(text, start)]
+    if len({at[m.start(1)].label for m in heads})<3: return []
+    said = [[bool(o[1]) for o in _VERDICT.finditer(text, m.end(), end)][-1:]
+            for m, end in zip(heads, [*(m.start() for m in heads[1:]), len(text)], strict=True)]
+    kept = [at[m.start(1)] for m, o in zip(heads, said, strict=True) if o!=[False]]
+    yes = [at[m.start(1)] for m, o in zip(heads, said, strict=True) if o==[True]]
+    return yes if len(yes)==1 else kept if len(kept)==1 else []
+
 def _concluded(text:str, start:int, at:dict, due:bool) -> list:
     "The mentions that a text concludes with, states first (if `due`), or affirms throughout."
     rows, weak = _sentences(text, at, start), []
+    pair = _of_speakers(text, start, rows) if len(at)>1 else []
     for o in reversed(rows):
-        if o.final and (kept := _settled(o)): return kept
+        if o.final and (kept := _settled(o)): return pair if kept[0] in pair else kept
+    if pair: return pair
     if any(o.final and o.said() for o in rows) or len(_KEYED.findall(text, start))>1: return []
-    if due and len(at)>1 and (kept := _of_speakers(text, start, rows)): return kept
+    if rows and not due and _STATED.search(text, rows[-1].low): return _settled(rows[-1])
     for o in rows if due else ():
         if o.said(): return _settled(o)
         if not _WEAK.isdisjoint(m.word for m in o.said(1)): weak = o.said(1); break
@@ -414,9 +432,9 @@ _STOPS = _pattern(r'''["”`;}\n|]|,\s?["']?[a-z_]+["']?\s?[:=]|[.!](?:\s|$)|$''
 _MINOR = re.compile(r'(?:second|other|alternat|minor)\w*[ _-]$|(?:choose|select|pick) (?:the|an) $')
 _NUMBER = (r'([+-]?(?:[0-9]{1,20}(?:\.[0-9]{0,30}|,[0-9]{1,30})?|\.[0-9]{1,30})(?:e[+-]?[0-9]{1,2}'
            r')?)\s{0,2}(%|percent|/\s{0,2}[0-9]{1,4}|out of [0-9]{1,4})')
-_AMOUNT = _pattern(rf'''(?:["'\s]{{0,3}},\s{{0,9}}["'])?[ \t"'*_`“”]{{0,5}}[:：=
-    |(–-]?[ \t"'*_`“”]{{0,5}}(?:(?:confidence|prob\w*|p|score|share|percent\w*|value|votes?|weight
-    |about)["']?:?)?[ (~≈"']{{0,3}}{_NUMBER}?(?!\s?[–-]\s?[0-9]|[0-9a-z]|\)\s[a-z]|\.\sE
+_AMOUNT = _pattern(rf'''(?:["'\s]{{0,3}},\s{{0,9}}(?:["']|(?=[0-9.+][^,E]{{0,9}}[\])])))?[ \t"'*_`“”]{{0,5}}[:：=
+    |(–→-]?[ \t"'*_`“”{{]{{0,5}}(?:(?:confidence|prob\w*|p|score|share|percent\w*|value|votes?|weight
+    |about)["']?:?)?[ (~≈"']{{0,3}}{_NUMBER}?(?!\s?[–-]\s?[0-9]|[0-9a-z]|\)\s[a-z]|(?<!%)\.\sEO*(?![O:])
     |(?<=\.\s)E)''')
 _BEFORE = re.compile(rf'{_NUMBER}[\s"\'*_]*(?:of\s\w+\s)?(?=E)')
 _TRUTH = _pattern(r'''[\s"'*_`]{0,5}(?:[:=|][\s"'*_`]{0,5})?(?:(✓|✔|✅|(?<=[:=|"'\s*])(?:true|yes
@@ -429,6 +447,8 @@ _OPTION = _pattern(r'''[(\[<]\s?([A-H])\s?[)\]>]|\(([a-h])\)|[选選][择擇]?\s
     |[Ii]t['’]s|[Bb]ut|[Ww]ith):?\s["'*_`]{0,3}([B-H]|A(?=\W{0,9}(?:$|\n|[.)])| is\b))(?![\w'’])
     |\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer(?: is)?):?\s([b-h]|a(?=\W*$))(?![\w'’])|(?:^
     |[\n>:])[^\S\n]{0,9}["'*_`]{0,3}([A-H])(?=[*_"]{0,3}\s?(?:$|[\n<]|[.):,}\]])| is the\b)''')
+_BARE = _pattern(r"""(?<![\w'’.&-])(?<!or )([B-H]|A(?=\W*$|[,;:]|\s\(|\s(?:is|fits|it|seems|rather|and)\b))
+    (?![\w'’&-]|\.\w|\sor\s[A-H]\b)""")
 _TWO = _pattern(r"""^\W*(?:[Bb]oth )?([A-H])\W{0,2}(?:and|,|&|/)\W{0,2}([A-H])\W*$
     |[Bb]etween \W?([A-H])\W{1,2}(?:and|or) \W?([A-H])\W(?=[^.\n]*\bthe (?:former|latter)\b)""")
 _LATTER = re.compile(r'\bthe (?:(former)|latter)\b')
@@ -473,20 +493,27 @@ def _tabled(text:str, start:int, at:dict, found:list) -> list:
     return [o for o, n in graded if n==top>0]
 
 # %% ../nbs/29_parser.ipynb #c935e7ad
-def _lettered(text:str, masked:str, start:int, words:tuple, choices:tuple) -> list:
-    "The option whose letter is last, or two; `<C>`, also a tag, only if a sentence affirms it."
-    part = text[start:]
-    found = [m for m in _OPTION.finditer(part) if masked[start+m.start(m.lastindex)]!=' ']
-    m = _TWO.search(part) or found and found[-1]
-    spots = [o for o in range(1, m.re.groups+1) if m[o]] if m else []
-    numbers = [ord(m[o].upper())-65 for o in spots]
-    if not spots or max(numbers)>=len(choices): return []
-    labels = [words[0].get(choices[o].casefold()) for o in numbers]
-    if m[0]=='<C>':
+def _lettered(text:str, masked:str, start:int, words:tuple, choices:tuple, due:bool) -> list:
+    "The option whose letter is affirmed as an emotion would be, else the last; or two."
+    text = '\n'*start+text[start:]
+    two, at, seen = _TWO.search(text), {}, list(masked.replace('E', 'o'))
+    patterns = (_OPTION,) if 'E' in masked[start:] else (_OPTION, _BARE)
+    found = [two] if two else [m for o in patterns for m in o.finditer(text)]
+    for m, o in [(m, o) for m in found for o in range(1, m.re.groups+1) if m[o]]:
+        (low, high), number = m.span(o), ord(m[o].upper())-65
+        if masked[low]==' ': continue
+        if number>=len(choices): return []
+        if text[low-1:low] in tuple('([<') and text[high:high+1] in tuple(')]>'): low, high = low-1, high+1
+        seen[low:high] = 'EOO'[:high-low]
+        at[low] = Mention(low, high, words[0].get(choices[number].casefold()), m[o])
+    if not at or two: return [*at.values()]
+    last = at[max(at)]
+    if text[last.start:last.end]=='<C>': # Also a tag
         rows = _sentences(*_masked(text.lower(), words))
-        if labels[0] not in {o.label for row in rows for o in row.said()}: return []
-    return [Mention(start+m.start(o), start+m.end(o), label, m[o])
-            for o, label in zip(spots, labels, strict=True)]
+        return [last] if last.label in {o.label for row in rows for o in row.said()} else []
+    if kept := _concluded(seen := ''.join(seen), start, at, due): return kept
+    weights = {o: n for row in _sentences(seen, at, start) for o, n in row.weights.items()}
+    return [last] if weights.get(last, 1) else []
 
 # %% ../nbs/29_parser.ipynb #efceb2c7
 def _found_label(text:str, seen:str, style:str, words:tuple, choices:tuple) -> tuple:
@@ -504,11 +531,12 @@ def _found_label(text:str, seen:str, style:str, words:tuple, choices:tuple) -> t
     if kept: return kept, '' if whole else 'read from a line'
     table = _tabled(masked, start, at, found)
     if table: return table, 'read from a list'
-    if choices and (kept := _lettered(text, masked, start, words, choices)):
+    if choices and (kept := _lettered(text, masked, start, words, choices, due)):
         return kept, 'read from a letter'
     if data and not any(_AMOUNT.match(masked, o.end) or _TRUTH.match(masked, o.end) for o in found):
         return found, 'read from a list'
-    if kept := _concluded(masked, start, at, due): return kept, 'read from a sentence'
+    kept = _concluded(masked, start, at, due) or _candidates(masked, start, at)
+    if kept: return kept, 'read from a sentence'
     return [], 'labels named apart' if found else 'no emotion named as an answer'
 
 # %% ../nbs/29_parser.ipynb #c6840c53
@@ -540,16 +568,26 @@ def _read_label(text:str, style:str, labels:tuple, words:tuple, choices:tuple) -
 
 # %% ../nbs/29_parser.ipynb #f1fc8079
 _OBJECT = re.compile(r'\{[^{}:：]*[:：][^{}]*\}')
+_NESTED = re.compile(r'(?s)\{.*\}')
 _REASON = re.compile(r'["\'](?:reason\w*|expla\w+|rationale|notes?|comment)["\']\s?:\s?"[^"]*"')
 _FREE = _pattern(r'''\b(?:sum|total)\W{0,4}[0-9.]+\s?%?|(?m:^[^\S\n]{0,9}[0-9]{1,2}[.)]\s)|\b(?:of
     |from)\s*100\b|"?'?\b(?:emotion|label|name|class|category)\b(?="?'?\s?:)''')
 _PAIRS = re.compile('EO*'+_AMOUNT.pattern), _BEFORE
+_NAMES, _NUMBERS = re.compile(r'\[[^][{}0-9]*E[^][{}0-9]*\]'), re.compile(r'\[[0-9.,%"\s]+\]')
+_EACH = re.compile(f'{_NUMBER}?')
+_FLAT = re.compile(r'\s*\{(?:\s*"[a-z]{1,20}"\s*:\s*[0-9]{1,9}(?:\.[0-9]{1,20})?\s*(?:,|(?=\})))+\s*\}\s*')
+_PAIR = re.compile(r'"([a-z]+)"\s*:\s*([0-9.]+)')
 _WORD, _DIGIT = re.compile(r'[^\W_].{0,30}'), re.compile('[0-9].{0,30}')
 
 # %% ../nbs/29_parser.ipynb #0ab94d27
 def _pairs(text:str, at:dict, low:int, high:int, strict:bool) -> list:
     "(mention, number, whether it has a unit) of a text with nothing else, or no other number."
     text = _REASON.sub(_blank, text[low:high]) if strict else text[low:high]
+    if (names := _NAMES.search(text)) and (numbers := _NUMBERS.search(text)):
+        found = [at[low+m.start()] for m in _MENTION.finditer(text, *names.span())]
+        shares = [_share(*o) for o in _EACH.findall(numbers[0])]
+        if len(found)!=len(shares): raise ValueError('not a number for every label')
+        return [(o, *n) for o, n in zip(found, shares, strict=True)]
     for pattern in _PAIRS[:2-strict]:
         found = [*pattern.finditer(text)]
         if len(found)==text.count('E')>0: break
@@ -581,13 +619,25 @@ def _balanced(read:list) -> tuple:
     return {o: max(n, 0.) for o, n in mass.items()}, f'the numbers sum to {total:g}' if off else ''
 
 # %% ../nbs/29_parser.ipynb #60211b0b
+def _flat(text:str, labels:tuple, label:dict) -> Answer|None:
+    "The common case, fast: an object of labels with numbers, if nothing is wrong with it."
+    if not _FLAT.fullmatch(text): return None
+    try:
+        read = [(Mention(0, 0, label[o], o), float(n), False) for o, n in _PAIR.findall(text)]
+        mass, note = _balanced(read)
+    except (KeyError, ValueError): return None
+    return _answered(mass, labels, (text.index('{'), text.rindex('}')+1), note)
+
 def _read_dist(text:str, style:str, labels:tuple, words:tuple, choices:tuple) -> Answer:
     "Read an answer that should be a distribution: an object, an array of them, or a list."
+    if answer := _flat(text, labels, words[0]): return answer
     masked, at = _masked(seen := _visible(text), words)
     start, marked = _after_marker(masked)
     if seen.rfind('{', start)>seen.rfind('}', start):
         return Answer((), None, 'truncated', note='an open brace')
     found = [*_OBJECT.finditer(seen, start)]
+    if found and 'E' not in masked[found[0].start():found[0].end()]:
+        found = [_NESTED.search(seen, start)]
     if len({o[0] for o in found})<2: found = found[-1:]
     low, high = (found[0].start(), found[-1].end()) if found else (start, len(seen))
     due = marked or style=='direct' or '%' in seen
