@@ -99,10 +99,10 @@ _EDGE = ' \t\r\n,;/&+|*_"\'`“”‘’()[]{}<>#•.!。:：…–—-=→'
 _COMPOUND = _pattern(r'''-(?!sound|ton|lean|ting|like|angry|sad|happy|neutral|fear|disgust)[a-z]
     |[\w-]{0,60}\.(?:wav|mp3|flac|ogg|m4a)|勃勃''')
 _MENTION = re.compile('EO*')
-_AND = (r'(?:and/or|and|or|nor|oder|und|(?:mixed|combined) with|as well as|as (?:s?he|it) is|but also'
+_AND = (r'(?:and/or|and|or|nor|oder|und|(?:mixed|combined) with|as (?:well|much) as|mingled with|as(?=\sE)|as (?:s?he|it) is|but also'
         r'|als auch)(?![a-z])|或者?|[和与與及又]')
 _JOIN = rf'''[\s,;/&+|*_"'`“”‘’()\[\]•、-]*+(?:{_AND})?+(?:[\s*_"'`“”‘’(-]*+(?:an?|the|of|in|also
-    |very|more|then|half|halb|part(?:ly)?|equally|at the same time|strong|deep|signs?|simply|merely|be|being|sense|too|feelings?|both
+    |very|more|then|(?:one )?half|halb|teils|part(?:ly)?|equally|at the same time|strong|deep|signs?|simply|merely|be|being|sense|too|feelings?|both
     |even)(?![a-z]))*+[\s*_"'`“”‘’(-]*+'''
 _LIST = rf'EO*(?:{_JOIN}EO*)*'
 _LISTS, _ANDS = _pattern(_LIST), re.compile(_AND)
@@ -144,9 +144,9 @@ def _listed(text:str, at:dict, low:int, high:int) -> list:
 
 # %% ../nbs/29_parser.ipynb #0c2fb9a0
 _HINTS = '''< 答 answ ans] antw boxed option choice verdict reply label class predict result guess
-    judg correct reflect scratch meant rather wait sorry revis ergebnis fazit'''.split() # Without one of these there is no marker
+    judg final correct reflect scratch meant second rather wait sorry revis ergebnis fazit'''.split() # Without one of these there is no marker
 _MARKER = _pattern(r'''<(?:answer|conclusion|final|output|response|result)>|\[ans(?:wer)?\]:?
-    |<c>(?=[^<]{1,80}</c>)|(?:\bcorrect(?:ion|ed)|\brevised(?: \w+)?|on (?:second thoughts?|reflection)
+    |<c>(?=[^<]{1,80}</c>)|(?:\bfinal(?: \w+)?:|\bcorrect(?:ion|ed)|\brevised(?: \w+)?|on (?:second thoughts?|reflection)
     |scratch that|i meant|make that|or rather|(?:wait|sorry),? no|no,? wait)(?=[\W_]*E)|\\boxed\{|答案[\s*_]{0,9}[:：是为為]?|final answer(?=\W{0,9}\n|\sE)|an(?:swer
     |twort)[\s*_"'`]{0,9}(?:[:：=]|[–—-]\s)|(?:answer|antwort|option|choice|verdict|reply|label|class
     |prediction|result|guess|judge?ment|ergebnis|fazit)(?: to (?:that|this))?[\s,]{0,3}(?:then)?[\s,*_]{0,9}
@@ -193,8 +193,9 @@ _CUES = dict( # What a word says of the emotion that follows it in its clause, o
         |nowhere|nobody|devoid|void|free (?:of|from)|less|few|little|nicht|kein\w*|nie
         |far (?:cry )?from|short of|refus\w+|whoever|anything but|all but|other than|fail\w*
         |exclud\w+|rul(?:e|es|ed|ing) (?:it )?out|rather than|opposed to|opposite|contrary|unlike\w*
-        |too [\w ]{3,20} to be|doubt\w*|miss(?:es|ing)|apart from|except|besides|aside from|hides?
-        |weder|ohne|try(?:ing)? not to|pretend\w*|fak(?:es?|ed|ing)|wrong to|mistake to|statt|kaum
+        |too [\w ]{2,20} to (?:be|call|say)|hesitate|reluctan\w+|zero|used to be|every\w+ but|plays? at|topic is|poem|novel
+        |doubt\w*|miss(?:es|ing)|apart from|except|besides|aside from|hides?
+        |weder|ohne|pas|sans|sin|try(?:ing)? not to|pretend\w*|fak(?:es?|ed|ing)|wrong to|mistake to|statt|kaum
         |dont|doesnt|isnt|arent|didnt|wasnt|hope|if|whether|ob|unless|than|whereas|where|compared
         |would|expect\w*|should|could have|sa(?:ys|id|ying) (?:that|he|she|they|i|how)|people who
         |those who|anyone who|mention\w*|describ(?:es|ing)|considered|thought (?:it|this|that|he
@@ -208,7 +209,7 @@ _CUES = dict( # What a word says of the emotion that follows it in its clause, o
         |though|although|despite|occasional\w*|often|secondary|alternative|a little|leaning towards
         |while|vielleicht|etwas|leicht\w*|words? (?:is|are|sounds?|seems?|suggest)|text (?:is
         |sounds)|choice \w+ between|choose between|call between|torn between|hesitat\w+ between
-        |waver\w* between|topic is|pitch is|pace is|content is|statement is|sentence is|story is""")
+        |waver\w* between|pitch is|pace is|content is|statement is|sentence is|story is""")
 
 # %% ../nbs/29_parser.ipynb #6d1c7e52
 def _compiled(cues:dict) -> tuple:
@@ -220,8 +221,8 @@ def _compiled(cues:dict) -> tuple:
     words = '|'.join(first+'(?:'+'|'.join(f"({'|'.join(o)})" for o in some.values())+')'
                      for first, some in groups.items())
     pattern = rf"""({_LIST})|([,;.:!?()\n，。；：、！？（）—–](?!\s*(?:or|nor|oder)\b)|\s-\s|而是|但)
-        |\b(?:{words})\b(?!'t)|(我们?[很非常也]*(?=E))|(不(?:[仅僅但只禁由胜勝断斷止难難]|得不)|[无無][疑比限尽盡奈助力]|非[常但凡]|未免)
-        |([不没沒無无非未])|(可能|也[许許]|有[点點]|一[丝絲点點]|[略稍])"""
+        |\b(?:{words})\b(?!'t)|(我们?[很非常也]*(?=E))|(不(?:[仅僅但只禁由胜勝断斷止难難如]|得不)|[无無][疑比限尽盡奈助力]|非[常但凡]|未免)
+        |([不没沒無无非未]|排除|与其)|(可能|也[许許]|有[点點]|一[丝絲点點]|[略稍])"""
     return _pattern(pattern), ('', 'list', 'cut', *(o for some in groups.values() for o in some),
                                'next', 'yes', 'no', 'maybe')
 
@@ -233,19 +234,20 @@ _DENIED = _pattern(r"""[*_"”]*(?:(?: (?:emotion|tone|one|voice|mood|feeling))?
     |hardly|too|absent|unlikely|missing|lacking|excluded|ruled out|out|crossed|struck|dismissed
     |discarded|rejected|eliminated|wrong|nowhere|never|gone)\b)|,? (?:it|this|that|s?he|they) (?:is
     |was|are|does|do)(?:n't| not)\b| (?:scheide\w*|entf[aä]ll\w*|fäll\w+ (?:weg|aus))\b
-    |(?: \w+)? (?:it|this) is (?:too|not)\b|[?:]\s{0,2}(?:no|nein|not|nothing|none|hardly|doesn't
-    |never|unlikely|absent)\b|(?: (?:and|or|it|EO*|person|people|voice|one|speaker|tone|speech|man
+    |(?: \w+)? (?:it|this) is (?:too|not)\b|\s?(?:[?:=–→]|->?)\s{0,2}(?:no|nein|not|nothing|none|hardly|doesn't
+    |never|unlikely|absent)\b|, (?:no|nein)(?=[.;,!]|\s*$)| (?:unlikely|ruled out|keine|klingt anders)\b|(?: (?:and|or|it|EO*|person|people|voice|one|speaker|tone|speech|man
     |woman|[a-z]+ness)){0,6} (?:would(?! be (?:my|the)\b)|might have)\b| (?:voice|speaker|person|one
     |tone) [a-z]{3,8}(?<=[htdk]er)\b| (?:to (?:help|assist)|birthday|new year|people|persons|voices
     |speaks|says|talks|statement|sentence|phrase|question|request|words?|content|text
     |lyrics)\b| (?:is|was) (?:the|a) (?:wrong|last|least)\b| if (?!i\b|anything)|不起[来來]|[为為帮幫能])""")
-_ASIDE = _pattern(r""",? (?:(?:is |as |comes )?(?:a |the )?(?:close |distant )?(?:second|runner)
+_ASIDE = _pattern(r""",? (?:(?:is |as |comes )?(?:a |the )?(?:close |distant )?(?:second|runner|\((?:2nd|3rd))
     |at first|on the surface|on paper|(?:\w+ )?(?:is|are) (?:also )?(?:conceivable|possible|less likely)|(?:und
     |ov)ertone)""")
 _SECOND = re.compile(r'\b(?:runner-up|(?:second|2nd)(?! (?:speaker|voice|person|man|woman))\w*|alternat\w+|plan b|next)[\w ]*(?::|would be|(?:choice|guess|option|pick) is)\W*$|, with (?:\w+ ){0,2}$')
 _OWNER = re.compile(r'(?<!speaker, )(?<!voice, )(?<!he, )\b(?:an?|the|this|his|her|their|of|about)\s+(?:\w+ly\s)?["*_]*$|\ba \w+, $')
+_UTMOST = re.compile(r"\bcould(?:n't| not| hardly)\b[\w ]{1,20}$|\b(?:no|(?:never|rarely) heard an?) $|^never was [a-z ]+$")
 _NOUN = re.compile(r'(?:ness|ity|anger|joy|fear|disgust|sorrow|rage|fury|grief|panic|ion|ly)$')
-_HOLDER = _pattern(r"""[ *_"”]{1,4}(?!(?:is|was|are|seems|and|or|but|to|in|with|as|at|on|for|from
+_HOLDER = _pattern(r"""[ *_"”]{1,4}(?!(?:is|was|are|seems|and|or|but|to|of|in|with|as|at|on|for|from
     |because|than|rather|not|by|when|while|since|[a-z]+ly|(?:emotion|ton|voice|mood|stat|manner|way
     |speak|m[ae]n|wom[ae]n|person|people|speech|sound|feel|express|deliver|note|qual|timbre|attitude
     |impress|clos|class|categ|label|sentiment|style|inflect|start|option|choice|one|fac|vibe|energy
@@ -258,8 +260,7 @@ def _weight(text:str, low:int, clause:int, part:list, roles:set) -> int:
     "Whether one list of mentions is affirmed (2), named with a reserve (1), or denied (0)."
     start, end, word = part[0].start, part[-1].end, part[-1].word
     since, adverb, after = max(low, start-110), word[-2:]=='ly', text[end:end+4]
-    if word[-3:] in ('ier', 'der') and re.search(r"could(?:n't| not| hardly) be $", text[since:start]):
-        return 2
+    if word[-3:] in ('ier', 'der') and _UTMOST.search(text, since, start): return 2
     if roles&{'next', 'no'} or adverb and after[:1]==',' or _DENIED.match(text, end): return 0
     if _OWNER.search(text, since, start) and _HOLDER.match(text, end) and not _NOUN.search(word):
         return 0
@@ -278,7 +279,7 @@ _UNSURE = _pattern(r"""\b(?:(?:impossible(?! to (?:miss|overlook|ignore))|(?:har
 _STILL = re.compile(r'\b(?:but|however|still|guess|would|lean\w*|likely|best)\b')
 _VOID = _pattern(r"""\W{0,9}(?:however,? )?(?:if|should|suppose|unless|when|had
     |whoever)\b(?![^.]{0,60}\b(?:i|we|one|you)\b[^.]{0,20}\b(?:had|have|has|must|were|choose|name
-    |pick|guess|put|take|consider|add|listen|press\w*|force\w*|ask\w*)\b| (?:pressed|forced|pushed|anything)\b)
+    |pick|guess|put|take|consider|add|listen|press\w*|force\w*|ask\w*)\b| (?:pressed|forced|pushed)\b|[^.,]{0,30}\b(?:anything|any|at all)\b)
     |[^\n]*\?["”*_)\s]*$|[^\n]*\b(?:who knows|your guess)\b|\W{0,9}(?:please|kindly|choose|select
     |pick|(?:say )?which (?:emotion|of|one))\b(?!:)""")
 _SENTENCE = _pattern(r"""[^\n.!?。！？]*(?:[.!?](?![\s"”*_)\]]|$)
@@ -286,17 +287,19 @@ _SENTENCE = _pattern(r"""[^\n.!?。！？]*(?:[.!?](?![\s"”*_)\]]|$)
 _BECAUSE = re.compile(r'\b(?:because|since|after|when|that|as)\b')
 _FINAL = _pattern(r"""\b(?:so(?=[,:\s])(?! (?:\w+ )?(?:that|much|many|far|little|as|is))|therefore|thus
     |hence|overall|conclu\w+|summar\w+|in short|all in all|on (?:the whole|balance)|tak(?:en
-    |ing) (?:all|together|every\w+)|as a whole|final\w*|verdict|best|deci[ds]\w+|that's why|in the end|leads me|settle[sd] (?:it|on|for)|my (?:bet|vote|pick)|most (?:likely|fitting|prob\w+
+    |ing) (?:all|together|every\w+)|as a whole|final\w*|verdict|best|deci[ds]\w+|that's why|in the end|leads me|go with|argue for|wins|sure|only one|settle[sd] (?:it|on|for)|my (?:bet|vote|pick)|most (?:likely|fitting|prob\w+
     |plaus\w+)|(?:main|primary|dominant) emotion|rated as|must be|i (?:would|will|choose|class\w*
     |rate|label|call|pick|select|settle)|remains?|leaves?|bleib\w*|points? to|first of all)\b|'d (?:say|call
     |go|choose|pick|take|put)|因此|所以|综上|[总總]之""")
+_AGREED = re.compile(r"\?(?=\W{1,3}(?:oh )?(?:yes|ja|definitely|absolutely|certainly|of course|it is|you bet)\b)")
+_RANKED = re.compile(r'(?<=[EO]) ?>{1,2} ?EO*')
 _HEAD = _pattern(r"""[\s>*#•\d.)(-]*(?:(?:step|part|stage) \w+\W{1,4})?([a-zE][a-zEO ,/'-]{0,50}?)
     [*_]{0,3}\s{0,2}(?::|[*_]{2,3}\s*$)[*_\s]*""")
 _CLOSING = _pattern(r"""\b(?:so|thus|therefore|hence|conclu\w+|summary|overall|verdict|together
     |reply|result|answer|final|judge?ment|interpretation|emotion|decision|guess|class|which
     |assess\w+|sum|decide|pick|label|ergebnis|fazit|schluss|urteil)\b""")
-_STATED = _pattern(r"""(?:\b(?:it|this|that|s?he|they|speaker|voice|person|emotion|das|es|er|sie
-    |i)(?:'s| is| sounds?| seems?| are| ist| klingt| hear| take it)(?: [a-z]+){0,2} |(?<![^.!?\n])\W*)EO*[^E\w\n]*\Z""")
+_STATED = _pattern(r"""(?:(?:'s|\b(?:is|are|sounds?|seems?|ist|klingt|hear|means|take it))(?: [a-z]+){0,2}\s
+    |(?<![^.!?\n])\W*)EO*[^E\w\n]*\Z""")
 _ITEM = re.compile(r'\s{0,9}(?:[*•-]|\d+[.)])\s')
 _CANDIDATE = re.compile(r'(?m)^[\s>*#•\d.)(-]*+(E)O*[*_"]{0,3}(?:\s?[?:–—]|\s-\s)')
 _VERDICT = _pattern(r"""\b(?:(yes|ja|(?<!not )(?<!n't )(?:fits?|match\w*|applies)|this is it|(?<!not )(?<!n't )likely)
@@ -337,13 +340,15 @@ def _weighed(text:str, at:dict, low:int, high:int) -> dict:
         if role!='list': continue
         part = _listed(text, at, *m.span())
         parts, gap = [part], text[part[0].end:part[-1].start]
-        if part[-1].label in [o.label for o in part[:-1]]: parts = [part[:-1], part[-1:]]
+        again = len(part)==3 and part[2].label in (part[0].label, part[1].label)
+        if again: parts = [part[:-1], part[-1:]]
         if len(part)==2 and not _ANDS.search(gap): parts = [part[:1], part[1:]] # "Not angry, sad"
         for few in parts:
             start = few[0].start
             if start>m.start() and (',' in gap or ' - ' in gap): roles, clause = set(), start
             if start<since or _STILL.search(text, max(since, start-200), start):
-                out |= dict.fromkeys(few, _weight(text, low, clause, few, roles))
+                weight = _weight(text, low, clause, few, roles)
+                out |= dict.fromkeys(few, min(weight, 1) if again and few is parts[0] else weight)
         roles.discard('next')
     return out
 
@@ -392,7 +397,7 @@ def _candidates(text:str, start:int, at:dict) -> list:
 def _concluded(text:str, start:int, at:dict, due:bool) -> list:
     "The mentions that a text concludes with, states first (if `due`), or affirms throughout."
     rows, weak = _sentences(text, at, start), []
-    pair = _of_speakers(text, start, rows) if len(at)>1 else []
+    pair = _of_speakers(text, start, rows) if len(at)>1 and (due or not _UNSURE.search(text, start)) else []
     for o in reversed(rows):
         if o.final and (kept := _settled(o)): return pair if kept[0] in pair else kept
     if pair: return pair
@@ -430,6 +435,7 @@ _FIELD = _pattern(r'''(?:label|prediction|emotions?|feelings?|mood|sentiment|cla
     ["']?''')
 _STOPS = _pattern(r'''["”`;}\n|]|,\s?["']?[a-z_]+["']?\s?[:=]|[.!](?:\s|$)|$'''), re.compile(']|$')
 _MINOR = re.compile(r'(?:second|other|alternat|minor)\w*[ _-]$|(?:choose|select|pick) (?:the|an) $')
+_LESSER = re.compile(r'"(?:second|alternat|other|runner|reject|not|excluded|minor)[^":]*":[^:{}\]]*$')
 _NUMBER = (r'([+-]?(?:[0-9]{1,20}(?:\.[0-9]{0,30}|,[0-9]{1,30})?|\.[0-9]{1,30})(?:e[+-]?[0-9]{1,2}'
            r')?)\s{0,2}(%|percent|/\s{0,2}[0-9]{1,4}|out of [0-9]{1,4})')
 _AMOUNT = _pattern(rf'''(?:["'\s]{{0,3}},\s{{0,9}}(?:["']|(?=[0-9.+][^,E]{{0,9}}[\])])))?[ \t"'*_`“”]{{0,5}}[:：=
@@ -519,6 +525,8 @@ def _lettered(text:str, masked:str, start:int, words:tuple, choices:tuple, due:b
 def _found_label(text:str, seen:str, style:str, words:tuple, choices:tuple) -> tuple:
     "The mentions that make the answer, [] if there is none, and how they were found."
     masked, at = _masked(_unquoted(seen, words), words)
+    if '?' in masked: masked = _AGREED.sub(',', masked)
+    if '>' in masked: masked = _RANKED.sub(lambda m: m[0].lower(), masked)
     start, marked = _after_marker(masked)
     due, low = marked or style=='direct', start
     found = _listed(masked, at, start, len(masked))
@@ -533,6 +541,7 @@ def _found_label(text:str, seen:str, style:str, words:tuple, choices:tuple) -> t
     if table: return table, 'read from a list'
     if choices and (kept := _lettered(text, masked, start, words, choices, due)):
         return kept, 'read from a letter'
+    if data: found = [o for o in found if not _LESSER.search(masked, start, o.start)] or found
     if data and not any(_AMOUNT.match(masked, o.end) or _TRUTH.match(masked, o.end) for o in found):
         return found, 'read from a list'
     kept = _concluded(masked, start, at, due) or _candidates(masked, start, at)
@@ -575,8 +584,8 @@ _FREE = _pattern(r'''\b(?:sum|total)\W{0,4}[0-9.]+\s?%?|(?m:^[^\S\n]{0,9}[0-9]{1
 _PAIRS = re.compile('EO*'+_AMOUNT.pattern), _BEFORE
 _NAMES, _NUMBERS = re.compile(r'\[[^][{}0-9]*E[^][{}0-9]*\]'), re.compile(r'\[[0-9.,%"\s]+\]')
 _EACH = re.compile(f'{_NUMBER}?')
-_FLAT = re.compile(r'\s*\{(?:\s*"[a-z]{1,20}"\s*:\s*[0-9]{1,9}(?:\.[0-9]{1,20})?\s*(?:,|(?=\})))+\s*\}\s*')
-_PAIR = re.compile(r'"([a-z]+)"\s*:\s*([0-9.]+)')
+_PAIR = r'\s*"([a-z]{1,20})"\s*:\s*"?([0-9]{1,9}(?:\.[0-9]{1,20})?(?:e-?[0-9])?)\s?(%?)"?\s*'
+_FLAT, _PAIR = re.compile(rf'\s*\{{(?:{_PAIR}(?:,|(?=\}})))+\s*\}}\s*'), re.compile(_PAIR)
 _WORD, _DIGIT = re.compile(r'[^\W_].{0,30}'), re.compile('[0-9].{0,30}')
 
 # %% ../nbs/29_parser.ipynb #0ab94d27
@@ -622,18 +631,19 @@ def _balanced(read:list) -> tuple:
 def _flat(text:str, labels:tuple, label:dict) -> Answer|None:
     "The common case, fast: an object of labels with numbers, if nothing is wrong with it."
     if not _FLAT.fullmatch(text): return None
-    try:
-        read = [(Mention(0, 0, label[o], o), float(n), False) for o, n in _PAIR.findall(text)]
-        mass, note = _balanced(read)
-    except (KeyError, ValueError): return None
+    read = [(label.get(o, ''), o, *_share(n, unit)) for o, n, unit in _PAIR.findall(text)]
+    if '' in [o[0] for o in read]: return None
+    try: mass, note = _balanced([(Mention(0, 0, *o[:2]), *o[2:]) for o in read])
+    except ValueError as e: return Answer((), None, 'out_of_set', note=str(e))
     return _answered(mass, labels, (text.index('{'), text.rindex('}')+1), note)
 
+# %% ../nbs/29_parser.ipynb #5d0e7c11
 def _read_dist(text:str, style:str, labels:tuple, words:tuple, choices:tuple) -> Answer:
     "Read an answer that should be a distribution: an object, an array of them, or a list."
     if answer := _flat(text, labels, words[0]): return answer
     masked, at = _masked(seen := _visible(text), words)
     start, marked = _after_marker(masked)
-    if seen.rfind('{', start)>seen.rfind('}', start):
+    if seen.count('{', start)>seen.count('}', start) or seen.count('[', start)>seen.count(']', start):
         return Answer((), None, 'truncated', note='an open brace')
     found = [*_OBJECT.finditer(seen, start)]
     if found and 'E' not in masked[found[0].start():found[0].end()]:
