@@ -21,11 +21,11 @@ def _pattern(table:str) -> re.Pattern:
     return re.compile(re.sub(r'\n\s*', '', table))
 
 _ENDINGS = {
-    'refusal': _pattern(r'''filter|safety|recitat|spii|sensitiv|refus|block|prohibit|guardrail
-        |moderat|policy|declin|censor|violat|^(?:finish_?reason[._])?language$'''),
-    'failed': _pattern(r'''error|exception|abort|cancel|fail|time[ _-]?d?[ _-]?out|malformed
-        |interrupt|insufficient|unexpected|rate[ _-]?limit|disconnect|crash
-        |^(?:finish_?reason[._])?other$'''),
+    'refusal': _pattern(r'''filter|safety|recitat|spii|sensitiv|refus|block|prohibit|guardrail|
+    moderat|policy|declin|censor|violat|^(?:finish_?reason[._])?language$'''),
+    'failed': _pattern(r'''error|exception|abort|cancel|fail|time[ _-]?d?[ _-]?out|malformed|
+    interrupt|insufficient|unexpected|rate[ _-]?limit|disconnect|crash|^
+    (?:finish_?reason[._])?other$'''),
     'length': re.compile('length|max[ _-]?(?:new|output|completion)?[ _-]?tokens|truncat|limit'
                          '|exceed|incomplete|budget')}
 
@@ -80,8 +80,8 @@ def _vocabulary(labels:tuple, merged:tuple=()) -> tuple:
     return words, re.compile(f'{token}|(?=[^\0-ɏ])(?:{rest})'), re.compile(token)
 
 # %% ../nbs/29_parser.ipynb #61c26d3d
-_JUNK = _pattern(r'''~~[^~\n]{1,40}~~|\x1b\[[0-9;?]*[@-~]|[\x00-\x08\x0b-\x1f\x7f\u200b-\u200f\ufeff]
-    |<\|[a-z_]{1,20}\|>|</(?!c>)[a-z]{1,12}>''')
+_JUNK = _pattern(r'''~~[^~\n]{1,40}~~|\x1b\[[0-9;?]*[@-~]|
+    [\x00-\x08\x0b-\x1f\x7f\u200b-\u200f\ufeff]|<\|[a-z_]{1,20}\|>|</(?!c>)[a-z]{1,12}>''')
 _TAG = r'(?:[a-z]{1,9}:)?(?:think|thought|reason|reflection|scratchpad)(?:s|ing(?:_\w+)?)?'
 _OPEN = (rf'[<\[◁]\|?(?:begin_of_)?{_TAG}(?:\s[^<>\[\]]{{0,60}})?\|?[>\]▷]'
          r'|<\|?channel\|?>\s?(?:analysis|thought)')
@@ -91,19 +91,19 @@ _THOUGHT = re.compile(rf'(?s)(?:{_OPEN}).*?(?:{_SHUT}|\Z)|\A(?:(?!{_OPEN}).)*?(?
 _MARKUP = re.compile('[<\\[◁\x00-\x08\x0b-\x1f\x7f\u200b-\u200f\ufeff]|tfinal|~~')
 _NAME = re.compile(r'\b(?:Joy(?= [A-Z][a-z])|(?:M(?:rs?|s)|Dr)\.? [A-Z]\w*)')
 _QUOTE = _pattern(r'''(?P<key>"(?:\w+[ _])?(?:label|emotion|feeling|class|answer)s?"\s?:\s?"[^"\n]*"
-    |"[^"\n]{0,60}"\s?:)|"[^"\n]{0,600}"|“[^”\n]{0,600}”|„[^“”\n]{0,600}[“”]|「[^」\n]{0,600}」
-    |['‘](?<!\w['‘])(?:[^'’\n]|['’](?=\w)){1,600}['’](?!\w)|transcript(?:ion)?\W{0,4}:[^\n]*''')
+    |"[^"\n]{0,60}"\s?:)|"[^"\n]{0,600}"|“[^”\n]{0,600}”|„[^“”\n]{0,600}[“”]|「[^」\n]{0,600}」|['‘]
+    (?<!\w['‘])(?:[^'’\n]|['’](?=\w)){1,600}['’](?!\w)|transcript(?:ion)?\W{0,4}:[^\n]*''')
 _IDLE = frozenset('''or and an the emotion emotions emotional state tone mood feeling voice woman
     man speaker male female very is yes no true false a b c d e f g h'''.split())
 _EDGE = ' \t\r\n,;/&+|*_"\'`“”‘’()[]{}<>#•.!。:：…–—-=→'
-_COMPOUND = _pattern(r'''-(?!sound|ton|lean|ting|like|angry|sad|happy|neutral|fear|disgust)[a-z]
-    |[\w-]{0,60}\.(?:wav|mp3|flac|ogg|m4a)|勃勃''')
+_COMPOUND = _pattern(r'''-(?!sound|ton|lean|ting|like|angry|sad|happy|neutral|fear|disgust)[a-z]|
+    [\w-]{0,60}\.(?:wav|mp3|flac|ogg|m4a)|勃勃''')
 _MENTION = re.compile('EO*')
-_AND = (r'(?:and/or|and|or|nor|oder|und|(?:mixed|combined) with|as (?:well|much) as|mingled with|as(?=\sE)|as (?:s?he|it) is|but also'
-        r'|als auch)(?![a-z])|或者?|[和与與及又]')
-_JOIN = rf'''[\s,;/&+|*_"'`“”‘’()\[\]•、-]*+(?:{_AND})?+(?:[\s*_"'`“”‘’(-]*+(?:an?|the|of|in|also
-    |very|more|then|(?:one )?half|halb|teils|part(?:ly)?|equally|at the same time|strong|deep|signs?|simply|merely|be|being|sense|too|feelings?|both
-    |even)(?![a-z]))*+[\s*_"'`“”‘’(-]*+'''
+_AND = _pattern(r'''(?:and/or|and|or|nor|oder|und|(?:mixed|mingled|combined) with|as (?:well|
+    much) as|as(?=\sE)|as (?:s?he|it) is|but also|als auch)(?![a-z])|或者?|[和与與及又]''').pattern
+_JOIN = rf'''[\s,;/&+|*_"'`“”‘’()\[\]•、-]*+(?:{_AND})?+(?:[\s*_"'`“”‘’(-]*+(?:an?|the|of|in|also|
+    very|more|then|(?:one )?half|halb|teils|part(?:ly)?|equally|at the same time|strong|deep|signs?|
+    simply|merely|be|being|sense|too|feelings?|both|even)(?![a-z]))*+[\s*_"'`“”‘’(-]*+'''
 _LIST = rf'EO*(?:{_JOIN}EO*)*'
 _LISTS, _ANDS = _pattern(_LIST), re.compile(_AND)
 
@@ -144,20 +144,23 @@ def _listed(text:str, at:dict, low:int, high:int) -> list:
 
 # %% ../nbs/29_parser.ipynb #0c2fb9a0
 _HINTS = '''< 答 answ ans] antw boxed option choice verdict reply label class predict result guess
-    judg final correct reflect scratch meant second rather wait sorry revis ergebnis fazit'''.split() # Without one of these there is no marker
-_MARKER = _pattern(r'''<(?:answer|conclusion|final|output|response|result)>|\[ans(?:wer)?\]:?
-    |<c>(?=[^<]{1,80}</c>)|(?:\bfinal(?: \w+)?:|\bcorrect(?:ion|ed)|\brevised(?: \w+)?|on (?:second thoughts?|reflection)
-    |scratch that|i meant|make that|or rather|(?:wait|sorry),? no|no,? wait)(?=[\W_]*E)|\\boxed\{|答案[\s*_]{0,9}[:：是为為]?|final answer(?=\W{0,9}\n|\sE)|an(?:swer
-    |twort)[\s*_"'`]{0,9}(?:[:：=]|[–—-]\s)|(?:answer|antwort|option|choice|verdict|reply|label|class
-    |prediction|result|guess|judge?ment|ergebnis|fazit)(?: to (?:that|this))?[\s,]{0,3}(?:then)?[\s,*_]{0,9}
-    (?:[:：=]|(?:is|ist|(?:must|would|should|will) be)\b\s?(?:therefore|thus|then
-    |clearly)?:?)(?=(?:[\W_]|\b[a-h][).:])*E)''')
-_SKIP = _pattern(r'''\b(?:if|when|whether|this|no|not|possible|wrong|an?|what
-    |which|second|2nd|next|other|third|alternative)\s+(?:your )?(?:the )?(?:final |correct |right )?[*_"'`(]*\Z|[\w:]\s["“‘']\Z''')
+    judg final correct reflect scratch meant second rather wait sorry revis ergebnis
+    fazit'''.split()
+_MARKER = _pattern(r'''<(?:answer|conclusion|final|output|response|result)>|\[ans(?:wer)?\]:?|<c>
+    (?=[^<]{1,80}</c>)|(?:\bfinal(?: \w+)?:|\bcorrect(?:ion|ed)|\brevised(?: \w+)?|
+    on (?:second thoughts?|reflection)|scratch that|i meant|make that|or rather|(?:wait|sorry),? no|
+    no,? wait)(?=[\W_]*E)|\\boxed\{|答案[\s*_]{0,9}[:：是为為]?|final answer(?=\W{0,9}\n|\sE)|an(?:swer|
+    twort)[\s*_"'`]{0,9}(?:[:：=]|[–—-]\s)|(?:answer|antwort|option|choice|verdict|reply|label|class|
+    prediction|result|guess|judge?ment|ergebnis|fazit)(?: to (?:that|this))?[\s,]{0,3}
+    (?:then)?[\s,*_]{0,9}(?:[:：=]|(?:is|ist|(?:must|would|should|will) be)\b\s?(?:therefore|thus|
+    then|clearly)?:?)(?=(?:[\W_]|\b[a-h][).:])*E)''')
+_SKIP = _pattern(r'''\b(?:if|when|whether|this|no|not|possible|wrong|an?|what|which|second|2nd|next|
+    other|third|alternative)\s+(?:your )?(?:the )?(?:final |correct |right )?[*_"'`(]*\Z|
+    [\w:]\s["“‘']\Z''')
 
 def _after_marker(text:str) -> tuple:
     "Where reading begins, after the last marker that an emotion can follow; whether there is one."
-    for hint in _HINTS: # In a loop: faster than `any`
+    for hint in _HINTS: # Without one there is no marker; in a loop: faster than `any`
         if hint in text: break
     else: return 0, False
     found = [m.end() for m in _MARKER.finditer(text)
@@ -167,92 +170,92 @@ def _after_marker(text:str) -> tuple:
     return (found[-1], True) if found else (0, False)
 
 # %% ../nbs/29_parser.ipynb #1276dd04
+_SELF = r"(?:'\w+| am| are| feel| was| would| will)?(?: be| feel)?(?: so| very| really| just| too)*"
+_MODAL = '(?:would|could|can|might|may)(?! not| have)'
+_HOLD = r'(?:\w+ )?(?:only|just|merely|simply|but|help|hide|deny|contain|conceal|mask|keep)'
 _CUES = dict( # What a word says of the emotion that follows it in its clause, or directly (next)
-    cut='but|because|sondern|aber|weil|and for|und für|underneath',
-    next=r"""i(?:'d|'m
-        |'ll| am| feel| get| was| would| will)?(?: be| feel)?(?: so| very| really| more| than| just
-        | too)* (?=E)|we(?:'d|'re
-        |'ll| are| would| will)?(?: be| feel)?(?: so| very| more| than| just)* (?=E)|don't be (?=E)
-        |please be (?=E)|be (?<![a-z] be )(?=E)|about(?! (?:in|with))(?: [a-z]+){0,2} (?=E)
-        |mak(?:es?|ing) (?:me|you|us|him|her|them|others|people|the \w+) (?=E)|other [a-z]+ (?=E)
-        |the word(?: [a-z]+)?[ "“']+(?=E)|over (?=E)|beats (?=E)|ahead of (?=E)|vs\.? (?=E)|versus (?=E)|als (?=E)|e\.g\. (?=E)
-        |instead of(?: [a-z]+)? (?=E)""",
-    yes=r"""not (?:\w+ )?(?:only|just|merely|simply|help|hide|deny|nur|contain|conceal|control|mask)
-        |cannot (?:\w+ )?(?:only|but|help|hide|deny|contain|conceal|control|mask|keep)
-        |'t (?:\w+ )?(?:only|just|keep|help|hide|deny|contain|conceal|control|mask)|no [\w ]{0,20}(?:but
-        |than)|no way [\w ]{2,12}(?:not|n't)|nobody (?:would|could|can) (?:doubt|deny|miss)
-        |hard to [\w ]{2,20} anything but|barely (?:contain\w*|conceal|hide)|hardly (?:contain|conceal)|no (?:secret|doubt
-        |question|mistaking)(?: about| of)?|as (?:if|though)|never (?:heard|seen) [\w ]{1,40} so|can be [a-z]{4,}
-        |can only be|could(?:n't| not) (?:be more|[\w ]{2,20} anything but)|less \w+ than|nothing (?:other than|but|except|if not)
-        |without (?:a )?doubt|i (?:would|could|can|might|may)(?! not| have)|we (?:would|can
-        |may)(?! not| have)|should be [a-z]{4,}|can hardly be|could hardly be|one (?:would|could|can|might|may)(?! not| have)
-        |you (?:would|could|can|might|may)(?! not| have)|answer would|choice would|guess would
-        |label would|would (?!not)(?:\w+ )?(?:appear|seem|be)""",
-    no=r"""last thing|claim\w*|feign\w*|movie|film|title|recall\w*|asks|no|not|non|un|never|neither
-        |nor|without|hardly|scarcely|barely|rarely|seldom|cannot|lack\w*|'t|absen\w+|none|nothing
-        |nowhere|nobody|devoid|void|free (?:of|from)|less|few|little|nicht|kein\w*|nie
-        |far (?:cry )?from|short of|refus\w+|whoever|anything but|all but|other than|fail\w*
-        |exclud\w+|rul(?:e|es|ed|ing) (?:it )?out|rather than|opposed to|opposite|contrary|unlike\w*
-        |too [\w ]{2,20} to (?:be|call|say)|hesitate|reluctan\w+|zero|used to be|every\w+ but|plays? at|topic is|poem|novel
-        |doubt\w*|miss(?:es|ing)|apart from|except|besides|aside from|hides?
-        |weder|ohne|pas|sans|sin|try(?:ing)? not to|pretend\w*|fak(?:es?|ed|ing)|wrong to|mistake to|statt|kaum
-        |dont|doesnt|isnt|arent|didnt|wasnt|hope|if|whether|ob|unless|than|whereas|where|compared
-        |would|expect\w*|should|could have|sa(?:ys|id|ying) (?:that|he|she|they|i|how)|people who
-        |those who|anyone who|mention\w*|describ(?:es|ing)|considered|thought (?:it|this|that|he
-        |she)|song|against|gegen|away from|mistak\w+ for|calls (?:her|him|them|me|you)
-        |first (?:i|we|one) \w+|i (?:first|initially) \w+|initially (?:i|we|one) \w+|took it for
-        |for (?=EO* (?:the|it|there)\b[^.,;!?\nE]{2,40}\b(?:too|wrong|missing|not|little)\b)|least (?:likely|prob\w+)|listen for|look for|as (?:when|in|with|it|one|people
-        |someone|would|is|[a-z]+ as)|name is|named|is called""",
-    maybe=r"""followed by|dash|undercurrents?|hauch|small|mild|sometimes|usually|maybe|perhaps
-        |possibly|might|may|could|can|hints?|touch|traces?|tinge[ds]?|undertones?|overtones?|bit
-        |slight\w*|somewhat|elements?|some|faint\w*|border\w*|verg\w+|close to|almost|nearly|least
-        |though|although|despite|occasional\w*|often|secondary|alternative|a little|leaning towards
-        |while|vielleicht|etwas|leicht\w*|words? (?:is|are|sounds?|seems?|suggest)|text (?:is
-        |sounds)|choice \w+ between|choose between|call between|torn between|hesitat\w+ between
-        |waver\w* between|pitch is|pace is|content is|statement is|sentence is|story is""")
+    cut='but|because|makes (?:it|this)|sondern|aber|weil|and for|und für|underneath',
+    next=rf"""i{_SELF}|i get|we{_SELF}|be(?<![a-z] be)|about(?! (?:in|with))(?: [a-z]+){{0,2}}|over|
+        beats|mak(?:es?|ing) (?:me|you|him|her|them|people|the \w+)|the word(?: [a-z]+)?|ahead of|
+        als|vs\.?|versus|e\.g\.|instead of(?: [a-z]+)?""",
+    yes=rf"""not {_HOLD}|cannot {_HOLD}|'t {_HOLD}|'t [\w ]{{2,20}} anything (?:but|other)|
+        't get (?:any )?more|not nur|not get (?:any )?more|cannot get (?:any )?more|
+        no way [\w ]{{2,12}}n.t|no [\w ]{{0,20}}(?:but|than)|nobody (?:would|could|can) (?:doubt|
+        deny|miss)|hard to [\w ]{{2,20}} anything but|barely (?:contain\w*|conceal\w*|control\w*|
+        hid\w*|suppress\w*)|as (?:if|though)|hardly (?:contain|conceal)|no (?:secret|doubt|question|
+        mistaking)(?: about| of)?|never (?:heard|seen) [\w ]{{1,40}} so|can be [a-z]{{4,}}|
+        can only be|could(?:n't| not) (?:be more|[\w ]{{2,20}} anything but)|less \w+ than|
+        nothing (?:other than|but|except|if not)|without (?:a )?doubt|i {_MODAL}|we {_MODAL}|
+        one {_MODAL}|you {_MODAL}|should be [a-z]{{4,}}|it should be|can hardly be|could hardly be|
+        answer would|choice would|guess would|label would|would (?!not)(?:\w+ )?(?:appear|seem|
+        be)""",
+    no=r"""claim\w*|feign\w*|movie|film|title|song|poem|novel|asks|no|not|non|un|never|neither|nor|
+        without|hardly|scarcely|barely|rarely|seldom|cannot|lack\w*|'t|absen\w+|none|nothing|nowhere
+        |nobody|devoid|zero|free (?:of|from)|less|little|nicht|kein\w*|nie|weder|ohne|statt|kaum|
+        gegen|pas|sans|sin|far (?:cry )?from|refus\w+|whoever|anything but|all but|every\w+ but|
+        fail\w*|exclud\w+|rul(?:e|es|ed|ing) (?:it )?out|opposed to|opposite|contrary|unlike\w*|
+        too [\w ]{2,20} to (?:be|call|say)|hesitate|reluctan\w+|wants? to know|wonder\w*|why|
+        used to be|plays? at|topic is|doubt\w*|missing|apart from|except|hides?|pretend\w*|fak\w+|
+        wrong to|mistake to|dont|doesnt|didnt|isnt|arent|wasnt|hope|if|whether|ob|unless|than|
+        whereas|where|compared|would|expect\w*|should|could have|sa(?:ys|id|ying) (?:that|s?he|they|
+        i|how)|people who|those who|mention\w*|describing|considered|thought (?:it|this|that|s?he)|
+        against|away from|calls (?:her|him|them|me|you)|mistak\w+ for|first (?:i|we|one) \w+|
+        i (?:first|initially) \w+|initially i \w+|took it for|least (?:likely|prob\w+)|listen for|
+        look for|as (?:when|in|with|it|one|people|someone|would|is|[a-z]+ as)|name is|named|
+        is called""",
+    maybe=r"""followed by|undercurrents?|hauch|small|mild|sometimes|usually|maybe|perhaps|possibly|
+        might|may|could|can|hints?|touch|traces?|tinge[ds]?|undertones?|overtones?|bit|slight\w*|
+        somewhat|elements?|some|faint\w*|border\w*|verg\w+|close to|almost|nearly|least|though|
+        although|despite|occasional\w*|often|secondary|alternative|a little|leaning towards|while|
+        vielleicht|etwas|leicht\w*|words? (?:is|are|sounds?|seems?|suggest)|text (?:is|sounds)|
+        pitch is|pace is|content is|statement is|sentence is|story is|choice \w+ between|
+        call between|torn between|hesitat\w+ between""")
 
 # %% ../nbs/29_parser.ipynb #6d1c7e52
 def _compiled(cues:dict) -> tuple:
     "Cues as one pattern, in which equal first letters are together: faster; roles of its groups."
     groups = {}
     for role, table in cues.items():
+        after = r'[ "]*(?<=\W)(?=E)' if role=='next' else ''
         for o in re.split(r'\|(?![^()]*\))', re.sub(r'\n\s*', '', table)):
-            groups.setdefault(o[0], {}).setdefault(role, []).append(o[1:])
+            groups.setdefault(o[0], {}).setdefault(role, []).append(o[1:]+after)
     words = '|'.join(first+'(?:'+'|'.join(f"({'|'.join(o)})" for o in some.values())+')'
                      for first, some in groups.items())
-    pattern = rf"""({_LIST})|([,;.:!?()\n，。；：、！？（）—–](?!\s*(?:or|nor|oder)\b)|\s-\s|而是|但)
-        |\b(?:{words})\b(?!'t)|(我们?[很非常也]*(?=E))|(不(?:[仅僅但只禁由胜勝断斷止难難如]|得不)|[无無][疑比限尽盡奈助力]|非[常但凡]|未免)
-        |([不没沒無无非未]|排除|与其)|(可能|也[许許]|有[点點]|一[丝絲点點]|[略稍])"""
+    pattern = rf"""({_LIST})|([,;.:!?()\n，。；：、！？（）—–](?!\s*(?:or|nor|oder)\b)|\s-\s|而是|但)|\b
+        (?:{words})\b(?!'t)|(我们?[很非常也]*(?=E))|(不(?:[仅僅但只禁由胜勝断斷止难難如]|得不)|[无無][疑比限尽盡奈助力]|非[常但凡]|未免)|
+        ([不没沒無无非未]|排除|与其)|(可能|也[许許]|有[点點]|一[丝絲点點]|[略稍])"""
     return _pattern(pattern), ('', 'list', 'cut', *(o for some in groups.values() for o in some),
                                'next', 'yes', 'no', 'maybe')
 
 _CUE, _ROLES = _compiled(_CUES)
 
 # %% ../nbs/29_parser.ipynb #d90e1b47
-_DENIED = _pattern(r"""[*_"”]*(?:(?: (?:emotion|tone|one|voice|mood|feeling))? (?:is|are|was|seems?
-    |ist|does|do|did|can|could|has|have|will)(?:n't\b|\s?(?:(?:be|also|all|\w+ly) )?(?:not|nicht
-    |hardly|too|absent|unlikely|missing|lacking|excluded|ruled out|out|crossed|struck|dismissed
-    |discarded|rejected|eliminated|wrong|nowhere|never|gone)\b)|,? (?:it|this|that|s?he|they) (?:is
-    |was|are|does|do)(?:n't| not)\b| (?:scheide\w*|entf[aä]ll\w*|fäll\w+ (?:weg|aus))\b
-    |(?: \w+)? (?:it|this) is (?:too|not)\b|\s?(?:[?:=–→]|->?)\s{0,2}(?:no|nein|not|nothing|none|hardly|doesn't
-    |never|unlikely|absent)\b|, (?:no|nein)(?=[.;,!]|\s*$)| (?:unlikely|ruled out|keine|klingt anders)\b|(?: (?:and|or|it|EO*|person|people|voice|one|speaker|tone|speech|man
-    |woman|[a-z]+ness)){0,6} (?:would(?! be (?:my|the)\b)|might have)\b| (?:voice|speaker|person|one
-    |tone) [a-z]{3,8}(?<=[htdk]er)\b| (?:to (?:help|assist)|birthday|new year|people|persons|voices
-    |speaks|says|talks|statement|sentence|phrase|question|request|words?|content|text
-    |lyrics)\b| (?:is|was) (?:the|a) (?:wrong|last|least)\b| if (?!i\b|anything)|不起[来來]|[为為帮幫能])""")
-_ASIDE = _pattern(r""",? (?:(?:is |as |comes )?(?:a |the )?(?:close |distant )?(?:second|runner|\((?:2nd|3rd))
-    |at first|on the surface|on paper|(?:\w+ )?(?:is|are) (?:also )?(?:conceivable|possible|less likely)|(?:und
-    |ov)ertone)""")
-_SECOND = re.compile(r'\b(?:runner-up|(?:second|2nd)(?! (?:speaker|voice|person|man|woman))\w*|alternat\w+|plan b|next)[\w ]*(?::|would be|(?:choice|guess|option|pick) is)\W*$|, with (?:\w+ ){0,2}$')
-_OWNER = re.compile(r'(?<!speaker, )(?<!voice, )(?<!he, )\b(?:an?|the|this|his|her|their|of|about)\s+(?:\w+ly\s)?["*_]*$|\ba \w+, $')
-_UTMOST = re.compile(r"\bcould(?:n't| not| hardly)\b[\w ]{1,20}$|\b(?:no|(?:never|rarely) heard an?) $|^never was [a-z ]+$")
+_DENIED = _pattern(r"""[*_"”]*(?:(?: [a-z]+)? (?:is|are|was|seems?|ist|does|do|did|can|could|has|
+    have|will)(?:n't\b|\s?(?:(?:be|to be|also|all|\w+ly) )?(?:not|nicht|hardly|too|absent|unlikely|
+    missing|lacking|excluded|ruled out|out|crossed|dismissed|discarded|eliminated|wrong|nowhere|
+    never|gone)\b)|,? (?:it|this|that|s?he|they) (?:is|was|are|does|do)(?:n't| not)\b| (?:scheide\w*
+    |entf[aä]ll\w*|fäll\w+ (?:weg|aus))\b|\s?(?:[?:=–→]|->?)\s{0,2}(?:no|nein|false|not|nothing|none
+    |hardly|doesn't|never|unlikely|absent)\b|, (?:no|nein)(?=[.;,!]|\s*$)| (?:unlikely|ruled out|
+    keine|klingt anders)\b|(?: (?:and|or|it|EO*|person|voice|one|speaker|m[ae]n|woman|people)
+    ){0,6} (?:would(?! be (?:my|the)\b| fit)|might have)\b| (?:voice|speaker|person|tone) [a-z]{3,8}
+    (?<=[htdk]er)\b| (?:to help|birthday|new year|people|persons|voices|speaks|says|talks|statement|
+    sentence|phrase|question|request|words?|content|text|lyrics)\b| (?:is|was) the (?:wrong|last|
+    least)\b| if (?!i\b|anything)|不起[来來]|[为為帮幫能])""")
+_ASIDE = _pattern(r""",? (?:(?:is |as |comes )?(?:a |the )?(?:close |distant )?(?:second|runner|
+    \((?:2nd|3rd))|at first|on the surface|on paper|(?:\w+ )?(?:is|are) (?:also )?(?:conceivable|
+    possible|less likely)|(?:und|ov)ertone)""")
+_SECOND = _pattern(r"""\b(?:runner-up|(?:second|2nd)(?! (?:speaker|voice|person))\w*|alternat\w+|
+    plan b|next)[\w ]*(?::|would be|(?:choice|guess|option|pick) is)\W*$|, with (?:\w+ ){0,2}$""")
+_OWNER = _pattern(r"""(?<!e, )(?<!er, )\b(?:an?|the|this|his|her|their|of|about)\s+
+    (?:\w+ly\s)?["*_]*$|\ba \w+, $""")
+_UTMOST = re.compile(r"\bcould(?:n't| not| hardly)\b[\w ]{1,20}$|\b(?:no|rarely heard an?) $")
 _NOUN = re.compile(r'(?:ness|ity|anger|joy|fear|disgust|sorrow|rage|fury|grief|panic|ion|ly)$')
-_HOLDER = _pattern(r"""[ *_"”]{1,4}(?!(?:is|was|are|seems|and|or|but|to|of|in|with|as|at|on|for|from
-    |because|than|rather|not|by|when|while|since|[a-z]+ly|(?:emotion|ton|voice|mood|stat|manner|way
-    |speak|m[ae]n|wom[ae]n|person|people|speech|sound|feel|express|deliver|note|qual|timbre|attitude
-    |impress|clos|class|categ|label|sentiment|style|inflect|start|option|choice|one|fac|vibe|energy
-    |melod|inton|male|female|demean|respon|colou?r|stimm|under|over|charact|guy|girl|boy|child|lady
-    |adult)[a-z]*)\b)[a-z]""")
+_HOLDER = _pattern(r"""[ *_"”]{1,4}(?!(?:[a-z]{2}|was|are|and|but|with|for|from|because|than|not|
+    when|while|since|[a-z]+ly|(?:emotion|ton|voice|mood|stat|manner|way|speak|m[ae]n|wom[ae]n|person
+    |people|speech|sound|feel|express|deliver|note|qual|timbre|attitude|impress|class|categ|label|
+    sentiment|style|inflect|start|option|choice|one|fac|vibe|energy|melod|inton|male|demean|respon|
+    colou?r|stimm|under|over|charact|guy|girl|boy|child|lady|adult|out|rant|tirad|shout|yell|scream|
+    laugh|whisper|read|perform|remark)[a-z]*)\b)[a-z]""")
 _WEAK = frozenset('calm ruhig mad sadly disgusting others mixed none unknown 平静 平靜'.split())
 
 # %% ../nbs/29_parser.ipynb #f047e9a8
@@ -270,45 +273,43 @@ def _weight(text:str, low:int, clause:int, part:list, roles:set) -> int:
     return 1 if timid or all(o.word in _WEAK for o in part) else 2
 
 # %% ../nbs/29_parser.ipynb #4ea4f4bf
-_UNSURE = _pattern(r"""\b(?:(?:impossible(?! to (?:miss|overlook|ignore))|(?:hard
-    |difficult)(?! not to| to (?:miss|overlook|ignore|[\w ]{2,20} anything but))|unclear|unsure|unable|not (?:sure|clear|certain|possible|able)
-    |tricky)\b[^.!?\n]{0,40}\b(?:to|whether|if|what|which|how|for|that|between|about)|(?:can't
-    |cannot|couldn't|could not|nobody can|no way to) (?:\w+ly |be )?(?:tell|say|determine|decide
-    |judge|know|infer|identify|choose|distinguish)|to (?:decide between|distinguish)|depend(?:s
-    |ing) on)\b|[无無]法|[难難]以|不确定""")
+_UNSURE = _pattern(r"""\b(?:(?:(?:impossible|hard|difficult)(?! not to| to (?:miss|overlook|ignore|
+    [\w ]{2,20} anything but))|unclear|unsure|unable|not (?:sure|clear|certain|possible|able)|
+    tricky)\b[^.!?\n]{0,40}\b(?:to|whether|if|wh\w+|how|for|that|between|about)|(?:can't|cannot|
+    couldn't|could not|nobody can|no way to) (?:\w+ly |be )?(?:tell|say|determine|decide|judge|know|
+    infer|identify|choose)|(?:to )?distinguish|to decide between|depend(?:s|ing) on)\b|[无無]法|[难難]以|
+    不确定""")
 _STILL = re.compile(r'\b(?:but|however|still|guess|would|lean\w*|likely|best)\b')
-_VOID = _pattern(r"""\W{0,9}(?:however,? )?(?:if|should|suppose|unless|when|had
-    |whoever)\b(?![^.]{0,60}\b(?:i|we|one|you)\b[^.]{0,20}\b(?:had|have|has|must|were|choose|name
-    |pick|guess|put|take|consider|add|listen|press\w*|force\w*|ask\w*)\b| (?:pressed|forced|pushed)\b|[^.,]{0,30}\b(?:anything|any|at all)\b)
-    |[^\n]*\?["”*_)\s]*$|[^\n]*\b(?:who knows|your guess)\b|\W{0,9}(?:please|kindly|choose|select
-    |pick|(?:say )?which (?:emotion|of|one))\b(?!:)""")
-_SENTENCE = _pattern(r"""[^\n.!?。！？]*(?:[.!?](?![\s"”*_)\]]|$)
-    [^\n.!?。！？]*)*(?:[.!?。！？]+["”*_)\]]*)?""")
-_BECAUSE = re.compile(r'\b(?:because|since|after|when|that|as)\b')
-_FINAL = _pattern(r"""\b(?:so(?=[,:\s])(?! (?:\w+ )?(?:that|much|many|far|little|as|is))|therefore|thus
-    |hence|overall|conclu\w+|summar\w+|in short|all in all|on (?:the whole|balance)|tak(?:en
-    |ing) (?:all|together|every\w+)|as a whole|final\w*|verdict|best|deci[ds]\w+|that's why|in the end|leads me|go with|argue for|wins|sure|only one|settle[sd] (?:it|on|for)|my (?:bet|vote|pick)|most (?:likely|fitting|prob\w+
-    |plaus\w+)|(?:main|primary|dominant) emotion|rated as|must be|i (?:would|will|choose|class\w*
-    |rate|label|call|pick|select|settle)|remains?|leaves?|bleib\w*|points? to|first of all)\b|'d (?:say|call
-    |go|choose|pick|take|put)|因此|所以|综上|[总總]之""")
-_AGREED = re.compile(r"\?(?=\W{1,3}(?:oh )?(?:yes|ja|definitely|absolutely|certainly|of course|it is|you bet)\b)")
+_VOID = _pattern(r"""\W{0,9}(?:however,? )?(?:if|should|suppose|unless|when|had|were(?! (?:i|we)\b)|
+    whoever)\b(?![^.]{0,60}\b(?:i|we|one|you)\b[^.]{0,20}\b(?:had|have|has|must|were|choose|name|
+    pick|guess|put|take|consider|add|listen|press\w*|force\w*|ask\w*)\b| (?:pressed|forced|pushed)\b
+    |[^.,]{0,30}\b(?:anything|any|at all)\b)|[^\n]*\?["”*_)\s]*$|[^\n]*\b(?:who knows|your guess)\b|
+    \W{0,9}(?:please|kindly|choose|select|pick|(?:say )?which (?:emotion|of|one))\b(?!:)""")
+_SENTENCE = _pattern(r"""[^\n.!?。！？]*(?:[.!?](?![\s"”*_)\]]|$)[^\n.!?。！？]*)*(?:[.!?。！？]+["”*_)
+    \]]*)?""")
+_BECAUSE = re.compile(r'\b(?:because|since|after|when|that|as|to(?=\sE))\b')
+_FINAL = _pattern(r"""\b(?:so(?=[,:\s])(?! (?:\w+ )?(?:that|much|many|far|little|as|is))|therefore|
+    thus|hence|overall|conclu\w+|summar\w+|in short|all in all|on (?:the whole|balance)|tak(?:en|
+    ing) (?:all|together|every\w+)|as a whole|final\w*|verdict|best|deci[ds]\w+|that's why|
+    in the end|leads me|prefer|tips|together|has to be|go with|argue for|wins|sure|only one|
+    settle[sd] (?:it|on|for)|my (?:bet|vote|pick)|most (?:likely|fitting|prob\w+|plaus\w+)|(?:main|
+    primary|dominant) emotion|rated as|must be|i (?:would|will|choose|class\w*|rate|label|call|pick|
+    select|settle)|remains?|leaves?|bleib\w*|points? to|first of all)\b|'d (?:say|call|go|choose|
+    pick|take|put)|因此|所以|综上|[总總]之""")
+_AGREED = re.compile(r'\?(?=\W{1,3}(?:oh )?(?:yes|ja|definitely|absolutely|it is|you bet)\b)')
 _RANKED = re.compile(r'(?<=[EO]) ?>{1,2} ?EO*')
 _HEAD = _pattern(r"""[\s>*#•\d.)(-]*(?:(?:step|part|stage) \w+\W{1,4})?([a-zE][a-zEO ,/'-]{0,50}?)
     [*_]{0,3}\s{0,2}(?::|[*_]{2,3}\s*$)[*_\s]*""")
-_CLOSING = _pattern(r"""\b(?:so|thus|therefore|hence|conclu\w+|summary|overall|verdict|together
-    |reply|result|answer|final|judge?ment|interpretation|emotion|decision|guess|class|which
-    |assess\w+|sum|decide|pick|label|ergebnis|fazit|schluss|urteil)\b""")
-_STATED = _pattern(r"""(?:(?:'s|\b(?:is|are|sounds?|seems?|ist|klingt|hear|means|take it))(?: [a-z]+){0,2}\s
-    |(?<![^.!?\n])\W*)EO*[^E\w\n]*\Z""")
+_CLOSING = re.compile(r'\b(?:reply|result|answer|judge?ment|interpret\w+|emotion|decision|guess|sum'
+                      r'|class|which|assess\w+|pick|label|ergebnis|fazit|schluss|urteil)\b')
+_STATED = _pattern(r"""(?:(?:'s|\b(?:is|are|sounds?|seems?|ist|klingt|hear|means|take it))
+    (?: [a-z]+){0,5}\s|(?:(?<![^.!?\n])|:)\W*)EO*(?: [a-z]+)?[^E\w\n]*\Z""")
 _ITEM = re.compile(r'\s{0,9}(?:[*•-]|\d+[.)])\s')
-_CANDIDATE = re.compile(r'(?m)^[\s>*#•\d.)(-]*+(E)O*[*_"]{0,3}(?:\s?[?:–—]|\s-\s)')
-_VERDICT = _pattern(r"""\b(?:(yes|ja|(?<!not )(?<!n't )(?:fits?|match\w*|applies)|this is it|(?<!not )(?<!n't )likely)
-    |no|not|too|without|out|lack\w*|missing|absent|unlikely|wrong|never|hardly|nein|nicht|kein\w*|(?<=n)'t)\b""")
 _KEYED = re.compile(r'\n[\s>*•-]{0,9}EO*[*_]{0,3}:')
-_SPEAKERS = _pattern(r"""(?:^|[.!?;,\n]|\b(?:and|while|whereas|but)\b)[^\w\n]{0,9}(?:(?:the|one|a
-    |emotion of) )*(?:(m[ae]n|males?|he|father|boy|first|speaker(?= is)|(?:speaker|voice|person) (?:a|1|one))
-    |wom[ae]n|females?|she|mother|girl|second|other|(?:speaker|voice|person) (?:b|2
-    |two))\b[^.,;!?\nE]{0,40}(E)""")
+_SPEAKERS = _pattern(r"""(?:^|[.!?;,\n]|\b(?:and|while|whereas|but)\b)[^\w\n]{0,9}(?:(?:the|one|a|
+    emotion of) )*(?:(m[ae]n|males?|he|father|boy|first|speaker(?= is)|(?:speaker|voice|person) (?:a
+    |1|one))|wom[ae]n|females?|she|mother|girl|second|other|(?:speaker|voice|person) (?:b|2|two))
+    \b[^.,;!?\nE]{0,40}(E)""")
 
 # %% ../nbs/29_parser.ipynb #8b3fa541
 @dataclass
@@ -340,12 +341,12 @@ def _weighed(text:str, at:dict, low:int, high:int) -> dict:
         if role!='list': continue
         part = _listed(text, at, *m.span())
         parts, gap = [part], text[part[0].end:part[-1].start]
-        again = len(part)==3 and part[2].label in (part[0].label, part[1].label)
+        again = len(part)==3 and part[2].label and part[2].label in [o.label for o in part[:2]]
         if again: parts = [part[:-1], part[-1:]]
         if len(part)==2 and not _ANDS.search(gap): parts = [part[:1], part[1:]] # "Not angry, sad"
         for few in parts:
             start = few[0].start
-            if start>m.start() and (',' in gap or ' - ' in gap): roles, clause = set(), start
+            if start>m.start() and re.search('[,;]| - ', gap): roles, clause = set(), start
             if start<since or _STILL.search(text, max(since, start-200), start):
                 weight = _weight(text, low, clause, few, roles)
                 out |= dict.fromkeys(few, min(weight, 1) if again and few is parts[0] else weight)
@@ -375,7 +376,8 @@ def _sentences(text:str, at:dict, start:int=0) -> list:
     out, closing, alone, low = [], False, False, start
     for line in text[start:].split('\n'):
         if head := _HEAD.match(line) if ':' in line[:99] or '**' in line[:99] else None:
-            closing, alone = bool(_CLOSING.search(head[1])), not line[head.end():].strip()
+            closing = bool(_CLOSING.search(head[1]) or _FINAL.search(head[1]))
+            alone = not line[head.end():].strip()
         elif not alone and not _ITEM.match(line): closing = False
         for m in _SENTENCE.finditer(text, low, low+len(line)) if 'E' in line else ():
             final = closing or bool(_FINAL.search(m[0])) if 'E' in m[0] else None
@@ -384,25 +386,16 @@ def _sentences(text:str, at:dict, start:int=0) -> list:
     return out
 
 # %% ../nbs/29_parser.ipynb #a9f10ecc
-def _candidates(text:str, start:int, at:dict) -> list:
-    "The one emotion that a list of candidates, each with its reasons, accepts or does not reject."
-    heads = [*_CANDIDATE.finditer(text, start)]
-    if len({at[m.start(1)].label for m in heads})<3: return []
-    said = [[bool(o[1]) for o in _VERDICT.finditer(text, m.end(), end)][-1:]
-            for m, end in zip(heads, [*(m.start() for m in heads[1:]), len(text)], strict=True)]
-    kept = [at[m.start(1)] for m, o in zip(heads, said, strict=True) if o!=[False]]
-    yes = [at[m.start(1)] for m, o in zip(heads, said, strict=True) if o==[True]]
-    return yes if len(yes)==1 else kept if len(kept)==1 else []
-
 def _concluded(text:str, start:int, at:dict, due:bool) -> list:
     "The mentions that a text concludes with, states first (if `due`), or affirms throughout."
     rows, weak = _sentences(text, at, start), []
-    pair = _of_speakers(text, start, rows) if len(at)>1 and (due or not _UNSURE.search(text, start)) else []
+    pair = _of_speakers(text, start, rows) if due or not _UNSURE.search(text, start) else []
     for o in reversed(rows):
         if o.final and (kept := _settled(o)): return pair if kept[0] in pair else kept
     if pair: return pair
     if any(o.final and o.said() for o in rows) or len(_KEYED.findall(text, start))>1: return []
-    if rows and not due and _STATED.search(text, rows[-1].low): return _settled(rows[-1])
+    if rows and not due and _STATED.search(text, rows[-1].low) and (kept := _settled(rows[-1])):
+        return kept
     for o in rows if due else ():
         if o.said(): return _settled(o)
         if not _WEAK.isdisjoint(m.word for m in o.said(1)): weak = o.said(1); break
@@ -413,9 +406,9 @@ def _concluded(text:str, start:int, at:dict, due:bool) -> list:
     return known[:1] if len({m.label for m in known})==1 else []
 
 # %% ../nbs/29_parser.ipynb #53d521be
-_PLAIN = _pattern(rf'''\W*+(?:[a-h1-9][).:])?+[\W_]*+(?P<list>EO*(?:(?>{_JOIN}(?=E)
-    |[\W_]*(?=E))EO*)*+)(?: (?:state|emotion|tone)(?![a-z]))?[^\w\n.!?\[]*+(?P<end>\Z|\n|\[/
-    |[.!]+(?=["”’*_)\]]*(?:\s|\Z)))?[\W_]*''')
+_PLAIN = _pattern(rf'''\W*+(?:[a-h1-9][).:])?+[\W_]*+(?P<list>EO*(?:(?>{_JOIN}(?=E)|[\W_]*(?=E))
+    EO*)*+)(?: (?:state|emotion|tone)(?![a-z]))?[^\w\n.!?\[]*+(?P<end>\Z|\n|\[/|[.!]+(?=["”’*_)\]]*
+    (?:\s|\Z)))?[\W_]*''')
 
 def _plain(text:str, start:int, at:dict, due:bool, lines:bool) -> tuple:
     "The mentions of an answer that is nothing but labels, and whether it is the whole text."
@@ -429,47 +422,40 @@ def _plain(text:str, start:int, at:dict, due:bool, lines:bool) -> tuple:
     return [], False
 
 # %% ../nbs/29_parser.ipynb #867a73f4
-_FIELD = _pattern(r'''(?:label|prediction|emotions?|feelings?|mood|sentiment|class|category
-    |emotional\ (?:state|tone)|情[绪感緒])(?:[ _](?:label|class
-    |category))?(?:\s?\([^()\n]{0,80}\))?["'*_`]{0,4}\s{0,2}[:=：]\s{0,9}["'*_`(]{0,4}(\[?)\s{0,9}
-    ["']?''')
+_FIELD = _pattern(r'''(?:label|prediction|emotions?|feelings?|mood|sentiment|class|category|
+    emotional\ (?:state|tone)|情[绪感緒])(?:[ _](?:label|class|category))?(?:\s?\([^()\n]{0,80}\)
+    )?["'*_`]{0,4}\s{0,2}[:=：]\s{0,9}["'*_`(]{0,4}(\[?)\s{0,9}["']?''')
 _STOPS = _pattern(r'''["”`;}\n|]|,\s?["']?[a-z_]+["']?\s?[:=]|[.!](?:\s|$)|$'''), re.compile(']|$')
 _MINOR = re.compile(r'(?:second|other|alternat|minor)\w*[ _-]$|(?:choose|select|pick) (?:the|an) $')
-_LESSER = re.compile(r'"(?:second|alternat|other|runner|reject|not|excluded|minor)[^":]*":[^:{}\]]*$')
+_LESSER = re.compile(r'"(?:second|alternat|other|runner|reject|not|minor)[^":]*":[^:{}\]]*$')
 _NUMBER = (r'([+-]?(?:[0-9]{1,20}(?:\.[0-9]{0,30}|,[0-9]{1,30})?|\.[0-9]{1,30})(?:e[+-]?[0-9]{1,2}'
            r')?)\s{0,2}(%|percent|/\s{0,2}[0-9]{1,4}|out of [0-9]{1,4})')
-_AMOUNT = _pattern(rf'''(?:["'\s]{{0,3}},\s{{0,9}}(?:["']|(?=[0-9.+][^,E]{{0,9}}[\])])))?[ \t"'*_`“”]{{0,5}}[:：=
-    |(–→-]?[ \t"'*_`“”{{]{{0,5}}(?:(?:confidence|prob\w*|p|score|share|percent\w*|value|votes?|weight
-    |about)["']?:?)?[ (~≈"']{{0,3}}{_NUMBER}?(?!\s?[–-]\s?[0-9]|[0-9a-z]|\)\s[a-z]|(?<!%)\.\sEO*(?![O:])
-    |(?<=\.\s)E)''')
-_BEFORE = re.compile(rf'{_NUMBER}[\s"\'*_]*(?:of\s\w+\s)?(?=E)')
-_TRUTH = _pattern(r'''[\s"'*_`]{0,5}(?:[:=|][\s"'*_`]{0,5})?(?:(✓|✔|✅|(?<=[:=|"'\s*])(?:true|yes
-    |applies|present|(?:a )?(?:good|best|strong|clear))\b)|[✗✘❌×]|(?<=[:=|"'\s*])(?:false|no|none
-    |does not|doesn't|not|absent|n/a)\b)''')
-_SIGN = re.compile('[0-9:：=|✓✔✅]') # Without one there is neither field nor list
+_AMOUNT = _pattern(rf'''(?:["'\s]{{0,3}},\s{{0,9}}(?:["']|(?=[0-9.+][^,E]{{0,9}}[\])\n]|
+    [0-9.]{{1,5}}\Z)))?[ \t"'*_`“”]{{0,5}}[:：=|(>–→-]?[ \t"'*_`“”{{[]{{0,5}}(?:(?:confidence|prob\w*
+    |p|score|share|percent\w*|value|votes?|weight|about)["']?:?)?[ (~≈"']{{0,3}}{_NUMBER}?
+    (?!\s?[–-]\s?[0-9]|[0-9a-z]|\)\s[a-z]|(?<!%)\.\sEO*(?![O:])|(?<=\.\s)E)''')
+_BEFORE = re.compile(rf'{_NUMBER}[\s"\'*_]*(?:of\s\w+\s|on\s)?(?=E)')
+_TRUTH = _pattern(r'''[\s"'*_`]{0,5}(?:[:=|][\s"'*_`]{0,5})?(?:(✓|✔|✅|(?<=[:=|"'\s*])(?:true|yes|
+    applies|present|(?:a )?(?:good|best|strong|clear))\b)|[✗✘❌×]|(?<=[:=|"'\s*])(?:false|no|none|
+    does not|doesn't|not|absent|n/a)\b)|[?:][^\n]*\b(?:(yes|ja|fits|applies)|no|nein)\W*(?m:$)''')
+_SIGN = re.compile('[0-9:：=|✓✔✅?]') # Without one there is neither field nor list
 _DATA = re.compile(r'[\W_]*(?:json)?\s*(?:\{|\[\s*["\'{])')
-_OPTION = _pattern(r'''[(\[<]\s?([A-H])\s?[)\]>]|\(([a-h])\)|[选選][择擇]?\s?([A-H])|^[\W_]*([A-Ha-h])
-    [\W_]*$|\b(?:[Oo]ption|[Cc]hoice|[Cc]hoose|[Pp]ick|[Tt]hus|[Ss]o|[Ll]eaves|[Aa]nswer|[Bb]e|[Ii]s
-    |[Ii]t['’]s|[Bb]ut|[Ww]ith):?\s["'*_`]{0,3}([B-H]|A(?=\W{0,9}(?:$|\n|[.)])| is\b))(?![\w'’])
-    |\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer(?: is)?):?\s([b-h]|a(?=\W*$))(?![\w'’])|(?:^
-    |[\n>:])[^\S\n]{0,9}["'*_`]{0,3}([A-H])(?=[*_"]{0,3}\s?(?:$|[\n<]|[.):,}\]])| is the\b)''')
-_BARE = _pattern(r"""(?<![\w'’.&-])(?<!or )([B-H]|A(?=\W*$|[,;:]|\s\(|\s(?:is|fits|it|seems|rather|and)\b))
-    (?![\w'’&-]|\.\w|\sor\s[A-H]\b)""")
-_TWO = _pattern(r"""^\W*(?:[Bb]oth )?([A-H])\W{0,2}(?:and|,|&|/)\W{0,2}([A-H])\W*$
-    |[Bb]etween \W?([A-H])\W{1,2}(?:and|or) \W?([A-H])\W(?=[^.\n]*\bthe (?:former|latter)\b)""")
+_OPTION = _pattern(r"""[(\[<]\s?([A-Ha-h])\s?[)\]>]|^[\W_]*([A-Ha-h])[\W_]*$|(?<![a-zA-Z0-9/'’.&-])
+    (?<!or )(?<!ker )(?<!son )([B-H]|A(?=\W*$|[\n.,;:)}*_"\]]|\s\(|\s(?:is|fits|it|seems|rather|and)
+    \b))(?![a-zA-Z0-9'’&-]|\.\w|\sor\s[A-H]\b)|\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer(?: is)?):?\s(A|
+    [b-h]|a(?=\W*$))(?![\w'’])""")
 _LATTER = re.compile(r'\bthe (?:(former)|latter)\b')
 _EMOTION_TAG = re.compile(r'<\|([A-Za-z_]{2,20})\|>') # Beside it there is a transcript
-_REFUSAL = _pattern(r"""\b(?:as an? (?:ai|(?:large )?language model)\b|(?:i|we)
-    (?: cannot| can not| can't| won't| could(?: not|n't)| was not given| (?:do(?: not|n't) (?:have
-    |know)|have no(?:t been given)?)|(?:'m| am|'re| are)(?: unable| not able| afraid))\b(?! be\b)
-    |(?:happy|glad|pleased|love|like) to (?:help|assist|analy|listen|reply|take|tell)|(?:please
-    |(?:could|can) you)\b[^.!?\n]{0,60}\b(?:upload|provide|attach|share|(?:re)?send)\b|(?:no|without
-    |missing) (?:\w+ )?(?:audio|recording|clip|file|sound|speech)\b|(?:audio|recording|clip
-    |file)\b[^.!?\n]{0,30}(?:\bnot|n't)\b[^.!?\n]{0,20}\b(?:provided|attached|reached|received
-    |upload|given|open|available|includ|load)|(?:can't|cannot|not possible|impossible|unable|no way
-    |hard) (?:to )?(?:\w+ly )?(?:be )?(?:determin|judge|assess|tell|say|identif|decide|analy|infer
-    |hear|know)|ich kann (?:\w{1,20} ){0,3}nicht\b|kann ich nicht\b|tut mir leid\b)|抱歉|[对對]不起|[无無]法
-    |请(?:提供|上传)|作为一?[个名]?\s?(?:ai|人工智能|语言模型)""")
+_REFUSAL = _pattern(r"""\b(?:as an? (?:ai|(?:large )?language model)\b|(?:i|we)(?: can ?not| can't
+    | won't| could(?: not|n't)| was not given| do(?: not|n't) (?:have|know)| have no\b|(?:'m| am|'re
+    | are) (?:unable|not able|afraid))\b(?! be\b)|(?:happy|glad|pleased|love|like) to (?:help|assist
+    |analy|listen|reply|take|tell)|(?:please|(?:could|can) you)\b[^.!?\n]{0,60}\b(?:upload|provide|
+    attach|share|(?:re)?send)\b|(?:no|without|missing) (?:\w+ )?(?:audio|recording|clip|file|sound|
+    speech)\b|(?:audio|recording|clip|file)\b[^.!?\n]{0,30}(?:\bnot|n't)\b[^.!?\n]{0,20}\b
+    (?:provided|attached|reached|received|upload|given|open|available|includ|load)|(?:can't|cannot|
+    (?:not |im)possible|unable|no way|hard) (?:to )?(?:\w+ly )?(?:be )?(?:tell|say|determin|judge|
+    assess|identif|decide|analy|infer|hear|know)|ich kann (?:\w{1,20} ){0,3}nicht\b|kann ich nicht\b
+    |tut mir leid\b)|抱歉|[对對]不起|[无無]法|请(?:提供|上传)|作为一?[个名]?\s?(?:ai|人工智能|语言模型)""")
 _REACH = 60 # Characters in which a text that was cut off can show that it is a refusal
 
 # %% ../nbs/29_parser.ipynb #78bf247d
@@ -492,7 +478,7 @@ def _tabled(text:str, start:int, at:dict, found:list) -> list:
     graded = [(o, _share(*t.groups())[0]) for o in out or found if (t := _AMOUNT.match(text, o.end)
               or _BEFORE.search(text, max(0, o.start-9), o.start+1))]
     if out and len(graded)<len(out): return out
-    true = {o.word: t[1] for o in found if (t := _TRUTH.match(text, o.end))}
+    true = {o.word: t.lastindex for o in found if (t := _TRUTH.match(text, o.end))}
     if len(true)>1 and any(true.values()): return [o for o in found if true.get(o.word)]
     if len({o.label or o.word for o, _ in graded})<2 or '{' in text and not out: return []
     top = max(n for _, n in graded)
@@ -500,26 +486,22 @@ def _tabled(text:str, start:int, at:dict, found:list) -> list:
 
 # %% ../nbs/29_parser.ipynb #c935e7ad
 def _lettered(text:str, masked:str, start:int, words:tuple, choices:tuple, due:bool) -> list:
-    "The option whose letter is affirmed as an emotion would be, else the last; or two."
-    text = '\n'*start+text[start:]
-    two, at, seen = _TWO.search(text), {}, list(masked.replace('E', 'o'))
-    patterns = (_OPTION,) if 'E' in masked[start:] else (_OPTION, _BARE)
-    found = [two] if two else [m for o in patterns for m in o.finditer(text)]
-    for m, o in [(m, o) for m in found for o in range(1, m.re.groups+1) if m[o]]:
-        (low, high), number = m.span(o), ord(m[o].upper())-65
-        if masked[low]==' ': continue
+    "The options whose letters are affirmed as emotions would be, else the last that is not denied."
+    text, at, seen = '\n'*start+text[start:], {}, list(masked.replace('E', 'o'))
+    for m in _OPTION.finditer(text):
+        (low, high), number = m.span(m.lastindex), ord(m[m.lastindex].upper())-65
         if number>=len(choices): return []
-        if text[low-1:low] in tuple('([<') and text[high:high+1] in tuple(')]>'): low, high = low-1, high+1
+        if masked[low]==' ': continue
+        if text[low-1:low] in {*'([<'} and text[high:high+1] in {*')]>'}: low, high = low-1, high+1
         seen[low:high] = 'EOO'[:high-low]
-        at[low] = Mention(low, high, words[0].get(choices[number].casefold()), m[o])
-    if not at or two: return [*at.values()]
-    last = at[max(at)]
+        at[low] = Mention(low, high, words[0].get(choices[number].casefold()), m[m.lastindex])
+    if not at: return []
+    last, seen = at[max(at)], ''.join(seen)
     if text[last.start:last.end]=='<C>': # Also a tag
         rows = _sentences(*_masked(text.lower(), words))
         return [last] if last.label in {o.label for row in rows for o in row.said()} else []
-    if kept := _concluded(seen := ''.join(seen), start, at, due): return kept
     weights = {o: n for row in _sentences(seen, at, start) for o, n in row.weights.items()}
-    return [last] if weights.get(last, 1) else []
+    return _concluded(seen, start, at, due) or [last][:weights.get(last, 1)]
 
 # %% ../nbs/29_parser.ipynb #efceb2c7
 def _found_label(text:str, seen:str, style:str, words:tuple, choices:tuple) -> tuple:
@@ -544,8 +526,7 @@ def _found_label(text:str, seen:str, style:str, words:tuple, choices:tuple) -> t
     if data: found = [o for o in found if not _LESSER.search(masked, start, o.start)] or found
     if data and not any(_AMOUNT.match(masked, o.end) or _TRUTH.match(masked, o.end) for o in found):
         return found, 'read from a list'
-    kept = _concluded(masked, start, at, due) or _candidates(masked, start, at)
-    if kept: return kept, 'read from a sentence'
+    if kept := _concluded(masked, start, at, due): return kept, 'read from a sentence'
     return [], 'labels named apart' if found else 'no emotion named as an answer'
 
 # %% ../nbs/29_parser.ipynb #c6840c53
@@ -577,10 +558,10 @@ def _read_label(text:str, style:str, labels:tuple, words:tuple, choices:tuple) -
 
 # %% ../nbs/29_parser.ipynb #f1fc8079
 _OBJECT = re.compile(r'\{[^{}:：]*[:：][^{}]*\}')
-_NESTED = re.compile(r'(?s)\{.*\}')
 _REASON = re.compile(r'["\'](?:reason\w*|expla\w+|rationale|notes?|comment)["\']\s?:\s?"[^"]*"')
-_FREE = _pattern(r'''\b(?:sum|total)\W{0,4}[0-9.]+\s?%?|(?m:^[^\S\n]{0,9}[0-9]{1,2}[.)]\s)|\b(?:of
-    |from)\s*100\b|"?'?\b(?:emotion|label|name|class|category)\b(?="?'?\s?:)''')
+_FREE = _pattern(r'''\b(?:sum|total)\W{0,4}[0-9.]+\s?%?|\b(?:all )?others?\W{0,3}0\b%?|
+    (?m:^[^\S\n]{0,9}[0-9]{1,2}[.)]\s)|\b(?:of|from)\s*100\b|"?'?\b(?:emotion|label|name|class|
+    category)\b(?="?'?\s?:)''')
 _PAIRS = re.compile('EO*'+_AMOUNT.pattern), _BEFORE
 _NAMES, _NUMBERS = re.compile(r'\[[^][{}0-9]*E[^][{}0-9]*\]'), re.compile(r'\[[0-9.,%"\s]+\]')
 _EACH = re.compile(f'{_NUMBER}?')
@@ -643,25 +624,22 @@ def _read_dist(text:str, style:str, labels:tuple, words:tuple, choices:tuple) ->
     if answer := _flat(text, labels, words[0]): return answer
     masked, at = _masked(seen := _visible(text), words)
     start, marked = _after_marker(masked)
-    if seen.count('{', start)>seen.count('}', start) or seen.count('[', start)>seen.count(']', start):
+    if any(seen.count(a, start)>seen.count(b, start) for a, b in ('{}', '[]')):
         return Answer((), None, 'truncated', note='an open brace')
     found = [*_OBJECT.finditer(seen, start)]
-    if found and 'E' not in masked[found[0].start():found[0].end()]:
-        found = [_NESTED.search(seen, start)]
     if len({o[0] for o in found})<2: found = found[-1:]
     low, high = (found[0].start(), found[-1].end()) if found else (start, len(seen))
-    due = marked or style=='direct' or '%' in seen
     try:
         if len(found)>1:
             gaps = {seen[a.end():b.start()].strip() for a, b in pairwise(found)}
             if gaps!={','} or seen[start:low].rstrip()[-1:]!='[':
                 raise ValueError('several different distributions')
-        if not (found or due) or not found and _REFUSAL.search(seen, start):
-            raise ValueError('no distribution')
+        if not found and (not (marked or style=='direct' or '%' in seen)
+                          or _REFUSAL.search(seen, start)): raise ValueError('no distribution')
         mass, note = _balanced(_pairs(masked, at, low, high, bool(found)))
     except ValueError as e:
-        if found: return Answer((), None, 'out_of_set', note=str(e))
-        return _unread(seen, start, False, str(e))
+        if not found: return _unread(seen, start, False, str(e))
+        return Answer((), None, 'out_of_set', note=str(e))
     if not found: note = note or 'read from a list'
     elif _WORD.search((masked[start:low]+masked[high:]).replace('json', '')):
         note = note or 'text around the object'
@@ -698,13 +676,13 @@ def parse(
     return answer or _unread(_visible(text), 0, True, 'cut off')
 
 # %% ../nbs/29_parser.ipynb #94b475ba
-_YES = _pattern(r'''\W*(?:(?:yes|yeah|yep|ja|true|correct)(?![a-z])(?!\W*(?:/|or|oder|and
-    |und)\s*(?:no|nein|false)\b)|(?:there is )?no (?:doubt|question)|是(?!否|不是)|对)''')
+_YES = _pattern(r'''\W*(?:(?:yes|yeah|yep|ja|true|correct)(?![a-z])(?!\W*(?:/|or|oder|and|und)\s*
+    (?:no|nein|false)\b)|(?:there is )?no (?:doubt|question)|是(?!否|不是)|对)''')
 _NO_WORD = _pattern(r'''\W*(?:(?:nope|false|incorrect|nein)(?![a-z])|no(?=\W*$|["'*_]*[.,;:!)\n–—-]
     |\ (?:it|the|she|he|they|this|that|i|because|not)\b)(?!\W*(?:/|or|oder|and|und)\s*(?:yes|ja)\b)
     |不是|否|不$)''')
-_GRADE = _pattern(r'''[\s*_"'`(]*(?:score[\s:*]{1,9})?([0-9]{1,3}(?:\.[0-9]{1,6})?
-    |\.[0-9]{1,6})\s?(/\s?100|%)?[\s*_"'`).]*''')
+_GRADE = _pattern(r'''[\s*_"'`(]*(?:score[\s:*]{1,9})?([0-9]{1,3}(?:\.[0-9]{1,6})?|\.[0-9]{1,6})\s?
+    (/\s?100|%)?[\s*_"'`).]*''')
 
 # %% ../nbs/29_parser.ipynb #3d277cb9
 def parse_verdict(
