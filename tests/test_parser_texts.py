@@ -459,7 +459,45 @@ TEXTS = [
     ('imagined', 'cot', '', 'stop', (), [
         'A sad voice would be louder, and a happy voice softer.', 'Step 1: listen for sadness.\nStep 2: listen for the pace.',
         'It would be a mistake to call this sad.', 'The tone is neutral. So the emotion is boredom.']),
+    ('preferred', 'cot', 'angry', 'stop', (), [
+        'Still, angry would be my bet.', "If I had to choose, I'd choose angry.", 'I decide against sad and for angry.',
+        'Sad can be crossed off, angry stays.', 'Angry is out of the question? No: it is angry.', 'I prefer anger to sadness.',
+        'Sad is out, happy is out, which leads me to angry.', 'Wut bleibt. Freude scheidet aus.', 'Ergebnis: Wut',
+        "Is it sad? The words are, the voice isn't. He spits them out, and he is angry.", 'So what is it? It is anger.']),
+    ('denied', 'direct', '', 'stop', (), [
+        'Anger is out.', 'I decide against angry.', 'Happy he is not.', 'My bet would not be on happy.', 'Angry is too strong a word.',
+        'Too noisy to call it sad.', 'Were he angry, he would shout.', 'He used to be happy.', 'Von Freude keine Spur.']),
+    ('asserted', 'direct', 'angry', 'stop', (), [
+        "It's nothing if not angry.", 'Sad she is not; what you hear is anger.', 'He can\'t keep the anger out of his voice.',
+        'Is he angry? Absolutely.', 'sad - no, angry - yes', '与其说是悲伤，不如说是愤怒。', 'La voix exprime la colère.',
+        'A happy couple is shouted at by the speaker, an angry neighbour.', 'You could not call it anything but angry.']),
+    ('first', 'direct', 'sad', 'stop', (), [
+        'Answer: sad\nSecond choice: fearful', 'First choice: sad. Second choice: angry.', 'sad > angry > neutral',
+        'Angry. Correction: sad.', 'Angry, no, sad.', '~~angry~~ sad', 'First guess: angry. Corrected: sad',
+        'Options: neutral, happy, sad, angry.\nPick: sad', '{"emotion": "sad", "secondary": "angry"}',
+        'The choice is between sad and neutral, and sad wins.', 'At first I thought angry, but it is sad.']),
+    ('halves', 'direct', 'angry sad', 'stop', (), [
+        'half angry, half sad', 'angry as well as sad', 'halb wütend, halb traurig', '既生气又难过', 'As much anger as sadness.']),
+    ('candidates', 'cot', 'neutral', 'stop', (), [
+        '- angry? He shouts once, at a bus. So no.\n- sad? The tempo is normal. No.\n- neutral? Flat and even. Yes.']),
+    ('letters', 'direct', 'angry', 'stop', ('angry', 'sad', 'happy', 'fear'), [
+        "I'd go with (A), though (B) can't be ruled out.", 'A rather than C.', 'I choose (A) over (B).', 'Not B, C or D; A.',
+        'Option A fits best; option B does not.', 'Answer: A (second choice: B)', 'The best option is A, as D would be louder.']),
+    ('letters', 'direct', '', 'stop', ('angry', 'sad', 'happy', 'fear'), ["It can't be (A).", 'Not A.']),
+    ('speakers', 'cot', 'angry sad', 'stop', (), [
+        '**Speaker A**\n- shouts\n\nEmotion of speaker A: angry\n\n**Speaker B**\n- weeps\n\nEmotion of speaker B: sad']),
 ]
+SHARES = ['[["angry", 0.6], ["sad", 0.4]]', '{"emotions": ["angry", "sad"], "weights": [60, 40]}', 'Angry: 60%. Sad: 40%. Total: 100%.',
+          'First guess: {"angry": 80, "sad": 20}. Corrected: {"angry": 60, "sad": 40}', '{"angry": "60%", "sad": "40%"}',
+          'happy 0.0\nangry 0.6\nsad 0.4', "I'd put 60% on angry and 40% on sad."]
+NO_SHARES = ['[["angry", 0.6], ["sad", 0.9]]', '{"emotions": ["angry", "sad"], "weights": [1]}', '[["angry", 0.6], ["sad", 0.4]',
+             '{"angry": 80, "sad": 20} {"angry": 60, "sad": 40}', '{"angry": 60, "sad": 40, "angry": 50}']
+
+
+@pytest.mark.parametrize('text, read', [*((o, True) for o in SHARES), *((o, False) for o in NO_SHARES)])
+def test_shares(text, read):
+    answer = parse(text, 'dist', 'direct', SIX.labels, SIX.merged)
+    assert answer.dist == (pytest.approx((.6, 0, 0, 0, 0, .4)) if read else None), answer
 
 
 @pytest.mark.parametrize('kind, style, labels, finish, choices, texts', TEXTS, ids=[f'{i}-{o[0]}' for i, o in enumerate(TEXTS)])
