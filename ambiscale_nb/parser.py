@@ -463,6 +463,7 @@ def _share(number:str, unit:str|None) -> tuple:
     "A number, as a share of 1 if it has a unit such as `%` or `/ 100`, and whether it has."
     n = float(number.replace(',', '.'))
     if not unit: return n, False
+    if unit=='%': return n/100, True
     return n/(float(re.sub('[^0-9]', '', unit) or 100) or math.inf), True
 
 def _tabled(text:str, start:int, at:dict, found:list) -> list:
@@ -565,8 +566,10 @@ _FREE = _pattern(r'''\b(?:sum|total)\W{0,4}[0-9.]+\s?%?|\b(?:all )?others?\W{0,3
 _PAIRS = re.compile('EO*'+_AMOUNT.pattern), _BEFORE
 _NAMES, _NUMBERS = re.compile(r'\[[^][{}0-9]*E[^][{}0-9]*\]'), re.compile(r'\[[0-9.,%"\s]+\]')
 _EACH = re.compile(f'{_NUMBER}?')
-_PAIR = r'\s*"([a-z]{1,20})"\s*:\s*"?([0-9]{1,9}(?:\.[0-9]{1,20})?(?:e-?[0-9])?)\s?(%?)"?\s*'
-_FLAT, _PAIR = re.compile(rf'\s*\{{(?:{_PAIR}(?:,|(?=\}})))+\s*\}}\s*'), re.compile(_PAIR)
+_PAIR = (r'\s*"([^\W\d_]{1,20})"\s*:\s*"?([0-9]{1,9}(?:\.[0-9]{1,20})?(?:e-?[0-9])?'
+         r'|\.[0-9]{1,20})\s?(%?)"?\s*')
+_FLAT = re.compile(rf'\s*(?:```(?:json)?\s*)?\{{(?:{_PAIR}(?:,|(?=\}})))+\s*\}}[\s`]*')
+_PAIR = re.compile(_PAIR)
 _WORD, _DIGIT = re.compile(r'[^\W_].{0,30}'), re.compile('[0-9].{0,30}')
 
 # %% ../nbs/29_parser.ipynb #0ab94d27
@@ -612,7 +615,7 @@ def _balanced(read:list) -> tuple:
 def _flat(text:str, labels:tuple, label:dict) -> Answer|None:
     "The common case, fast: an object of labels with numbers, if nothing is wrong with it."
     if not _FLAT.fullmatch(text): return None
-    read = [(label.get(o, ''), o, *_share(n, unit)) for o, n, unit in _PAIR.findall(text)]
+    read = [(label.get(o.lower(), ''), o, *_share(n, unit)) for o, n, unit in _PAIR.findall(text)]
     if '' in [o[0] for o in read]: return None
     try: mass, note = _balanced([(Mention(0, 0, *o[:2]), *o[2:]) for o in read])
     except ValueError as e: return Answer((), None, 'out_of_set', note=str(e))
@@ -624,7 +627,7 @@ def _read_dist(text:str, style:str, labels:tuple, words:tuple, choices:tuple) ->
     if answer := _flat(text, labels, words[0]): return answer
     masked, at = _masked(seen := _visible(text), words)
     start, marked = _after_marker(masked)
-    if any(seen.count(a, start)>seen.count(b, start) for a, b in ('{}', '[]')):
+    if seen.rfind('{', start)>seen.rfind('}', start) or seen.count('[')>seen.count(']'):
         return Answer((), None, 'truncated', note='an open brace')
     found = [*_OBJECT.finditer(seen, start)]
     if len({o[0] for o in found})<2: found = found[-1:]
