@@ -194,7 +194,7 @@ _CUES = dict( # What a word says of the emotion that follows it in its clause, o
         |nobody|devoid|zero|free (?:of|from)|less|little|nicht|kein\w*|nie|weder|ohne|statt|kaum|
         gegen|pas|sans|sin|far (?:cry )?from|refus\w+|whoever|anything but|all but|every\w+ but|
         fail\w*|exclud\w+|rul(?:e|es|ed|ing) (?:it )?out|opposed to|opposite|contrary|unlike\w*|
-        too [\w ]{2,20} to (?:be|call|say)|hesitate|reluctan\w+|wants? to know|wonder\w*|why|
+        too [\w ]{2,20} to (?:be|call|say)|hesitate|reluctan\w+|wants? to know|wonder\w*|why (?:s?he|they)|
         used to be|plays? at|topic is|doubt\w*|missing|apart from|except|hides?|pretend\w*|fak\w+|
         wrong to|mistake to|dont|doesnt|didnt|isnt|arent|wasnt|hope|if|whether|ob|unless|than|
         whereas|where|compared|would|expect\w*|should|could have|sa(?:ys|id|ying) (?:that|s?he|they|
