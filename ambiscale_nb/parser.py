@@ -194,11 +194,11 @@ _CUES = dict( # What a word says of the emotion that follows it in its clause, o
         |nobody|devoid|zero|free (?:of|from)|less|little|nicht|kein\w*|nie|weder|ohne|statt|kaum|
         gegen|pas|sans|sin|far (?:cry )?from|refus\w+|whoever|anything but|all but|every\w+ but|
         fail\w*|exclud\w+|rul(?:e|es|ed|ing) (?:it )?out|opposed to|opposite|contrary|unlike\w*|
-        too [\w ]{2,20} to (?:be|call|say)|hesitate|reluctan\w+|wants? to know|wonder\w*|why (?:s?he|they)|
-        used to be|plays? at|topic is|doubt\w*|missing|apart from|except|hides?|pretend\w*|fak\w+|
-        wrong to|mistake to|dont|doesnt|didnt|isnt|arent|wasnt|hope|if|whether|ob|unless|than|
-        whereas|where|compared|would|expect\w*|should|could have|sa(?:ys|id|ying) (?:that|s?he|they|
-        i|how)|people who|those who|mention\w*|describing|considered|thought (?:it|this|that|s?he)|
+        too [\w ]{2,20} to (?:be|call|say)|hesitate|reluctan\w+|wants? to know|wonder\w*|why (?:s?he
+        |they)|used to be|plays? at|topic is|doubt\w*|missing|apart from|except|hides?|pretend\w*|
+        fak\w+|wrong to|mistake to|dont|doesnt|didnt|isnt|arent|wasnt|hope|if|whether|ob|unless|than
+        |whereas|where|compared|would|expect\w*|should|could have|sa(?:ys|id|ying) (?:that|s?he|they
+        |i|how)|people who|those who|mention\w*|describing|considered|thought (?:it|this|that|s?he)|
         against|away from|calls (?:her|him|them|me|you)|mistak\w+ for|first (?:i|we|one) \w+|
         i (?:first|initially) \w+|initially i \w+|took it for|least (?:likely|prob\w+)|listen for|
         look for|as (?:when|in|with|it|one|people|someone|would|is|[a-z]+ as)|name is|named|
