@@ -463,7 +463,8 @@ TEXTS = [
         'Still, angry would be my bet.', "If I had to choose, I'd choose angry.", 'I decide against sad and for angry.',
         'Sad can be crossed off, angry stays.', 'Angry is out of the question? No: it is angry.', 'I prefer anger to sadness.',
         'Sad is out, happy is out, which leads me to angry.', 'Wut bleibt. Freude scheidet aus.', 'Ergebnis: Wut',
-        "Is it sad? The words are, the voice isn't. He spits them out, and he is angry.", 'So what is it? It is anger.']),
+        "Is it sad? The words are, the voice isn't. He spits them out, and he is angry.", 'So what is it? It is anger.',
+        'The pace is quick, which suggests joy or anger. The shout, however, is not joy. Anger.']),
     ('denied', 'direct', '', 'stop', (), [
         'Anger is out.', 'I decide against angry.', 'Happy he is not.', 'My bet would not be on happy.', 'Angry is too strong a word.',
         'Too noisy to call it sad.', 'Were he angry, he would shout.', 'He used to be happy.', 'Von Freude keine Spur.']),
@@ -475,6 +476,7 @@ TEXTS = [
         'Answer: sad\nSecond choice: fearful', 'First choice: sad. Second choice: angry.', 'sad > angry > neutral',
         'Angry. Correction: sad.', 'Angry, no, sad.', '~~angry~~ sad', 'First guess: angry. Corrected: sad',
         'Options: neutral, happy, sad, angry.\nPick: sad', '{"emotion": "sad", "secondary": "angry"}',
+        '{"top": "sad", "alternatives": ["angry", "fearful"]}',
         'The choice is between sad and neutral, and sad wins.', 'At first I thought angry, but it is sad.']),
     ('halves', 'direct', 'angry sad', 'stop', (), [
         'half angry, half sad', 'angry as well as sad', 'halb wütend, halb traurig', '既生气又难过', 'As much anger as sadness.']),
