@@ -24,6 +24,7 @@ import uuid
 from base64 import b64encode, urlsafe_b64encode
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from queue import SimpleQueue
@@ -315,6 +316,9 @@ def known_names(
         own = yaml.safe_load((ROOT/own).read_text())
     table = dict(NAMES)
     for name, given in (own or {}).items():
+        if not isinstance(given, dict): raise InputError(
+            f"names.{name}: found {given!r}, wanted fields: write {name}: {{status: live}}")
+        given = {k: str(v) if isinstance(v, date) else v for k, v in given.items()} # As YAML reads it
         table[name] = with_fields(table.get(name, Name()), given, name)
         choose(table[name].status, ('live', 'retired', 'unknown'), f'status of {name}')
     return table

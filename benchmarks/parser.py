@@ -3,6 +3,7 @@
     python benchmarks/parser.py FILE [FILE ...]             # figures
     python benchmarks/parser.py FILE --errors               # and every text that is read wrongly or not at all
     python benchmarks/parser.py FILE --against OTHER.py     # and the time per answer of another version, in the same run
+    python benchmarks/parser.py FILE --save                 # and the last figures, beside this file
 
 One JSON object a line: `text`, `style`, `label_set`, and either `labels` (the one right reading, [] for none) or `accept` (all
 readings, null for none; lists of labels, or label -> share); optional: `mode`, `finish`, `choices`, `why` (the kind).
@@ -66,9 +67,10 @@ def figures(df, by):
     return sums.assign(precision=sums.right/sums.read, recall=sums.found/sums.wanted).round(3)
 
 
-def seconds(read, rows, repeats=3):
-    "CPU time per answer, the least of some rounds."
+def seconds(read, rows, repeats=10):
+    "CPU time per answer, the least of some rounds after one that fills the caches."
     calls, best = [arguments(o) for o in rows], float('inf')
+    for o in calls: read(*o)
     for _ in range(repeats):
         start = time.process_time()
         for o in calls: read(*o)
@@ -89,22 +91,32 @@ def main():
     args.add_argument('files', nargs='+')
     args.add_argument('--errors', action='store_true')
     args.add_argument('--against', help='a Python file with another version of `parse`')
+    args.add_argument('--save', action='store_true', help='keep the figures in benchmarks/parser.json')
     args = args.parse_args()
     print(f'parser {PARSER_VERSION}')
+    saved = dict(benchmark='parser', parser=PARSER_VERSION, files={})
     for path in args.files:
         rows = load(path)
         df = judged(rows)
         print(f'\n{Path(path).name}')
-        print(figures(df.assign(all='all'), 'all').to_string(), figures(df, 'style').to_string(),
-              figures(df, 'kind').to_string(), sep='\n\n')
-        own = seconds(parse, rows)
-        print(f'\n{own*1e6:.0f} microseconds per answer', end='')
-        if args.against:
-            other = seconds(version(args.against), rows)
-            print(f', {other*1e6:.0f} with the other version: {own/other:.2f} times')
-        print()
+        kept = saved['files'][Path(path).name] = dict(modes={})
+        for by in ('all', 'style', 'kind'):
+            shown = figures(df.assign(all='all'), by)
+            print(f'{shown.to_string()}\n')
+            kept[by] = {o: {k: None if v != v else float(v) for k, v in row.items()} for o, row in shown.to_dict('index').items()}
+        for mode in ('label', 'dist'):
+            some = [o for o in rows if (o.get('mode') or 'label') == mode]
+            if not some: continue
+            own = kept['modes'][mode] = dict(texts=len(some), microseconds_measured=round(seconds(parse, some)*1e6, 1))
+            print(f'{mode}: {own["microseconds_measured"]} microseconds per answer', end='')
+            if args.against:
+                own['other_measured'] = round(seconds(version(args.against), some)*1e6, 1)
+                own['ratio_measured'] = round(own['microseconds_measured']/own['other_measured'], 2)
+                print(f', {own["other_measured"]} with the other version: {own["ratio_measured"]} times', end='')
+            print()
         for o, row in zip(rows, df.itertuples(), strict=True) if args.errors else ():
             if not row.good: print(json.dumps([o.get('id'), row.style, row.kind, o['accept'], row.got, o['text']], ensure_ascii=False))
 
+    if args.save: Path(__file__).with_suffix('.json').write_text(json.dumps(saved, indent=1)+'\n')
 
 if __name__ == '__main__': main()

@@ -514,6 +514,9 @@ def test_names_may_come_from_a_file(server, tmp_path):
     (tmp_path/'names.yaml').write_text('gpt-audio-1.5: {status: retired, successor: gpt-audio-2, since: 2027-01-20}\n')
     with pytest.raises(Retired, match='on 2027-01-20.*choose gpt-audio-2'):
         EndpointALM('gpt-audio-1.5', 'openai', server.url, key='', names=tmp_path/'names.yaml')
+    (tmp_path/'names.yaml').write_text('m: 3\n')
+    with pytest.raises(InputError, match='names.m: found 3, wanted fields'):
+        EndpointALM('gpt-audio-1.5', 'openai', server.url, key='', names=tmp_path/'names.yaml')
 
 def test_the_study_is_registered():
     assert {'gpt-4o-audio', 'ultravox-v0.3', 'ultravox-v0.4'}<={o.name for o in ENDPOINTS}

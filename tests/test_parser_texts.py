@@ -434,7 +434,72 @@ TEXTS = [
         'If I had to pick one: angry.', 'angry (as opposed to sad)', 'angry, as opposed to happy',
         'angry and not sad', 'angry, neither happy nor sad', 'angry, no sadness', 'angry with no trace of joy',
         'angry, without any joy', 'Angry, the voice is not calm.']),
+    ('name', 'direct', '', 'stop', (), [
+        'Joy Miller is speaking', 'This is Ms. Joy Baker, calling about the bill.', 'The speaker is called Joy.',
+        'Her name is Joy.', 'Mr. Happy is on the line.', 'Joy Adams talks to Mr. Brown.']),
+    ('name', 'direct', 'sad', 'stop', (), ['Joy Miller sounds sad.', 'The speaker, Joy Miller, is sad.']),
+    ('name', 'direct', 'happy', 'stop', (), ['Joy', 'Joy.', 'Joy is what I hear.', '**Joy**']),
+    ('superlative', 'direct', 'happy', 'stop', (), [
+        "Couldn't be happier!", 'The speaker could not be happier.', 'He could not be more happy.']),
+    ('superlative', 'direct', '', 'stop', (), ['The voice could not be less happy.', "He couldn't be happy."]),
+    ('letters', 'direct', 'angry happy', 'stop', ('angry', 'sad', 'happy', 'fear'), ['A and C', '(A) and (C)', 'Both A and C']),
+    ('letters', 'direct', 'sad', 'stop', ('angry', 'sad', 'happy', 'fear'), [
+        'option b', 'The answer is b.', 'I would choose option b.', "It's B.", 'Not A but B', 'B is the best fit',
+        'Between A and B, I prefer the latter.', 'A is wrong, so B.']),
+    ('letters', 'direct', 'angry', 'stop', ('angry', 'sad', 'happy', 'fear'), [
+        'option a', 'Option A is correct.', "I'd go with A.", 'Between A and B, I prefer the former.']),
+    ('latter', 'direct', 'sad', 'stop', (), [
+        'Between angry and sad, I prefer the latter.', "Between sad and angry, I'd choose the former."]),
+    ('speakers', 'direct', 'angry sad', 'stop', (), [
+        'Speaker 1: angry\nSpeaker 2: sad', 'The man sounds angry. The woman sounds sad.', 'Male: angry\nFemale: sad',
+        'Speaker A sounds angry. Speaker B sounds sad.', 'The first voice is angry. The second voice is sad.']),
+    ('request', 'direct', '', 'stop', (), [
+        'Please upload the audio so I can decide between angry and sad.', 'Please share the recording of the sad speaker.',
+        'Kindly attach the audio file for the emotion (angry, sad, happy).']),
+    ('imagined', 'cot', '', 'stop', (), [
+        'A sad voice would be louder, and a happy voice softer.', 'Step 1: listen for sadness.\nStep 2: listen for the pace.',
+        'It would be a mistake to call this sad.', 'The tone is neutral. So the emotion is boredom.']),
+    ('preferred', 'cot', 'angry', 'stop', (), [
+        'Still, angry would be my bet.', "If I had to choose, I'd choose angry.", 'I decide against sad and for angry.',
+        'Sad can be crossed off, angry stays.', 'Angry is out of the question? No: it is angry.', 'I prefer anger to sadness.',
+        'Sad is out, happy is out, which leads me to angry.', 'Wut bleibt. Freude scheidet aus.', 'Ergebnis: Wut',
+        "Is it sad? The words are, the voice isn't. He spits them out, and he is angry.", 'So what is it? It is anger.',
+        'The pace is quick, which suggests joy or anger. The shout, however, is not joy. Anger.']),
+    ('denied', 'direct', '', 'stop', (), [
+        'Anger is out.', 'I decide against angry.', 'Happy he is not.', 'My bet would not be on happy.', 'Angry is too strong a word.',
+        'Too noisy to call it sad.', 'Were he angry, he would shout.', 'He used to be happy.', 'Von Freude keine Spur.']),
+    ('asserted', 'direct', 'angry', 'stop', (), [
+        "It's nothing if not angry.", 'Sad she is not; what you hear is anger.', 'He can\'t keep the anger out of his voice.',
+        'Is he angry? Absolutely.', 'sad - no, angry - yes', '与其说是悲伤，不如说是愤怒。', 'La voix exprime la colère.',
+        'A happy couple is shouted at by the speaker, an angry neighbour.', 'You could not call it anything but angry.']),
+    ('first', 'direct', 'sad', 'stop', (), [
+        'Answer: sad\nSecond choice: fearful', 'First choice: sad. Second choice: angry.', 'sad > angry > neutral',
+        'Angry. Correction: sad.', 'Angry, no, sad.', '~~angry~~ sad', 'First guess: angry. Corrected: sad',
+        'Options: neutral, happy, sad, angry.\nPick: sad', '{"emotion": "sad", "secondary": "angry"}',
+        '{"top": "sad", "alternatives": ["angry", "fearful"]}',
+        'The choice is between sad and neutral, and sad wins.', 'At first I thought angry, but it is sad.']),
+    ('halves', 'direct', 'angry sad', 'stop', (), [
+        'half angry, half sad', 'angry as well as sad', 'halb wütend, halb traurig', '既生气又难过', 'As much anger as sadness.']),
+    ('candidates', 'cot', 'neutral', 'stop', (), [
+        '- angry? He shouts once, at a bus. So no.\n- sad? The tempo is normal. No.\n- neutral? Flat and even. Yes.']),
+    ('letters', 'direct', 'angry', 'stop', ('angry', 'sad', 'happy', 'fear'), [
+        "I'd go with (A), though (B) can't be ruled out.", 'A rather than C.', 'I choose (A) over (B).', 'Not B, C or D; A.',
+        'Option A fits best; option B does not.', 'Answer: A (second choice: B)', 'The best option is A, as D would be louder.']),
+    ('letters', 'direct', '', 'stop', ('angry', 'sad', 'happy', 'fear'), ["It can't be (A).", 'Not A.']),
+    ('speakers', 'cot', 'angry sad', 'stop', (), [
+        '**Speaker A**\n- shouts\n\nEmotion of speaker A: angry\n\n**Speaker B**\n- weeps\n\nEmotion of speaker B: sad']),
 ]
+SHARES = ['[["angry", 0.6], ["sad", 0.4]]', '{"emotions": ["angry", "sad"], "weights": [60, 40]}', 'Angry: 60%. Sad: 40%. Total: 100%.',
+          'First guess: {"angry": 80, "sad": 20}. Corrected: {"angry": 60, "sad": 40}', '{"angry": "60%", "sad": "40%"}',
+          'happy 0.0\nangry 0.6\nsad 0.4', "I'd put 60% on angry and 40% on sad."]
+NO_SHARES = ['[["angry", 0.6], ["sad", 0.9]]', '{"emotions": ["angry", "sad"], "weights": [1]}', '[["angry", 0.6], ["sad", 0.4]',
+             '{"angry": 80, "sad": 20} {"angry": 60, "sad": 40}', '{"angry": 60, "sad": 40, "angry": 50}']
+
+
+@pytest.mark.parametrize('text, read', [*((o, True) for o in SHARES), *((o, False) for o in NO_SHARES)])
+def test_shares(text, read):
+    answer = parse(text, 'dist', 'direct', SIX.labels, SIX.merged)
+    assert answer.dist == (pytest.approx((.6, 0, 0, 0, 0, .4)) if read else None), answer
 
 
 @pytest.mark.parametrize('kind, style, labels, finish, choices, texts', TEXTS, ids=[f'{i}-{o[0]}' for i, o in enumerate(TEXTS)])
