@@ -10,15 +10,18 @@ JSON line.
 import argparse
 import json
 import resource
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 
 from ambiscale_nb.metrics import METRICS, statistic
-from simulate import simulate
 from ambiscale_nb.statistics import cluster_ci
 from ambiscale_nb.strategies import predict
+
+sys.path.append(str(Path(__file__).parents[1]/'tests'))
+from simulate import simulate  # noqa: E402
 
 
 def peak_mb():

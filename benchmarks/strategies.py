@@ -9,6 +9,7 @@ Seconds are CPU seconds of all threads. Ends with one JSON line.
 """
 import argparse
 import json
+import sys
 import time
 from dataclasses import replace
 from math import comb
@@ -19,8 +20,10 @@ import numpy as np
 from ambiscale_nb import beyond  # noqa: F401 (registers its rules)
 from ambiscale_nb.budget import brier, curves, vote_at_k
 from ambiscale_nb.metrics import jsd
-from simulate import simulate
 from ambiscale_nb.strategies import STRATEGIES
+
+sys.path.append(str(Path(__file__).parents[1]/'tests'))
+from simulate import simulate  # noqa: E402
 
 KS = (1, 2, 4, 8, 16)
 

@@ -2,7 +2,6 @@
 import os
 import shutil
 import signal
-import sys
 import tempfile
 from pathlib import Path
 import pytest
@@ -10,7 +9,6 @@ from hypothesis import HealthCheck, settings
 import faults
 
 OFFLINE = Path(__file__).parent/'offline'
-sys.path.append(str(Path(__file__).parents[1]/'benchmarks')) # `simulate`, which tests and benchmarks share
 NET_LOG = Path(tempfile.mkdtemp(prefix='ambiscale-tests-'))/'network.log'
 
 os.environ.update(AMBISCALE_NET_LOG=str(NET_LOG), HF_HUB_OFFLINE='1', TRANSFORMERS_OFFLINE='1',
