@@ -261,8 +261,7 @@ def status(study:StudyFile, verify:Annotated[bool, typer.Option(help='Check ever
     from ambiscale_nb.upkeep import check_store
     with told():
         config = read_study(study)
-        name = config.name
-        plans = asked_now(config)
+        name, plans = config.name, asked_now(config)
         table = study_status(config, plans)
         words = as_text(table)
         words.loc[table.asked.ne('candidates'), 'unparsed'] = '-'

@@ -22,9 +22,11 @@ import numpy as np
 import pandas as pd
 
 # %% ../nbs/00_core.ipynb #0c5a0002
-def shaped(meaning): return Annotated[np.ndarray, meaning]
+def shaped(meaning:str): # -> a type
+    "An array type with its shape, unit and range."
+    return Annotated[np.ndarray, meaning]
 
-Votes = shaped('Votes per clip and label, (..., U, K), non-negative; soft labels are votes of sum 1')
+Votes = shaped('Votes per clip and label, (..., U, K), non-negative; or soft labels')
 SoftLabels = shaped('Shares of the votes, (..., U, K), rows sum to 1')
 Dist = shaped('Predicted distributions over K labels, (..., U, K), rows sum to 1')
 Credit = shaped('Labels as expected credit, (..., U, K), rows sum to 1 less what was not read')

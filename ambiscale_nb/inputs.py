@@ -84,13 +84,14 @@ def heard_before(
     kept = pd.concat([o for o in (had, found) if len(o)] or [had])
     return kept.loc[[o for o in clips.index if o in kept.index]], lost
 
+# %% ../nbs/44_inputs.ipynb #12a4272d
 def planned_clips(
     clips:pd.DataFrame, # Of a corpus, without those set aside
     known:pd.DataFrame, # From `decoded`
     max_seconds:float, # The model's window
     asked:dict, # limit, max_seconds ('drop' or 'crop'), window, root: see `01_sample`
 ) -> pd.DataFrame: # Those that a run would ask about, with audio_sha and duration
-    "The sound of each clip; where there is no file at all, each stands for a sound of its own."
+    "The sound of each clip; where there is no file at all, each counts as a sound of its own."
     now, n = file_states(clips, asked['root']), asked['limit']
     if len(now) and now.bytes.lt(0).all():
         some = limit(clips, n or None)

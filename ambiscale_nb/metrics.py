@@ -72,7 +72,7 @@ def vote_noise(votes:Votes) -> PerClip:
 
 # %% ../nbs/60_metrics.ipynb #a9c34607
 def rater_noise(judgements:Judgements) -> PerClip:
-    "Estimated variance of the soft label of `equal_votes`, from single judgements, also split ones."
+    "Estimated variance of the soft label of `equal_votes`, from single judgements."
     n, v = judgements.raters, judgements.share
     y = judgements.equal_votes/np.maximum(n, 1)[:, None]
     spread = judgements.sums(((v-y[judgements.owner])**2).sum(1))

@@ -306,6 +306,7 @@ def with_fields(
         raise InputError(f"{where}.{spelt(place)}: {mismatch(('load', *place), *wrong)}")
     return replace(base, **given)
 
+# %% ../nbs/31_models.ipynb #b60b37f3
 def known_names(
     own:dict|str|Path|None=None, # Name -> its fields, or a YAML file of that (under the root)
 ) -> dict: # Name -> `Name`
@@ -318,7 +319,7 @@ def known_names(
     for name, given in (own or {}).items():
         if not isinstance(given, dict): raise InputError(
             f"names.{name}: found {given!r}, wanted fields: write {name}: {{status: live}}")
-        given = {k: str(v) if isinstance(v, date) else v for k, v in given.items()} # As YAML reads it
+        given = {k: str(v) if isinstance(v, date) else v for k, v in given.items()}
         table[name] = with_fields(table.get(name, Name()), given, name)
         choose(table[name].status, ('live', 'retired', 'unknown'), f'status of {name}')
     return table

@@ -13,8 +13,9 @@ __all__ = ['STR', 'INT', 'NUM', 'CANDIDATES', 'CONDITIONS', 'SCHEMA', 'BLOCK', '
            'decodings', 'lacking', 'check_items', 'heard', 'plan_pool', 'BadReply', 'error_kind', 'error_text',
            'candidate_row', 'reply_row', 'clock_of', 'error_rows', 'scores_of', 'ask', 'spent_on', 'stored_spend',
            'as_costs', 'entry', 'read_entry', 'StoreLedger', 'Limits', 'check_price', 'parts_of', 'take_part',
-           'cause_of', 'most_said', 'Report', 'whoever', 'planned_rows', 'missing', 'caller', 'Purse', 'KeepReady',
-           'keep_calls', 'at_a_time', 'sample_pool', 'pool_rows', 'asked_with', 'answers', 'false_keys', 'store_status']
+           'cause_of', 'most_said', 'Report', 'parts_of_plan', 'planned_rows', 'missing', 'caller', 'Purse',
+           'KeepReady', 'keep_calls', 'at_a_time', 'sample_pool', 'pool_rows', 'asked_with', 'answers', 'false_keys',
+           'store_status']
 
 # %% ../nbs/40_pool.ipynb #38e6d4e8
 import errno
@@ -1103,7 +1104,7 @@ def end_if_hopeless(
                     f"The run ends; `fail_on_error` lets it go on", fatal=True)
 
 # %% ../nbs/40_pool.ipynb #36d9c95f
-def whoever(
+def parts_of_plan(
     table:Table, # Which table
     plan:pd.DataFrame, # A row per clip and call
 ) -> dict: # Column -> values, as `Store.read` takes them
@@ -1118,7 +1119,7 @@ def planned_rows(
     columns=None, # Which columns, `group` among them; all if not given
 ) -> pd.DataFrame: # Rows of its calls; an error only where no corpus has an answer
     "What is stored of a plan's calls."
-    where = whoever(table, plan)
+    where = parts_of_plan(table, plan)
     own, calls = dict(where, corpus=plan.corpus.unique()), {*plan.group}
     need = list(table.columns if columns is None else dict.fromkeys([*columns, 'error', 'key']))
     rows = store.read(table, need, **own)
@@ -1137,7 +1138,7 @@ def missing(
     plan:pd.DataFrame, # A row per clip and call, with `group`
 ) -> tuple: # The calls to be made, `again` marking those that failed; a `Report` to be filled in
     "What a plan still needs."
-    calls, known = plan.drop_duplicates('group'), store.groups(table, **whoever(table, plan))
+    calls, known = plan.drop_duplicates('group'), store.groups(table, **parts_of_plan(table, plan))
     calls = calls.assign(again=[o in known for o in calls.group])
     todo = calls[[not known.get(o) for o in calls.group]]
     had = planned_rows(store, table, plan, ['group', *COSTS])

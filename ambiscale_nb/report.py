@@ -27,7 +27,7 @@ from .audits import listens
 from .corpora import CORPORA, data_name, named, votes_of
 from .inputs import versions
 from .prompts import MODES, STYLES, prompt
-from .pool import CANDIDATES, answers, pool_rows, valid_text, whoever
+from .pool import CANDIDATES, answers, pool_rows, parts_of_plan, valid_text
 from .verify import VERDICTS
 from .strategies import STRATEGIES
 from .results import (MARK, MARKED, NEVER, Study, at_full_budget, lost_clips,
@@ -887,7 +887,7 @@ def missing_calls(
         kind = CANDIDATES if folder=='plans' else VERDICTS
         for path in sorted(study.root.glob(f'{folder}/*.parquet')):
             plan = pd.read_parquet(path)
-            tried = study.store.groups(kind, **whoever(kind, plan))
+            tried = study.store.groups(kind, **parts_of_plan(kind, plan))
             calls = set(plan.group)
             found.append(dict(run=path.stem, asked=kind.name, calls=len(calls),
                               missing=len(calls-set(tried))))

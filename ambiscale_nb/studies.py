@@ -560,7 +560,8 @@ def forget_plans(
 # %% ../nbs/79_studies.ipynb #fdb14d9a
 SCORE = ROOT/'nbs/experiments/02_score.ipynb'
 WHAT = dict(runs='runs', corpora='ratings, clips or prompts', answers='answers', ks='budgets',
-            common='which clips are compared', figures='figures', code='code', plugins='plugins', versions='versions of packages')
+            common='which clips are compared', figures='figures', code='code', plugins='plugins',
+            versions='versions of packages')
 
 def scored_from(
     study:StudyConfig, # A study, sampled at least in part
@@ -789,7 +790,7 @@ def execute(
     watch = StudyWatch(RESULTS/study.name, [o for tasks in waves for o in tasks])
     slurm, failed = study.slurm and study.slurm.model_dump(exclude_unset=True), []
     for tasks in filter(None, waves):
-        if failed and tasks is waves[-1]: # Whoever judges others needs all of their answers
+        if failed and tasks is waves[-1]: # A judge of others needs all of their answers
             return failed+[(o[1].stem, 'not begun: it waits for all other runs') for o in tasks]
         if rescore: tasks = [(*o[:2], o[2] | dict(ask=False)) for o in tasks if not is_done(*o)]
         found = run_shards(tasks, study.workers, slurm=slurm, progress=progress, watch=watch)
@@ -1125,9 +1126,9 @@ def plan_counts(
     plan:pd.DataFrame, # The plan
 ) -> tuple: # Calls; of these answered, failed
     "How much of a plan is stored."
-    from ambiscale_nb.pool import whoever
+    from ambiscale_nb.pool import parts_of_plan
     table, calls = table_of(folder), plan.drop_duplicates('group').group
-    known = study.store.groups(table, **whoever(table, plan)) if len(plan) else {}
+    known = study.store.groups(table, **parts_of_plan(table, plan)) if len(plan) else {}
     state = [known.get(o) for o in calls]
     return len(calls), state.count(True), state.count(False)
 
