@@ -565,7 +565,7 @@ _FREE = _pattern(r'''\b(?:sum|total)\W{0,4}[0-9.]+\s?%?|\b(?:all )?others?\W{0,3
     category)\b(?="?'?\s?:)''')
 _PAIRS = re.compile('EO*'+_AMOUNT.pattern), _BEFORE
 _NAMES, _NUMBERS = re.compile(r'\[[^][{}0-9]*E[^][{}0-9]*\]'), re.compile(r'\[[0-9.,%"\s]+\]')
-_EACH = re.compile(f'{_NUMBER}?')
+_EACH, _LISTED = re.compile(f'{_NUMBER}?'), re.compile(r'[:：]\s*\[[\s"]*[0-9.]')
 _PAIR = (r'\s*"([^\W\d_]{1,20})"\s*:\s*"?([0-9]{1,9}(?:\.[0-9]{1,20})?(?:e-?[0-9])?'
          r'|\.[0-9]{1,20})\s?(%?)"?\s*')
 _FLAT = re.compile(rf'\s*(?:```(?:json)?\s*)?\{{(?:{_PAIR}(?:,|(?=\}})))+\s*\}}[\s`]*')
@@ -581,6 +581,7 @@ def _pairs(text:str, at:dict, low:int, high:int, strict:bool) -> list:
         shares = [_share(*o) for o in _EACH.findall(numbers[0])]
         if len(found)!=len(shares): raise ValueError('not a number for every label')
         return [(o, *n) for o, n in zip(found, shares, strict=True)]
+    if strict and _LISTED.search(text): raise ValueError('not a number for every label')
     for pattern in _PAIRS[:2-strict]:
         found = [*pattern.finditer(text)]
         if len(found)==text.count('E')>0: break
