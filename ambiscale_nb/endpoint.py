@@ -138,7 +138,7 @@ def error_of(
     if not error and not answered and {*SAYS[:-1]} & body.keys(): error = body
     if isinstance(error, list): error = error[0]
     if not error: return {}
-    if not isinstance(error, dict): # It says that there is one, or what; the rest stands beside it
+    if not isinstance(error, dict): # It says that there is one, or what; the rest is next to it
         error = {k: o for k, o in names.items() if k!='error'}|(
             dict(message=error) if error is not True else {})
     error = {str(k).lower(): o for k, o in error.items()}

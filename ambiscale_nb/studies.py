@@ -41,14 +41,14 @@ from .fanout import (StudyWatch, code_fingerprint, ctrl_c_waits, is_done, proces
 
 # %% ../nbs/79_studies.ipynb #5c6f80d7
 def check_orders(
-    n:int, # As it stands in a study
+    n:int, # As a study gives it
 ) -> int: # The same
     "Refuse a list that is judged in one order."
     if n==1: raise ValueError('one order is judged partly by place: take 2 or more, or 0 for none')
     return n
 
 def check_long(
-    text:str, # As it stands in a study
+    text:str, # As a study gives it
 ) -> str: # The same
     "Refuse what is neither of the two things that can be done with a long clip."
     if text in ('drop', 'crop'): return text

@@ -125,8 +125,8 @@ def tables(name):
 STEPS, TOLD = [], {}
 
 
-def step(what, study, compare=True, imports='', **how):
-    "Estimate, run, and compare with a fresh study."
+def step(what, study, same=None, imports='', **how):
+    "Estimate, run, and compare with a fresh study, or with tables that were found to be those of one."
     expected = int(studies.estimate_study(study)[0].calls.sum())
     state = studies.study_status(study)
     before, said = calls(), io.StringIO()
@@ -136,17 +136,19 @@ def step(what, study, compare=True, imports='', **how):
     found = dict(what=what, failed=failed, estimate=expected, made=len(new), twice=len(new)-len({*new}),
                  again=0 if how.get('force') else len({*new} & {*before}), said=said.getvalue(),
                  to_ask=int(state.missing.sum()), left=int(after.missing.sum()), unasked=len(studies.not_asked(study)))
-    if compare:
+    if same is None:
+        (ROOT/'no model').unlink(missing_ok=True)
         log = (ROOT/'calls.jsonl').read_text()
         fresh = study.model_copy(update=dict(name=f'fresh-{len(STEPS)}'))
         if imports: import_file(imports, fresh.name, 'clinic_a', str(ROOT/'clinic_a'), labels='four', model='guest')
         with redirect_stderr(io.StringIO()): found['failed'] += studies.run_study(fresh)
-        a, b = tables(study.name), tables(fresh.name)
-        found['differs'] = [o for o in SCORED if a[o]!=b[o]]
+        same = tables(fresh.name)
         (ROOT/'calls.jsonl').write_text(log)
+    mine = tables(study.name)
+    found['differs'] = [o for o in SCORED if mine[o]!=same[o]]
     STEPS.append(found)
     print(json.dumps(found), file=sys.stderr, flush=True)
-    return tables(study.name)
+    return mine
 
 
 def main():
@@ -155,8 +157,8 @@ def main():
     dice = np.random.default_rng(7)
     write_corpus('clinic_a', .03+.01*np.arange(6), dice)
     write_plugins()
-    first = step('the first day', run('s', 'clinic_a'), compare=False)
-    assert step('again', run('s', 'clinic_a'), compare=False)==first
+    first = step('the first day', run('s', 'clinic_a'))
+    step('again', run('s', 'clinic_a'), same=first)
     more = dict(n=20, limit=6, ks=[1, 20])
     step('more samples and clips', run('s', 'clinic_a', **more))
     ratings = ROOT/'clinic_a/ratings.csv'
@@ -164,28 +166,27 @@ def main():
     for i in (1, 4): lines[i] = lines[i].replace(lines[i].split(',')[2], 'sad' if 'sad' not in lines[i] else 'angry')
     ratings.write_text('\n'.join(lines)+'\n')
     (ROOT/'no model').touch()
-    step('other ratings', run('s', 'clinic_a', **more), compare=False, rescore=True)
-    (ROOT/'no model').unlink()
+    step('other ratings', run('s', 'clinic_a', **more), rescore=True)
     write_plugins(-1)
     step('another strategy', run('s', 'clinic_a', **more))
     write_corpus('clinic_b', [*(.03+.01*np.arange(3)), .5, .51, .52], dice)
     both = run('s', 'clinic_a', 'clinic_b', **more)
-    step('a second corpus', both, compare=False)
+    step('a second corpus', both)
     table = pd.DataFrame([(f'{i}.wav', o) for i in range(6) for o in dice.choice(['angry', 'sad'], 4)], columns=['uid', 'text'])
     table.to_csv(ROOT/'said.csv', index=False)
     import_file(ROOT/'said.csv', 's', 'clinic_a', str(ROOT/'clinic_a'), labels='four', model='guest')
     whole = step('imported answers', both, imports=ROOT/'said.csv')
-    assert step('rescored', both, compare=False, rescore=True)==whole
+    step('rescored', both, same=whole, rescore=True)
     step('a model less', run('s', 'clinic_a', 'clinic_b', models=['mind'], **more), imports=ROOT/'said.csv')
     warmer = both.model_copy(update=dict(temperature=1.3))
-    step('back, and warmer', warmer, compare=False)
-    assert step('as before', both, compare=False)==whole
+    step('back, and warmer', warmer, imports=ROOT/'said.csv')
+    step('as before', both, same=whole)
     play(ROOT/'clinic_a', '2.wav', .9)
-    step('another sound', both, compare=False)
+    step('another sound', both, imports=ROOT/'said.csv')
     list_b = pd.read_csv(ROOT/'clinic_b/ratings.csv')
     list_b[~list_b.file.eq('5.wav')].to_csv(ROOT/'clinic_b/ratings.csv', index=False)
     last = step('a clip less', both, imports=ROOT/'said.csv')
-    assert step('all anew', both, compare=False, force=True)==last
+    step('all anew', both, same=last, force=True)
     print(json.dumps(STEPS))
 
 

@@ -50,7 +50,7 @@ def days(tmp_path_factory):
 @pytest.mark.parametrize('what', STEPS)
 def test_a_change_costs_what_it_must_and_gives_the_numbers_of_a_fresh_study(days, what):
     found, (calls, said) = days[0][what], STEPS[what]
-    assert found['failed'] == [] and found.get('differs', []) == []
+    assert found['failed'] == [] and found['differs'] == []
     assert found['made'] == calls and found['estimate'] == (0 if what == 'all anew' else calls)
     assert found['to_ask'] == found['estimate']+TWICE.get(what, 0)
     assert found['twice'] == found['again'] == found['left'] == 0
