@@ -1,7 +1,7 @@
 """Installs the package that the notebooks export; `settings.ini` holds every fact."""
 from configparser import ConfigParser
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 cfg = ConfigParser(delimiters=["="])
 cfg.read("settings.ini", encoding="utf-8")
@@ -12,7 +12,7 @@ setup(
     version=cfg["version"],
     description=cfg["description"],
     license="Apache-2.0",
-    packages=[cfg["lib_path"]],
+    packages=find_packages(include=[cfg["lib_path"], f"{cfg['lib_path']}.*"]),
     package_data={cfg["lib_path"]: ["assets/**/*"]},
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg["requirements"].split(),

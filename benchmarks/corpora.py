@@ -20,8 +20,8 @@ READ = '''
 import resource, sys, time, json, warnings
 warnings.simplefilter('ignore')
 import pandas, pandera.pandas
-from ambiscale_nb import crema_d, iemocap, msp_podcast
-from ambiscale_nb.corpora import load_corpus
+from ambiscale_nb.corpora import crema_d, iemocap, msp_podcast
+from ambiscale_nb.corpora.registry import load_corpus
 start = time.perf_counter()
 utterances, ratings = load_corpus(sys.argv[1], sys.argv[2])
 seconds = time.perf_counter()-start
@@ -33,7 +33,7 @@ print(json.dumps(dict(clips=len(utterances), ratings=0 if ratings is None else l
 
 def write_crema_d(root: Path):
     "7,442 clips of three query types, votes at random."
-    from ambiscale_nb.crema_d import ACTED, SENTENCES
+    from ambiscale_nb.corpora.crema_d import ACTED, SENTENCES
     rng = np.random.default_rng(0)
     names = [f'{a}_{s}_{e}_XX' for a in range(1001, 1092) for s in SENTENCES for e in ACTED]
     names += [f'{a}_IEO_{e}_{o}' for a in range(1001, 1092) for e in ACTED for o in ('LO', 'MD', 'HI')]

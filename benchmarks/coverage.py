@@ -18,11 +18,12 @@ import numpy as np
 from scipy.stats import norm
 from tqdm import tqdm
 
-from ambiscale_nb.ambiguity import Judgements, soft_labels
+from ambiscale_nb.corpora.ambiguity import Judgements, soft_labels
 from ambiscale_nb.core import rng_of
-from ambiscale_nb.metrics import brier, brier_debiased, mean_of, rater_noise
-from ambiscale_nb.results import interval
-from ambiscale_nb.statistics import Clusters, cluster_ci, clusters_of, paired_difference, proportion_ci
+from ambiscale_nb.metrics.metrics import brier, brier_debiased, mean_of, rater_noise
+from ambiscale_nb.study.results import interval
+from ambiscale_nb.metrics.statistics import (Clusters, cluster_ci, clusters_of, paired_difference,
+    proportion_ci)
 
 ICC = .05
 SIZES = {'equal': 0., 'mild': .5, 'severe': 1.}

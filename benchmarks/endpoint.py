@@ -20,9 +20,9 @@ from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 import numpy as np
-from ambiscale_nb.endpoint import EndpointALM, Retry
-from ambiscale_nb.models import CallError, in_flight
-from ambiscale_nb.prompts import prompt
+from ambiscale_nb.models.endpoint import EndpointALM, Retry
+from ambiscale_nb.models.contract import CallError, in_flight
+from ambiscale_nb.models.prompts import prompt
 
 HERE, LABELS = Path(__file__).parent, ('angry', 'happy', 'neutral', 'sad')
 ANSWER = json.dumps({'id': '1', 'object': 'chat.completion', 'created': 1, 'model': 'bench', 'choices': [

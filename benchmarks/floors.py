@@ -21,13 +21,13 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from ambiscale_nb.ambiguity import (LEVELS, expand_votes, fit_prior, noise_floor, plurality_accuracy, posterior_draws,
-                                    single_raters, soft_labels, strata, top_labels)
+from ambiscale_nb.corpora.ambiguity import (LEVELS, expand_votes, fit_prior, noise_floor,
+    plurality_accuracy, posterior_draws, single_raters, soft_labels, strata, top_labels)
 from ambiscale_nb.core import rng_of
-from ambiscale_nb.corpora import load_corpus
-from ambiscale_nb.labels import label_set
-from ambiscale_nb.metrics import brier, jsd
-from ambiscale_nb.results import stratum_references, truth_of
+from ambiscale_nb.corpora.registry import load_corpus
+from ambiscale_nb.corpora.labels import label_set
+from ambiscale_nb.metrics.metrics import brier, jsd
+from ambiscale_nb.study.results import stratum_references, truth_of
 
 METRICS = {'accuracy': plurality_accuracy, 'jsd': jsd, 'brier': brier}
 MIX = np.array([.35, .25, .15, .1, .1, .05])

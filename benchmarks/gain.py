@@ -26,11 +26,13 @@ from pathlib import Path
 import numpy as np
 from scipy import optimize
 
-from ambiscale_nb.ambiguity import LEVELS, entropy, fit_prior, posterior_draws, soft_labels, strata, top_labels
+from ambiscale_nb.corpora.ambiguity import (LEVELS, entropy, fit_prior, posterior_draws,
+
+    soft_labels, strata, top_labels)
 from ambiscale_nb.core import rng_of
-from ambiscale_nb.gain import (compare_strata, effective_clusters, estimated, gain_shares, perfect_predictor,
-                               prior_scale, sharpened)
-from ambiscale_nb.metrics import jsd
+from ambiscale_nb.metrics.gain import (compare_strata, effective_clusters, estimated, gain_shares,
+    perfect_predictor, prior_scale, sharpened)
+from ambiscale_nb.metrics.metrics import jsd
 
 SPEAKERS, EACH, K, DELTA = 24, 30, 6, .1
 NULLS = ('uniform mix', 'random-lambda mix', '4 noisy samples', '16 noisy samples', 'class confusion',

@@ -5,7 +5,7 @@
 
 Random weights in the published sizes of Qwen2-Audio 7B (bfloat16, then float32), made on the card, so
 that nothing is downloaded; and a smaller model, whose answers are compared with the CPU's. Every route
-runs through `ambiscale_nb.local`. It fails where float32 routes part, where the wrapper does not repeat
+runs through `ambiscale_nb.models.local`. It fails where float32 routes part, where the wrapper does not repeat
 itself under one seed, and where memory grows from clip to clip. `--tiny --device cpu` tries the script
 itself. The last line of the output is JSON.
 """
@@ -25,10 +25,10 @@ import transformers
 from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration
 from transformers.models.whisper.modeling_whisper import sinusoids
 from prefill import LABELS, N, Bench, gap
-from ambiscale_nb.check import check_clips, check_model
-from ambiscale_nb import local
-from ambiscale_nb.local import BEAMS, GREEDY, LocalALM, byte_bpe, toy_processor
-from ambiscale_nb.prompts import prompt, verify_prompt
+from ambiscale_nb.models.check import check_clips, check_model
+from ambiscale_nb.models import local
+from ambiscale_nb.models.local import BEAMS, GREEDY, LocalALM, byte_bpe, toy_processor
+from ambiscale_nb.models.prompts import prompt, verify_prompt
 
 HERE, WIDTH, LONG = Path(__file__).parent, 8, 32 # beams; tokens of a greedy answer
 GUARD = local.repeatable

@@ -12,7 +12,7 @@ import time
 from multiprocessing import get_context
 from pathlib import Path
 
-from ambiscale_nb import fanout
+from ambiscale_nb.study import fanout
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent/'tests'))
 

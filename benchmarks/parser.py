@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ambiscale_nb.labels import label_set
-from ambiscale_nb.parser import PARSER_VERSION, parse
+from ambiscale_nb.corpora.labels import label_set
+from ambiscale_nb.models.parser import PARSER_VERSION, parse
 
 
 def load(path):

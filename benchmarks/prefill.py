@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
-from ambiscale_nb.labels import label_set
-from ambiscale_nb.local import LocalALM, byte_bpe, toy_processor, toy_qwen2_audio
-from ambiscale_nb.prompts import prompt
+from ambiscale_nb.corpora.labels import label_set
+from ambiscale_nb.models.local import LocalALM, byte_bpe, toy_processor, toy_qwen2_audio
+from ambiscale_nb.models.prompts import prompt
 
 HERE, N, LABELS = Path(__file__).parent, 16, label_set('six').labels
 NAMES = dict(A='16 calls', B='num_return_sequences=16', C='shared prefix', E1='6 forward passes',

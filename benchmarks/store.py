@@ -23,8 +23,8 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from ambiscale_nb import pool
-from ambiscale_nb.pool import CANDIDATES, Store, write_parts
+from ambiscale_nb.sampling import store as pool
+from ambiscale_nb.sampling.store import CANDIDATES, Store, write_parts
 
 CLIPS, N = 125_000, 16
 WORDS = np.array(['angry', 'disgusted', 'fearful', 'happy', 'neutral', 'sad'])

@@ -14,11 +14,11 @@ from tqdm import tqdm
 from transformers.utils import logging
 
 from ambiscale_nb.core import seed_of
-from ambiscale_nb.metrics import jsd
-from ambiscale_nb.parser import parse
-from ambiscale_nb.prompts import prompt
-from ambiscale_nb.tiny_alm import load_tiny
-from ambiscale_nb.toyspeech import EMOTIONS, clip, clip_wave
+from ambiscale_nb.metrics.metrics import jsd
+from ambiscale_nb.models.parser import parse
+from ambiscale_nb.models.prompts import prompt
+from ambiscale_nb.models.tiny_alm import load_tiny
+from ambiscale_nb.corpora.toyspeech import EMOTIONS, clip, clip_wave
 
 PROMPTS = [('label', 'direct'), ('label', 'cot'), ('dist', 'direct')]
 TEMPERATURES = (.5, .7, 1.)

@@ -33,12 +33,13 @@ import numpy as np
 from scipy import special
 from tqdm import tqdm
 
-from ambiscale_nb import claims, gain
-from ambiscale_nb.ambiguity import strata
-from ambiscale_nb.cells import BASE, PLAIN, SCALED, WEIGHTED, Cell
-from ambiscale_nb.claims import CLAIMS, STRONG
+from ambiscale_nb.study import claims
+from ambiscale_nb.metrics import gain
+from ambiscale_nb.corpora.ambiguity import strata
+from ambiscale_nb.study.cells import BASE, PLAIN, SCALED, WEIGHTED, Cell
+from ambiscale_nb.study.claims import CLAIMS, STRONG
 from ambiscale_nb.core import rng_of
-from ambiscale_nb.equivalence import Effect, Ranked, word_of
+from ambiscale_nb.metrics.equivalence import Effect, Ranked, word_of
 
 CORPORA = {500: 24, 2000: 48, 8000: 91}  # Clips -> speakers
 EFFECTS = (-2., 0., .3, .7, 1., 2.)  # In units of delta

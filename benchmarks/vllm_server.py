@@ -9,7 +9,7 @@ project want different versions of transformers:
 
 It writes a tiny random Qwen2-Audio to a temporary folder, starts the server on it (a minute or two), and
 asks both about the same clips: the most likely answer, samples with their log-probabilities, beams, scores
-of labels, verdicts, samples held to a list. Then it lets `ambiscale_nb.check` try the server. It fails where
+of labels, verdicts, samples held to a list. Then it lets `ambiscale_nb.models.check` try the server. It fails where
 they differ by more than 1e-4 nats. The last line of the output is JSON; `--save` keeps it in vllm_server.json.
 """
 import os
@@ -25,10 +25,10 @@ from datetime import date
 from pathlib import Path
 import numpy as np
 import torch
-from ambiscale_nb.check import check_clips, check_model, passed
-from ambiscale_nb.endpoint import EndpointALM
-from ambiscale_nb.local import LocalALM, byte_bpe, toy_processor, toy_qwen2_audio
-from ambiscale_nb.prompts import Prompt, verify_prompt
+from ambiscale_nb.models.check import check_clips, check_model, passed
+from ambiscale_nb.models.endpoint import EndpointALM
+from ambiscale_nb.models.local import LocalALM, byte_bpe, toy_processor, toy_qwen2_audio
+from ambiscale_nb.models.prompts import Prompt, verify_prompt
 
 HERE, LABELS = Path(__file__).parent, ('angry', 'happy', 'neutral', 'sad')
 ASK, END, TOLERANCE = Prompt('label', 'direct', 'Which emotion does this voice express?', 12), '<|im_end|>', 1e-4

@@ -1,6 +1,6 @@
 """Executes every library notebook again and compares its text outputs with the committed ones.
 
-Names of notebooks (`50_strategies`) check these alone; `--write` replaces the committed outputs instead. Pictures are
+Names of notebooks (`01_paper`) check these alone; `--write` replaces the committed outputs instead. Pictures are
 redrawn but not compared; text on stderr (progress bars, warnings of libraries) is left out.
 """
 import os
@@ -16,6 +16,12 @@ import nbformat
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 ENV = os.environ | dict(TQDM_DISABLE='1', OMP_NUM_THREADS='1', HF_HUB_OFFLINE='1')
+
+
+def library() -> list:
+    "The notebooks of the library, in the order of reading."
+    rooms = [o for o in sorted((ROOT/'nbs').glob('*.ipynb')) if o.stem != 'index']
+    return [ROOT/'nbs'/'index.ipynb', *rooms, *sorted((ROOT/'nbs').glob('[0-9]_*/*.ipynb'))]
 
 
 def said(path: Path) -> list:
@@ -45,7 +51,7 @@ def execute(path: Path, target: Path) -> str:
 
 def main() -> int:
     names = {Path(o).stem for o in sys.argv[1:] if not o.startswith('-')}
-    paths = [o for o in sorted((ROOT/'nbs').glob('*.ipynb')) if not names or o.stem in names]
+    paths = [o for o in library() if not names or o.stem in names]
     if unknown := names-{o.stem for o in paths}:
         sys.exit(f"No notebook nbs/{', '.join(sorted(unknown))}")
     signal.signal(signal.SIGINT, signal.default_int_handler) # A job in the background would hand on that it is ignored

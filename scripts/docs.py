@@ -19,7 +19,9 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from pygments.formatters import HtmlFormatter
 
 ROOT = Path(__file__).resolve().parent.parent
-GROUPS = (('Read me', ['index']), ('Notebooks', '[0-9]*'), ('Experiments', 'experiments/*'), ('Figures', 'figures/*'))
+ROOMS = ('corpora', 'models', 'metrics', 'strategies', 'sampling', 'study')
+GROUPS = (('Read me', ['index']), ('Core', '[0-9]*'), *((o.title(), f'{i}_{o}/*') for i, o in enumerate(ROOMS, 1)),
+          ('Experiments', 'experiments/*'), ('Figures', 'figures/*'))
 LOOK = '''
 body { margin: 0; font: 16px/1.55 system-ui, "Segoe UI", Roboto, sans-serif; color: #222; display: flex; }
 nav { width: 17rem; flex: none; height: 100vh; overflow: auto; position: sticky; top: 0; background: #f6f7f8;
@@ -119,11 +121,11 @@ def with_figure(nb, path: Path):
     return nb
 
 
-NOTEBOOK = re.compile(r'(?s)<(pre|a)\b.*?</\1>|<code>(?:nbs/)?((?:experiments/|figures/)?)(\w+)(\.ipynb)?</code>')
+NOTEBOOK = re.compile(r'(?s)<(pre|a)\b.*?</\1>|<code>(?:nbs/)?((?:experiments/|figures/|\d_\w+/)?)(\w+)(\.ipynb)?</code>')
 
 
 def linked(content: str, name: str, names, up: str) -> str:
-    "Prose in which `50_strategies` and `nbs/figures/fig1_budget.ipynb` lead to their pages, where there are such."
+    "Prose in which `01_paper` and `nbs/figures/fig1_budget.ipynb` lead to their pages, where there are such."
     by_stem = {Path(o).stem: o for o in names}
     def link(found):
         folder, stem, ending = found[2] or '', found[3] or '', found[4]

@@ -2,10 +2,11 @@
 and the embedded clips under the names of its corpora. Its four served models need none: they ask a loopback server."""
 from dataclasses import replace
 
-from ambiscale_nb import check, emov_db, toyspeech, validate  # noqa: F401 (models and corpora register)
-from ambiscale_nb.corpora import CORPORA, register_corpus
-from ambiscale_nb.models import MODELS, register_model
-from ambiscale_nb.template import TEMPLATE
+from ambiscale_nb.models import check  # noqa: F401 (models and corpora register)
+from ambiscale_nb.corpora import (emov_db, toyspeech, validate)  # noqa: F401 (models and corpora register)
+from ambiscale_nb.corpora.registry import CORPORA, register_corpus
+from ambiscale_nb.models.contract import MODELS, register_model
+from ambiscale_nb.models.template import TEMPLATE
 
 SIZES = {'qwen2-audio': 8e9, 'qwen2.5-omni': 7e9, 'voxtral': 3e9, 'audio-flamingo-3': 2e9}
 TOY = {}

@@ -18,9 +18,9 @@ from collections import Counter
 from pathlib import Path
 
 import pyarrow.parquet as pq
-from ambiscale_nb import pool, upkeep
-from ambiscale_nb.pool import INT, STR, Store, Table
-from ambiscale_nb.upkeep import compact
+from ambiscale_nb.sampling import store as pool, upkeep
+from ambiscale_nb.sampling.store import INT, STR, Store, Table
+from ambiscale_nb.sampling.upkeep import compact
 
 ROWS, GROUPS, ROUND = 4, 30, 25  # rows of a group, groups of a store, kills of a store
 NOTES = Table('notes', dict(key=STR, group=STR, model=STR, index=INT, text=STR, error=STR),

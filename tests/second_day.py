@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from ambiscale_nb import core, fanout, studies
+from ambiscale_nb import core
+from ambiscale_nb.study import fanout, studies
 from ambiscale_nb.core import RESULTS, ROOT
-from ambiscale_nb.imports import import_file
+from ambiscale_nb.study.imports import import_file
 from in_one import run as run_in_shell
 
 MODELS = '''
@@ -27,7 +28,7 @@ from functools import partial
 from pathlib import Path
 import numpy as np
 from ambiscale_nb.core import ROOT
-from ambiscale_nb.models import Capabilities, ModelInfo, Reply, register_model
+from ambiscale_nb.models.contract import Capabilities, ModelInfo, Reply, register_model
 
 WORDS = ('angry', 'happy', 'neutral', 'sad', 'no idea')
 CAN = Capabilities(logprobs=False, label_scoring=True, beams=False, verify=True)
@@ -54,7 +55,7 @@ for o in ('mind', 'echo'):
     register_model(ModelInfo(o, partial(Mind, o), 'local', 0, CAN, 'thinks aloud', options=()))
 '''
 STRATEGY = '''
-from ambiscale_nb.strategies import STRATEGIES, blend, strategy
+from ambiscale_nb.strategies.paper import STRATEGIES, blend, strategy
 STRATEGIES.pop('one_of_them', None)
 @strategy()
 def one_of_them(pool):

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, ndtr, ndtri
 
-from ambiscale_nb.labels import LABEL_SETS
-from ambiscale_nb.strategies import Pool
+from ambiscale_nb.corpora.labels import LABEL_SETS
+from ambiscale_nb.strategies.paper import Pool
 
 
 @dataclass(frozen=True)

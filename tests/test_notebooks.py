@@ -8,15 +8,15 @@ from execnb.nbio import read_nb, write_nb
 from execnb.shell import CaptureShell
 from in_one import execute
 from ambiscale_nb.core import load_plugins
-from ambiscale_nb.corpora import CORPORA
-from ambiscale_nb.fanout import run_notebook
-from ambiscale_nb.models import MODELS
-from ambiscale_nb.strategies import STRATEGIES
+from ambiscale_nb.corpora.registry import CORPORA
+from ambiscale_nb.study.fanout import run_notebook
+from ambiscale_nb.models.contract import MODELS
+from ambiscale_nb.strategies.paper import STRATEGIES
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT/'scripts'))
-from check import said  # noqa: E402
-LIBRARY = sorted(ROOT.glob('nbs/*.ipynb'))
+from check import library, said  # noqa: E402
+LIBRARY = library()
 EXPERIMENTS = sorted(ROOT.glob('nbs/experiments/*.ipynb')) # numbered in the order in which they build
 FIGURES = sorted(ROOT.glob('nbs/figures/*.ipynb')) # read what experiments wrote
 

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 import soundfile
 
-from ambiscale_nb import corpora
-from ambiscale_nb.corpora import audio_path, load_corpus, stored_path
+from ambiscale_nb.corpora import registry as corpora
+from ambiscale_nb.corpora.registry import audio_path, load_corpus, stored_path
 from ambiscale_nb.core import InputError
 from test_studies import call, place, tool
 

@@ -3,7 +3,7 @@ import numpy as np
 from simulate import (World, answer_variance, clustered_normal, draw_dirichlet, draw_people, draw_verdicts, simulate,
                       speaker_numbers)
 
-from ambiscale_nb.budget import brier, curve, oracle_loss
+from ambiscale_nb.strategies.budget import brier, curve, oracle_loss
 
 
 def test_shares_of_speakers_skill_and_verifier_are_as_chosen():

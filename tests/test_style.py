@@ -17,9 +17,14 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parent.parent
-LIBRARY = sorted(ROOT.glob('nbs/*.ipynb'))
+sys.path.insert(0, str(ROOT/'scripts'))
+from check import library  # noqa: E402
+LIBRARY = library()
 RUNS = sorted(ROOT.glob('nbs/experiments/*.ipynb'))+sorted(ROOT.glob('nbs/figures/*.ipynb'))
-ORDER = {o.stem.partition('_')[2]: i for i, o in enumerate(LIBRARY) if o.stem[0].isdigit()}
+ORDER = {o.relative_to(ROOT/'nbs').with_suffix('').as_posix(): i for i, o in enumerate(LIBRARY)
+         if o.stem not in ('index', '00_tour')}
+MODULES = {f'ambiscale_nb.{m[1]}': ORDER[k] for k in ORDER
+           if (m := re.search(r'#\| default_exp ([\w.]+)', (ROOT/f'nbs/{k}.ipynb').read_text()))}
 LONGEST, WIDEST, IN_A_ROW = 25, 100, 2 # lines of an export cell, columns, export cells
 HEAVY = ('torch', 'transformers', 'pandera', 'duckdb', 'statsmodels', 'matplotlib', 'seaborn',
          'librosa', 'soundfile', 'openai', 'google.genai', 'papermill', 'plotly', 'dask')
@@ -112,7 +117,7 @@ def imports_alone(cells):
 def short(cells):
     "An export cell stops at 25 lines, tables of constants and parameter classes excepted."
     for cell in cells:
-        if cell.exported and len(cell.lines)>LONGEST and not is_table(cell):
+        if cell.exported and len(cell.lines)>LONGEST and not (is_table(cell) or all(map(is_import, cell.body))):
             yield f'{cell.where}: {len(cell.lines)} lines: {cell.lines[0]}'
 
 
@@ -154,16 +159,16 @@ def explained(cells):
 
 
 def in_order(cells):
-    "A module imports from this package only what is numbered before it."
+    "A notebook imports from this package only what is numbered before it: rooms before its own, and notebooks of its own."
     for cell in cells:
-        here = ORDER.get(cell.where.partition(' ')[0].partition('_')[2])
+        here = ORDER.get(cell.where.partition(' ')[0])
         for o in ast.walk(ast.Module(cell.body, [])):
             if not is_import(o): continue
             home = getattr(o, 'module', None) or ''
             names = [x.name for x in o.names]
-            full = [f'{home}.{x}' for x in names] if home=='ambiscale_nb' else [home] if home else names
-            for name in (x.split('.')[1] for x in full if x.startswith('ambiscale_nb.')):
-                if here is not None and ORDER.get(name, here)>=here:
+            full = [f'{home}.{x}' for x in names]+[home] if home else names
+            for name in full:
+                if here is not None and MODULES.get(name, -1)>=here:
                     yield f'{cell.where}: {name} is not numbered before it'
 
 
@@ -245,9 +250,10 @@ BAD = [
     (clean_outputs, [Cell('', 'code', '', outputs=(dict(output_type='error', ename='', evalue=''),))]),
     (clean_outputs, [Cell('', 'code', '', outputs=(dict(output_type='stream', text='\x1b[1m'),))]),
     (clean_outputs, [Cell('', 'code', '', outputs=(dict(output_type='stream', text='<f at 0x7f516f2a5580>'),))]),
-    (in_order, [Cell('01_labels cell 0', 'code', 'from ambiscale_nb.audio import RATE')]),
-    (in_order, [Cell('01_labels cell 0', 'code', 'from ambiscale_nb import labels')]),
-    (in_order, [Cell('01_labels cell 0', 'code', 'def f():\n    import ambiscale_nb.audio')]),
+    (in_order, [Cell('1_corpora/01_labels cell 0', 'code', 'from ambiscale_nb.corpora.audio import RATE')]),
+    (in_order, [Cell('1_corpora/01_labels cell 0', 'code', 'from ambiscale_nb.corpora import labels')]),
+    (in_order, [Cell('1_corpora/01_labels cell 0', 'code', 'from ambiscale_nb.models import local')]),
+    (in_order, [Cell('2_models/01_parser cell 0', 'code', 'def f():\n    import ambiscale_nb.study.cli')]),
 ]
 GOOD = [
     (page, made('# Title\n\n> promise\n\n```\n# no title\n```')), (imports_alone, made('import os')),
@@ -257,7 +263,7 @@ GOOD = [
     (explained, made('#| exports\ndef f(\n    self:A,\n    a, # A\n    *b, # More\n): "F."')),
     (explained, made('#| exports\ndef f(a:int, b:str): "F."\ndef _g(a): pass')),
     (one_parameter_cell, made('x: int = 1  # one\ny: list = [1, 2]  # two', tags=['parameters'])),
-    (in_order, [Cell('16_audio cell 0', 'code', 'from ambiscale_nb.core import ROOT')]),
+    (in_order, [Cell('1_corpora/08_audio cell 0', 'code', 'from ambiscale_nb.core import ROOT')]),
 ]
 
 
@@ -285,7 +291,7 @@ def copy(tmp_path_factory):
     root = tmp_path_factory.mktemp('copy')
     shutil.copy(ROOT/'settings.ini', root)
     shutil.copytree(ROOT/'nbs', root/'nbs', ignore=lambda folder, names: [
-        o for o in names if not (o.endswith('.ipynb') or o in ('experiments', 'figures'))])
+        o for o in names if Path(o).suffix not in ('', '.ipynb')])
     python('from nbdev.clean import nbdev_clean\nfrom nbdev.doclinks import nbdev_export\n'
            'nbdev_clean()\nnbdev_export()', cwd=root)
     return root
@@ -299,7 +305,8 @@ def test_notebooks_are_clean(copy):
 
 def test_the_package_is_what_the_notebooks_export(copy):
     "`nbdev_export` changes nothing."
-    def sources(root): return {o.name: o.read_text() for o in (root/'ambiscale_nb').glob('*.py')}
+    def sources(root): return {o.relative_to(root).as_posix(): o.read_text()
+                               for o in (root/'ambiscale_nb').rglob('*.py') if o.name!='__init__.py'}
     want, have = sources(copy), sources(ROOT)
     assert sorted(want)==sorted(have)
     stale = [o for o in want if want[o]!=have[o]]
@@ -407,11 +414,12 @@ def test_imports_are_light():
     "What is heavy is loaded by the function that needs it; modules that draw may load matplotlib."
     out = python(f'''import importlib, pkgutil, sys
 import ambiscale_nb
-names = {{o.name for o in pkgutil.iter_modules(ambiscale_nb.__path__)}}
-for o in sorted(names-{{'figures', 'cards'}}): importlib.import_module('ambiscale_nb.'+o)
+names = {{o.name for o in pkgutil.walk_packages(ambiscale_nb.__path__, 'ambiscale_nb.')}}
+drawing = {{'ambiscale_nb.study.figures', 'ambiscale_nb.study.cards'}}
+for o in sorted(names-drawing): importlib.import_module(o)
 {SHOW_HEAVY}
 print('====')
-import ambiscale_nb.figures, ambiscale_nb.cards
+import ambiscale_nb.study.figures, ambiscale_nb.study.cards
 {SHOW_HEAVY}''', cwd=ROOT)
     others, _, drawing = out.partition('====')
     assert not others.split() and set(drawing.split())<={'matplotlib', 'seaborn', 'statsmodels'}
@@ -420,7 +428,7 @@ import ambiscale_nb.figures, ambiscale_nb.cards
 def test_help_is_light():
     "`ambiscale --help` answers at once."
     out = python(f'''import sys
-from ambiscale_nb.cli import app
+from ambiscale_nb.study.cli import app
 try: app(['--help'])
 except SystemExit as e: assert not e.code
 print('====')

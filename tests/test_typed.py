@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from ambiscale_nb import core, models, studies
+from ambiscale_nb import core
+from ambiscale_nb.models import contract as models
+from ambiscale_nb.study import studies
 from ambiscale_nb.core import ROOT, InputError
-from ambiscale_nb.studies import check_parameters, read_study
+from ambiscale_nb.study.studies import check_parameters, read_study
 from ambiscale_nb.typed import read_yaml
 
 HEAD = 'name: s\nabout: a test\nruns:\n'

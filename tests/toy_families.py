@@ -14,8 +14,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (AudioFlamingo3Processor, Gemma4AudioFeatureExtractor, Gemma4Processor,
                           PreTrainedTokenizerFast, Qwen2_5OmniProcessor, WhisperFeatureExtractor)
 from transformers.feature_extraction_utils import BatchFeature
-from ambiscale_nb.families import FAMILIES
-from ambiscale_nb.local import LocalALM, byte_bpe, toy_processor, toy_qwen2_audio
+from ambiscale_nb.models.families import FAMILIES
+from ambiscale_nb.models.local import LocalALM, byte_bpe, toy_processor, toy_qwen2_audio
 
 WIDTH, SECONDS = 32, 3
 TEXT = dict(hidden_size=WIDTH, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,

@@ -1,6 +1,6 @@
 "Means over clips of what the audits of a verifier say clip by clip, for the tests."
 import numpy as np
-from ambiscale_nb.strategies import order_values, shuffle_values, tie_values
+from ambiscale_nb.strategies.paper import order_values, shuffle_values, tie_values
 
 
 def over_clips(x): return float(np.nanmean(x)) if np.isfinite(x).any() else np.nan

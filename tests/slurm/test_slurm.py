@@ -11,6 +11,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 import warnings
 from contextlib import ExitStack, contextmanager
@@ -18,8 +19,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from test_fanout import check_whole, drive, finish, ledger, nothing_goes_on, small_study, until  # noqa: F401
 from waiting import PATIENCE
+
+sys.path.insert(0, str(Path(__file__).parents[1]/'study'))
+from test_fanout import check_whole, drive, finish, ledger, nothing_goes_on, small_study, until  # noqa: E402, F401
 
 HOST = socket.gethostname().split('.')[0]
 

@@ -1,0 +1,249 @@
+"Metrics: bounds, symmetry, relabelling, SciPy and scikit-learn, brute force over ties and votes."
+import itertools
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from scipy import stats
+from scipy.spatial.distance import jensenshannon
+from sklearn import metrics as sk
+from ambiscale_nb.corpora.ambiguity import Judgements, expand_votes, soft_labels, top_labels
+from ambiscale_nb.core import InputError
+from ambiscale_nb.metrics.metrics import (METRICS, Metric, bhattacharyya, brier, brier_debiased,
+    hits, jsd, mean_of, rater_noise, register_metric, soft_accuracy, statistic, uar_of,
+    utterance_scores, vote_noise)
+
+quick = settings(max_examples=80, deadline=None)
+DIST = [o for o in METRICS if METRICS[o].kind=='dist']
+LABEL = [o for o in METRICS if METRICS[o].kind=='label']
+LINEAR = [o for o in LABEL if not o.endswith('f1')]   # a mean over clips or classes; F1 is a ratio of credits
+
+@st.composite
+def pairs(draw):
+    "Two rows of distributions with zeros, equal rows and vanishing entries among them."
+    k, n = draw(st.integers(2, 6)), draw(st.integers(1, 5))
+    weight = st.sampled_from([0., 1., 2., 5., .1, 1e-12, 1e-300, 5e-324])
+    row = st.lists(weight, min_size=k, max_size=k).filter(lambda o: sum(o)>.05)
+    p, q = (np.array(draw(st.lists(row, min_size=n, max_size=n))) for _ in range(2))
+    if draw(st.booleans()): q = p
+    return p/p.sum(1, keepdims=True), q/q.sum(1, keepdims=True)
+
+@st.composite
+def labelled(draw):
+    "Labels as credit, some of it without an answer, and votes with ties."
+    k, n = draw(st.integers(2, 5)), draw(st.integers(1, 9))
+    row = st.lists(st.integers(0, 4), min_size=k, max_size=k)
+    votes = np.array(draw(st.lists(row.filter(any), min_size=n, max_size=n)))
+    credit = np.array(draw(st.lists(row, min_size=n, max_size=n)), float)
+    none = np.array(draw(st.lists(st.sampled_from([0, 0, 1, 3]), min_size=n, max_size=n)))
+    return credit/np.maximum(credit.sum(1)+none, 1)[:, None], votes
+
+def random_study(seed, n=40, k=4):
+    rng = np.random.default_rng(seed)
+    votes = rng.multinomial(5, rng.dirichlet(np.full(k, .7), n))
+    L = np.eye(k)[rng.integers(0, k, n)]
+    L[rng.random(n)<.2] = 0
+    return rng.dirichlet(np.full(k, .5), n), L, votes
+
+def output_for(name, dist, L): return dist if METRICS[name].kind=='dist' else L
+
+def score(name, output, votes): return float(statistic(name, output, votes)())
+
+# ------------------------------------------------------------------ distributions
+@quick
+@given(pairs())
+def test_jsd_is_scipys_squared_and_stays_in_bounds(pq):
+    p, q = pq
+    got = jsd(p, q)
+    assert np.isfinite(got).all() and (got>=0).all() and (got<=1).all()
+    with np.errstate(all='ignore'): want = jensenshannon(p, q, base=2, axis=1)**2
+    ok = np.isfinite(want)
+    assert np.allclose(got[ok], want[ok], atol=1e-9)
+    assert np.allclose(got, jsd(q, p), atol=1e-12)
+    assert (jsd(p, p)<1e-15).all()
+
+@quick
+@given(pairs())
+def test_overlaps_are_bounded_symmetric_and_ordered(pq):
+    p, q = pq
+    tv, bc, js = np.abs(p-q).sum(1)/2, bhattacharyya(p, q), jsd(p, q)
+    assert (bc>=-1e-12).all() and (bc<=1+1e-12).all() and np.allclose(bc, bhattacharyya(q, p))
+    assert (brier(p, q)<=2+1e-12).all() and np.allclose(brier(p, q), brier(q, p))
+    assert (1-bc<=tv+1e-9).all() and (tv<=np.sqrt(np.maximum(1-bc**2, 0))+1e-6).all()   # Hellinger
+    assert (js<=tv+1e-9).all()                                                          # Lin 1991
+
+def test_disjoint_and_equal():
+    p, q = np.array([.5, .5, 0, 0]), np.array([0, 0, .3, .7])
+    assert jsd(p, q)==1 and bhattacharyya(p, q)==0
+    assert jsd(q, q)==0 and np.isclose(bhattacharyya(q, q), 1)
+    assert np.isclose(jsd([1, 0], [.5, .5]), .311, atol=5e-4)
+
+def test_brier_is_sklearns():
+    rng = np.random.default_rng(0)
+    p, label = rng.dirichlet([1, 1, 1], 50), rng.integers(0, 3, 50)
+    want = sk.brier_score_loss(label, p, labels=[0, 1, 2], scale_by_half=False)
+    assert np.isclose(brier(p, np.eye(3)[label]).mean(), want)
+
+@pytest.mark.parametrize('bad', [[.5, .6], [-.1, 1.1], [np.nan, 1], [np.inf, 0], [0, 0]])
+@pytest.mark.parametrize('name', DIST)
+def test_what_is_no_distribution_is_refused(name, bad):
+    with pytest.raises(InputError, match='no distribution'): statistic(name, [bad], [[2, 1]])
+
+def test_float32_probabilities_pass():
+    p = np.random.default_rng(0).dirichlet(np.ones(8), 50).astype(np.float32)
+    assert np.isfinite(jsd(p, p[::-1])).all()
+
+def test_leading_axes_broadcast():
+    dist, _, votes = random_study(0)
+    many = np.stack([dist, dist[::-1]])
+    for name in DIST:
+        if METRICS[name].scope=='utterance':
+            got, one = (utterance_scores(name, o, votes) for o in (many, dist))
+            assert got.shape==(2, 40) and np.allclose(got[0], one)
+
+# ------------------------------------------------------------------ debiased Brier
+@pytest.mark.parametrize('raters', [2, 3, 5])
+def test_debiased_brier_is_unbiased_over_all_votes(raters):
+    p, truth, guess = np.array([.6, .3, .1]), np.array([.6, .3, .1]), np.array([.2, .5, .3])
+    votes = np.array([o for o in itertools.product(range(raters+1), repeat=3) if sum(o)==raters])
+    weight = stats.multinomial.pmf(votes, raters, p)
+    assert np.isclose(weight@brier_debiased(guess, votes), ((guess-truth)**2).sum())
+    raw = weight@brier(guess, soft_labels(votes))
+    assert np.isclose(raw, ((guess-truth)**2).sum()+(1-(truth**2).sum())/raters)
+
+@pytest.mark.parametrize('raters', [2, 3])
+def test_rater_noise_is_unbiased_where_raters_split_votes(raters):
+    says = np.array([[1, 0, 0], [0, 1, 0], [.5, .5, 0], [0, .5, .5]])
+    chance = np.array([.4, .2, .3, .1])
+    mean = chance@says
+    guess, debiased, plain, mass = np.array([.2, .5, .3]), 0, 0, 0
+    for picks in itertools.product(range(4), repeat=raters):
+        v, weight = says[list(picks)], chance[list(picks)].prod()
+        js = Judgements(v, np.zeros(raters, int), 1)
+        total = v.sum(0)[None]
+        debiased += weight*brier_debiased(guess[None], total, rater_noise(js))[0]
+        plain += weight*(brier(guess, total[0]/raters)-(1-(total[0]**2).sum()/raters**2)/(raters-1))
+        mass += weight
+    assert np.isclose(mass, 1) and np.isclose(debiased, ((guess-mean)**2).sum())
+    assert plain<debiased-.02         # the formula for counts takes off too much
+
+@pytest.mark.parametrize('raters', [3, 4, 10])
+def test_debiased_brier_is_unbiased_where_raters_are_partly_out_of_the_set(raters):
+    "Each rater counts alike; counted by the mass inside the set, the soft label is a ratio and the score biased."
+    rng = np.random.default_rng(raters)
+    U, K, truth = 40_000, 3, np.array([.6, .3, .1])
+    who, label = np.repeat(np.arange(U), raters), rng.choice(K, U*raters, p=truth)
+    inside = np.where((label==0) & (rng.random(U*raters)<.6), .5, 1)      # half of the vote is outside
+    js = Judgements(np.eye(K)[label]*inside[:, None], who, U)
+    guess = np.tile([.2, .5, .3], (U, 1))
+    got = brier_debiased(guess, js.equal_votes, rater_noise(js))
+    exact = ((guess[0]-truth)**2).sum()
+    assert abs(got.mean()-exact)<4*got.std()/U**.5
+    if raters==3: assert abs(brier_debiased(guess, js.sums(js.said), rater_noise(js)).mean()-exact)>.005
+
+def test_rater_noise_equals_vote_noise_for_whole_votes_and_scales_with_mass():
+    votes = np.random.default_rng(0).multinomial(4, [.4, .3, .3], size=20)
+    js = expand_votes(votes)
+    assert np.allclose(rater_noise(js), vote_noise(votes))
+    assert np.allclose(rater_noise(Judgements(js.said/2, js.owner, 20)), vote_noise(votes))
+
+def test_one_rater_is_left_out_and_counted():
+    votes = np.array([[1, 0], [2, 1], [0, 1]])
+    got = statistic('brier_debiased', np.full((3, 2), .5), votes)
+    assert got.used.tolist()==[False, True, False] and np.isfinite(got())
+    with pytest.raises(InputError, match='two raters'): statistic('brier_debiased', [[1, 0]], [[1, 0]])
+    with pytest.raises(InputError, match='split votes'): statistic('brier_debiased', [[1, 0]], [[1.5, .5]])
+    lone = rater_noise(Judgements(np.array([[1., 0]]), np.array([1]), 3))
+    assert np.isnan(lone).all()
+
+# ------------------------------------------------------------------ labels
+def test_accuracy_uar_and_f1_are_sklearns():
+    _, L, votes = random_study(1, 200)
+    clear = top_labels(votes).sum(1)==1
+    human, said = votes.argmax(1)[clear], np.where(L.sum(1)>0, L.argmax(1), 4)[clear]   # 4: no answer
+    assert np.isclose(score('accuracy', L, votes), sk.accuracy_score(human, said))
+    want = sk.recall_score(human, said, labels=range(4), average='macro')
+    assert np.isclose(score('uar', L, votes), want)
+    assert np.isclose(score('macro_f1', L, votes), sk.f1_score(human, said, labels=range(4), average='macro'))
+    weights = np.random.default_rng(0).integers(0, 4, 200)
+    want = sk.recall_score(human, said, labels=range(4), average='macro', sample_weight=weights[clear])
+    assert np.isclose(uar_of(L, votes)(weights), want)
+
+def test_a_tie_earns_the_mean_over_its_resolutions():
+    votes = np.array([[3, 1, 0], [0, 2, 1], [1, 0, 4], [2, 1, 0]])
+    sets = [(0, 1), (1, 2), (0, 1, 2), (2,)]
+    L = np.array([[1/len(s) if k in s else 0 for k in range(3)] for s in sets])
+    for name in LINEAR:
+        want = np.mean([score(name, np.eye(3)[list(o)], votes) for o in itertools.product(*sets)])
+        assert np.isclose(score(name, L, votes), want)
+
+@quick
+@given(labelled())
+def test_label_scores_are_bounded_and_leave_out_human_ties_alone(data):
+    L, votes = data
+    unique = top_labels(votes).sum(1)==1
+    for name in LABEL:
+        got = statistic(name, L, votes)
+        assert got.used.tolist()==(unique | (name=='soft_accuracy')).tolist()
+        assert -1e-12<=got()<=1+1e-12 if got.used.any() else np.isnan(got())
+
+def test_uar_is_linear_in_credit_so_the_mean_over_draws_may_be_passed():
+    _, _, votes = random_study(2)
+    rng = np.random.default_rng(0)
+    draws = np.eye(4)[rng.integers(0, 4, (7, 40))]
+    assert np.isclose(uar_of(draws.mean(0), votes)(), np.mean([uar_of(o, votes)() for o in draws]))
+
+def test_unread_answers_are_wrong_never_neutral():
+    votes = np.array([[0, 3], [0, 3], [3, 0]])
+    L = np.array([[0, 1], [0, 0], [1, 0]], float)
+    got = statistic('accuracy', L, votes)
+    assert np.isclose(got(), 2/3) and got.used.all()
+
+# ------------------------------------------------------------------ for every registered metric
+@pytest.mark.parametrize('name', METRICS)
+def test_relabelling_changes_nothing(name):
+    dist, L, votes = random_study(4)
+    order = np.random.default_rng(5).permutation(4)
+    out = output_for(name, dist, L)
+    assert np.isclose(score(name, out[:, order], votes[:, order]), score(name, out, votes))
+
+@pytest.mark.parametrize('name', METRICS)
+def test_a_weight_of_two_is_the_clip_twice(name):
+    dist, L, votes = random_study(6)
+    out = output_for(name, dist, L)
+    weights, stat = np.random.default_rng(7).integers(0, 3, (5, 40)), statistic(name, out, votes)
+    for w, value in zip(weights, stat(weights), strict=True):
+        rows = np.repeat(np.arange(40), w)
+        assert np.isclose(value, score(name, out[rows], votes[rows]))
+    assert np.allclose(stat(np.ones((2, 40))), stat())
+    assert np.allclose(stat(2*weights), stat(weights), equal_nan=True)
+
+@pytest.mark.parametrize('name', METRICS)
+def test_clips_that_do_not_count_do_not_matter(name):
+    dist, L, votes = random_study(8)
+    stat = statistic(name, output_for(name, dist, L), votes)
+    assert np.isclose(stat(stat.used.astype(float)), stat(), equal_nan=True)
+    assert np.isclose(stat(np.where(stat.used, 1., 99.)), stat())
+
+@pytest.mark.parametrize('name', METRICS)
+def test_the_true_soft_label_or_label_is_best(name):
+    dist, L, votes = random_study(9)
+    y, top = soft_labels(votes), top_labels(votes)
+    true = y if METRICS[name].kind=='dist' else top/top.sum(1, keepdims=True)
+    best, other = (score(name, o, votes) for o in (true, output_for(name, dist, L)))
+    assert best<other if METRICS[name].better=='lower' else best>other
+
+def test_register_refuses_what_it_does_not_know():
+    with pytest.raises(InputError, match="Did you mean 'jsd'"): statistic('jds', [[1, 0]], [[1, 0]])
+    for field in ('kind', 'better', 'scope', 'truth'):
+        entry = dict(vars(METRICS['jsd']), **{field: 'x'})
+        with pytest.raises(InputError): register_metric(Metric(**entry))
+    assert all(o.about and o.source for o in METRICS.values())
+
+def test_a_mean_ignores_what_does_not_count():
+    assert np.isclose(mean_of([1, np.nan, 4])([1, 7, 3]), 13/4)
+    assert np.isnan(mean_of([np.nan, np.nan])())
+    assert np.allclose(mean_of([1, 2, 3])(np.eye(3)), [1, 2, 3])
+
+def test_one_dimensional_calls_give_numbers():
+    assert np.ndim(jsd([1, 0], [.5, .5]))==0 and np.ndim(soft_accuracy([1, 0], [.5, .5]))==0
+    assert hits([1, 0], [3, 1])==1 and np.isnan(hits([1, 0], [1, 1]))

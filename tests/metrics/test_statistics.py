@@ -1,0 +1,290 @@
+"Statistics: the unit is the speaker; against statsmodels, SciPy, brute force and simulation."
+import numpy as np
+import pytest
+import statsmodels.api as sm
+from hypothesis import given, settings, strategies as st
+from scipy import stats
+from ambiscale_nb.core import InputError
+from ambiscale_nb.metrics.metrics import hits, mean_of, of_sums, statistic
+from ambiscale_nb.metrics.statistics import (FEW, Comparison, Estimate, at_level, cluster_ci,
+    cluster_codes, compared, effective_clusters, group_mean, mean_ci, paired_difference,
+    paired_statistics, power_of, proportion_ci, tied_ranks)
+
+def corpus(sizes, rng, icc=.05):
+    "Values with mean 0 and variance 1, and their speakers."
+    sizes = np.asarray(sizes)
+    who = np.repeat(np.arange(len(sizes)), sizes)
+    return rng.normal(0, np.sqrt(icc), len(sizes))[who]+rng.normal(0, np.sqrt(1-icc), len(who)), who
+
+# ------------------------------------------------------------------ intervals
+def test_equal_speakers_give_the_cluster_sandwich_of_statsmodels():
+    x, who = corpus([30]*12, np.random.default_rng(0))
+    fit = sm.OLS(x, np.ones(len(x))).fit(cov_type='cluster', cov_kwds={'groups': who}, use_t=True)
+    low, high = fit.conf_int()[0]
+    got = mean_ci(x, who)
+    assert np.allclose([got.value, got.low, got.high], [fit.params[0], low, high])
+    assert (got.method, got.n, got.clusters)==('cluster jackknife', 360, 12)
+
+@pytest.mark.parametrize('level', [.9, .95])
+def test_unequal_speakers_are_a_brute_force_jackknife(level):
+    rng = np.random.default_rng(1)
+    x, who = corpus([3, 40, 7, 100, 12, 5, 60], rng)
+    left = np.array([x[who!=g].mean() for g in range(7)])
+    share = np.bincount(who)/len(who)
+    half = stats.t.ppf((1+level)/2, 1/(share**2).sum()-1)*np.sqrt(6/7*((left-x.mean())**2).sum())
+    got = mean_ci(x, who, level=level)
+    assert np.allclose([got.low, got.high], [x.mean()-half, x.mean()+half])
+
+def test_uar_is_a_brute_force_jackknife():
+    rng = np.random.default_rng(2)
+    votes = rng.multinomial(5, [.5, .3, .2], 200)
+    L, who = np.eye(3)[rng.integers(0, 3, 200)], rng.integers(0, 9, 200)
+    got = cluster_ci(statistic('uar', L, votes), who)
+    left = np.array([statistic('uar', L[who!=g], votes[who!=g])() for g in range(9)])
+    share = np.bincount(who[np.isfinite(hits(L, votes))])
+    half = stats.t.ppf(.975, share.sum()**2/(share**2).sum()-1)*np.sqrt(8/9*((left-got.value)**2).sum())
+    assert np.isclose(got.high-got.value, half) and got.n==int(np.isfinite(hits(L, votes)).sum())
+
+def test_many_speakers_are_nearly_normal():
+    x, who = corpus([20]*80, np.random.default_rng(3))
+    got, means = mean_ci(x, who), x.reshape(80, 20).mean(1)
+    half = 1.96*means.std()/np.sqrt(80)
+    assert np.allclose([got.low, got.high], [x.mean()-half, x.mean()+half], atol=.05*half)
+    assert (got.method, got.df)==('cluster jackknife', 79) and mean_ci(x, who)==got
+
+def test_effective_speakers_are_those_of_equal_size_that_carry_as_much():
+    assert effective_clusters([7]*12)==pytest.approx(12)
+    assert effective_clusters([100, *[1]*9])==pytest.approx(109**2/10_009)
+    x, who = corpus([300, *[3]*9], np.random.default_rng(3))
+    got = mean_ci(x, who)
+    assert 'one of whom has 92% of the clips: they count as 1.2' in got.reason and np.isnan(got.low)
+    assert got.n==327 and got.clusters==10 and np.isfinite(got.value)
+
+@pytest.mark.parametrize('n_speakers', [8, 45])
+def test_nothing_depends_on_row_order_or_on_speakers_without_clips_that_count(n_speakers):
+    rng = np.random.default_rng(4)
+    x, who = corpus(rng.integers(2, 9, n_speakers), rng)
+    order = rng.permutation(len(x))
+    a, b = mean_ci(x, who), mean_ci(x[order], who[order])
+    assert np.allclose([a.value, a.low, a.high], [b.value, b.low, b.high])
+    c = mean_ci(np.r_[x, np.nan, np.nan], np.r_[who, 998, 999])
+    assert np.allclose([a.low, a.high, a.n, a.clusters], [c.low, c.high, c.n, c.clusters])
+    d = mean_ci(x, [f's{o:03}' for o in who])
+    assert np.allclose(a.value, d.value) and a.clusters==d.clusters
+
+def test_memory_chunks_do_not_change_the_interval():
+    x, who = corpus([3]*50, np.random.default_rng(5))
+    reps = 40                                           # more clips: smaller chunks, same speakers
+    a, b = mean_ci(x, who), mean_ci(np.tile(x, reps), np.tile(who, reps))
+    assert np.allclose([a.low, a.high], [b.low, b.high])
+
+@pytest.mark.parametrize('size,by_speaker,low', [((40,)*10, True, .92), ((20,)*24, True, .92),
+                                                 ((12,)*50, True, .91), ((40,)*10, False, 0)])
+def test_coverage(size, by_speaker, low):
+    rng, held, runs = np.random.default_rng(6), 0, 300 if by_speaker else 80
+    for _ in range(runs):
+        x, who = corpus(size, rng)
+        got = mean_ci(x, who if by_speaker else np.arange(len(x)))
+        held += got.low<=0<=got.high
+    assert held/runs>=low if by_speaker else held/runs<.85       # clip by clip: too narrow
+
+@pytest.mark.parametrize('speakers,sd', [(10, .5), (10, 1), (30, 1)])
+def test_coverage_with_unequal_speakers(speakers, sd):
+    rng, held = np.random.default_rng(77), []
+    while len(held)<1500:
+        x, who = corpus(np.maximum(2, rng.lognormal(3, sd, speakers)).astype(int), rng, icc=.1)
+        got = mean_ci(x, who)
+        if not got.reason: held.append(got.low<=0<=got.high)
+    assert np.mean(held)>=.93
+
+def test_coverage_of_uar_with_ten_speakers():
+    rng, held = np.random.default_rng(8), 0
+    recall = np.array([.8, .5, .3])
+    for _ in range(300):
+        who, heard = np.repeat(np.arange(10), 40), rng.choice(3, 400, p=[.6, .3, .1])
+        skill = np.clip(recall[heard]+rng.normal(0, .08, 10)[who], 0, 1)
+        right = rng.random(400)<skill
+        L = np.eye(3)[np.where(right, heard, (heard+1)%3)]
+        got = cluster_ci(statistic('uar', L, np.eye(3)[heard]), who)
+        held += got.low<=recall.mean()<=got.high
+    assert held/300>=.92
+
+# ------------------------------------------------------------------ refusals
+def test_five_speakers_have_a_value_but_no_interval_and_no_p_value():
+    x, who = corpus([20]*5, np.random.default_rng(9))
+    got = paired_difference(x+1, np.zeros(100), who)
+    assert np.isnan([got.low, got.high, got.p, got.se]).all() and got.value==pytest.approx(x.mean()+1)
+    assert got.reason==got.p_reason=='5 speakers: an interval needs 6' and (got.n, got.clusters)==(100, 5)
+    six = paired_difference(x[:96]+5, np.zeros(96), np.repeat(range(6), 16))
+    assert six.low>0 and 0<six.p<.05 and FEW==6
+
+@pytest.mark.parametrize('n', range(1, 6))
+def test_two_speakers_have_no_interval_of_any_score(n):
+    rng = np.random.default_rng(n)
+    who = np.arange(60)%n
+    votes = rng.multinomial(5, [.5, .3, .2], 60)
+    for name in ('uar', 'accuracy', 'macro_f1'):
+        got = cluster_ci(statistic(name, np.eye(3)[rng.integers(0, 3, 60)], votes), who)
+        assert ('one speaker' if n==1 else f'{n} speakers') in got.reason and np.isfinite(got.value) and np.isnan(got.low)
+
+@pytest.mark.parametrize('values,who,why', [
+    ([1, 2, 3], ['a']*3, 'one speaker: an'), ([np.nan]*3, ['a', 'b', 'c'], 'no score: 0 of 3'),
+    ([1, 1, 1], ['a', 'b', 'c'], '3 speakers'), ([], [], 'no score: 0 of 0'),
+    ([1.]*40, range(40), 'no spread'), ([.5]*6, range(6), 'no spread')])
+def test_no_interval_without_a_reason(values, who, why):
+    got = mean_ci(values, list(who))
+    assert why in got.reason and np.isnan(got.low) and got.method=='none'
+    pair = paired_difference(values, np.zeros(len(values)), list(who))
+    assert pair.reason and (pair.p_reason or np.isfinite(pair.p))
+
+def test_a_speaker_without_whom_there_is_no_score_is_named():
+    def score(weights): return np.where(weights[:, 0]>0, weights.mean(1), np.nan)
+    assert 'no score without 1 of 6 speakers' in cluster_ci(score, list('abcdef')).reason
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from([0., 1., .5, 1e-300, -3., np.nan]),
+                          st.sampled_from([0., 1., np.nan]), st.integers(0, 8)), max_size=20))
+def test_never_a_nan_without_a_reason(rows):
+    a, b, who = (np.array(o) for o in zip(*rows, strict=True)) if rows else (np.array([]),)*3
+    got = paired_difference(a, b, who)
+    assert got.reason or np.isfinite([got.value, got.low, got.high]).all()
+    assert got.p_reason or 0<got.p<=1
+    assert not got.low>got.value and not got.high<got.value
+    assert str(got)
+
+def test_classes_refuse_a_nan_without_a_reason():
+    with pytest.raises(ValueError, match='reason'): Estimate(np.nan, 0, 1, 1, 1, 'none')
+    with pytest.raises(ValueError, match='reason'): Comparison(0, 0, 1, 1, 1, 'none', p=np.nan)
+
+def test_input_errors_name_value_and_remedy():
+    with pytest.raises(InputError, match='2 clips have no speaker, first row 0'):
+        cluster_codes([np.nan, '', 'a'])
+    with pytest.raises(InputError, match='one a clip'): mean_ci([1, 2], ['a'])
+    with pytest.raises(InputError, match='same clips'): paired_difference([1, 2], [1], ['a', 'b'])
+
+# ------------------------------------------------------------------ tests and intervals are one procedure
+@settings(max_examples=100, deadline=None)
+@given(st.integers(6, 30), st.floats(0, 1.2), st.floats(-1, 1), st.integers(0, 10**6))
+def test_p_is_below_a_level_exactly_where_the_interval_leaves_out_zero(speakers, sd, shift, seed):
+    rng = np.random.default_rng(seed)
+    x, who = corpus(np.maximum(1, rng.lognormal(2, sd, speakers)).astype(int), rng)
+    got = paired_difference(x+shift, np.zeros(len(x)), who)
+    if got.reason: return
+    for level in (.5, .9, .95, .999):
+        e = at_level(got, level)
+        assert (got.p<1-level)==(not e.low<=0<=e.high)
+        assert e.value==got.value and np.isclose(at_level(e, .95).low, got.low)
+    touching = at_level(got, 1-got.p)
+    if got.p>1e-6: assert np.isclose(touching.low if got.value>0 else touching.high, 0, atol=1e-6)
+
+def test_equal_speakers_give_students_t():
+    rng = np.random.default_rng(10)
+    x, who = corpus([15]*10, rng)
+    got, want = compared(mean_ci(x+.2, who)), stats.ttest_1samp(x.reshape(10, 15).mean(1)+.2, 0)
+    assert np.isclose(got.p, want.pvalue) and np.allclose([got.low, got.high], want.confidence_interval())
+
+@pytest.mark.parametrize('sd', [0, 1])
+def test_size_and_power_of_the_paired_test(sd):
+    rng, found, power, runs = np.random.default_rng(12), 0, 0, 0
+    while runs<400:
+        x, who = corpus(np.maximum(2, rng.lognormal(2.7, sd, 10)).astype(int), rng, icc=.2)
+        null = compared(mean_ci(x, who))
+        if null.p_reason: continue
+        runs += 1; found += null.p<=.05; power += compared(mean_ci(x+2, who)).p<=.05
+    assert found/runs<.08 and power/runs>.95
+
+def test_power_is_that_of_simulated_tests():
+    rng = np.random.default_rng(21)
+    e = Estimate(0, -1, 1, 100, 10, 'cluster jackknife', se=.3, df=9.)
+    x = rng.normal(.8, .3*np.sqrt(10), (4000, 10))
+    found = (stats.ttest_1samp(x, 0, axis=1).pvalue<=.05).mean()
+    assert np.isclose(power_of(.8, e), found, atol=.03)
+
+def test_tied_means_not_significantly_worse_than_the_best():
+    rng = np.random.default_rng(15)
+    base, who = corpus([30]*12, rng)
+    scores = {o: mean_of(base+by+rng.normal(0, .2, len(base))) for o, by in (('a', 0), ('b', .01), ('c', .5))}
+    table = tied_ranks(scores, who, 'lower').set_index('strategy')
+    best = table.value.idxmin()
+    for o in scores:
+        worse = paired_statistics(scores[o], scores[best], who)
+        assert table.tied[o]==(o==best or not (worse.value>0 and 3*worse.p<=.05))
+    assert table.tied.to_dict()==dict(a=True, b=True, c=False) and (table.n==360).all()
+
+# ------------------------------------------------------------------ accuracies
+def proportion(hits, who, weights=None):
+    weights = np.ones(len(hits)) if weights is None else np.asarray(weights)
+    parts = np.stack([weights*hits, weights], 1)
+    score = of_sums('accuracy', parts, lambda s: s[..., 0]/s[..., 1], weights>0)
+    return proportion_ci(cluster_ci(score, who), hits, weights, who)
+
+@pytest.mark.parametrize('n', [6, 20, 40])
+def test_certain_answers_have_the_wilson_interval_of_single_clips(n):
+    for hit, ends in ((1., lambda e: (e.low, e.high)), (0., lambda e: (1-e.high, 1-e.low))):
+        e, t = proportion(np.full(n, hit), np.arange(n)), stats.t.ppf(.975, n-1)
+        assert np.allclose(ends(e), [n/(n+t**2), 1]) and e.method=='Wilson' and not e.reason and np.isnan(e.se)
+
+@pytest.mark.parametrize('seed', range(4))
+def test_a_wilson_interval_has_the_accuracies_that_a_t_test_does_not_reject(seed):
+    rng = np.random.default_rng(seed)
+    who = np.repeat(np.arange(14), rng.integers(4, 30, 14))
+    hits = (rng.random(len(who))<rng.beta(9, 2, 14)[who]).astype(float)
+    e, plain = proportion(hits, who), cluster_ci(mean_of(hits), who)
+    v, t = hits.mean(), stats.t.ppf(.975, plain.df)
+    size, missed = np.bincount(who), np.bincount(who, 1-hits)
+    m, G = missed.sum()**2/(missed**2).sum(), size.sum()**2/(size**2).sum()
+    share, U = max(0, 1-m/G)*6/(6+m), len(hits)
+    assumed = U**2/(U+.05*((size**2).sum()-U))
+    n = (v*(1-v)/plain.se**2)**(1-share)*assumed**share
+    for p in (e.low, e.high): assert np.isclose(abs(v-p), t*np.sqrt(p*(1-p)/n))
+    back = proportion(1-hits, who)
+    assert np.allclose([back.low, back.high], [1-e.high, 1-e.low]) and 0<e.low<v<e.high<1
+
+def test_intervals_of_accuracies_are_wider_with_fewer_speakers_and_unequal_weights():
+    def low(who, weights=None): return proportion(np.ones(len(who)), np.asarray(who), weights).low
+    assert low(np.arange(120)%6)<low(np.arange(120)%24)<low(np.arange(120))
+    assert low(np.arange(120), np.r_[np.full(100, 1/100), np.full(20, 1/20)])<low(np.arange(120))
+
+def test_what_has_no_interval_of_a_mean_has_none_of_an_accuracy():
+    for who in (np.arange(60)%5, np.r_[np.arange(6), np.full(54, 6)]):
+        e = proportion(np.arange(60)%3/2, who)
+        assert np.isnan([e.low, e.high]).all() and e.reason
+    same = proportion(np.tile([1., 1, 1, 0], 12), np.repeat(np.arange(12), 4))  # no spread, and not certain
+    assert same.value==.75 and 0<same.low<.75<same.high<1 and not same.reason
+
+@pytest.mark.parametrize('speakers, per', [(10, 20), (91, 5)])
+@pytest.mark.parametrize('p', [.9, .98])
+def test_coverage_of_accuracies_near_one(speakers, per, p):
+    rng, held = np.random.default_rng(7), []
+    for _ in range(300):
+        who = np.repeat(np.arange(speakers), np.maximum(1, np.rint(per*rng.lognormal(-.125, .5, speakers))).astype(int))
+        e = proportion((rng.random(len(who))<rng.beta(p*19, (1-p)*19, speakers)[who]).astype(float), who)
+        held.append(e.low<=p<=e.high)
+    assert np.mean(held)>.92
+
+# ------------------------------------------------------------------ comparisons
+def test_swapping_the_strategies_flips_the_sign():
+    rng = np.random.default_rng(13)
+    a, who = corpus(rng.integers(3, 20, 25), rng)
+    b, groups = a+rng.normal(.2, 1, len(a)), rng.integers(0, 3, len(a))
+    for g in (None, groups):
+        one, two = paired_difference(a, b, who, g), paired_difference(b, a, who, g)
+        assert np.isclose(one.value, -two.value) and np.isclose(one.low, -two.high)
+        assert np.isclose(one.p, two.p)
+
+def test_class_balanced_difference_is_that_of_uar():
+    rng = np.random.default_rng(14)
+    votes = rng.multinomial(5, [.5, .3, .2], 90)
+    who = np.repeat(range(6), 15)
+    A, B = (np.eye(3)[rng.integers(0, 3, 90)] for _ in range(2))
+    A[:60] = np.eye(3)[votes.argmax(1)[:60]]
+    got = paired_difference(hits(A, votes), hits(B, votes), who, groups=votes.argmax(1))
+    same = paired_statistics(statistic('uar', A, votes), statistic('uar', B, votes), who)
+    assert np.isclose(got.value, statistic('uar', A, votes)()-statistic('uar', B, votes)())
+    assert np.allclose([got.low, got.high, got.p], [same.low, same.high, same.p])
+
+def test_group_mean_is_the_mean_of_group_means():
+    values, groups = np.array([1, 3, 10, np.nan, 5]), np.array(['a', 'a', 'b', 'b', 'c'])
+    score = group_mean(values, groups)
+    assert np.allclose(score(np.array([[1., 1, 1, 1, 1], [1, 1, 1, 1, 0]])), [17/3, 6])
+    assert np.isnan(score(np.zeros((1, 5)))[0])

@@ -1,0 +1,226 @@
+"""Components of variance: a table worked by hand, statsmodels' analysis of variance and REML, expected mean
+squares of a textbook, simulated studies whose components are known; every refusal says why."""
+import time
+import warnings
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ambiscale_nb.core import InputError, rng_of
+from ambiscale_nb.metrics.variance import (COLUMNS, components, design_of, parts_of, squares_of,
+    terms_of, williams)
+
+
+def made(rng, G=8, each=6, shape=(3, 2), sd=None, sizes=None, normal=True):
+    "Values with known components: sd maps (level, part) to a standard deviation."
+    n = np.full(G, each) if sizes is None else np.asarray(sizes)
+    who = np.repeat(np.arange(len(n)), n)
+    x = np.zeros((len(who), *shape))
+    for (level, part), size in (sd or {}).items():
+        dims = [m if i in part else 1 for i, m in enumerate(shape)]
+        rows = {'mean': 1, 'speaker': len(n), 'clip': len(who)}[level]
+        e = rng.standard_normal((rows, *dims)) if normal else rng.exponential(1, (rows, *dims))-1
+        x = x+size*{'mean': e, 'speaker': e[who] if level=='speaker' else e, 'clip': e}[level]
+    at = [o.ravel() for o in np.indices(x.shape)]
+    frame = pd.DataFrame(dict(uid=at[0], speaker=who[at[0]], value=x.ravel()))
+    return frame.assign(**{o: a for o, a in zip(('prompt', 'seed', 'verifier'), at[1:], strict=False)})
+
+
+def got(frame, *args, **kwargs): return components(frame, *args, **kwargs).set_index('source')
+
+
+def test_by_hand():
+    "Two speakers of two clips, two wordings: means 1 and 3 (s), 2 and 6 (t)."
+    frame = pd.DataFrame(dict(uid=list('aabbccdd'), speaker=list('sssstttt'), prompt=[0, 1]*4,
+                              value=[0, 2, 2, 4, 1, 3, 3, 9.]))
+    # speaker means by wording: s 1, 3; t 2, 6; over speakers 1.5, 4.5
+    # wordings differ by d = 2, 2, 2, 6 on the clips, 2, 4 by speaker, 3 over speakers; their square is d^2/2
+    ms_prompt = 3**2/2
+    ms_speaker_prompt = ((2-3)**2+(4-3)**2)/2/1
+    ms_clip_prompt = ((2-2)**2+(2-2)**2+(2-4)**2+(6-4)**2)/2/2
+    t = got(frame)
+    assert np.isclose(t.variance['prompt'], ms_prompt-ms_speaker_prompt/2)
+    assert np.isclose(t.variance['speaker × prompt'], ms_speaker_prompt-ms_clip_prompt/2)
+    assert np.isclose(t.variance['uid × prompt'], ms_clip_prompt)
+    # clip means: 1, 3, 2, 6; speakers 2, 4; squares are of two cells
+    clip = 2*((1-2)**2+(3-2)**2+(2-4)**2+(6-4)**2)/2
+    speaker = 2*((2-3)**2+(4-3)**2)/1
+    assert np.isclose(t.variance['uid'], (clip-ms_clip_prompt)/2)
+    assert np.isclose(t.variance['speaker'], ((speaker-clip/2)-(ms_speaker_prompt-ms_clip_prompt/2))/2)
+    assert np.isclose(t.of_mean['uid × prompt'], np.sqrt(ms_clip_prompt/4))
+
+
+def test_the_parts_are_orthogonal_and_complete():
+    P = parts_of((2, 3, 4))
+    assert len(P)==8 and np.allclose(sum(P.values()), np.eye(24))
+    for (a, p), (b, q) in product(P.items(), repeat=2): assert np.allclose(p@q, p if a==b else 0)
+    assert [round(np.trace(o)) for o in P.values()]==[1, 1, 2, 3, 2, 3, 6, 6]
+
+
+SD = {('mean', (0,)): .5, ('clip', ()): 1., ('clip', (0,)): .4}
+
+
+def test_one_factor_is_the_analysis_of_variance_of_statsmodels():
+    import statsmodels.formula.api as smf
+    from statsmodels.stats.anova import anova_lm
+    frame = made(rng_of('anova'), 1, 12, (4,), SD).drop(columns='speaker')
+    ms = anova_lm(smf.ols('value ~ C(uid)+C(prompt)', frame).fit()).eval('sum_sq/df')
+    t = got(frame)
+    assert np.isclose(t.variance['prompt'], (ms['C(prompt)']-ms['Residual'])/12)
+    assert np.isclose(t.variance['uid'], (ms['C(uid)']-ms['Residual'])/4)
+    assert np.isclose(t.variance['uid × prompt'], ms['Residual'])
+    assert t.note['speaker']=='no speakers: clips stand alone'
+
+
+def test_where_no_component_is_negative_it_is_reml():
+    import statsmodels.formula.api as smf
+    frame = made(rng_of('reml'), 1, 12, (4,), SD).drop(columns='speaker')
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        fit = smf.mixedlm('value ~ 1', frame, groups=np.ones(len(frame)), re_formula='0',
+                          vc_formula={'prompt': '0+C(prompt)', 'uid': '0+C(uid)'}).fit(reml=True)
+    known = dict(zip(fit.model.exog_vc.names, fit.vcomp, strict=True))
+    t = got(frame)
+    assert (t.variance.dropna()>0).all()
+    assert np.allclose([known['prompt'], known['uid'], fit.scale],
+                       [t.variance[o] for o in ('prompt', 'uid', 'uid × prompt')], rtol=1e-3)
+
+
+def test_speakers_with_clips_are_the_nested_analysis_of_variance():
+    frame = made(rng_of('nested'), 9, 5, (), {('speaker', ()): 1, ('clip', ()): 1})
+    x = frame.value.to_numpy().reshape(9, 5)
+    within = x.var(1, ddof=1).mean()
+    t = got(frame)
+    assert np.isclose(t.variance['uid'], within)
+    assert np.isclose(t.variance['speaker'], x.mean(1).var(ddof=1)-within/5)
+    assert list(t.index)==['speaker', 'uid']
+
+
+def test_two_factors_are_the_expected_mean_squares_of_a_textbook():
+    "Speakers of one clip, prompt and seed: every mean square by its definition."
+    frame = made(rng_of('two'), 10, 1, (3, 4), {('clip', (0, 1)): 1, ('mean', (0,)): 1, ('clip', (1,)): .5})
+    x = frame.value.to_numpy().reshape(10, 3, 4)
+    m = x.mean()
+    u, p, s = (x.mean(o)-m for o in ((1, 2), (0, 2), (0, 1)))
+    up = x.mean(2)-m-u[:, None]-p
+    us = x.mean(1)-m-u[:, None]-s
+    ps = x.mean(0)-m-p[:, None]-s
+    rest = (x-m-u[:, None, None]-p[:, None]-s-up[:, :, None]-us[:, None]-ps)
+    ms = dict(u=12*(u**2).sum()/9, p=40*(p**2).sum()/2, s=30*(s**2).sum()/3, up=4*(up**2).sum()/18,
+              us=3*(us**2).sum()/27, ps=10*(ps**2).sum()/6, rest=(rest**2).sum()/54)
+    t = got(frame).variance
+    want = {'prompt': (ms['p']-ms['up']-ms['ps']+ms['rest'])/40, 'seed': (ms['s']-ms['us']-ms['ps']+ms['rest'])/30,
+            'prompt × seed': (ms['ps']-ms['rest'])/10, 'uid': (ms['u']-ms['up']-ms['us']+ms['rest'])/12,
+            'uid × prompt': (ms['up']-ms['rest'])/4, 'uid × seed': (ms['us']-ms['rest'])/3,
+            'uid × prompt × seed': ms['rest']}
+    assert np.allclose([t[o] for o in want], list(want.values()))
+
+
+TRUE = {('mean', (0,)): .3, ('mean', (0, 1)): .15, ('speaker', ()): .4, ('speaker', (0,)): .2, ('clip', ()): .6,
+        ('clip', (0,)): .3, ('clip', (0, 1)): .5}
+NAMES = {('mean', (0,)): 'prompt', ('mean', (1,)): 'seed', ('mean', (0, 1)): 'prompt × seed',
+         ('speaker', ()): 'speaker', ('speaker', (0,)): 'speaker × prompt', ('clip', ()): 'uid',
+         ('clip', (0,)): 'uid × prompt', ('clip', (1,)): 'uid × seed', ('clip', (0, 1)): 'uid × prompt × seed'}
+
+
+@pytest.mark.parametrize('normal', [True, False], ids=['normal', 'skewed'])
+@pytest.mark.parametrize('sizes', [[6]*12, [2, 2, 3, 3, 4, 4, 5, 6, 8, 10, 15, 20]], ids=['equal', 'unequal'])
+def test_simulated_components_are_unbiased_and_normal_ones_are_covered(normal, sizes):
+    "A hundred and twenty studies of 12 speakers, 4 wordings and 3 seeds; components that are 0 among them."
+    rng = rng_of('simulated components', normal, *sizes)
+    many = [got(made(rng, shape=(4, 3), sd=TRUE, sizes=sizes, normal=normal)) for _ in range(120)]
+    for key, name in NAMES.items():
+        truth, v = TRUE.get(key, 0)**2, np.array([o.variance[name] for o in many])
+        assert abs(v.mean()-truth)<4*v.std()/np.sqrt(len(v)), (name, truth, v.mean())
+        held = np.mean([o.low[name]<=truth<=o.high[name] for o in many])
+        if normal: assert .91<=held<=1, (name, held)
+
+
+def test_a_sum_over_sources_is_the_variance_of_the_mean():
+    "What one run's mean varies by, over simulated studies, is what the sources give it, squared and summed."
+    rng, truth = rng_of('of the mean'), np.array([4, 7, 1, 9, 3, 12])
+    first = [made(rng, shape=(3, 2), sd=TRUE, sizes=truth).query('prompt==0 and seed==0').value.mean()
+             for _ in range(400)]
+    n = truth.sum()
+    kept = {'mean': 1, 'speaker': (truth**2).sum()/n**2, 'clip': 1/n}
+    want = sum(v**2*kept[level] for (level, _), v in TRUE.items())
+    assert abs(np.var(first)/want-1)<.2
+    t = components(made(rng, shape=(3, 2), sd=TRUE, sizes=truth))
+    for row in t.itertuples():
+        level = row.source.split(' ')[0]
+        assert np.isclose(row.of_mean, row.sd*np.sqrt(kept.get({'uid': 'clip'}.get(level, level), 1)))
+
+
+def test_units_order_and_names_do_not_matter():
+    frame = made(rng_of('units'), sd=TRUE)
+    a = got(frame)
+    b = got(frame.assign(value=5-2*frame.value).sample(frac=1, random_state=3))
+    assert np.allclose(b.variance, 4*a.variance) and np.allclose(b.high, 4*a.high) and np.allclose(a.share, b.share)
+    c = got(frame.rename(columns=dict(uid='clip', speaker='actor', prompt='style', value='jsd')),
+            ('style', 'seed'), value='jsd', clip='clip', speaker='actor')
+    assert np.allclose(c.variance, a.variance) and 'actor × style' in c.index
+    d = got(frame, ('seed', 'prompt'))
+    assert np.isclose(d.variance['prompt'], a.variance['prompt'])
+    assert np.isclose(d.variance['seed × prompt'], a.variance['prompt × seed'])
+
+
+def test_three_factors_and_any_subset():
+    frame = made(rng_of('three'), shape=(3, 2, 2), sd={('mean', (2,)): 1, ('clip', (0, 1, 2)): .1})
+    t = got(frame)
+    assert len(t)==7+8+8 and t.variance.idxmax()=='verifier'
+    one = got(frame[frame.seed.eq(0) & frame.verifier.eq(1)])
+    assert one.note[['seed', 'verifier']].eq('one level: nothing to compare').all()
+    assert one.variance['prompt']==got(frame[frame.seed.eq(0) & frame.verifier.eq(1)], ('prompt',)).variance['prompt']
+
+
+def test_ten_thousand_clips_are_fast():
+    frame = made(rng_of('large'), 91, 110, (4, 5), TRUE)
+    begin = time.process_time()
+    t = components(frame)
+    assert t.n[0]==10_010 and time.process_time()-begin<10
+
+
+def test_nothing_is_missing_without_a_note():
+    frame = made(rng_of('notes'), sd=TRUE)
+    cases = [frame, frame.assign(verifier='v'), frame.drop(columns='speaker'), frame.assign(value=1.),
+             frame[frame.prompt.ne(0) | frame.seed.ne(1)], frame[frame.speaker.eq(0)],
+             frame.assign(value=np.nan), frame[:0], frame[frame.uid.eq(3)], frame.assign(speaker=frame.uid),
+             frame.assign(value=frame.prompt*1.), frame[['uid', 'speaker', 'value']][:1], frame[['uid', 'value']][:1]]
+    for case in cases:
+        t = components(case)
+        assert list(t)==COLUMNS
+        lost = t[['variance', 'low', 'high', 'sd', 'of_mean']].isna().any(axis=1)
+        assert len(t) and (t.note[lost]!='').all(), case
+        assert (t.variance.dropna()<0).eq(t.note[t.variance.notna()].str.contains('below 0')).all()
+        assert (t.low.dropna()>=0).all() and (t.high.dropna()>=t.low.dropna()).all()
+
+
+def test_clips_with_a_hole_are_left_out_and_counted():
+    frame = made(rng_of('holes'), sd=TRUE)
+    holes = frame.assign(value=frame.value.mask(frame.uid.eq(5) & frame.seed.eq(1)))[3:]
+    t, want = components(holes), components(frame[~frame.uid.isin([0, 5])])
+    assert (t.left_out==2).all() and (t.n==46).all()
+    assert t.drop(columns='left_out').equals(want.drop(columns='left_out'))
+
+
+@pytest.mark.parametrize(('change', 'said'), [
+    (lambda o: o.drop(columns='value'), r"no columns \['value'\]"),
+    (lambda o: pd.concat([o, o[:2]]), '2 rows repeat a combination of uid, prompt, seed'),
+    (lambda o: o.assign(prompt=o.prompt.mask(o.uid.eq(0))), '6 rows have no prompt'),
+    (lambda o: o.assign(speaker=o.speaker+o.prompt), 'more than one speaker'),
+    (lambda o: o.assign(speaker=o.speaker.astype(object).mask(o.uid.eq(0))), 'have no speaker')])
+def test_a_frame_that_cannot_be_read_is_refused(change, said):
+    with pytest.raises(InputError, match=said): components(change(made(rng_of('wrong'), sd=TRUE)))
+
+
+def test_intervals_of_a_single_mean_square_are_chi_squared():
+    from scipy.stats import chi2, f
+    low, high = williams(np.array([[.5, 6., 7]]), .9)
+    assert np.allclose([low, high], 7*3/chi2.ppf([.95, .05], 7))
+    both = np.array([[.5, 6., 7], [-.5, 1., 21]])
+    assert np.isclose(williams(both)[0], (3-.5*f.ppf(.975, 7, 21))*7/chi2.ppf(.975, 7))
+    sq = squares_of(design_of(made(rng_of('terms'), sd=TRUE)))
+    assert len(terms_of(sq, 'mean', (0, 1)))==2 and len(terms_of(sq, 'mean', (0,)))==4
+    assert len(terms_of(sq, 'clip', (0, 1)))==1 and len(terms_of(sq, 'speaker', ()))==8

@@ -1,0 +1,480 @@
+"""The families of local models on tiny random instances: their answers are those of the library's plain
+route, their scores those of a full forward pass, and nothing else than the sound and the question counts;
+and loading: what is pinned, recorded and refused."""
+import functools
+import json
+import shutil
+from dataclasses import replace
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from toy_families import PROCESSORS, StandIn, toy, toy_model, voxtral_processor
+from transformers.utils import logging
+from ambiscale_nb.models import families
+from ambiscale_nb.core import InputError
+from ambiscale_nb.models.families import (FAMILIES, find_checkpoint, folder_revision, load_family,
+    load_weights, record_of, register_family, wrap)
+from ambiscale_nb.models.local import LocalALM
+from ambiscale_nb.models.contract import MODELS, load_model
+from ambiscale_nb.models.prompts import Prompt, verify_prompt
+
+logging.set_verbosity_error()
+logging.disable_progress_bar()
+ASK = Prompt('label', 'direct', 'Which emotion?', 5)
+VERIFY = verify_prompt('sad', ('sad', 'happy'))
+ANSWERS = ['sad', 'neutral', '', 'sadness']
+ENDS = range(40, 90) # so that some answers end early
+PLAIN = dict(top_k=0, top_p=1., repetition_penalty=1.)
+EVERY = pytest.mark.parametrize('name', PROCESSORS)
+
+def clip(i, seconds=.75):
+    "Clip number i: noise, so that every clip is another."
+    return np.random.default_rng(i).normal(0, .1, int(seconds*16_000)).astype(np.float32)
+
+@pytest.fixture(autouse=True, scope='module')
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+@functools.cache
+def model_of(name): return toy(name, ENDS)
+
+@pytest.fixture
+def alm(name):
+    "A family's wrapper that remembers no clip."
+    one = model_of(name)
+    one._memo = (None, None)
+    return one
+
+def ids(replies): return [o.tokens for o in replies]
+
+def library(alm, wave, ask=ASK, **how):
+    "The plain route: raw inputs straight into `generate`. Rows up to their end, and all of its output."
+    inputs = alm.inputs(wave, ask)
+    with torch.inference_mode():
+        out = alm.model.generate(**inputs, max_new_tokens=ask.max_new_tokens, output_scores=True,
+                                 return_dict_in_generate=True, **PLAIN, **how)
+    rows = out.sequences[:, inputs['input_ids'].shape[1]:].tolist()
+    ends = [next((i+1 for i, t in enumerate(r) if t in alm.eos), len(r)) for r in rows]
+    return [r[:n] for r, n in zip(rows, ends, strict=True)], out
+
+def plain_logits(alm, wave, tokens, ask=ASK): # (len(tokens)+1, V) log-probabilities, the first before any
+    "By one forward pass over everything, without a cache."
+    inputs = dict(alm.inputs(wave, ask))
+    inputs.pop('mm_token_type_ids', None) # of the prompt's length; they matter to pictures only
+    full = torch.cat([inputs.pop('input_ids'), torch.tensor([tokens], dtype=torch.long)], 1)
+    inputs['attention_mask'] = torch.ones_like(full)
+    with torch.inference_mode(): logits = alm.model(input_ids=full, **inputs).logits[0]
+    return logits[-len(tokens)-1:].log_softmax(-1)
+
+def plain_logp(alm, wave, tokens, ask=ASK): # (len(tokens),)
+    "Log-probability of each given token."
+    return plain_logits(alm, wave, tokens, ask)[:-1].gather(1, torch.tensor(tokens)[:, None])[:, 0].numpy()
+
+def plain_score(alm, wave, text, ask=ASK):
+    "Log-probability that exactly this text is said: its tokens, then any of the ends."
+    tokens = alm.tokenizer(text, add_special_tokens=False)['input_ids']
+    logp = plain_logits(alm, wave, tokens, ask)
+    said = sum(float(logp[i, t]) for i, t in enumerate(tokens))
+    return said+float(logp[-1, sorted(alm.eos)].exp().sum().log())
+
+def everything(alm, i):
+    "All kinds of answers about a clip."
+    return (ids(alm.sample(clip(i), ASK, 4, 7)), alm.greedy(clip(i), ASK).tokens,
+            ids(alm.beams(clip(i), ASK, 3)), alm.score(clip(i), ASK, ANSWERS).tolist())
+
+# --- the same answers as the library
+
+@EVERY
+@pytest.mark.parametrize('temperature', [.5, 1.5])
+def test_samples_are_those_of_num_return_sequences(alm, temperature):
+    torch.manual_seed(3)
+    expected, _ = library(alm, clip(0), num_return_sequences=8, do_sample=True, temperature=temperature)
+    assert ids(alm.sample(clip(0), ASK, 8, 3, temperature))==expected
+    assert len({len(o) for o in expected})>1 # some ended early
+
+@EVERY
+def test_greedy_is_the_librarys(alm):
+    for i in range(2):
+        assert alm.greedy(clip(i), ASK).tokens==library(alm, clip(i), do_sample=False)[0][0]
+
+@EVERY
+def test_beams_are_the_librarys_and_their_scores_are_sums_of_logprobs(alm):
+    found = alm.beams(clip(0), ASK, 4)
+    expected, out = library(alm, clip(0), num_beams=4, num_return_sequences=4, do_sample=False,
+                            length_penalty=0., early_stopping=True)
+    assert ids(found)==expected
+    assert len(set(map(tuple, expected)))==4
+    np.testing.assert_allclose([o.sum_logprob for o in found], out.sequences_scores, atol=1e-4)
+
+@EVERY
+def test_logprobs_are_those_of_a_full_forward_pass(alm):
+    "Before temperature; nothing behind the first end."
+    replies = [*alm.sample(clip(0), ASK, 6, 1, temperature=.5), *alm.beams(clip(0), ASK, 3),
+               alm.greedy(clip(0), ASK)]
+    sound = alm.model.config.audio_token_id # said by a random model, a plain pass takes it for a place
+    replies = [o for o in replies if sound not in o.tokens]
+    assert len({len(o.tokens) for o in replies})>1
+    for o in replies:
+        assert len(o.token_logprobs)==len(o.tokens)==o.usage['output_tokens']
+        assert (o.finish=='stop')==(o.tokens[-1] in alm.eos)
+        np.testing.assert_allclose(o.token_logprobs, plain_logp(alm, clip(0), o.tokens), atol=2e-4)
+
+@EVERY
+def test_scores_are_those_of_a_full_forward_pass(alm):
+    expected = [plain_score(alm, clip(0), a) for a in ANSWERS]
+    np.testing.assert_allclose(alm.score(clip(0), ASK, ANSWERS), expected, atol=2e-4)
+
+@EVERY
+def test_any_end_ends_an_answer(alm):
+    """Many tokens end these models' answers, as two do in the published Qwen2-Audio: the one that its
+    tokenizer names is not the one that its chats use."""
+    empty, = alm.score(clip(0), ASK, [''])
+    named = plain_logits(alm, clip(0), [])[0, alm.tokenizer.eos_token_id]
+    assert len(alm.eos)==len(ENDS)+1 and empty>named+1
+
+@EVERY
+def test_the_verifier_hears(alm):
+    "Its graded yes or no is that of full passes, and depends on the clip."
+    odds = []
+    for i in range(3):
+        yes, no = alm.score(clip(i), VERIFY, ['yes', 'no'])
+        expected = [plain_score(alm, clip(i), o, VERIFY) for o in ('yes', 'no')]
+        np.testing.assert_allclose([yes, no], expected, atol=2e-4)
+        odds.append(yes-no)
+    assert np.isfinite(odds).all() and np.std(odds)>5e-3
+
+# --- the sound, and nothing else
+
+@EVERY
+def test_another_clip_gives_other_probabilities(alm):
+    scores = np.array([alm.score(clip(i), ASK, ANSWERS) for i in range(3)])
+    assert (scores.std(0)>1e-4).all() and scores.std(0).max()>.01
+    np.testing.assert_array_equal(alm.score(clip(0), ASK, ANSWERS), scores[0])
+
+@EVERY
+def test_answers_do_not_depend_on_what_was_asked_before(alm):
+    "Nor on what a model keeps of its last prompt (Qwen2.5-Omni keeps positions on itself)."
+    expected = [everything(alm, i) for i in range(2)]
+    assert [everything(alm, i) for i in (1, 0)]==expected[::-1]
+    held = alm._memo # of clip 0: put back after another clip of another length was read
+    alm.greedy(clip(5, 2.), VERIFY)
+    alm._memo = held
+    assert everything(alm, 0)==expected[0]
+
+@EVERY
+def test_a_clip_is_encoded_once(alm):
+    calls = []
+    hook = alm.model.model.audio_tower.register_forward_pre_hook(lambda m, args: calls.append(1))
+    everything(alm, 0)
+    alm.sample(clip(0), ASK, 8, 2)
+    hook.remove()
+    assert calls==[1]
+
+@EVERY
+def test_audio_tokens_are_counted_and_grow_with_the_clip(alm):
+    counts = []
+    for seconds in (.2, 1., 2.):
+        use = alm.greedy(clip(0, seconds), ASK).usage
+        tokens = alm.inputs(clip(0, seconds), ASK)['input_ids'][0].tolist()
+        assert use['audio_tokens']==tokens.count(alm.model.config.audio_token_id)>=2
+        assert use['prompt_tokens']==len(tokens)
+        counts.append(use['audio_tokens'])
+    if alm.name=='voxtral': assert counts==[375]*3 # silence fills its windows
+    else: assert counts==sorted(set(counts))
+
+@EVERY
+def test_a_short_clip_is_heard_or_refused(alm):
+    "At .1 s, where the shared gate begins; never answered unheard."
+    try: use = alm.greedy(clip(0, .1), ASK).usage
+    except InputError as e: assert 'too short for this model' in str(e)
+    else:
+        assert use['audio_tokens']>=2
+        scores = [alm.score(clip(i, .1), ASK, ANSWERS) for i in range(2)]
+        assert np.abs(scores[0]-scores[1]).max()>1e-4
+
+@EVERY
+def test_a_prompt_without_sound_is_refused(alm):
+    "What a template that drops the sound would give: the library answers it, from the text alone."
+    def deaf(processor, wave, text):
+        out = alm.render(processor, wave, text)
+        keep = out['input_ids'][0]!=alm.model.config.audio_token_id
+        return type(out)({k: out[k][:, keep] for k in ('input_ids', 'attention_mask')})
+    one = LocalALM(alm.model, alm.processor, alm.name, 'random', render=deaf)
+    one.model.generation_config = alm.model.generation_config
+    with pytest.raises(InputError, match='gave 0 audio tokens'): one.greedy(clip(0), ASK)
+
+WRONG = {'integers': ((clip(0)*9000).astype(np.int16), 'int16'),
+         'stereo': (np.stack([clip(0), clip(1)]), 'one dimension'),
+         'too short': (clip(0)[:800], '0.050 s is under 0.1 s'),
+         'NaN': (clip(0)*np.float32('nan'), 'NaN')}
+
+@EVERY
+def test_a_wrong_clip_is_refused_before_the_model_runs(alm):
+    too_long = (clip(0, alm.capabilities.max_seconds+.1), "over the model's")
+    calls = []
+    hook = alm.model.register_forward_pre_hook(lambda m, args: calls.append(1))
+    for wave, why in (*WRONG.values(), too_long):
+        for ask in (lambda w=wave: alm.greedy(w, ASK), lambda w=wave: alm.sample(w, ASK, 2, 1),
+                    lambda w=wave: alm.beams(w, ASK, 2), lambda w=wave: alm.score(w, ASK, ['x'])):
+            with pytest.raises(InputError, match=why): ask()
+    hook.remove()
+    assert not calls
+
+@pytest.mark.parametrize(('name', 'seconds'), [('audio-flamingo-3', 5.), ('voxtral', 45.)])
+def test_a_clip_of_several_windows_is_heard_to_its_end(alm, seconds):
+    """By every sample. The library's own `num_return_sequences` is no yardstick here: it deals the windows
+    of one clip out among the rows, so that each hears a part of the clip, some of it twice."""
+    wave = clip(0, seconds)
+    assert len(alm.inputs(wave, ASK)['input_features'])==2
+    assert alm.greedy(wave, ASK).tokens==library(alm, wave, do_sample=False)[0][0]
+    sound = alm.model.config.audio_token_id
+    replies = [o for o in alm.sample(wave, ASK, 4, 3)+alm.beams(wave, ASK, 2) if sound not in o.tokens]
+    assert len(replies)>2
+    for o in replies:
+        np.testing.assert_allclose(o.token_logprobs, plain_logp(alm, wave, o.tokens), atol=2e-4)
+    other = wave.copy()
+    other[-8000:] = clip(1, .5)
+    assert np.abs(alm.score(wave, ASK, ANSWERS)-alm.score(other, ASK, ANSWERS)).max()>1e-4
+
+@pytest.mark.parametrize('name', ['qwen2-audio', 'qwen2.5-omni', 'gemma-4'])
+def test_the_silent_cut_is_real_and_out_of_reach(alm, name):
+    "Beyond its window a processor makes the same tensors of two clips; the wrapper stops there."
+    window = alm.processor.feature_extractor.chunk_length if name!='gemma-4' else 30
+    assert alm.capabilities.max_seconds==window
+    long, longer = clip(0, window), np.concatenate([clip(0, window), clip(1, 1.)])
+    one, two = alm.inputs(long, ASK), alm.inputs(longer, ASK)
+    assert one['input_ids'].shape==two['input_ids'].shape
+    with pytest.raises(InputError, match="over the model's"): alm.greedy(longer, ASK)
+
+@EVERY
+def test_a_checkpoints_own_settings_have_no_say(name):
+    mean = toy(name, ENDS, own=dict(do_sample=True, top_k=2, top_p=.5, temperature=.2, num_beams=3,
+                                    repetition_penalty=5., min_p=.5, no_repeat_ngram_size=1,
+                                    suppress_tokens=[5, 6], length_penalty=3.))
+    assert everything(mean, 0)==everything(model_of(name), 0)
+    assert mean.set_aside['temperature']==.2 and mean.set_aside['suppress_tokens']==[5, 6]
+
+@EVERY
+def test_half_precision_goes_through_every_route(name):
+    "As on a GPU: features are cast, log-probabilities come out in full precision."
+    alm = toy(name, ENDS)
+    alm.model.to(torch.bfloat16)
+    samples, greedy, beams, scores = everything(alm, 0)
+    assert len(samples)==4 and len(beams)==3 and greedy and np.isfinite(scores).all()
+    logp = alm.sample(clip(0), ASK, 2, 1)[0].token_logprobs
+    assert len(set(logp))==len(logp) and max(logp)<=0
+
+# --- Voxtral's processor
+
+def test_the_stand_in_gives_the_tensors_of_voxtrals_own_processor(tmp_path):
+    pytest.importorskip('mistral_common')
+    real, ours = voxtral_processor(tmp_path), StandIn()
+    render = FAMILIES['voxtral'].render
+    for seconds in (.1, .75, 30., 45.):
+        a, b = (render(o, clip(0, seconds), 'Which emotion? ü') for o in (real, ours))
+        assert set(a)==set(b)
+        for k in a: assert torch.equal(a[k], b[k]), k
+    for text in ('sad', '', 'ü'):
+        assert real.tokenizer(text, add_special_tokens=False)['input_ids']==ours.tokenizer(text)['input_ids']
+    said = [142, 124, 2]
+    assert real.tokenizer.decode(said, skip_special_tokens=True)==ours.tokenizer.decode(said)=='sa'
+
+def test_base64_keeps_every_sample():
+    "16 bits would round them."
+    heard = []
+    class Ear(StandIn):
+        def feature_extractor(self, wave, **kwargs):
+            heard.append(wave)
+            return StandIn().feature_extractor(wave, **kwargs)
+    ear = Ear.__new__(Ear)
+    ear.tokenizer = StandIn().tokenizer
+    FAMILIES['voxtral'].render(ear, clip(0), 'x')
+    np.testing.assert_array_equal(heard[0][:12_000], clip(0))
+    assert not heard[0][12_000:].any()
+
+# --- loading
+
+COMMIT = '0123456789abcdef0123456789abcdef01234567'
+
+@pytest.fixture(scope='module')
+def checkpoint(tmp_path_factory):
+    "Folders of Qwen2-Audio and Audio Flamingo 3, as their authors would publish them."
+    root = tmp_path_factory.mktemp('checkpoints')
+    for name in ('qwen2-audio', 'audio-flamingo-3'):
+        alm = toy(name)
+        for part in (alm.model, alm.processor): part.save_pretrained(root/name)
+    return root
+
+@pytest.fixture
+def cache(checkpoint, tmp_path, monkeypatch):
+    "A hub cache that holds Qwen2-Audio at one commit, which `main` names."
+    repo = tmp_path/'models--Qwen--Qwen2-Audio-7B-Instruct'
+    shutil.copytree(checkpoint/'qwen2-audio', repo/'snapshots'/COMMIT)
+    (repo/'refs').mkdir()
+    (repo/'refs'/'main').write_text(COMMIT)
+    monkeypatch.setattr('huggingface_hub.constants.HF_HUB_CACHE', str(tmp_path))
+    return repo/'snapshots'/COMMIT
+
+@pytest.mark.parametrize('name', ['qwen2-audio', 'audio-flamingo-3'])
+def test_a_folder_answers_like_the_model_that_wrote_it(checkpoint, name):
+    loaded, made = load_model(name, folder=checkpoint/name, device='cpu'), toy(name)
+    assert everything(loaded, 0)==everything(made, 0)
+    assert loaded.n_params==made.n_params
+    assert loaded.model.dtype is torch.float32 and not loaded.model.training
+    window = dict([('qwen2-audio', 3), ('audio-flamingo-3', 6)])[name]
+    assert loaded.capabilities.max_seconds==window # of this processor; the family's is longer
+    assert window<FAMILIES[name].max_seconds
+
+@pytest.mark.parametrize('device', ['gpu', 'cuda:99', 'cuda:-7', 'meta'])
+def test_a_device_that_is_not_there_is_refused_before_weights_are_read(checkpoint, monkeypatch, device):
+    "Nor is the CPU taken instead."
+    monkeypatch.setattr(families, 'load_weights', lambda *args: pytest.fail('weights were read'))
+    with pytest.raises(InputError, match=f"No device '{device}' .* name another"):
+        load_model('qwen2-audio', folder=checkpoint/'qwen2-audio', device=device)
+
+def test_the_precision_follows_the_device(checkpoint):
+    for device in ('cpu', 'cpu:0'):
+        assert load_model('qwen2-audio', folder=checkpoint/'qwen2-audio', device=device).model.dtype is torch.float32
+    half = load_model('qwen2-audio', folder=checkpoint/'qwen2-audio', device='cpu', dtype='bfloat16')
+    assert half.record['dtype']=='bfloat16' and half.greedy(clip(0), ASK).tokens
+
+def test_a_folder_is_known_by_its_weights(checkpoint, tmp_path):
+    family, copied = FAMILIES['qwen2-audio'], tmp_path/'renamed'
+    shutil.copytree(checkpoint/'qwen2-audio', copied)
+    one = folder_revision(find_checkpoint(family, checkpoint/'qwen2-audio'))
+    assert folder_revision(find_checkpoint(family, copied))==one and len(one)==16
+    weights = load_file(copied/'model.safetensors')
+    next(iter(weights.values())).view(-1)[0] += 1
+    save_file(weights, copied/'model.safetensors', metadata={'format': 'pt'})
+    assert folder_revision(find_checkpoint(family, copied))!=one
+
+@pytest.mark.parametrize('revision', [COMMIT, 'main'])
+def test_what_is_recorded_is_the_commit(cache, revision):
+    alm = load_family('qwen2-audio', revision=revision, device='cpu')
+    assert alm.revision==alm.record['revision']==COMMIT
+    assert alm.record['repo']=='Qwen/Qwen2-Audio-7B-Instruct'
+
+def test_a_pinned_family_needs_no_revision(cache, monkeypatch):
+    monkeypatch.setattr(families, 'FAMILIES', dict(FAMILIES))
+    register_family(replace(FAMILIES['qwen2-audio'], name='pinned', revision=COMMIT))
+    try: assert load_model('pinned', device='cpu').revision==COMMIT
+    finally: MODELS.pop('pinned')
+
+def test_a_revision_must_be_named(cache):
+    "The message tells the commit that is at hand, to be pinned."
+    with pytest.raises(InputError, match=f'no revision is pinned.*the cache holds {COMMIT}'):
+        load_family('qwen2-audio')
+
+def refused(match, name='qwen2-audio', **options):
+    "Nothing is read, and no library's loader is called, before the refusal."
+    with pytest.raises(InputError, match=match) as e, pytest.MonkeyPatch.context() as m:
+        m.setattr(families, 'load_weights', lambda *args: pytest.fail('loaded'))
+        m.setattr('transformers.AutoProcessor.from_pretrained', lambda *a, **k: pytest.fail('loaded'))
+        load_family(name, **options)
+    return str(e.value)
+
+def test_what_is_not_there_is_refused_first(cache, tmp_path):
+    refused(f'hf download Qwen/Qwen2-Audio-7B-Instruct --revision {"f"*40}', revision='f'*40)
+    refused('hf download mistralai/Voxtral.* --revision main', 'voxtral', revision='main')
+    refused('check `folder`', folder=tmp_path/'nowhere')
+    refused("Unknown family 'qwen-audio'. Did you mean 'qwen2-audio'", 'qwen-audio')
+
+def test_a_broken_download_is_refused(cache):
+    (cache/'model.safetensors').unlink()
+    refused('lacks model.safetensors', revision=COMMIT)
+    index = dict(weight_map={'a': 'model-1-of-2.safetensors', 'b': 'model-2-of-2.safetensors'})
+    (cache/'model.safetensors.index.json').write_text(json.dumps(index))
+    (cache/'model-1-of-2.safetensors').write_bytes(b'')
+    assert '(1 of 2 files of weights)' in refused('lacks model-2-of-2.safetensors', revision=COMMIT)
+
+def test_another_familys_folder_is_refused(checkpoint):
+    refused("type 'audioflamingo3', and qwen2-audio reads qwen2_audio", folder=checkpoint/'audio-flamingo-3')
+
+@pytest.mark.parametrize(('name', 'kind', 'remedy'), [
+    ('qwen2.5-omni', 'qwen2_5_omni', 'needs torchvision: .*belongs to your torch'),
+    ('gemma-4', 'gemma4', 'needs torchvision: .*belongs to your torch'),
+    ('voxtral', 'voxtral', r"needs mistral_common: pip install 'mistral-common\[audio\]'")])
+def test_a_processor_that_can_not_be_imported_is_refused(tmp_path, monkeypatch, name, kind, remedy):
+    monkeypatch.setattr('importlib.util.find_spec', lambda o: None)
+    (tmp_path/'config.json').write_text(json.dumps(dict(model_type=kind)))
+    (tmp_path/'model.safetensors').write_bytes(b'')
+    refused(remedy, name, folder=tmp_path)
+
+def test_missing_weights_are_not_made_up(checkpoint, tmp_path):
+    "The library would draw them at random, and warn."
+    shutil.copytree(checkpoint/'qwen2-audio', tmp_path, dirs_exist_ok=True)
+    weights = load_file(tmp_path/'model.safetensors')
+    gone = next(o for o in weights if 'audio_tower.layers.1.fc1.weight' in o)
+    save_file({k: v for k, v in weights.items() if k!=gone}, tmp_path/'model.safetensors',
+              metadata={'format': 'pt'})
+    with pytest.raises(InputError, match='1 weights of Qwen2AudioFor.*layers.1.fc1.weight'):
+        load_family('qwen2-audio', folder=tmp_path, device='cpu')
+
+def test_the_thinker_is_found_in_the_speaking_models_checkpoint(tmp_path):
+    "Published is the whole model, its parts named `thinker.`, `talker.` and `token2wav.`."
+    processor = PROCESSORS['qwen2.5-omni']()
+    model = toy_model('qwen2.5-omni', processor)
+    model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path/'config.json').read_text())
+    whole = dict(model_type='qwen2_5_omni', thinker_config=config)
+    (tmp_path/'config.json').write_text(json.dumps(whole))
+    weights = {f'thinker.{k}': v for k, v in load_file(tmp_path/'model.safetensors').items()}
+    weights |= {'talker.codec_head.weight': torch.zeros(2, 2)}
+    save_file(weights, tmp_path/'model.safetensors', metadata={'format': 'pt'})
+    loaded = load_weights(FAMILIES['qwen2.5-omni'], tmp_path, 'float32')
+    mine, theirs = model.state_dict(), loaded.state_dict()
+    assert mine.keys()==theirs.keys()
+    assert all(torch.equal(mine[k], theirs[k]) for k in mine)
+
+def test_code_of_a_checkpoint_is_never_run(checkpoint, tmp_path):
+    shutil.copytree(checkpoint/'qwen2-audio', tmp_path, dirs_exist_ok=True)
+    (tmp_path/'trap.py').write_text(f"open({str(tmp_path/'sprung')!r}, 'w')\nclass M: pass\n")
+    for file, key in (('config.json', 'AutoModel'), ('processor_config.json', 'AutoProcessor')):
+        content = json.loads((tmp_path/file).read_text())
+        (tmp_path/file).write_text(json.dumps(content | dict(auto_map={key: 'trap.M'})))
+    alm = load_family('qwen2-audio', folder=tmp_path, device='cpu')
+    assert type(alm.model).__module__.startswith('transformers.')
+    assert type(alm.processor).__module__.startswith('transformers.')
+    assert not (tmp_path/'sprung').exists()
+
+# --- the record
+
+@EVERY
+def test_the_record_states_the_resolved_settings(alm, name):
+    "Read back from JSON, they are what a call of `generate` resolves to."
+    record = json.loads(json.dumps(record_of(alm)))
+    assert record['model']==FAMILIES[name].model
+    assert record['n_params']==sum(p.numel() for p in alm.model.parameters())
+    assert record['eos']==sorted(alm.eos)==sorted(record['sample']['eos_token_id'])
+    assert {k: record['sample'][k] for k in PLAIN}==PLAIN
+    assert record['sample']['do_sample'] and not record['greedy']['do_sample']
+    assert (record['beams']['length_penalty'], record['beams']['early_stopping'])==(0., True)
+    seen, real = [], alm.model._prepare_generation_config
+    alm.model._prepare_generation_config = lambda *a, **k: seen.append(real(*a, **k)) or seen[-1]
+    alm.prefix(clip(0), ASK)
+    seen.clear()
+    alm.sample(clip(0), ASK, 2, 1, temperature=.7)
+    del alm.model._prepare_generation_config
+    used = {k: v for k, v in seen[0][0].to_dict().items() if k in record['sample']}
+    differ = {k for k, v in record['sample'].items() if json.loads(json.dumps(used[k]))!=v}
+    assert differ=={'temperature', 'num_return_sequences'} # what a caller chooses, and stores itself
+
+def test_a_model_without_any_end_is_refused(name='audio-flamingo-3'):
+    processor = PROCESSORS[name]()
+    model = toy_model(name, processor)
+    model.generation_config.eos_token_id = None
+    assert wrap(FAMILIES[name], model, processor, 'r').eos=={processor.tokenizer.eos_token_id}
+    model.generation_config.eos_token_id = processor.tokenizer.eos_token = None
+    with pytest.raises(InputError, match='no end of an answer is known.*eos_token_id'):
+        wrap(FAMILIES[name], model, processor, 'r')
+
+def test_every_family_is_registered_and_described():
+    for name, family in FAMILIES.items():
+        info = MODELS[name]
+        assert (info.backend, info.n_params, info.capabilities)==('local', None, family.capabilities)
+        assert family.repo in info.about and not family.revision
+        assert name in PROCESSORS # and is tried here

@@ -1,0 +1,122 @@
+"""Proxies as environments have them: with and without a scheme, by networks in NO_PROXY, of kinds that cannot be used. What
+cannot be used is refused when a model is loaded; this machine is never reached through a proxy."""
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+from ambiscale_nb.models import endpoint
+from ambiscale_nb.core import InputError
+from ambiscale_nb.models.endpoint import goes_direct, proxy_of
+from ambiscale_nb.models.contract import CallError, load_model
+from ambiscale_nb.models.prompts import prompt
+
+VARIABLES = [f'{o}_{end}' for o in ('HTTP', 'HTTPS', 'ALL', 'NO') for end in ('PROXY',)]
+FAR, WAVE = 'http://models.invalid:8000/v1', (.3*np.sin(np.arange(8000)*.05)).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def no_proxies(monkeypatch):
+    for o in VARIABLES:
+        monkeypatch.delenv(o, raising=False)
+        monkeypatch.delenv(o.lower(), raising=False)
+
+
+@pytest.mark.parametrize(('variable', 'value', 'url', 'proxy'), [
+    ('HTTP_PROXY', 'http://p:3128', FAR, 'http://p:3128'), ('http_proxy', 'p:3128', FAR, 'http://p:3128'),
+    ('HTTP_PROXY', ' p.corp:3128 ', FAR, 'http://p.corp:3128'), ('HTTP_PROXY', 'p', FAR, 'http://p:80'),
+    ('HTTP_PROXY', 'https://p', FAR, 'https://p:443'), ('HTTP_PROXY', '[fd00::1]:3128', FAR, 'http://[fd00::1]:3128'),
+    ('HTTP_PROXY', 'http://p:3128/', FAR, 'http://p:3128'), ('ALL_PROXY', 'p:1', FAR, 'http://p:1'),
+    ('ALL_PROXY', 'p:1', 'https://far.example/v1', 'http://p:1'), ('HTTPS_PROXY', 'p:1', FAR, None), ('HTTP_PROXY', '', FAR, None)])
+def test_a_proxy_is_read_as_curl_reads_it(monkeypatch, variable, value, url, proxy):
+    monkeypatch.setenv(variable, value)
+    found = proxy_of(url)
+    assert (found and found[1]) == proxy and (not found or found[0] == variable)
+
+
+def test_the_password_of_a_proxy_is_passed_on_and_not_shown(monkeypatch):
+    monkeypatch.setenv('HTTP_PROXY', 'me:p%40ss@p:3128')
+    assert proxy_of(FAR) == ('HTTP_PROXY', 'http://p:3128', ('me', 'p@ss'))
+    monkeypatch.setenv('HTTP_PROXY', 'socks5://me:p%40ss@p:3128')
+    with pytest.raises(InputError) as e: proxy_of(FAR)
+    assert 'p%40ss' not in str(e.value) and 'p@ss' not in str(e.value)
+
+
+@pytest.mark.parametrize(('variable', 'value', 'said'), [
+    ('ALL_PROXY', 'socks5://127.0.0.1:1080', 'ALL_PROXY names a SOCKS proxy'), ('http_proxy', 'socks5h://p:1', 'http_proxy names a SOCKS'),
+    ('HTTP_PROXY', 'http://:3128', 'HTTP_PROXY names no proxy'), ('HTTP_PROXY', 'p:port', 'HTTP_PROXY names no proxy'),
+    ('HTTP_PROXY', 'http:/p:3128', 'HTTP_PROXY names no proxy'), ('HTTP_PROXY', 'http://[::1', 'HTTP_PROXY names no proxy'),
+    ('HTTP_PROXY', 'http//p:3128', 'HTTP_PROXY names no proxy'), ('HTTP_PROXY', 'p:0', 'HTTP_PROXY names no proxy'),
+    ('HTTP_PROXY', 'ftp://p:21', 'HTTP_PROXY names no proxy'), ('HTTP_PROXY', 'p:99999', 'HTTP_PROXY names no proxy')])
+def test_a_proxy_that_cannot_be_used_is_refused_when_a_model_is_loaded(monkeypatch, variable, value, said):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(InputError, match=said) as e: load_model('vllm', model='demo', base_urls=FAR)
+    assert 'models.invalid in NO_PROXY' in str(e.value)
+    load_model('vllm', model='demo', base_urls='http://127.0.0.1:8000/v1')  # this machine needs none
+    monkeypatch.setenv('NO_PROXY', '.invalid')
+    load_model('vllm', model='demo', base_urls=FAR)
+
+
+@pytest.mark.parametrize(('host', 'rules', 'direct'), [
+    ('localhost', '', True), ('127.0.0.1', '', True), ('127.8.9.1', '', True), ('::1', '', True), ('a.localhost', '', True),
+    ('10.1.2.3', '10.0.0.0/8', True), ('10.1.2.3', '192.168.0.0/16, 10.1.2.0/24', True), ('10.1.3.3', '10.1.2.0/24', False),
+    ('fd00::5', 'fd00::/8', True), ('fd00::5', '10.0.0.0/8', False), ('10.1.2.3', '10.1.2.3', True), ('10.1.2.3', '10.1.2.3:8000', True),
+    ('gpu.corp', 'corp', True), ('gpu.corp', '.corp', True), ('gpu.corp', '*.corp', True), ('corp', '.corp', True),
+    ('gpucorp', 'corp', False), ('gpu.corp.example', 'corp', False), ('GPU.Corp', 'gpu.corp', True), ('any', '*', True),
+    ('fd00::5', '[fd00::]/8', True), ('fd00::5', '[fd00::5]:8000', True), ('fd01::5', '[fd00::]/16', False),
+    ('::ffff:10.1.2.3', '10.0.0.0/8', True), ('0.0.0.0', '', True), ('gpu.corp', 'gpu.corp.', True),
+    ('gpu.corp', 'http://gpu.corp/', True), ('gpu.corp', 'http://gpu.corp:80', True), ('10.1.2.3', '10.0.0.0/255.0.0.0', True),
+    ('127.0.0.1.example', '', False), ('localhost.example', '', False), ('10.1.2.3', '10.0.0.0/33', False),
+    ('gpu.corp', 'gpu.corp:8000', True), ('10.1.2.3', '2.3', False), ('far', ', ,', False), ('far', '10.0.0.0/8', False)])
+def test_what_is_reached_directly(host, rules, direct): assert goes_direct(host, rules) == direct
+
+
+def serve():
+    "A proxy on this machine that answers itself; its port, and what was asked through it."
+    asked = []
+    class Proxy(BaseHTTPRequestHandler):
+        def do_POST(self):
+            asked.append(self.path)
+            self.rfile.read(int(self.headers['content-length']))
+            body = json.dumps(dict(id='x', object='chat.completion', created=1, model='demo', choices=[dict(
+                index=0, finish_reason='stop', message=dict(role='assistant', content='sad'))])).encode()
+            self.send_response(200)
+            for k, v in (('content-type', 'application/json'), ('content-length', str(len(body)))): self.send_header(k, v)
+            self.end_headers()
+            self.wfile.write(body)
+        def log_message(self, *about): pass
+    server = ThreadingHTTPServer(('127.0.0.1', 0), Proxy)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server, asked
+
+
+def test_a_request_goes_through_a_proxy_without_a_scheme_and_past_it_by_a_network(monkeypatch):
+    server, asked = serve()
+    port = server.server_port
+    monkeypatch.setenv('HTTP_PROXY', f'127.0.0.1:{port}')
+    wire = endpoint.Wire(FAR)
+    import httpx2
+    found = wire.receive(httpx2.Request('POST', f'{FAR}/chat/completions', content=b'{}'))
+    assert asked == ['http://models.invalid:8000/v1/chat/completions'] and found['status'] == 200
+    wire.close()
+    monkeypatch.setenv('NO_PROXY', '127.0.0.0/8')
+    near = endpoint.Wire(f'http://127.0.0.1:{port}/v1')
+    assert near.receive(httpx2.Request('POST', f'http://127.0.0.1:{port}/v1/x', content=b'{}'))['status'] == 200
+    assert asked[-1] == '/v1/x'
+    near.close()
+    server.shutdown()
+    server.server_close()
+
+
+def test_an_error_through_a_proxy_names_its_variable(monkeypatch):
+    server, _ = serve()
+    port = server.server_port
+    server.shutdown()
+    server.server_close()
+    monkeypatch.setenv('HTTP_PROXY', f'http://127.0.0.1:{port}')
+    alm = load_model('vllm', model='demo', base_urls=FAR, retry=dict(tries=1))
+    with pytest.raises(CallError, match='through the proxy that HTTP_PROXY names'):
+        alm.greedy(WAVE, prompt('label', 'direct', ('happy', 'sad')))
+    alm.close()

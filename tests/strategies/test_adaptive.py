@@ -1,0 +1,241 @@
+"""Adaptive stopping against a plain walk through every order of small pools; what must hold for every rule;
+what replaying a pool says of fresh answers; and the bias that stopping has."""
+from itertools import permutations
+from math import comb
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from ambiscale_nb.strategies.adaptive import (Stop, adaptive_points, adaptive_strategies,
+    check_stop, expected_tv, expected_tv_of_mean, mode_certainty, replay, replay_orders, stop_at,
+    stopped)
+from ambiscale_nb.strategies.budget import brier, curve
+from ambiscale_nb.core import InputError
+from simulate import simulate
+from ambiscale_nb.strategies.paper import STRATEGIES, Pool, predict, settings_of, take
+
+NAMES = ('angry', 'happy', 'sad')
+METRICS = {'brier': brier}
+
+@st.composite
+def pools(draw, mode=None):
+    N, mode = draw(st.integers(1, 5)), mode or draw(st.sampled_from(['label', 'dist']))
+    rng = np.random.default_rng(draw(st.integers(0, 999)))
+    dist = rng.dirichlet([.7]*3, (2, N)) if mode=='dist' else np.eye(3)[rng.integers(3, size=(2, N))]
+    if mode=='label' and rng.random()<.3: dist[0, 0] = [.5, .5, 0]
+    parsed = rng.random((2, N))<.8
+    return Pool(['a', 'b'], NAMES, mode, 'direct', 'sample', dist*parsed[..., None], parsed)
+
+stops = st.builds(Stop, st.sampled_from(['mode', 'precision']), st.sampled_from([.6, .8, .95]),
+                  st.sampled_from([.1, .2, .3]), st.just(.5), st.just(1), st.none(), st.integers(1, 3))
+
+def beta_above_half(a, b):
+    "P(Beta(a, b) > 1/2) for whole numbers: a sum of binomial chances."
+    n = a+b-1
+    return sum(comb(n, i) for i in range(a))/2**n
+
+def walk(pool, u, order, stop):
+    "Answers that are asked for in one order, one step after the other, and nothing clever."
+    p, names, n = pool.dist[u], pool.credit[u], 0
+    while n<pool.n:
+        n = min(n+stop.step, pool.n)
+        if n<stop.least: continue
+        seen = [i for i in order[:n] if pool.parsed[u, i]]
+        votes = sum((names[i] for i in seen), np.zeros(3))
+        if stop.rule=='mode':
+            a, b = sorted(votes)[-1], sorted(votes)[-2]
+            x = np.linspace(0, 1, 20_001)
+            weight = x**a*(1-x)**b
+            sure = weight[10_001:].sum()/weight.sum()>=stop.level # P(Beta > 1/2) by adding up
+        elif pool.mode=='label': sure = expected_tv(votes)<=stop.delta
+        else: sure = expected_tv_of_mean(len(seen), sum((p[i] for i in seen), np.zeros(3)),
+                                         sum((p[i]**2 for i in seen), np.zeros(3)))<=stop.delta
+        if sure: break
+    return n
+
+
+# --- what it means to be sure ---------------------------------------------------------------------
+@given(st.lists(st.integers(0, 12), min_size=2, max_size=5))
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_certainty_of_the_mode_equals_a_binomial_sum(votes):
+    second, first = sorted(votes)[-2:]
+    assert mode_certainty(votes)==pytest.approx(beta_above_half(first+1, second+1), abs=1e-12)
+    assert mode_certainty(votes)==pytest.approx(mode_certainty(votes[::-1]), abs=1e-12)
+    assert mode_certainty([*votes[:-1], votes[-1]])>=.5-1e-12
+
+@pytest.mark.parametrize('alpha', [.2, .5, 1.])
+@pytest.mark.parametrize('votes', [(0, 0), (3, 1, 0), (8, 0, 0, 0, 0, 0), (2.5, 1.5, 4)])
+def test_the_expected_distance_equals_simulation(votes, alpha):
+    p = np.random.default_rng(0).dirichlet(np.array(votes)+alpha, 60_000)
+    assert expected_tv(votes, alpha)==pytest.approx(.5*np.abs(p-p.mean(0)).sum(1).mean(), abs=3e-3)
+
+@given(st.lists(st.integers(0, 9), min_size=3, max_size=3), st.integers(0, 2))
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_distances_lie_between_zero_and_one_and_do_not_know_labels(votes, i):
+    assert 0<expected_tv(votes)<1
+    assert expected_tv(votes)==pytest.approx(expected_tv(votes[i:]+votes[:i]))
+    assert expected_tv(np.multiply(votes, 4)+4)<expected_tv(np.array(votes)+1.) # four times the answers
+
+def test_a_mean_of_distributions_is_as_close_as_is_promised():
+    sim = simulate(np.random.default_rng(3), pools=('dist',), n_speakers=10, per_speaker=40, N=8, skill=.9)
+    p = sim.pools['dist'].dist
+    promised = expected_tv_of_mean(np.full(len(p), 8), p.sum(1), (p**2).sum(1))
+    found = .5*np.abs(p.mean(1)-sim.model).sum(1)
+    assert found.mean()<=promised.mean()<2*found.mean() # careful, not blind
+    assert np.corrcoef(promised, found)[0, 1]>.3
+
+
+# --- rules ----------------------------------------------------------------------------------------
+@given(pools(), stops)
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_stops_equal_a_plain_walk_in_every_order(pool, stop):
+    orders = np.array(list(permutations(range(pool.n))))
+    got = stop_at(pool, np.repeat(orders[:, None], 2, 1), stop)
+    for s, order in enumerate(orders):
+        for u in range(2): assert got[s, u]==walk(pool, u, order, stop), (order, u)
+
+@given(pools(), stops)
+@settings(max_examples=20, deadline=None, derandomize=True)
+def test_a_replay_is_the_strategy_on_what_was_asked_for(pool, stop):
+    rng = np.random.default_rng(0)
+    y = rng.dirichlet(np.ones(3), 2)
+    orders = np.repeat(np.array(list(permutations(range(pool.n))))[:, None], 2, 1)
+    for o in ('majority', 'mean'):
+        found = replay_orders(pool, orders, (STRATEGIES[o], settings_of(o), METRICS), stop, y)
+        for s, order in enumerate(orders[:, 0]):
+            for u in range(2):
+                p = predict(o, take(pool, order[:walk(pool, u, order, stop)]))
+                np.testing.assert_allclose(found['L'][s, u], p.L[u], atol=1e-12)
+                assert found['brier'][s, u]==pytest.approx(brier(p.dist, y)[u])
+        point = stopped(found, stop, pool.n, pool)
+        np.testing.assert_allclose(point.L.sum(-1), 1-point.empty, atol=1e-9)
+        assert sum(point.stops.values())==pytest.approx(1)
+        assert point.answers.mean()==pytest.approx(sum(k*v for k, v in point.stops.items()))
+
+def world(seed=0, **how): return simulate(np.random.default_rng(seed), **{'n_speakers': 6, 'per_speaker': 10, **how})
+
+def test_a_rule_that_never_stops_is_the_whole_pool_and_one_that_always_does_is_the_least():
+    for pool in world(unparsed=.1).pools.values():
+        y = np.full((60, 6), 1/6)
+        all_of_it = replay(pool, 'mean', Stop(level=2), y, METRICS, 5)
+        want, = curve(pool, 'mean', [16], y, METRICS)
+        np.testing.assert_allclose(all_of_it.L, want.L, atol=1e-12)
+        np.testing.assert_allclose(all_of_it.metrics['brier'], want.metrics['brier'])
+        assert (all_of_it.answers==16).all() and all_of_it.mc_se('brier')<1e-12
+        least = replay(pool, 'mean', Stop(level=0, least=3), y, METRICS, 200)
+        want, = curve(pool, 'mean', [3], y, METRICS)
+        assert (least.answers==3).all()
+        assert abs((least.metrics['brier']-want.metrics['brier']).mean())<4*least.mc_se('brier')
+
+def test_stricter_rules_ask_for_more():
+    pool = world().pools['label']
+    n = [replay(pool, 'majority', Stop(level=o), n_subsets=20).answers for o in (.7, .9, .95, .99)]
+    d = [replay(pool, 'majority', Stop('precision', delta=o), n_subsets=20).answers for o in (.4, .3, .2, .1)]
+    for many in (n, d):
+        for a, b in zip(many, many[1:], strict=False): assert (a<=b).all()
+
+def test_answers_asked_for_together_are_paid_for_together():
+    pool = world().pools['label']
+    one, four = (replay(pool, 'majority', Stop(step=o), n_subsets=30) for o in (1, 4))
+    assert (four.answers>=one.answers).all() and {*four.stops}<={4, 8, 12, 16}
+    np.testing.assert_allclose(four.requests, four.answers/4)
+    np.testing.assert_allclose(one.requests, one.answers)
+
+def test_unreadable_answers_are_paid_for_and_tell_nothing():
+    clear = np.tile(np.eye(3)[0], (1, 8, 1))
+    parsed = np.array([[True, False]*4])
+    pool = Pool(['a'], NAMES, 'label', 'direct', 'sample', clear*parsed[..., None], parsed)
+    order = np.arange(8)[None, None]
+    assert stop_at(pool, order, Stop()).tolist()==[[7]] # four that could be read
+    nothing = Pool(['a'], NAMES, 'label', 'direct', 'sample', 0*clear, np.zeros((1, 8)))
+    point = replay(nothing, 'majority', n_subsets=3)
+    assert point.answers.tolist()==[8] and point.empty.tolist()==[1] and not point.L.any()
+
+@pytest.mark.parametrize(('stop', 'message'), [(Stop(rule='mood'), 'mood'), (Stop(most=17), 'has \\(16\\)'),
+    (Stop(least=0), 'least=0'), (Stop(least=9, most=8), 'least=9'), (Stop(step=0), 'over 0'), (Stop(alpha=0.), 'over 0')])
+def test_rules_without_meaning_are_refused(stop, message):
+    with pytest.raises(InputError, match=message): check_stop(stop, world().pools['label'])
+
+def test_pools_without_a_random_order_are_refused():
+    sim = world(pools=('label', 'beam3', 'greedy', 'score'))
+    for o in ('beam3', 'greedy', 'score'):
+        with pytest.raises(InputError, match='no random order'): replay(sim.pools[o], 'majority' if o=='beam3' else
+            {'greedy': 'greedy', 'score': 'label_logprob'}[o])
+    with pytest.raises(InputError, match='verdicts'):
+        pool = sim.pools['label']
+        replay(Pool(pool.uids, pool.labels, 'label', 'direct', 'sample', pool.dist, pool.parsed), 'alm_v')
+    with pytest.raises(InputError, match='pass y'): replay(sim.pools['label'], 'majority', metrics=METRICS)
+
+def test_a_pool_of_one_answer_has_nowhere_to_stop():
+    point = replay(world(N=1).pools['label'], 'majority', n_subsets=2)
+    assert (point.answers==1).all() and point.stops=={1: 1.}
+
+def test_the_same_seed_gives_the_same_and_clips_do_not_depend_on_each_other():
+    pool = world().pools['label']
+    a, b = (replay(pool, 'majority', n_subsets=7, seed=3) for _ in range(2))
+    assert (a.L==b.L).all() and (a.answers==b.answers).all()
+    few = Pool(pool.uids[:9], pool.labels, 'label', 'direct', 'sample', pool.dist[:9], pool.parsed[:9])
+    np.testing.assert_array_equal(replay(few, 'majority', n_subsets=7, seed=3).answers, a.answers[:9])
+
+
+# --- what it is worth -----------------------------------------------------------------------------
+def exact_walk(p, level, most):
+    "Expected answers, and chance that the vote goes to the first of two labels, over fresh answers."
+    alive, n_answers, wins = {(0, 0): 1.}, 0., 0.
+    for n in range(1, most+1):
+        after = {}
+        for (a, b), w in alive.items():
+            for o, q in (((a+1, b), p), ((a, b+1), 1-p)): after[o] = after.get(o, 0)+w*q
+        done = {o: w for o, w in after.items() if n==most or mode_certainty(o)>=level}
+        for (a, b), w in done.items(): n_answers, wins = n_answers+w*n, wins+w*((a>b)+.5*(a==b))
+        alive = {o: w for o, w in after.items() if o not in done}
+    return n_answers, wins
+
+@pytest.mark.parametrize('p', [.5, .7, .9])
+def test_a_replayed_pool_says_what_fresh_answers_would(p):
+    rng = np.random.default_rng(int(100*p))
+    dist = np.eye(2)[(rng.random((1500, 24))>p).astype(int)]
+    pool = Pool(np.arange(1500).astype(str), NAMES[:2], 'label', 'direct', 'sample', dist, np.ones((1500, 24)))
+    point = replay(pool, 'majority', Stop(most=16), n_subsets=20)
+    n, wins = exact_walk(p, .95, 16)
+    for found, want in ((point.answers, n), (point.L[:, 0], wins)):
+        assert abs(found.mean()-want)<4*found.std()/1500**.5
+
+def test_the_reference_figures_of_the_bias():
+    n, _ = exact_walk(.5, .95, 40)
+    assert n==pytest.approx(28.7, abs=.1)
+    sim = np.random.default_rng(0).random((4000, 40))<.5
+    dist = np.stack([sim, ~sim], -1).astype(float)
+    pool = Pool(np.arange(4000).astype(str), NAMES[:2], 'label', 'direct', 'sample', dist, np.ones((4000, 40)))
+    at = stop_at(pool, np.tile(np.arange(40), (1, 4000, 1)), Stop())[0]
+    votes = sim.cumsum(1)[np.arange(4000), at-1]
+    assert (np.maximum(votes, at-votes)/at).mean()==pytest.approx(.658, abs=.01)
+
+def test_being_sure_of_the_mode_is_for_labels_and_of_the_distribution_for_distributions():
+    rng = np.random.default_rng(1)
+    truth = np.concatenate([rng.dirichlet([8, .5, .5], 300), rng.dirichlet([3, 3, 2], 300)])
+    dist = np.eye(3)[(rng.random((600, 32, 1))>truth.cumsum(1)[:, None, :2]).sum(-1)]
+    pool = Pool(np.arange(600).astype(str), NAMES, 'label', 'direct', 'sample', dist, np.ones((600, 32)))
+    tv = lambda p, y: np.abs(p-y).sum(-1)/2
+    right = truth==truth.max(1, keepdims=True)
+    found = {}
+    for name, stop in (('mode', Stop()), ('dist', Stop('precision', delta=.1))):
+        point = replay(pool, 'mean', stop, truth, {'tv': tv}, 20)
+        k = point.answers.mean() # The same number of answers to every clip, by a mixture of two budgets
+        less, more = curve(pool, 'mean', [int(k), int(k)+1], truth, {'tv': tv}, 20)
+        at = lambda get, w=k-int(k), a=less, b=more: ((1-w)*get(a)+w*get(b)).mean()
+        accuracy = lambda o: (o.L*right).sum(1)
+        found[name] = (accuracy(point).mean()-at(accuracy), point.metrics['tv'].mean()-at(lambda o: o.metrics['tv']),
+                       point.metrics['tv'].mean())
+    assert found['mode'][0]>.005
+    assert found['mode'][1]>.01 and abs(found['dist'][1])<.005
+    assert found['dist'][2]<.1 # what was asked for is what one gets
+
+@pytest.mark.parametrize('mode', ['label', 'dist'])
+def test_what_the_scoring_needs_is_there(mode):
+    pool = world(pools=(mode,)).pools[mode]
+    points = adaptive_points(pool, np.full((60, 6), 1/6), METRICS, 10)
+    assert {*points}=={*adaptive_strategies(pool)}=={'adaptive_mode', 'adaptive_dist'}
+    for o in points.values():
+        assert o.k==16 and o.method('L')==o.method('brier')=='mc' and np.isfinite(o.mc_se('brier'))
+        assert o.answers.shape==o.ess.shape==o.empty.shape==(60,) and o.L.shape==(60, 6)
+        assert o.low_resolution==(o.answers.mean()>8)

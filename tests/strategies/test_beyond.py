@@ -1,0 +1,218 @@
+"""Rules beyond the paper against independent ones: what each minimises, sub-pools by brute force, bounds by a general
+optimiser; leading axes, order, missing scores, and what joining pools keeps."""
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pytest
+from fastcore.test import test_close as close
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+from scipy.special import rel_entr, softmax
+
+from ambiscale_nb.strategies.beyond import (best_mixture, bests, bounds, divergence,
+    expected_divergence, join, pooled_logs)
+from ambiscale_nb.strategies.budget import subsets
+from ambiscale_nb.core import InputError, rng_of
+from ambiscale_nb.metrics.metrics import circumplex_cost, jsd
+from ambiscale_nb.strategies.paper import (STRATEGIES, Pool, applicable, blend, likelihood, predict,
+    take, ties)
+
+RULES = ('log_pool', 'mbr', 'barycentre', 'mob', 'mob_v', 'deepconf', 'prompt_ensemble')
+
+
+def pool(U=6, N=5, K=3, mode='dist', seed=0, lost=.2):
+    rng = rng_of('pools beyond', U, N, K, mode, seed)
+    dist = rng.dirichlet(np.full(K, .6), (U, N))
+    if mode=='label': dist = np.eye(K)[dist.argmax(-1)]
+    parsed = rng.random((U, N))>lost
+    return Pool([f'u{i}' for i in range(U)], tuple('abc')[:K], mode, 'direct', 'sample', dist*parsed[..., None], parsed,
+                sum_logprob=-rng.exponential(2, (U, N)).round(2), n_tokens=np.ones((U, N)),
+                label_verdict=rng.random((U, K)).round(2), confidence=rng.exponential(1, (U, N)),
+                prompt=np.tile(np.arange(N)%2, (U, 1)))
+
+
+def nearby(q, rng, n=200):
+    "Distributions around q."
+    return softmax(np.log(np.maximum(q, 1e-9))+rng.normal(0, .05, (n, len(q))), -1)
+
+
+@given(seed=st.integers(0, 300))
+def test_each_centre_is_the_least_of_what_it_claims(seed):
+    p, rng = pool(U=1, N=4, seed=seed, lost=0), rng_of('nearby', seed)
+    p = replace(p, dist=.98*p.dist+.02/3)
+    w = np.full(4, .25)
+    losses = {'mean': lambda q: (w*rel_entr(p.dist[0], q).sum(-1)).sum(),
+              'log_pool': lambda q: (w*rel_entr(q, p.dist[0]).sum(-1)).sum(),
+              'barycentre': lambda q: (w*divergence(np.tile(q, (4, 1)), p.dist[0])).sum()}
+    for rule, loss in losses.items():
+        q = predict(rule, p, **dict(eps=1e-12) if rule=='log_pool' else {}).dist[0]
+        assert loss(q)<=min(map(loss, nearby(q, rng)))+1e-7, rule
+
+
+def test_the_barycentre_is_what_a_general_optimiser_finds():
+    p = pool(U=4, N=6, lost=0)
+    for i, q in enumerate(predict('barycentre', p).dist):
+        def far(z, i=i): return expected_divergence(softmax(z)[None], p.dist[[i]], np.full((1, 6), 1/6))[0]
+        found = minimize(far, np.zeros(3), method='Nelder-Mead', options=dict(xatol=1e-9, fatol=1e-13, maxiter=4000))
+        assert far(np.log(np.maximum(q, 1e-300)))<=found.fun+1e-8
+
+
+def test_divergence_is_that_of_the_metrics():
+    rng = rng_of('divergence')
+    p, q = rng.dirichlet(np.ones(4), (2, 50))
+    close(divergence(p, q), jsd(p, q), eps=1e-9)
+
+
+@given(seed=st.integers(0, 200))
+def test_mbr_of_labels_with_equal_costs_is_the_majority(seed):
+    p = pool(mode='label', seed=seed)
+    close(predict('mbr', p).L, predict('majority', p).L)
+
+
+def test_mbr_chooses_the_nearest_of_the_candidates_and_their_mean():
+    p = pool(lost=0)
+    for i, got in enumerate(predict('mbr', p).dist):
+        candidates = [*p.dist[i], p.dist[i].mean(0)]
+        far = [np.mean([jsd(c[None], o[None])[0] for o in p.dist[i]]) for c in candidates]
+        close(got, candidates[int(np.argmin(far))])
+
+
+def test_costs_move_the_label_and_never_to_one_that_nobody_gave():
+    p = replace(pool(mode='label', U=40, N=7), labels=('angry', 'happy', 'neutral'))
+    got = predict('mbr', p, cost=circumplex_cost(p.labels)).L
+    assert not np.allclose(got, predict('majority', p).L)
+    assert ((got>0)<=(p.dist.sum(1)>0)).all()
+
+
+@pytest.mark.parametrize(('rule', 'score'), [('mob', 'sum_logprob'), ('mob_v', 'verdict')])
+@pytest.mark.parametrize('m', [1, 2, 3, 5])
+def test_majority_of_the_bests_against_all_sub_pools(rule, score, m):
+    p = pool(mode='label', U=8, lost=.3)
+    got = predict(rule, p, m=m)
+    for i in range(8):
+        ok, s, total = p.parsed[i], getattr(p, score)[i], np.zeros(3)
+        for idx in combinations(range(5), m):
+            some = [j for j in idx if ok[j]]
+            if not some: continue
+            top = [j for j in some if abs(s[j]-max(s[o] for o in some))<1e-9]
+            total += p.dist[i, top].mean(0)
+        if total.sum(): close(got.dist[i], total/total.sum())
+        else: assert got.empty[i]
+
+
+def test_one_best_is_the_selector_and_bests_of_one_the_vote():
+    p = pool(mode='label', lost=0)
+    close(predict('mob', p, m=5).dist, predict('bon', p).dist)
+    close(predict('mob_v', p, m=5).dist, predict('alm_v', p).dist)
+    close(predict('mob', p, m=1).dist, predict('majority', p).dist)
+    assert bests(p, likelihood(p)).dist.shape==(6, 3)  # m is the root of N
+
+
+def test_confidence_that_is_equal_is_the_vote_and_the_share_kept_is_kept():
+    p = replace(pool(mode='label'), confidence=np.ones((6, 5)))
+    close(predict('deepconf', p, keep=1).dist, predict('majority', p).dist)
+    q = pool(mode='label', lost=0)
+    for keep, n in ((.2, 1), (.5, 3), (.9, 5)):
+        assert (predict('deepconf', q, keep=keep).n_eff==n).all()
+    top = q.dist[np.arange(6), q.confidence.argmax(-1)]
+    close(predict('deepconf', q, keep=.2).dist, top)
+
+
+@pytest.mark.parametrize('keep', [0, -1, 1.1])
+def test_a_share_that_makes_no_sense_is_told(keep):
+    with pytest.raises(InputError, match='keep must be'): predict('deepconf', pool(), keep=keep)
+
+
+def test_prompts_count_the_same_however_many_answers_they_have():
+    p = pool(N=5, lost=0)  # three answers to one prompt, two to the other
+    close(predict('prompt_ensemble', p).dist, (p.dist[:, ::2].mean(1)+p.dist[:, 1::2].mean(1))/2)
+    one = replace(p, prompt=np.zeros((6, 5), int))
+    assert 'at least two prompts' in applicable('prompt_ensemble', one)
+
+
+def test_joined_pools_keep_every_answer_and_who_gave_it():
+    a, b = pool(N=4), pool(N=3, seed=1)
+    got = join([a, b])
+    close(got.dist, np.concatenate([a.dist, b.dist], 1))
+    assert got.n==7 and got.prompt[0].tolist()==[0]*4+[1]*3
+    assert join([a, b], share=2).n==4
+    assert join([replace(a, confidence=None), b]).confidence is None
+    for other in (replace(b, uids=b.uids[::-1]), replace(b, labels=tuple('xyz')), pool(mode='label')):
+        with pytest.raises(InputError, match='same clips'): join([a, other])
+
+
+@pytest.mark.parametrize('rule', RULES)
+@pytest.mark.parametrize('mode', ['label', 'dist'])
+def test_every_rule_gives_distributions_whatever_the_order(rule, mode):
+    p = pool(mode=mode)
+    got, turned = predict(rule, p), predict(rule, take(p, [3, 1, 4, 0, 2]))
+    close(got.dist.sum(-1), np.ones(6), eps=1e-9)
+    assert (got.dist>=0).all() and np.isin(got.L.sum(-1).round(9), (0, 1)).all()
+    close(got.dist, turned.dist, eps=1e-8); close(got.L, turned.L, eps=1e-8)
+    assert STRATEGIES[rule].about.endswith(('.', ').'))
+
+
+@pytest.mark.parametrize('rule', RULES)
+def test_a_stack_of_sub_pools_is_each_of_them(rule):
+    p = pool(N=4, lost=0)
+    idx, _ = subsets(p, 3, 10)
+    stack = STRATEGIES[rule].aggregate(take(p, idx))
+    for i, o in enumerate(idx):
+        one = STRATEGIES[rule].aggregate(take(p, o[0]))
+        close(stack.dist[i], one.dist, eps=1e-8); close(stack.L[i], one.L, eps=1e-8)
+
+
+@pytest.mark.parametrize('rule', RULES)
+def test_nothing_read_is_nothing_said(rule):
+    p = pool()
+    p = replace(p, dist=p.dist*0, parsed=p.parsed & False)
+    got = STRATEGIES[rule].aggregate(p)
+    assert got.empty.all() and not got.L.any()
+    close(got.dist, np.full((6, 3), 1/3))
+
+
+def test_answers_without_a_score_do_not_win_and_none_at_all_is_a_vote():
+    p = pool(mode='label', lost=0)
+    s = p.sum_logprob.copy(); s[0] = np.nan; s[1, :4] = np.nan
+    got = predict('mob', replace(p, sum_logprob=s))
+    assert got.flags[0]=='fallback' and got.dist[1].tolist()==p.dist[1, 4].tolist()
+
+
+def test_the_best_mixture_is_what_a_general_optimiser_finds():
+    p, rng = pool(U=12, N=4, lost=.1), rng_of('people')
+    y = rng.dirichlet(np.ones(3), 12)
+    got = divergence(best_mixture(p, y), y)
+    for i in range(12):
+        d = p.dist[i, p.parsed[i]]
+        if not len(d): continue
+        found = min(minimize(lambda z, d=d, i=i: divergence(softmax(z)@d, y[i]), rng.normal(0, 1, len(d)), method='Nelder-Mead',
+                             options=dict(xatol=1e-8, fatol=1e-12, maxiter=4000)).fun for _ in range(3))
+        assert abs(got[i]-found)<2e-3
+
+
+@given(seed=st.integers(0, 100))
+def test_bounds_are_bounds(seed):
+    p = pool(seed=seed, U=8)
+    y = rng_of('people', seed).dirichlet(np.ones(3), 8)
+    b = bounds(p, y)
+    assert (b.oracle<=b.random+1e-12).all() and (b.mixture<=b.oracle+1e-9).all()
+    for rule in ('bon', 'alm_v'):  # selectors lie between the oracle and anything
+        assert (divergence(predict(rule, p).dist, y)>=b.oracle-1e-9)[~predict(rule, p).fallback].all()
+    for rule in ('mean', 'w_bon', 'mob'):  # poolers between the best mixture and anything
+        far = divergence(predict(rule, replace(p, text_id=np.arange(5)+np.zeros((8, 1), int))).dist, y)
+        assert (far>=b.mixture-2e-3).all()
+
+
+def test_a_random_pick_is_the_mean_of_the_answers():
+    p = pool(lost=0)
+    y = rng_of('people').dirichlet(np.ones(3), 6)
+    close(bounds(p, y).random, np.mean([jsd(p.dist[:, j], y) for j in range(5)], 0))
+
+
+def test_the_log_pool_needs_a_floor():
+    p = pool()
+    with pytest.raises(InputError, match='above 0'):
+        pooled_logs(blend(p, p.parsed, np.ones(p.parsed.shape)), 0)
+    close(ties(np.array([.5, .5, 0])), [.5, .5, 0])

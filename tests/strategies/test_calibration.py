@@ -1,0 +1,273 @@
+"""Calibration: what was put in is found again, fits are optimal, and above all no clip is ever calibrated by its
+own speaker; too few speakers are refused; curves agree with a plain loop over all subsets."""
+from itertools import combinations
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from scipy.optimize import minimize
+from scipy.special import softmax
+from ambiscale_nb.strategies.budget import brier, curve
+from ambiscale_nb.strategies.calibration import (FITS, LEAST_SPEAKERS, Map, apply_map,
+    calibrated_curve, calibrated_points, calibration_refused, cross_fit, fit_dirichlet, fit_map,
+    fit_prior, fit_temperature, learn_at, logs, map_cross_entropy, speaker_folds)
+from ambiscale_nb.core import InputError
+from simulate import simulate
+from ambiscale_nb.strategies.paper import STRATEGIES, Pool, applicable, pool_of, predict, take, ties
+
+METRICS = {'brier': brier}
+
+def opinions(n=400, K=4, seed=0, low=.02): # no zeros, so that what is mixed in does not matter
+    p = np.random.default_rng(seed).dirichlet(np.full(K, 1.5), n)
+    return (p+low)/(p+low).sum(1, keepdims=True)
+
+def spoken(G=8, per=12, K=4, seed=0):
+    "Predictions, soft labels and speakers who each have a habit."
+    rng = np.random.default_rng(seed)
+    y, who = opinions(G*per, K, seed), np.repeat([f's{i}' for i in range(G)], per)
+    return softmax(1.7*np.log(y)+np.repeat(rng.normal(0, .6, (G, K)), per, 0), -1), y, who
+
+
+# --- maps -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize('T', [.5, 1., 1.7, 3.])
+def test_a_temperature_is_found_again(T):
+    y = opinions()
+    learnt = fit_temperature(softmax(np.log(y)*T, -1), y)
+    assert learnt.temperature==pytest.approx(T, rel=.03)
+
+@pytest.mark.parametrize('how', FITS)
+def test_a_fit_is_not_worse_than_leaving_it(how):
+    p, y, _ = spoken()
+    as_is = map_cross_entropy(Map('none', np.eye(4), np.zeros(4)), p, y)
+    assert map_cross_entropy(fit_map(how, p, y), p, y)<as_is
+
+def test_a_temperature_is_the_best_there_is():
+    p, y, _ = spoken()
+    best = map_cross_entropy(fit_temperature(p, y), p, y)
+    for T in np.geomspace(.05, 20, 200):
+        assert best<=map_cross_entropy(Map('', np.eye(4)/T, np.zeros(4)), p, y)+1e-9
+
+def test_prior_correction_is_a_ratio_and_more_steps_meet_the_prior():
+    p, y, _ = spoken()
+    once = fit_prior(p, y)
+    want = p*(y.mean(0)/p.mean(0))
+    np.testing.assert_allclose(apply_map(once, p), want/want.sum(1, keepdims=True), atol=5e-3)
+    np.testing.assert_allclose(apply_map(fit_prior(p, y, 200), p).mean(0), y.mean(0), atol=2e-3)
+
+def test_dirichlet_calibration_undoes_any_mixing_of_logarithms():
+    y = opinions(1500, 3, low=.1)
+    rng = np.random.default_rng(1)
+    W, b = np.eye(3)+rng.normal(0, .3, (3, 3)), rng.normal(0, .5, 3)
+    p = softmax(np.log(y)@W.T+b, -1)
+    np.testing.assert_allclose(apply_map(fit_dirichlet(p, y, 1e-6), p), y, atol=.02)
+
+def test_the_gradient_is_right_and_the_minimum_is_one():
+    p, y, _ = spoken(5, 8, 3)
+    strength, rest, x = .05, np.eye(3, 4), np.hstack([logs(p), np.ones((len(p), 1))])
+    weight = strength*np.hstack([np.where(np.eye(3)>0, .01, 1), np.ones((3, 1))])
+    def loss(flat):
+        A = flat.reshape(3, 4)
+        q = softmax(x@A.T, -1)
+        return -(y*np.log(q)).sum()/len(x)+.5*(weight*(A-rest)**2).sum()
+    got = fit_dirichlet(p, y, strength)
+    found = np.hstack([got.W, got.b[:, None]]).ravel()
+    for seed in range(2): # from elsewhere, with numerical gradients
+        start = rest.ravel()+np.random.default_rng(seed).normal(0, .3, 12)
+        assert loss(found)<=minimize(loss, start, method='BFGS').fun+1e-5
+
+@pytest.mark.parametrize('how', FITS)
+@given(seed=st.integers(0, 50))
+@settings(max_examples=8, deadline=None, derandomize=True)
+def test_names_of_labels_and_order_of_clips_do_not_matter(how, seed):
+    p, y, _ = spoken(5, 6, 4, seed)
+    rng = np.random.default_rng(seed)
+    labels, clips = rng.permutation(4), rng.permutation(len(p))
+    want = apply_map(fit_map(how, p, y), p)
+    got = apply_map(fit_map(how, p[:, labels][clips], y[:, labels][clips]), p[:, labels])
+    np.testing.assert_allclose(got, want[:, labels], atol=1e-3)
+    np.testing.assert_allclose(want.sum(1), 1)
+
+@given(st.floats(.05, 20), st.integers(0, 99))
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_a_temperature_changes_no_label(T, seed):
+    p = np.random.default_rng(seed).dirichlet(np.full(5, .3), 20).round(2)+1e-9
+    p /= p.sum(1, keepdims=True)
+    np.testing.assert_array_equal(ties(apply_map(Map('', np.eye(5)/T, np.zeros(5)), p)).argmax(1), p.argmax(1))
+
+def test_what_says_nothing_stays_and_teaches_nothing():
+    p, y, _ = spoken()
+    flat = np.full((3, 4), .25)
+    for how in FITS:
+        learnt = fit_map(how, np.vstack([p, flat]), np.vstack([y, y[:3]]))
+        assert (apply_map(learnt, flat)==flat).all()
+        np.testing.assert_array_equal(learnt.W, fit_map(how, p, y).W)
+        unvoted = fit_map(how, np.vstack([p, p[:2]]), np.vstack([y, [[np.nan]*4, [0]*4]]))
+        np.testing.assert_array_equal(unvoted.b, fit_map(how, p, y).b)
+
+def test_one_hot_predictions_have_a_logarithm():
+    y = opinions()
+    p = np.eye(4)[y.argmax(1)]
+    for how in FITS:
+        q = apply_map(fit_map(how, p, y), p)
+        assert np.isfinite(q).all() and (q>0).all()
+    assert fit_temperature(p, y).temperature>2
+
+@pytest.mark.parametrize(('call', 'message'), [
+    (lambda p, y: fit_map('platt', p, y), 'platt'), (lambda p, y: fit_map('prior', p, 0*y), 'No clip has both'),
+    (lambda p, y: fit_map('prior', 0*p+.25, y), 'No clip has both'), (lambda p, y: fit_dirichlet(p, y, 0.), 'strength')])
+def test_what_cannot_be_learnt_is_refused(call, message):
+    p, y, _ = spoken()
+    with pytest.raises(InputError, match=message): call(p, y)
+
+
+# --- other speakers -------------------------------------------------------------------------------
+@pytest.mark.parametrize('how', FITS)
+@pytest.mark.parametrize('n_folds', [None, 3])
+def test_no_clip_is_calibrated_by_its_own_speaker(how, n_folds):
+    p, y, who = spoken()
+    fitted = cross_fit(how, p, y, who, n_folds)
+    for s in np.unique(who):
+        mine = who==s
+        fold = np.unique(fitted.fold[mine])
+        assert len(fold)==1 # a speaker is in one group
+        changed_y, changed_p = y.copy(), p.copy()
+        changed_y[mine], changed_p[mine] = y[mine][:, ::-1], p[mine][::-1]
+        together = fitted.fold==fold[0]
+        np.testing.assert_array_equal(cross_fit(how, p, changed_y, who, n_folds).dist[together], fitted.dist[together])
+        m = cross_fit(how, changed_p, y, who, n_folds).maps[fold[0]]
+        np.testing.assert_array_equal(m.W, fitted.maps[fold[0]].W) # nor by its own predictions
+        others = fit_map(how, p[~together], y[~together])
+        np.testing.assert_array_equal(fitted.maps[fold[0]].b, others.b)
+
+def test_others_labels_do_matter():
+    p, y, who = spoken()
+    changed = y.copy()
+    changed[who=='s0'] = y[who=='s0'][:, ::-1]
+    for how in FITS:
+        a, b = cross_fit(how, p, y, who), cross_fit(how, p, changed, who)
+        assert all((a.dist[who==f's{i}']!=b.dist[who==f's{i}']).any() for i in range(1, 8))
+
+def test_tuning_on_the_test_looks_better_than_it_is():
+    gaps = []
+    for seed in range(6):
+        p, y, who = spoken(6, 15, 4, seed)
+        honest, all_in = cross_fit('dirichlet', p, y, who).dist, apply_map(fit_map('dirichlet', p, y), p)
+        gaps.append(((y*(logs(all_in)-logs(honest))).sum(1)).mean())
+    assert min(gaps)>0 # in every world
+
+@given(st.lists(st.integers(1, 9), min_size=LEAST_SPEAKERS, max_size=30), st.integers(0, 99))
+@settings(max_examples=50, deadline=None, derandomize=True)
+def test_groups_are_even_and_do_not_depend_on_order(sizes, seed):
+    who = np.repeat([f'sp{i}' for i in range(len(sizes))], sizes)
+    fold = speaker_folds(who)
+    assert fold.max()+1==(len(sizes) if len(sizes)<=20 else 10)
+    assert {*fold}=={*range(fold.max()+1)}
+    shuffled = np.random.default_rng(seed).permutation(len(who))
+    np.testing.assert_array_equal(speaker_folds(who[shuffled]), fold[shuffled])
+    for s in {*who}: assert len({*fold[who==s]})==1
+    load = np.bincount(fold)
+    assert load.max()-load.min()<=max(sizes) # no group could be relieved by moving a speaker
+
+@pytest.mark.parametrize(('speakers', 'message'), [
+    (['a', 'b', 'c', 'd']*3, 'there are 4'), (['a'], 'there are 1'), (['a', 'b', 'c', 'd', 'e', ''], '1 of 6 clips'),
+    (['a', 'b', 'c', 'd', 'e', None, np.nan], '2 of 7 clips')])
+def test_too_few_or_unknown_speakers_are_refused(speakers, message):
+    assert message in calibration_refused(speakers)
+    y = opinions(len(speakers))
+    with pytest.raises(InputError, match=message): cross_fit('temperature', y, y, speakers)
+
+def test_groups_without_meaning_are_refused():
+    for n in (1, 9):
+        with pytest.raises(InputError, match='from 2 to 8'): speaker_folds(np.repeat([f's{i}' for i in range(8)], 2), n)
+    assert calibration_refused(range(5))=='' # names need not be text
+
+
+# --- curves ---------------------------------------------------------------------------------------
+def world(seed=0, **how): return simulate(np.random.default_rng(seed), **{
+    'n_speakers': 6, 'per_speaker': 4, 'N': 5, 'K': 3, 'unparsed': .15, **how})
+
+@pytest.mark.parametrize('how', FITS)
+@pytest.mark.parametrize('mode', ['label', 'dist'])
+def test_a_curve_equals_a_plain_loop_over_all_subsets(how, mode):
+    sim = world()
+    pool = sim.pools[mode]
+    for strategy in ('majority', 'mean'):
+        points, maps = calibrated_curve(pool, strategy, how, sim.y, sim.speakers, (1, 2, 5), METRICS, 100)
+        fold = speaker_folds(sim.speakers)
+        for point, learnt in zip(points, maps, strict=True):
+            every = list(combinations(range(5), point.k))
+            L, value = np.zeros((len(fold), 3)), np.zeros(len(fold))
+            for idx in every:
+                p = predict(strategy, take(pool, list(idx)))
+                q = np.stack([apply_map(learnt[f], d) for f, d in zip(fold, p.dist, strict=True)])
+                value += brier(q, sim.y)/len(every)
+                label = p.L if how=='temperature' else np.where(p.empty[:, None], 0, ties(q))
+                L += label/len(every)
+            np.testing.assert_allclose(point.metrics['brier'], value, atol=1e-9)
+            np.testing.assert_allclose(point.L, L, atol=1e-9)
+            np.testing.assert_allclose(point.L.sum(1), 1-point.empty, atol=1e-9)
+
+def test_at_the_whole_pool_a_curve_is_a_cross_fit():
+    sim = world(N=6)
+    pool = sim.pools['dist']
+    points, maps = calibrated_curve(pool, 'mean', 'dirichlet', sim.y, sim.speakers, [6], METRICS)
+    want = cross_fit('dirichlet', predict('mean', pool).dist, sim.y, sim.speakers)
+    np.testing.assert_allclose(points[0].metrics['brier'], brier(want.dist, sim.y), atol=1e-12)
+    assert len(maps[0])==6 and points[0].method('brier')=='exact'
+
+def test_what_is_drawn_has_an_error_and_is_near_the_truth():
+    sim = world(N=12)
+    pool = sim.pools['dist']
+    few, many = (calibrated_curve(pool, 'mean', 'prior', sim.y, sim.speakers, [4], METRICS, o)[0][0]
+                 for o in (20, 495))
+    assert few.method('L')==few.method('brier')=='mc' and few.se['L'].shape==few.L.shape
+    assert abs(few.metrics['brier'].mean()-many.metrics['brier'].mean())<4*few.mc_se('brier')
+    assert 'label 0' not in few.metrics and set(few.metrics)=={'brier'}
+
+def test_the_same_call_gives_the_same():
+    sim = world(N=9)
+    a, b = (calibrated_curve(sim.pools['dist'], 'w_alm_v', 'temperature', sim.y, sim.speakers, [3], METRICS, 7)[0][0]
+            for _ in range(2))
+    np.testing.assert_array_equal(a.metrics['brier'], b.metrics['brier'])
+
+def test_every_strategy_and_pool_kind_can_be_calibrated_or_says_why_not():
+    sim = world(pools=('label', 'dist', 'greedy', 'score', 'beam2'))
+    for pool in sim.pools.values():
+        points, refused = calibrated_points(pool, sim.y, sim.speakers, ks=[pool.n], metrics=METRICS, n_subsets=3)
+        assert refused==[] and {s for s, _ in points}=={o for o in STRATEGIES if not applicable(o, pool)}
+        for (s, h), (point,) in points.items():
+            assert np.isfinite(point.metrics['brier']).all(), (s, h)
+            if h=='temperature':
+                np.testing.assert_allclose(point.L, curve(pool, s, [pool.n])[0].L, atol=1e-12)
+    few, refused = calibrated_points(sim.pools['label'], sim.y, ['a', 'b']*12, ['majority'], metrics=METRICS)
+    assert few=={} and [o[:2] for o in refused]==[('majority', h) for h in FITS]
+    assert all('there are 2' in o[2] for o in refused)
+    with pytest.raises(InputError, match='log-probabilities'):
+        bare = Pool(sim.uids, sim.labels, 'label', 'direct', 'sample', sim.pools['label'].dist, sim.pools['label'].parsed)
+        calibrated_curve(bare, 'bon', 'prior', sim.y, sim.speakers)
+
+def test_learning_looks_at_random_subsets_of_the_right_size():
+    sim = world(N=8, unparsed=0.)
+    pool = sim.pools['label']
+    assert learn_at(pool, 'mean', 3, 0, 4, {}).shape==(4, 24, 3)
+    assert learn_at(pool, 'mean', 8, 0, 4, {}).shape==(1, 24, 3)
+    np.testing.assert_allclose((learn_at(pool, 'mean', 3, 0, 4, {})*3).round()%1, 0)
+
+def test_calibration_helps_on_speakers_that_were_never_heard():
+    sim = simulate(np.random.default_rng(5), n_speakers=15, per_speaker=30, K=4, N=4, concentration=3., precision=4.,
+                   skill=.9, pools=('dist',))
+    pool = sim.pools['dist']
+    (one,), _ = calibrated_curve(pool, 'mean', 'temperature', sim.y, sim.speakers, [1], METRICS)
+    plain, = curve(pool, 'mean', [1], sim.y, METRICS)
+    assert one.metrics['brier'].mean()<plain.metrics['brier'].mean()-.01
+
+
+def test_where_nothing_was_read_nothing_is_learnt_and_that_is_told():
+    "One pool without a readable answer must not stop the scoring of the others."
+    _, y, who = spoken()
+    labels = tuple('abcd')
+    blank = pool_of([[None]*3]*len(y), labels)
+    points, refused = calibrated_points(blank, y, who, ['majority'], metrics=METRICS)
+    assert points == {} and [o[:2] for o in refused] == [('majority', h) for h in FITS]
+    assert all(o[2].startswith('No clip has both') for o in refused)
+    some = pool_of([['a', 'b', 'a']]*(len(y)-1)+[[None]*3], labels)
+    assert set(calibrated_points(some, y, who, ['majority'], metrics=METRICS)[0]) == {('majority', h) for h in FITS}

@@ -1,0 +1,230 @@
+"""Costs against a plain reference: every strategy billed by counting, over all subsets; what rows do not
+say stays unknown; the Pareto front against brute force."""
+from itertools import combinations
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings, strategies as st
+from ambiscale_nb.strategies.adaptive import Stop, replay
+from ambiscale_nb.strategies.budget import budgets
+from ambiscale_nb.core import InputError
+from ambiscale_nb.strategies.costs import (RESOURCES, answer_ledger, bill, calls_of, cost_row,
+    judged_at_k, judged_bill, pareto, stopped_bill, stopped_row, strategy_bill, verdict_ledger)
+from ambiscale_nb.models.contract import Name
+from simulate import simulate
+from ambiscale_nb.strategies.paper import STRATEGIES, Pool, applicable
+
+NAMES = ('angry', 'happy', 'sad')
+PRICE = Name(text_in=2., audio_in=30., text_out=8.)
+
+def call(uid, block, size=4, requests=1, read=50, audio=40, out=(3, 5, 7, 9), taken=None, **more):
+    "The rows of one call, as an endpoint's replies leave them: the first carries what all requests read."
+    row = dict(uid=uid, prompt_sha='p', decode='sample', width=0, block=block, block_size=size, condition='none',
+               error='', downgrades='', n_audio_tokens=float(audio), latency_measured=.25, cost_measured=.002) | more
+    rows = [dict(row, index=i, n_tokens=float(out[i%4]), n_in_tokens=float(read*(1 if i else requests)))
+            for i in range(taken or size)]
+    return pd.DataFrame(rows)
+
+def same_bill(a, b):
+    for o in RESOURCES: np.testing.assert_allclose(a[o], b[o], atol=1e-9, err_msg=o)
+
+
+# --- what a call gives ----------------------------------------------------------------------------
+@pytest.mark.parametrize(('size', 'requests'), [(1, 1), (4, 1), (4, 2), (4, 4), (16, 2), (16, 16), (10, 3)])
+def test_the_number_of_requests_is_recovered(size, requests):
+    rows = call('a', 0, size, requests)
+    found = calls_of(rows.sample(frac=1, random_state=0))
+    assert found.requests.tolist()==[requests] and found.n_in_tokens.tolist()==[50]
+    assert answer_ledger(rows, ['a']).each.tolist()==[size/requests]
+
+def test_a_call_of_which_little_was_taken_tells_nothing_where_another_does():
+    rows = pd.concat([call('a', 0, 4, 2), call('a', 1, 4, 2, taken=1)])
+    assert calls_of(rows).n_in_tokens.tolist()==[50]
+    lone = call('a', 0, 4, 4, taken=1, downgrades='n refused')
+    assert calls_of(lone)[['requests', 'n_in_tokens']].to_numpy().tolist()==[[4, 50]]
+
+def test_input_is_paid_for_once_a_call_and_output_for_every_answer():
+    rows = pd.concat([call(u, b) for u in 'ab' for b in (0, 1)])
+    ledger = answer_ledger(rows, ['a', 'b'], {'a': 1.5, 'b': 2.})
+    for k, requests in ((1, 1), (4, 1), (5, 2), (8, 2), (9, 3)):
+        got = bill(ledger, k)
+        assert got['calls'].tolist()==[requests]*2 and got['in_tokens'].tolist()==[50*requests]*2
+        np.testing.assert_allclose(got['out_tokens'], 6*k)
+        assert got['answers'].tolist()==[k]*2
+        np.testing.assert_allclose(got['audio_seconds'], requests*np.array([1.5, 2]))
+        np.testing.assert_allclose([got['usd'], got['wall_seconds']], [[.002*k]*2, [.25*k]*2])
+
+def test_the_whole_pool_costs_what_its_rows_say():
+    rows = pd.concat([call(u, b, 4, r) for u, r in zip('abc', (1, 2, 4), strict=True) for b in (0, 1, 2)])
+    got = bill(answer_ledger(rows, [*'abc']), 12)
+    per_clip = rows.groupby('uid')
+    np.testing.assert_allclose(got['in_tokens'], rows[rows['index']==0].groupby('uid').n_in_tokens.sum())
+    np.testing.assert_allclose(got['out_tokens'], per_clip.n_tokens.sum())
+    np.testing.assert_allclose(got['usd'], per_clip.cost_measured.sum())
+    np.testing.assert_allclose(got['wall_seconds'], per_clip.latency_measured.sum())
+
+def test_clips_may_have_budgets_of_their_own():
+    ledger = answer_ledger(pd.concat([call('a', 0), call('b', 0)]), ['a', 'b'])
+    assert bill(ledger, [1, 9])['calls'].tolist()==[1, 3]
+    assert bill(ledger, [1, 9], requests=1)['in_tokens'].tolist()==[50, 50] # asked for at once
+
+def test_money_from_a_price_list_splits_what_is_read_from_what_is_written():
+    got = bill(answer_ledger(call('a', 0), ['a'], price=PRICE), 8)
+    np.testing.assert_allclose(got['usd'], [(2*(10*2+40*30)+8*6*8)/1e6])
+    unsaid = answer_ledger(call('a', 0).assign(n_audio_tokens=np.nan), ['a'], price=PRICE)
+    assert np.isnan(bill(unsaid, 8)['usd']).all()
+    with pytest.raises(InputError, match='text_out=None'):
+        answer_ledger(call('a', 0), ['a'], price=Name(text_in=1., audio_in=1.))
+
+
+# --- what is not known ----------------------------------------------------------------------------
+@pytest.mark.parametrize(('column', 'resource'), [('n_tokens', 'out_tokens'), ('n_in_tokens', 'in_tokens'),
+    ('n_audio_tokens', 'audio_tokens'), ('latency_measured', 'wall_seconds'), ('cost_measured', 'usd')])
+def test_what_a_row_does_not_say_is_unknown_never_zero(column, resource):
+    rows = pd.concat([call('a', 0), call('b', 0).assign(**{column: np.nan})])
+    got = bill(answer_ledger(rows, ['a', 'b'], {'a': 1., 'b': 1.}), 2)
+    assert np.isfinite(got[resource][0]) and np.isnan(got[resource][1])
+    for o in RESOURCES:
+        if o!=resource: assert np.isfinite(got[o]).all(), o
+
+def test_one_answer_that_says_nothing_makes_the_mean_unknown():
+    rows = call('a', 0)
+    rows.loc[2, 'cost_measured'] = np.nan
+    assert np.isnan(answer_ledger(rows, ['a']).answer['usd']).all()
+
+def test_failed_calls_are_not_billed_and_a_clip_without_any_answer_is_refused():
+    rows = pd.concat([call('a', 0), call('a', 1).assign(error='timeout', n_tokens=np.nan)])
+    assert answer_ledger(rows, ['a']).answer['out_tokens'].tolist()==[6]
+    with pytest.raises(InputError, match='1 clips have no answer'):
+        answer_ledger(pd.concat([call('a', 0), call('b', 0).assign(error='timeout')]), ['a', 'b'])
+
+def test_durations_that_are_not_known_are_unknown():
+    got = bill(answer_ledger(pd.concat([call('a', 0), call('b', 0)]), ['a', 'b'], {'b': 2.}), 1)['audio_seconds']
+    assert np.isnan(got[0]) and got[1]==2
+
+def test_a_score_pool_is_one_pass_that_writes_nothing():
+    sampled = call('a', 0)
+    passes = call('a', 0, 3).assign(decode='score', n_tokens=np.nan, n_in_tokens=np.nan, n_audio_tokens=np.nan)
+    got = bill(answer_ledger(passes, ['a'], prompt_rows=pd.concat([sampled, passes])), 3)
+    assert (got['calls'][0], got['in_tokens'][0], got['out_tokens'][0])==(1, 50, 0)
+    other = sampled.assign(prompt_sha='q')
+    assert np.isnan(answer_ledger(passes, ['a'], prompt_rows=other).request['in_tokens']).all()
+
+
+# --- verifiers ------------------------------------------------------------------------------------
+def judgements(uids, labels, repeats=1, **more):
+    row = dict(error='', n_in_tokens=60., n_audio_tokens=40., n_tokens=2., latency_measured=.1, cost_measured=.001)
+    return pd.DataFrame([dict(row, uid=u, label=o, repeat=r, **more)
+                         for u in uids for o in labels for r in range(repeats)])
+
+@st.composite
+def pools(draw):
+    N, mode = draw(st.integers(2, 6)), draw(st.sampled_from(['label', 'dist']))
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    dist = rng.dirichlet([.4]*3, (2, N)) if mode=='dist' else np.eye(3)[rng.integers(3, size=(2, N))]
+    dist = np.where(dist<.1, 0, dist)
+    dist /= np.maximum(dist.sum(-1, keepdims=True), 1e-9)
+    parsed = rng.random((2, N))<.8
+    return Pool(['a', 'b'], NAMES, mode, 'direct', 'sample', dist*parsed[..., None], parsed,
+                label_verdict=rng.random((2, 3)))
+
+@given(pools())
+@settings(max_examples=25, deadline=None, derandomize=True)
+def test_verdicts_at_k_equal_a_count_over_all_subsets(pool):
+    for k in range(1, pool.n+1):
+        named = [(pool.dist[:, list(o)]>0).any(1) for o in combinations(range(pool.n), k)]
+        np.testing.assert_allclose(judged_at_k(pool, k), np.mean(named, 0), atol=1e-9)
+
+@given(pools())
+@settings(max_examples=15, deadline=None, derandomize=True)
+def test_every_strategy_is_billed_as_by_hand(pool):
+    rows = pd.concat([call(u, 0, pool.n) for u in 'ab'])
+    ledger, verdicts = answer_ledger(rows, [*'ab']), verdict_ledger(judgements('ab', NAMES, 2), [*'ab'], NAMES)
+    for o in STRATEGIES:
+        if applicable(o, pool): continue
+        for k in range(1, pool.n+1):
+            marginal, full = strategy_bill(o, pool, k, ledger, verdicts)
+            n = (judged_at_k(pool, k) if 'verdicts' in STRATEGIES[o].needs
+                 else np.ones((2, 3))*('label_verdicts' in STRATEGIES[o].needs)).sum(1)
+            np.testing.assert_allclose(marginal['calls'], 2*n)
+            np.testing.assert_allclose(marginal['in_tokens'], 120*n)
+            np.testing.assert_allclose(full['answers'], 2*n+k*(o!='verifier_alone'))
+            alone = o=='verifier_alone'
+            np.testing.assert_allclose(full['calls'], 2*n+(not alone))
+            np.testing.assert_allclose(full['in_tokens'], 120*n+50*(not alone))
+
+def test_costs_never_fall_with_the_budget_and_a_vote_adds_nothing():
+    sim = simulate(np.random.default_rng(1), n_speakers=4, per_speaker=5, N=8, unparsed=.1)
+    for pool in sim.pools.values():
+        rows = pd.concat([call(u, b) for u in pool.uids for b in (0, 1)])
+        seconds = dict.fromkeys(pool.uids, 2.)
+        paid = (answer_ledger(rows, pool.uids, seconds),
+                verdict_ledger(judgements(pool.uids, pool.labels), pool.uids, pool.labels, seconds))
+        table = pd.DataFrame([dict(strategy=o, k=k, **cost_row(o, pool, k, *paid))
+                              for o in STRATEGIES if not applicable(o, pool) for k in budgets(pool, None)])
+        assert (table.unknown=='').all() and table.notna().all().all()
+        for o, part in table.groupby('strategy'):
+            for r in RESOURCES: assert part[r].is_monotonic_increasing, (o, r)
+        votes = table[table.strategy.isin(['majority', 'mean', 'bon'])]
+        assert (votes[[f'marginal_{o}' for o in RESOURCES]]==0).all().all()
+
+def test_repeats_are_paid_for_and_missing_judgements_are_unknown():
+    table = judgements('ab', NAMES, 3)
+    got = verdict_ledger(table[~(table.uid.eq('b') & table.label.eq('sad'))], [*'ab'], NAMES)
+    assert (got['calls'][0]==3).all() and np.isnan(got['calls'][1, 2])
+    half = table.assign(n_tokens=np.where(table.repeat==0, np.nan, 2.))
+    assert np.isnan(verdict_ledger(half, [*'ab'], NAMES)['out_tokens']).all()
+
+def test_a_verdict_that_is_not_asked_for_need_not_be_known():
+    pool = Pool(['a'], NAMES, 'label', 'direct', 'sample', np.eye(3)[[[0, 1]]], np.ones((1, 2)),
+                label_verdict=[[.2, .5, np.nan]])
+    v = verdict_ledger(judgements('a', NAMES[:2]), ['a'], NAMES)
+    assert judged_bill('alm_v', pool, 2, v)['calls'].tolist()==[2]
+    assert np.isnan(judged_bill('verifier_alone', pool, 2, v)['calls']).all()
+
+def test_settings_and_listwise_judges_and_other_needs_are_billed():
+    pool = Pool(['a'], NAMES, 'label', 'direct', 'sample', np.eye(3)[[[0, 1]]], np.ones((1, 2)),
+                label_verdict=[[.2, .5, .1]])
+    v, ledger = verdict_ledger(judgements('a', NAMES), ['a'], NAMES), answer_ledger(call('a', 0), ['a'])
+    assert judged_bill('majority', pool, 2, v)['calls'].tolist()==[0]
+    assert judged_bill('majority', pool, 2, v, dict(weigh='verdict'))['calls'].tolist()==[2]
+    listwise = {o: np.array([2.]) for o in RESOURCES}
+    for k in (1, 2): assert strategy_bill('alm_v', pool, k, ledger, listwise)[1]['calls'].tolist()==[3]
+    marginal, full = strategy_bill('alm_v', pool, 2, ledger, v, extra={'verdicts': {'calls': np.ones(1)}})
+    assert (marginal['calls'][0], full['calls'][0])==(3, 4)
+
+def test_a_row_of_results_says_what_is_unknown():
+    rows = pd.concat([call('a', 0), call('b', 0).assign(cost_measured=np.nan)])
+    pool = Pool([*'ab'], NAMES, 'label', 'direct', 'sample', np.eye(3)[[[0]*4, [1]*4]], np.ones((2, 4)))
+    got = cost_row('majority', pool, 4, answer_ledger(rows, [*'ab'], {'a': 1., 'b': 1.}))
+    assert got['unknown']=='usd of 1 clips' and np.isnan(got['usd']) and got['marginal_usd']==0
+    assert {*got}=={*RESOURCES, *(f'marginal_{o}' for o in RESOURCES), 'unknown'}
+    with pytest.raises(InputError, match='pass their ledger'): cost_row('alm_v', pool, 4, answer_ledger(rows, [*'ab']))
+
+
+@pytest.mark.parametrize(('step', 'requests', 'each'), [(1, 1, 4), (1, 4, 1), (2, 1, 4), (4, 2, 2), (8, 1, 4)])
+def test_adaptive_stopping_reads_the_clip_with_every_request(step, requests, each):
+    pool = simulate(np.random.default_rng(2), n_speakers=2, per_speaker=5, N=8, pools=('label',)).pools['label']
+    ledger = answer_ledger(pd.concat([call(u, b, 4, requests) for u in pool.uids for b in (0, 1)]), pool.uids)
+    assert (ledger.each==each).all()
+    point = replay(pool, 'majority', Stop(step=step), n_subsets=20)
+    got, row = stopped_bill(point, ledger), stopped_row(point, ledger)
+    np.testing.assert_allclose(got['calls'], point.answers/step*np.ceil(step/each))
+    np.testing.assert_allclose(got['in_tokens'], 50*got['calls'])
+    np.testing.assert_allclose(got['out_tokens'], 6*point.answers)
+    assert row['answers']==pytest.approx(point.answers.mean()) and row['marginal_audio_seconds']==0
+    assert row['unknown']=='audio_seconds of 10 clips' and np.isnan(row['audio_seconds'])
+
+
+# --- the front ------------------------------------------------------------------------------------
+@given(st.lists(st.tuples(st.integers(0, 6)|st.none(), st.integers(0, 6)|st.none()), max_size=12),
+       st.sampled_from(['lower', 'higher']))
+@settings(max_examples=150, deadline=None, derandomize=True)
+def test_the_front_is_what_nothing_beats(pairs, better):
+    df = pd.DataFrame(pairs, columns=['answers', 'value'], dtype=float)
+    sign = 1 if better=='lower' else -1
+    def beats(a, b): return a[0]<=b[0] and sign*a[1]<=sign*b[1] and (a[0]<b[0] or sign*a[1]<sign*b[1])
+    known = [None not in o for o in pairs]
+    want = [ok and not any(beats(a, b) for a, fine in zip(pairs, known, strict=True) if fine)
+            for b, ok in zip(pairs, known, strict=True)]
+    assert pareto(df, better=better).tolist()==want

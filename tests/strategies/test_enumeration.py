@@ -1,0 +1,346 @@
+"Every strategy on every sort of pool: a prediction or a stated refusal; degenerate pools; the Dirichlet's identities."
+from dataclasses import replace
+from itertools import product
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings, strategies as st
+import ambiscale_nb.study.results  # noqa: F401  registers every strategy there is
+from ambiscale_nb.strategies.budget import brier, curves
+from ambiscale_nb.core import InputError
+from ambiscale_nb.strategies.paper import (KINDS, NEEDS, STRATEGIES, applicable, pool_of, posterior,
+    predict, rows, take, with_verdicts)
+from test_strategies import NAMES, pools
+
+MODES, STYLES, WHAT = ('label', 'dist'), ('direct', 'cot'), ('everything', 'nothing')
+BY_LIKELIHOOD, BY_VERDICT = ('bon', 'w_bon', 'mob'), ('alm_v', 'w_alm_v', 'mob_v', 'dirichlet_v')
+NEVER_LOOKS = 'verifier_alone'
+given_some = settings(max_examples=40, deadline=None, derandomize=True)
+
+
+def answers_of(rng, mode, U, N):
+    "Random answers, about one in eight of them lost, and of every clip one that can be read."
+    lost = rng.random((U, N))<.125
+    lost[:, 0] = False
+    one = (lambda: NAMES[rng.integers(4)]) if mode=='label' else (lambda: tuple(rng.dirichlet(np.full(4, .7))))
+    return [[None if o else one() for o in row] for row in lost]
+
+def facts_of(rng, U, N):
+    "All that can be known of answers."
+    return dict(sum_logprob=-rng.gamma(4, 1, (U, N)), n_tokens=rng.integers(1, 6, (U, N)),
+                label_verdict=rng.random((U, 4)), text_id=rng.integers(0, 3, (U, N)), confidence=rng.random((U, N)),
+                answer_logprob=-rng.random((U, N)), answer_tokens=np.ones((U, N)),
+                prompt=np.tile(np.arange(N)%2, (U, 1)))
+
+def pool_for(mode='label', style='direct', kind='sample', what='everything', U=5, N=6, seed=0):
+    "A pool of any sort, with everything known of its answers or nothing."
+    rng = np.random.default_rng(seed)
+    N = {'greedy': 1, 'score': 4, 'verdict': 4}.get(kind, N)
+    answers = [[*NAMES]]*U if kind in ('score', 'verdict') else answers_of(rng, mode, U, N)
+    if mode=='dist' and kind in ('score', 'verdict'): answers = [[tuple(o) for o in np.eye(4)]]*U
+    more = facts_of(rng, U, N) if what=='everything' else {}
+    return pool_of(answers, NAMES, mode, style=style, kind=kind, **more)
+
+def demo(answers, mode='label', **fields):
+    "Answers of which everything is known, and the same of all."
+    U, N = len(answers), len(answers[0])
+    same = np.ones((U, N))
+    return pool_of(answers, NAMES, mode, **{**dict(sum_logprob=-same, n_tokens=same, label_verdict=np.full((U, 4), .5),
+        text_id=[[*range(N)]]*U, confidence=same, answer_logprob=-same, answer_tokens=same,
+        prompt=np.tile(np.arange(N)%2, (U, 1))), **fields})
+
+def defined(pool): return [o for o in STRATEGIES if not applicable(o, pool)]
+
+def check_prediction(p, U, K):
+    assert p.L.shape==p.dist.shape==(U, K) and p.n_eff.shape==p.ess.shape==p.empty.shape==p.fallback.shape==(U,)
+    assert np.isfinite(p.L).all() and (p.L>=0).all() and np.isfinite(p.dist).all() and (p.dist>=0).all()
+    assert np.isfinite(p.ess).all() and np.isfinite(p.n_eff).all()
+    np.testing.assert_allclose(p.dist.sum(-1), 1, atol=1e-9)
+    np.testing.assert_allclose(p.L.sum(-1), ~p.empty, atol=1e-9)
+    assert set(p.flags.ravel()) <= {'', 'empty', 'fallback'}
+
+
+# ---- everything with everything
+
+def test_the_paper_and_the_digest_are_registered():
+    assert {'greedy', 'majority', 'mean', 'bon', 'w_bon', 'alm_v', 'w_alm_v', 'dirichlet', 'dirichlet_v',
+            'label_logprob', 'verifier_alone'} <= set(STRATEGIES)
+
+def test_every_combination_has_one_line():
+    made = [pool_for(m, s, k, w) for m, s, k, w in product(MODES, STYLES, KINDS, WHAT)]
+    table = pd.DataFrame([dict(strategy=o, mode=p.mode, style=p.style, kind=p.kind, reason=applicable(o, p))
+                          for p in made for o in STRATEGIES])
+    assert len(table)==len(STRATEGIES)*len(made) and table.reason.map(type).eq(str).all()
+    per = table.groupby(['strategy', 'mode', 'style', 'kind']).size()
+    assert len(per)==len(STRATEGIES)*len(MODES)*len(STYLES)*len(KINDS) and (per==len(WHAT)).all()
+    some = table[table.reason=='']
+    assert set(some.strategy)==set(STRATEGIES) and set(some.kind)==set(KINDS)  # nothing is refused everywhere
+
+@pytest.mark.parametrize('mode, style, kind, what', [*product(MODES, STYLES, KINDS, WHAT)])
+def test_each_is_a_prediction_or_a_stated_refusal(mode, style, kind, what):
+    pool = pool_for(mode, style, kind, what)
+    for s, o in STRATEGIES.items():
+        reason = applicable(s, pool)
+        if reason:
+            assert len(reason.split())>=8 and ':' in reason, (s, reason)  # what is wrong, and a remedy
+            with pytest.raises(InputError) as e: predict(s, pool)
+            assert str(e.value)==reason
+        else: check_prediction(predict(s, pool), 5, 4)
+        lacks = kind not in o.kinds or any(not NEEDS[n][0](pool, {}) for n in o.needs & {'logprobs', 'verdicts',
+            'label_verdicts', 'confidence', 'prompts'})
+        if lacks: assert reason, s
+        elif what=='everything': assert not reason, (s, reason)
+
+@pytest.mark.parametrize('kind, all_known, nothing_known', [
+    ('greedy', {'greedy', 'dirichlet', 'verifier_alone'}, {'greedy', 'dirichlet'}),
+    ('score', {'label_logprob', 'verifier_alone'}, set()), ('verdict', {'verifier_alone'}, set())])
+def test_which_are_defined_where_there_is_no_pool_to_speak_of(kind, all_known, nothing_known):
+    for mode, style in product(MODES, STYLES):
+        assert set(defined(pool_for(mode, style, kind, 'everything')))==all_known
+        assert set(defined(pool_for(mode, style, kind, 'nothing')))==nothing_known
+
+def test_a_bare_pool_leaves_what_needs_answers_alone():
+    for mode, kind in product(MODES, ('sample', 'beam')):
+        got = set(defined(pool_for(mode, kind=kind, what='nothing')))
+        assert {'majority', 'mean', 'dirichlet'} <= got
+        assert not got & {*BY_LIKELIHOOD, *BY_VERDICT, NEVER_LOOKS, 'deepconf', 'prompt_ensemble', 'greedy'}
+
+@pytest.mark.parametrize('mode', MODES)
+def test_along_the_budget_credit_and_no_answer_add_up_to_one(mode):
+    pool = pool_for(mode, U=4, N=5)
+    lost = np.array([[False]*2+[True]*3, [True]*5, [False]*5, [False]+[True]*4])
+    pool = replace(pool, parsed=~lost, dist=np.where(lost[..., None], 0, np.where(pool.parsed[..., None], pool.dist, .25)),
+                   verdict=None)
+    y = np.full((4, 4), .25)
+    none = {1: [3/5, 1, 0, 4/5], 2: [3/10, 1, 0, 6/10], 4: [0, 1, 0, 1/5]}  # C(lost, k)/C(5, k)
+    for s, points in curves(pool, defined(pool), (1, 2, 4), y, {'brier': brier}).items():
+        for p in points:
+            np.testing.assert_allclose(p.L.sum(-1)+p.empty, 1, atol=1e-9, err_msg=s)
+            assert np.isfinite(p.L).all() and np.isfinite(p.metrics['brier']).all(), s
+            if STRATEGIES[s].exact in ('vote', 'mean', 'select'):
+                np.testing.assert_allclose(p.empty, none[p.k], atol=1e-12, err_msg=s)
+
+
+# ---- degenerate pools, by hand
+
+def close(p, want, s):
+    np.testing.assert_allclose(p.dist, [want]*len(p.dist), atol=1e-6, err_msg=s)
+
+def test_one_answer():
+    "Every strategy gives it back; a prior of K/2 votes makes (.5, .5, .5, 1.5)/3 of it, epsilon (.01, .01, .01, 1.01)."
+    pool = demo([['sad']])
+    assert 'two prompts' in applicable('prompt_ensemble', pool) if 'prompt_ensemble' in STRATEGIES else True
+    want = {'dirichlet': [1/6, 1/6, 1/6, 1/2], 'dirichlet_v': [1/6, 1/6, 1/6, 1/2], NEVER_LOOKS: [.25]*4,
+            'log_pool': [.01/1.04]*3+[1.01/1.04]}
+    for s in defined(pool):
+        p = predict(s, pool)
+        close(p, want.get(s, [0, 0, 0, 1]), s)
+        np.testing.assert_allclose(p.L, [[.25]*4 if s==NEVER_LOOKS else [0, 0, 0, 1]], err_msg=s)
+        if s!=NEVER_LOOKS: assert p.n_eff==1 and p.flags=='', s
+
+def test_nothing_could_be_read():
+    for mode, kind in product(MODES, ('sample', 'beam', 'greedy', 'score')):
+        pool = demo([[None]*(1 if kind=='greedy' else 4)]*2, mode, kind=kind)
+        for s in defined(pool):
+            p = predict(s, pool)
+            check_prediction(p, 2, 4)
+            close(p, [.25]*4, s)
+            if s==NEVER_LOOKS: continue  # it looks at no answer
+            assert p.flags.tolist()==['empty']*2 and not p.L.any() and not p.n_eff.any() and not p.ess.any(), s
+
+def test_nothing_could_be_read_and_nothing_is_known_of_it():
+    "Even without log-probabilities or verdicts: an unread clip is an empty one, no refusal of the whole pool."
+    pool = pool_of([[None, None]], NAMES)
+    for s in ('majority', 'mean', 'bon', 'w_bon', 'alm_v', 'w_alm_v', 'dirichlet', 'dirichlet_v', NEVER_LOOKS):
+        if s=='w_bon': pool = replace(pool, text_id=np.zeros((1, 2), int))
+        if applicable(s, pool): continue
+        assert predict(s, pool).flags.tolist()==['empty'], s
+
+def test_all_tied():
+    "Four answers, four labels, one score: everybody gets a quarter."
+    for order in ([0, 1, 2, 3], [3, 1, 0, 2]):
+        pool = demo([[NAMES[i] for i in order]])
+        for s in defined(pool):
+            p = predict(s, pool)
+            np.testing.assert_allclose(p.L, [[.25]*4], atol=1e-6, err_msg=s)
+            close(p, [.25]*4, s)
+
+def test_one_label_only():
+    "Five times the same: certain, but for a prior of two votes, (.5, .5, .5, 5.5)/7."
+    pool = demo([['sad']*5])
+    prior = [.5/7]*3+[5.5/7]
+    want = {'dirichlet': prior, 'dirichlet_v': prior, NEVER_LOOKS: [.25]*4, 'log_pool': [.01/1.04]*3+[1.01/1.04]}
+    for s in defined(pool):
+        p = predict(s, pool)
+        close(p, want.get(s, [0, 0, 0, 1]), s)
+        if s!=NEVER_LOOKS: np.testing.assert_allclose(p.L, [[0, 0, 0, 1]], err_msg=s)
+
+def falls_back(pool, names):
+    "The first clip has its scores, the second has none: the majority of its answers, 2 of 3 sad, and a flag."
+    for s in set(names) & set(STRATEGIES):
+        p = predict(s, pool)
+        assert p.flags.tolist()==['', 'fallback'] and p.n_eff[1]==3, s
+        np.testing.assert_allclose(p.L[1], [0, 0, 0, 1], err_msg=s)
+        np.testing.assert_allclose(p.dist[1], [1/3, 0, 0, 2/3], err_msg=s)
+        check_prediction(p, 2, 4)
+
+SAY = [['sad', 'angry', 'sad']]*2
+
+def test_scores_that_are_not_numbers():
+    for lost in (np.nan, np.inf, -np.inf): falls_back(demo(SAY, sum_logprob=[[-1, -2, -1], [lost]*3]), BY_LIKELIHOOD)
+    one = demo([['sad', 'angry', 'sad']], sum_logprob=[[np.nan, -9, np.nan]])
+    for s in BY_LIKELIHOOD: np.testing.assert_allclose(predict(s, one).dist, [[1, 0, 0, 0]], err_msg=s)
+
+def test_verdicts_that_are_missing():
+    falls_back(demo(SAY, label_verdict=[[.2, .5, .5, .4], [np.nan]*4]), BY_VERDICT)
+    one = demo(SAY[:1], label_verdict=[[.1, .9, .9, np.nan]])  # sad was not judged: it is left out, and is not 0 or .5
+    for s in BY_VERDICT: np.testing.assert_allclose(predict(s, one).L, [[1, 0, 0, 0]], err_msg=s)
+    alone = predict(NEVER_LOOKS, demo(SAY, label_verdict=[[.2, .5, .5, np.nan], [np.nan]*4]))
+    assert alone.flags.tolist()==['', 'empty']
+    np.testing.assert_allclose(alone.dist, [[1/6, 5/12, 5/12, 0], [.25]*4])
+    np.testing.assert_allclose(alone.L, [[0, .5, .5, 0], [0]*4])
+
+def test_confidence_that_is_missing():
+    if 'deepconf' in STRATEGIES: falls_back(demo(SAY, confidence=[[1, 2, 1], [np.nan]*3]), ['deepconf'])
+
+def test_what_is_missing_altogether_is_refused_by_name():
+    nan = np.full((2, 3), np.nan)
+    no_logprobs, no_verdicts = demo(SAY, sum_logprob=nan), demo(SAY, label_verdict=np.full((2, 4), np.nan))
+    for s in BY_LIKELIHOOD: assert 'log-probabilities' in applicable(s, no_logprobs) and not applicable(s, no_verdicts)
+    for s in BY_VERDICT: assert 'verdicts' in applicable(s, no_verdicts) and not applicable(s, no_logprobs)
+    assert 'verdict' in applicable(NEVER_LOOKS, no_verdicts)
+
+@pytest.mark.parametrize('mode, kind', [*product(MODES, ('sample', 'beam'))])
+def test_order_of_answers_and_of_clips_does_not_matter(mode, kind):
+    pool = pool_for(mode, kind=kind, U=6, N=6, seed=1)
+    rng = np.random.default_rng(2)
+    answers, clips = rng.permutation(6), rng.permutation(6)
+    for s in defined(pool):
+        p, a, c, one = (predict(s, o) for o in (pool, take(pool, answers), rows(pool, clips), rows(pool, [4])))
+        for field in ('L', 'dist', 'ess', 'n_eff'):
+            want = getattr(p, field)
+            np.testing.assert_allclose(getattr(a, field), want, atol=1e-6, err_msg=s)
+            np.testing.assert_allclose(getattr(c, field), want[clips], atol=1e-9, err_msg=s)
+            np.testing.assert_allclose(getattr(one, field), want[[4]], atol=1e-9, err_msg=s)
+
+def test_labels_may_be_renamed_everywhere():
+    perm = [2, 0, 3, 1]
+    for mode, kind in product(MODES, ('sample', 'beam', 'greedy', 'score')):
+        pool = pool_for(mode, kind=kind, seed=3)
+        other = replace(pool, labels=tuple(NAMES[i] for i in perm), dist=pool.dist[..., perm], verdict=None,
+                        label_verdict=pool.label_verdict[..., perm])
+        for s in defined(pool):
+            a, b = predict(s, pool), predict(s, other)
+            np.testing.assert_allclose(a.L[..., perm], b.L, atol=1e-6, err_msg=s)
+            np.testing.assert_allclose(a.dist[..., perm], b.dist, atol=1e-6, err_msg=s)
+
+
+# ---- the Dirichlet
+
+def read(pool): return pool.parsed.any(-1)
+
+@given(pools(mode='label'), st.floats(.1, 20), st.randoms(use_true_random=False))
+@given_some
+def test_d1_is_votes_on_top_of_a_prior(pool, alpha0, random):
+    K = len(pool.labels)
+    prior = np.array([random.random()+.1 for _ in range(K)])
+    prior = prior/prior.sum()
+    p = predict('dirichlet', pool, alpha0=alpha0, prior=prior)
+    for u in np.flatnonzero(read(pool)):
+        votes = pool.dist[u].sum(0)
+        np.testing.assert_allclose(p.dist[u], (alpha0*prior+votes)/(alpha0+pool.parsed[u].sum()))
+    assert (p.flags[~read(pool)]=='empty').all()
+
+@given(pools(mode='label'))
+@given_some
+def test_d1_with_hardly_a_prior_is_the_vote(pool):
+    a, b = predict('dirichlet', pool, alpha0=1e-9), predict('majority', pool)
+    np.testing.assert_allclose(a.dist, b.dist, atol=1e-7)
+    far = predict('dirichlet', pool, alpha0=1e12)
+    np.testing.assert_allclose(far.dist, 1/len(pool.labels), atol=1e-9)
+    np.testing.assert_allclose(predict('dirichlet', pool).L, b.L)  # a flat prior changes no label
+
+@given(pools(mode='label'))
+@given_some
+def test_d1_more_of_the_same_answers_come_nearer_to_their_share(pool):
+    share = predict('majority', pool).dist
+    gap = [abs(predict('dirichlet', o).dist-share) for o in (pool, take(pool, [*range(pool.n)]*2))]
+    assert (gap[1]<=gap[0]+1e-12).all()
+    once, twice = (posterior(o).variance[read(pool)] for o in (pool, take(pool, [*range(pool.n)]*8)))
+    assert (twice.sum(-1)<once.sum(-1)).all()
+
+@given(pools(mode='dist'))
+@given_some
+def test_d2_without_epsilon_is_the_linear_pool(pool):
+    np.testing.assert_allclose(predict('dirichlet', pool, form='D2', eps=0.).dist, predict('mean', pool).dist, atol=1e-9)
+    np.testing.assert_allclose(predict('dirichlet', pool, eps=1e-9).L, predict('mean', pool).L)
+    for s, weigh in (('w_bon', 'likelihood'), ('w_alm_v', 'verdict')):
+        if applicable(s, pool) or not read(pool).any(): continue
+        a, b = predict('dirichlet', pool, form='D2', weigh=weigh, eps=0.), predict(s, pool)
+        np.testing.assert_allclose(a.dist, b.dist, atol=1e-9)
+        np.testing.assert_array_equal(a.flags, b.flags)
+
+@given(pools(mode='dist'), st.floats(.5, 50), st.floats(0, .5))
+@given_some
+def test_d2_mean_and_variance_are_the_mixtures(pool, kappa, eps):
+    K, post = len(pool.labels), posterior(pool, 'D2', kappa=kappa, eps=eps)
+    for u in np.flatnonzero(read(pool)):
+        parts = [kappa*o+eps for o, ok in zip(pool.dist[u], pool.parsed[u], strict=True) if ok]
+        means = np.array([o/o.sum() for o in parts])
+        second = np.mean([m*(1-m)/(o.sum()+1)+m**2 for m, o in zip(means, parts, strict=True)], 0)
+        mean, var = means.mean(0), second-means.mean(0)**2
+        np.testing.assert_allclose(post.mean[u], mean)
+        np.testing.assert_allclose(post.variance[u], var, atol=1e-9)
+        if var.sum()>1e-6:
+            np.testing.assert_allclose(post.precision[u], (mean*(1-mean)).sum()/var.sum()-1, rtol=1e-6)
+            if len(parts)==1: np.testing.assert_allclose(post.precision[u], kappa+K*eps, rtol=1e-6)
+
+@given(pools(mode='dist', missing=False))
+@given_some
+def test_d3_falls_back_to_d2_on_few_answers_or_zeros(pool):
+    two, three = (posterior(pool, o) for o in ('D2', 'D3'))
+    can = (pool.n>2) & (pool.dist>0).all((-1, -2))
+    assert set(three.form[~can])<={'D2'}
+    np.testing.assert_allclose(three.mean[three.form=='D2'], two.mean[three.form=='D2'])
+    np.testing.assert_allclose(three.mean.sum(-1), 1)
+
+def test_d3_finds_the_parameters_of_the_answers():
+    alpha = np.array([4., 2., 1., 3.])
+    answers = np.random.default_rng(0).dirichlet(alpha, (3, 4000))
+    post = posterior(pool_of(answers, NAMES, 'dist'), 'D3')
+    assert post.form.tolist()==['D3']*3
+    np.testing.assert_allclose(post.mean*post.precision[:, None], [alpha]*3, rtol=.08)
+
+@given(pools(missing=False), st.sampled_from([.2, .5, 1.]))
+@given_some
+def test_equal_verdicts_make_dirichlet_v_the_dirichlet(pool, v):
+    judged = with_verdicts(pool, np.full((len(pool.uids), len(pool.labels)), v))
+    for o in ('auto', 'D1', 'D2', 'D3'):
+        a, b = predict('dirichlet_v', judged, form=o), predict('dirichlet', judged, form=o)
+        np.testing.assert_allclose(a.dist, b.dist, atol=1e-9)
+        np.testing.assert_allclose(a.L, b.L)
+
+@given(pools(), st.randoms(use_true_random=False))
+@given_some
+def test_dirichlet_does_not_depend_on_order_or_names(pool, random):
+    order, perm = list(range(pool.n)), list(range(len(pool.labels)))
+    random.shuffle(order); random.shuffle(perm)
+    other = replace(pool, labels=tuple(pool.labels[i] for i in perm), dist=pool.dist[..., perm], verdict=None,
+                    label_verdict=pool.label_verdict[..., perm])
+    for s in {'dirichlet', 'dirichlet_v'} & set(defined(pool)):
+        for form in ('D1', 'D2', 'D3'):
+            p = predict(s, pool, form=form)
+            np.testing.assert_allclose(predict(s, take(pool, order), form=form).dist, p.dist, atol=1e-6)
+            np.testing.assert_allclose(predict(s, other, form=form).dist, p.dist[..., perm], atol=1e-6)
+
+@given(pools(mode='label'), st.floats(.5, .99))
+@given_some
+def test_intervals_are_ordered_and_wider_for_more_certainty(pool, level):
+    post = posterior(pool)
+    (low, high), (inner, outer) = post.interval(level), post.interval(level-.2)
+    assert (low>=0).all() and (high<=1).all() and (low<=high).all()
+    assert (low<=inner+1e-9).all() and (outer<=high+1e-9).all()
+
+def test_the_greedy_answer_is_smoothed_by_the_same_prior():
+    got = predict('dirichlet', demo([['sad']], kind='greedy')).dist
+    np.testing.assert_allclose(got, predict('dirichlet', demo([['sad']])).dist)

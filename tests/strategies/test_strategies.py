@@ -1,0 +1,453 @@
+"Strategies against a slow, plain reference; identities that hold for every pool."
+from dataclasses import replace
+import itertools
+import math
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings, strategies as st
+from hypothesis.extra import numpy as hnp
+from ambiscale_nb.core import InputError
+from ambiscale_nb.corpora.labels import LabelSet
+from ambiscale_nb.models.contract import Reply, spelt_ends
+from ambiscale_nb.sampling.store import BLANK, CANDIDATES, answers, reply_row
+from ambiscale_nb.study.results import make_pools
+from ambiscale_nb.strategies.paper import (NEEDS, STRATEGIES, Pool, applicable, blend, check_pool,
+    expected_verdict, likelihood, pick, pool_of, predict, rows, score_by, settings_of, span_logprob,
+    strategy, take, text_ids, ties, verdicts)
+
+POOLED = ('majority', 'mean', 'bon', 'w_bon', 'w_bon_mean', 'alm_v', 'w_alm_v')
+NAMES = ('angry', 'fearful', 'happy', 'sad')
+
+@st.composite
+def pools(draw, min_n=1, max_n=6, max_u=3, mode=None, missing=True, split=True):
+    "Small pools full of ties, holes and repeated strings."
+    U, N, K = draw(st.integers(1, max_u)), draw(st.integers(min_n, max_n)), draw(st.integers(2, 4))
+    mode = mode or draw(st.sampled_from(['label', 'dist']))
+    raw = draw(hnp.arrays(int, (U, N, K), elements=st.integers(0, 3)))
+    if mode=='label':
+        raw = raw==raw.max(-1, keepdims=True)
+        if not split: raw = np.eye(K, dtype=int)[raw.argmax(-1)]
+    mass = raw.sum(-1, keepdims=True)
+    hole = draw(hnp.arrays(bool, (U, N))) & draw(hnp.arrays(bool, (U, N))) if missing else np.zeros((U, N), bool)
+    dist = np.where(hole[..., None] | (mass==0), 0, raw/np.maximum(mass, 1))
+    if not missing: dist = np.where(mass==0, 1/K, dist)
+    score = draw(hnp.arrays(int, (U, N), elements=st.integers(-4 if missing else -3, 0)))*.5
+    verdict = draw(hnp.arrays(int, (U, K), elements=st.integers(-1 if missing else 0, 4)))/4
+    text_id = draw(hnp.arrays(int, (U, N), elements=st.integers(0, 3)))
+    lengths = draw(hnp.arrays(int, (U, N), elements=st.integers(1, 3)))
+    return Pool([f'u{i}' for i in range(U)], NAMES[:K], mode, 'direct', 'sample', dist, dist.sum(-1)>0,
+                np.where(score==-2, np.nan, score), lengths, text_id=text_id,
+                label_verdict=np.where(verdict<0, np.nan, verdict))
+
+# ---- the slow reference: one clip, plain loops
+
+def share(x):
+    top = max(x)
+    won = [float(v>=top-1e-9) for v in x]
+    return np.array(won)/sum(won)
+
+def reference(sid, cands, K, **o):
+    """One clip's candidates, (dist, parsed, logprob, tokens, verdict, text, mode) each: expected credit, and the
+    distributions that may come out with their chances. Selectors toss a coin between tied candidates."""
+    ok = [c for c in cands if c['parsed']]
+    if not ok: return np.zeros(K), [(1., np.full(K, 1/K))]
+    votes = lambda cs, ws: sum(w*share(c['dist']) for c, w in zip(cs, ws, strict=True))/sum(ws)
+    pooled = lambda cs, ws: sum(w*c['dist'] for c, w in zip(cs, ws, strict=True))/sum(ws)
+    if sid=='majority':
+        v = votes(ok, [1]*len(ok))
+        return share(v), [(1., v)]
+    if sid=='mean':
+        v = pooled(ok, [1]*len(ok))
+        return share(v), [(1., v)]
+    if 'bon' in sid: score = [round(c['logprob']/(1 if sid=='w_bon' else c['tokens']), 9) for c in ok]
+    else: score = [round(c['verdict'], 9) for c in ok]
+    has = [(c, s) for c, s in zip(ok, score, strict=True) if math.isfinite(s)]
+    if not has: return reference('majority', cands, K)
+    if sid in ('bon', 'alm_v'):
+        top = [c for c, s in has if s==max(t for _, t in has)]
+        return sum(share(c['dist']) for c in top)/len(top), [(1/len(top), c['dist']) for c in top]
+    cs = [c for c, _ in has]
+    if sid in ('w_bon', 'w_bon_mean'):
+        ws = [math.exp(s/o.get('tau', 1)) for _, s in has]
+        if o.get('dedupe', 'auto')!='off':
+            group = {c['text']: [w for d, w in zip(cs, ws, strict=True) if d['text']==c['text']] for c in cs}
+            ws = [np.mean(group[c['text']])/len(group[c['text']]) for c in cs]
+    else: ws = [s for _, s in has] if sum(s for _, s in has)>0 else [1]*len(has)
+    return share(votes(cs, ws)), [(1., pooled(cs, ws))]
+
+def clip(pool, u, idx=None):
+    return [dict(dist=pool.dist[u, i], parsed=pool.parsed[u, i], logprob=pool.sum_logprob[u, i],
+                 tokens=pool.n_tokens[u, i], verdict=pool.verdict[u, i], text=pool.text_id[u, i])
+            for i in (range(pool.n) if idx is None else idx)]
+
+def defined(pool): return [s for s in POOLED if not applicable(s, pool)]
+
+@given(pools())
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_every_strategy_equals_the_plain_reference(pool):
+    for s in defined(pool):
+        got = predict(s, pool)
+        for u in range(len(pool.uids)):
+            L, outcomes = reference(s, clip(pool, u), len(pool.labels))
+            np.testing.assert_allclose(got.L[u], L, atol=1e-9, err_msg=s)
+            np.testing.assert_allclose(got.dist[u], sum(w*d for w, d in outcomes), atol=1e-9, err_msg=s)
+
+@given(pools())
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_predictions_are_distributions_and_flags_are_true(pool):
+    for s in defined(pool):
+        p = predict(s, pool)
+        np.testing.assert_allclose(p.dist.sum(-1), 1)
+        np.testing.assert_allclose(p.L.sum(-1), ~p.empty, atol=1e-12)
+        np.testing.assert_array_equal(p.empty, ~pool.parsed.any(-1))
+        np.testing.assert_allclose(p.dist[p.empty], 1/len(pool.labels))
+        assert (p.ess<=p.n_eff+1e-9).all() and (p.ess[~p.empty]>=1-1e-9).all()
+        assert (p.n_eff<=pool.parsed.sum(-1)+1e-9).all() and not (p.ess[p.empty]).any()
+        assert set(p.flags.ravel()) <= {'', 'empty', 'fallback'}
+        if s in ('majority', 'mean'): assert not p.fallback.any()
+
+@given(pools(), st.randoms(use_true_random=False))
+@settings(max_examples=30, deadline=None, derandomize=True)
+def test_the_order_of_the_pool_changes_nothing(pool, random):
+    order = list(range(pool.n)); random.shuffle(order)
+    for s in defined(pool):
+        a, b = predict(s, pool), predict(s, take(pool, order))
+        np.testing.assert_allclose(a.dist, b.dist, atol=1e-12)
+        np.testing.assert_array_equal(a.L, b.L) if s!='bon' and s!='alm_v' else np.testing.assert_allclose(a.L, b.L)
+
+@given(pools(), st.randoms(use_true_random=False))
+@settings(max_examples=30, deadline=None, derandomize=True)
+def test_labels_may_be_renamed(pool, random):
+    perm = list(range(len(pool.labels))); random.shuffle(perm)
+    other = replace(pool, labels=tuple(pool.labels[i] for i in perm), dist=pool.dist[..., perm],
+                    label_verdict=pool.label_verdict[..., perm])
+    for s in defined(pool)+['verifier_alone']*(not applicable('verifier_alone', pool)):
+        a, b = predict(s, pool), predict(s, other)
+        np.testing.assert_allclose(a.L[..., perm], b.L, atol=1e-9)
+        np.testing.assert_allclose(a.dist[..., perm], b.dist, atol=1e-9)
+
+@given(pools())
+@settings(max_examples=30, deadline=None, derandomize=True)
+def test_a_pool_twice_over_changes_no_mean(pool):
+    twice = take(pool, [*range(pool.n)]*2)
+    for s in defined(pool):
+        a, b = predict(s, pool), predict(s, twice)
+        np.testing.assert_allclose(a.dist, b.dist, atol=1e-9)
+        np.testing.assert_allclose(a.L, b.L, atol=1e-9)
+    if 'w_bon' in defined(pool):
+        for by in ('text', 'answer'):  # copies do not count, nor do they look effective
+            a, b = predict('w_bon', pool, dedupe=by), predict('w_bon', twice, dedupe=by)
+            ok = ~a.fallback
+            np.testing.assert_allclose(a.ess[ok], b.ess[ok])
+            np.testing.assert_allclose(a.n_eff[ok], b.n_eff[ok])
+
+@given(pools(max_n=1))
+@settings(max_examples=25, deadline=None, derandomize=True)
+def test_one_candidate_is_every_strategys_answer(pool):
+    for s in defined(pool):
+        p = predict(s, pool)
+        np.testing.assert_allclose(p.L, pool.credit[:, 0])
+        want = pool.credit[:, 0] if s=='majority' or applicable(s, pool) else pool.dist[:, 0]
+        ok = ~p.empty & ~p.fallback
+        np.testing.assert_allclose(p.dist[ok], want[ok])
+
+@given(pools(missing=False))
+@settings(max_examples=30, deadline=None, derandomize=True)
+def test_limits_of_the_weights(pool):
+    mean, bon, vote = (predict(s, pool) for s in ('mean', 'bon', 'majority'))
+    for far in (1e9, np.inf):
+        flat = predict('w_bon', pool, tau=far, dedupe='off')
+        np.testing.assert_allclose(flat.dist, mean.dist, atol=1e-6)
+        np.testing.assert_allclose(flat.L, vote.L, atol=1e-6)
+    sharp = predict('w_bon', pool, score='mean', tau=1e-4, dedupe='off')
+    np.testing.assert_allclose(sharp.dist, bon.dist, atol=1e-9)
+    sharp, bon = predict('w_bon', pool, tau=1e-4, dedupe='off'), predict('bon', pool, score='sum')
+    np.testing.assert_allclose(sharp.dist, bon.dist, atol=1e-9)
+    for v in (1., .37, 0.):
+        equal = replace(pool, verdict=np.full(pool.parsed.shape, v))
+        for weight in ('linear', 'softmax', 'rank'):
+            np.testing.assert_allclose(predict('w_alm_v', equal, weight=weight).dist, mean.dist, atol=1e-12)
+            np.testing.assert_allclose(predict('w_alm_v', equal, weight=weight).L, vote.L)
+        np.testing.assert_allclose(predict('alm_v', equal).dist, mean.dist, atol=1e-12)
+
+@given(pools(mode='label'))
+@settings(max_examples=25, deadline=None, derandomize=True)
+def test_in_label_mode_mean_is_majority(pool):
+    a, b = predict('mean', pool), predict('majority', pool)
+    np.testing.assert_array_equal(a.L, b.L)
+    np.testing.assert_array_equal(a.dist, b.dist)
+
+@given(pools(min_n=2))
+@settings(max_examples=25, deadline=None, derandomize=True)
+def test_axes_in_front_are_the_same_as_a_loop(pool):
+    rng = np.random.default_rng(0)
+    idx = rng.integers(0, pool.n, (5, len(pool.uids), 2))
+    for s in defined(pool)+['verifier_alone']*(not applicable('verifier_alone', pool)):
+        stack = STRATEGIES[s].aggregate(take(pool, idx))
+        for i in range(5):
+            one = STRATEGIES[s].aggregate(take(pool, idx[i]))
+            np.testing.assert_allclose(stack.L[i], one.L)
+            np.testing.assert_allclose(stack.dist[i], one.dist)
+            np.testing.assert_array_equal(stack.flags[i], one.flags)
+
+@given(pools())
+@settings(max_examples=20, deadline=None, derandomize=True)
+def test_dropping_unparsed_candidates_oneself_gives_the_same(pool):
+    for u in range(len(pool.uids)):
+        one = rows(pool, [u])
+        if not one.parsed.any(): continue
+        left = take(one, np.flatnonzero(one.parsed[0]))
+        for s in defined(one):
+            np.testing.assert_allclose(predict(s, one).L, predict(s, left).L, atol=1e-12)
+            np.testing.assert_allclose(predict(s, one).dist, predict(s, left).dist, atol=1e-12)
+
+# ---- degenerate pools
+
+def demo(answers, **fields):
+    n = len(answers[0])
+    return pool_of(answers, NAMES, **{'sum_logprob': np.full((len(answers), n), -1.), 'text_id': [[*range(n)]]*len(answers),
+                   'n_tokens': np.ones((len(answers), n)), 'label_verdict': np.full((len(answers), 4), .5), **fields})
+
+def test_all_unparsed_is_empty_and_never_a_class():
+    pool = demo([[None, (), None]], sum_logprob=np.full((1, 3), np.nan))
+    for s in POOLED:
+        p = predict(s, pool)
+        assert p.flags.tolist()==['empty'] and p.L.sum()==0 and p.n_eff==0 and p.ess==0
+        np.testing.assert_allclose(p.dist, .25)
+
+def test_all_tied_shares_the_credit():
+    pool = demo([list(NAMES)])
+    for s in POOLED: np.testing.assert_allclose(predict(s, pool).L, .25)
+
+def test_one_label_is_certain():
+    pool = demo([['sad']*5])
+    for s in POOLED: np.testing.assert_allclose(predict(s, pool).dist, [[0, 0, 0, 1]])
+
+def test_missing_verdicts_exclude_and_then_fall_back():
+    v = [[.9, np.nan, .1, np.nan], [np.nan]*4]
+    pool = demo([['sad', 'sad', 'angry', 'happy'], ['sad', 'sad', 'angry', 'happy']], label_verdict=v)
+    for s in ('alm_v', 'w_alm_v'):
+        p = predict(s, pool)
+        assert p.flags.tolist()==['', 'fallback'] and p.n_eff.tolist()==[2, 4]
+        np.testing.assert_allclose(p.dist[1], predict('majority', pool).dist[1])
+        np.testing.assert_allclose(p.L[1], [0, 0, 0, 1])
+    np.testing.assert_allclose(predict('alm_v', pool).L[0], [1, 0, 0, 0])
+    p = predict('verifier_alone', pool)
+    assert p.flags.tolist()==['', 'empty']
+    np.testing.assert_allclose(p.dist, [[.9, 0, .1, 0], [.25]*4])
+
+def test_nan_and_infinite_scores_never_win():
+    pool = demo([['sad', 'angry', 'happy', 'fearful']], sum_logprob=[[np.nan, -5, np.inf, -np.inf]])
+    for s in ('bon', 'w_bon'): np.testing.assert_allclose(predict(s, pool).L, [[1, 0, 0, 0]])
+    assert predict('bon', demo([['sad', 'angry']], sum_logprob=[[-1, -2]], n_tokens=[[0, 1]])).L[0, 0]==1
+
+def test_verdicts_of_zero_are_verdicts():
+    pool = demo([['sad', 'sad', 'angry', 'happy']], label_verdict=np.zeros((1, 4)))
+    np.testing.assert_allclose(predict('w_alm_v', pool).dist, predict('mean', pool).dist)
+    assert predict('w_alm_v', pool).flags.tolist()==['']
+    np.testing.assert_allclose(predict('verifier_alone', pool).L, .25)
+
+def test_scores_by_hand():
+    pool = demo([['sad', 'angry']], sum_logprob=[[-3, -4]], n_tokens=[[2, 4]])
+    assert likelihood(pool).tolist()==[[-1.5, -1]]
+    assert predict('bon', pool).L[0, 0]==1 and predict('bon', pool, score='sum').L[0, 3]==1
+    np.testing.assert_allclose(likelihood(pool, 'lp', 1), likelihood(pool))
+    np.testing.assert_allclose(likelihood(pool, 'lp', .5), [[-3/2**.5, -2]])
+    for s, best, gap in (('w_bon_mean', 0, 1), ('w_bon', 3, 2)):
+        p = predict(s, pool, tau=.5)
+        np.testing.assert_allclose(p.dist[0, best], 1/(1+math.exp(-gap)))
+        np.testing.assert_allclose(p.ess, 1/(p.dist[0, 0]**2+p.dist[0, 3]**2))
+
+@pytest.mark.parametrize('tokens', [[2, 4, 2], [1, 1, 1], [1, 9, 3]])
+def test_weights_are_the_probabilities_of_the_strings_whatever_their_tokens(tokens):
+    shares = [.35, .05, .6]
+    pool = demo([['sad', 'angry', 'happy']], sum_logprob=[np.log(shares)], n_tokens=[tokens])
+    at = [NAMES.index(o) for o in ('sad', 'angry', 'happy')]
+    np.testing.assert_allclose(predict('w_bon', pool).dist[0, at], shares)
+    flat = np.array(shares)**(1/np.array(tokens))
+    np.testing.assert_allclose(predict('w_bon_mean', pool).dist[0, at], flat/flat.sum())
+    np.testing.assert_allclose(predict('w_bon', pool, score='mean').dist, predict('w_bon_mean', pool).dist)
+    cot = replace(pool, style='cot')  # the reply holds more than the answer, whose own tokens are not known
+    np.testing.assert_allclose(predict('w_bon', cot).dist, predict('w_bon_mean', cot).dist)
+    assert 'own tokens' in applicable('w_bon', cot, score='answer')
+    own = replace(cot, answer_logprob=np.log([[.2, .7, .1]]), answer_tokens=np.ones((1, 3)))
+    np.testing.assert_allclose(predict('w_bon', own).dist[0, at], [.2, .7, .1])
+
+# ---- the tokens of an answer after reasoning
+
+@st.composite
+def tokenised(draw):
+    "A text in tokens that are cut anywhere, in the middle of characters too, and a span of it."
+    text = draw(st.text('aé€😀 .', min_size=1, max_size=12))
+    raw = text.encode()
+    cuts = sorted(draw(st.sets(st.integers(1, max(1, len(raw)-1)))) & set(range(1, len(raw))))
+    pieces = [raw[a:b] for a, b in itertools.pairwise([0, *cuts, len(raw)])]+draw(st.sampled_from([[], [b'<|end|>']]))
+    logp = draw(st.lists(st.integers(-9, 0).map(float), min_size=len(pieces), max_size=len(pieces)))
+    first = draw(st.integers(0, len(text)-1))
+    return text, pieces, logp, (first, draw(st.integers(first+1, len(text))))
+
+@given(tokenised())
+def test_an_answers_own_tokens_are_those_that_hold_a_byte_of_it(case):
+    text, pieces, logp, (a, b) = case
+    owner = [i for i, o in enumerate(pieces) for _ in o]  # token of every byte, one after the other
+    place = [i for i, o in enumerate(text) for _ in o.encode()]  # character of every byte
+    own = {t for t, c in zip(owner, place, strict=False) if a<=c<b}
+    got = span_logprob(spelt_ends(pieces, text), logp, text, (a, b))
+    assert got==(sum(logp[i] for i in own), len(own))
+
+def reasoned(lines, ends=True):
+    "Rows of one clip after reasoning: (what each token says, its log-probability), per answer."
+    task = dict.fromkeys([o for o in CANDIDATES.columns if o not in BLANK], '')|dict(group='g'*32, mode='label', style='cot', decode='sample', uid='u',
+        temperature=1., width=0, max_new_tokens=9, block=0, block_size=len(lines), run_seed=0, seed=0)
+    rows = []
+    for i, tokens in enumerate(lines):
+        text, logp = ''.join(t for t, _ in tokens), [p for _, p in tokens]
+        known = spelt_ends([t.encode() for t, _ in tokens], text) if ends is True or ends[i] else None
+        rows.append(reply_row(task, i, Reply(text, [], 'stop', logp, dict(output_tokens=len(logp)), token_ends=known)))
+    return pd.DataFrame(rows)
+
+CHOSEN = LabelSet('these', ('angry', 'happy', 'sad'))
+LINES = [[('A raised', -9.), (' voice. Answer:', -3.), (' an', -1.), ('gry', -.5), ('.', -.1)],
+         [('Laughs. Answer: ', -1.), ('happy', -2.)],
+         [('Slow. ', -.5), ('Answer: sa', -.25), ('d.', -4.)],   # both tokens hold more than the answer
+         [('I cannot tell', -1.), ('', -2.)]]                     # not read: it needs no tokens of its own
+
+def pool_from(rows): return next(iter(make_pools(rows, CHOSEN).values()))
+
+def test_after_reasoning_an_answer_weighs_what_its_own_tokens_do():
+    pool, own = pool_from(reasoned(LINES)), np.exp([-1.5, -2., -4.25])
+    assert score_by(pool)=='answer' and pool.answer_tokens[0, :3].tolist()==[2, 1, 2]
+    assert pool.parsed.tolist()==[[True, True, True, False]]
+    np.testing.assert_allclose(predict('w_bon', pool).dist, [own/own.sum()])
+    mean = np.exp([-13.6/5, -1.5, -4.75/3])
+    np.testing.assert_allclose(predict('w_bon_mean', pool).dist, [mean/mean.sum()])
+
+@pytest.mark.parametrize('ends', [(1, 1, 0, 1), (0, 0, 0, 0)])
+def test_where_one_answers_tokens_are_unknown_the_whole_pool_falls_back_and_says_so(ends):
+    pool = pool_from(reasoned(LINES, ends))
+    assert score_by(pool)=='mean' and pool.answer_logprob is None
+    assert 'own tokens' in applicable('w_bon', pool, score='answer')
+    np.testing.assert_allclose(predict('w_bon', pool).dist, predict('w_bon_mean', pool).dist)
+    assert score_by(pool_from(reasoned(LINES, (1, 1, 1, 0))))=='answer'  # the one that was not read lacks nothing
+    some = replace(pool, answer_logprob=np.array([[-1., np.nan, -1, np.nan]]), answer_tokens=np.ones((1, 4)))
+    assert score_by(some)=='mean'
+
+def test_stores_from_before_token_ends_are_read_as_they_were_and_keys_stay():
+    old = reasoned(LINES).drop(columns='token_ends')
+    assert score_by(pool_from(old))=='mean'
+    assert old.key.equals(reasoned(LINES, (0, 0, 0, 0)).key) and old.key.equals(reasoned(LINES).key)
+    direct = reasoned(LINES).assign(style='direct', text=['angry', 'happy', 'sad', 'who knows'])
+    assert pool_from(direct).answer_logprob is None and score_by(pool_from(direct))=='answer'
+    assert answers(old, CHOSEN).parse_status.eq('ok').sum()==3
+
+@pytest.mark.parametrize('percent', [(20, 40, 30, 10), (70, 10, 10, 10), (30, 30, 30, 10)])
+def test_verdicts_of_one_on_every_label_are_one(percent):
+    dist = np.array([[list(o) for o in itertools.permutations(np.array(percent)/100)]])
+    pool = Pool(['u'], NAMES, 'dist', 'direct', 'sample', dist, np.ones((1, 24), bool), label_verdict=np.ones((1, 4)))
+    assert (check_pool(pool).verdict<=1).all() and verdicts(pool).tolist()==[[1.]*24]
+    assert (dist.sum(-1)>1).any() or percent[0]!=20     # what stopped the scoring of a whole pool
+
+@given(pools())
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_what_a_tie_draws_from_is_the_prediction(pool):
+    for s in ('bon', 'alm_v', 'greedy', 'mbr'):
+        if applicable(s, pool): continue
+        p = predict(s, pool)
+        some = p.chance.sum(-1)>0
+        np.testing.assert_allclose(p.chance.sum(-1)[some], 1)
+        assert not (some & (p.empty | (p.fallback & (s!='mbr')))).any()
+        np.testing.assert_allclose((p.chance[..., None]*p.picks).sum(-2)[some], p.dist[some], atol=1e-9)
+
+def test_typical_ess_of_a_mean_and_a_sum():
+    rng = np.random.default_rng(0)
+    n = np.full((500, 5), 12.)
+    lp = -12*rng.gamma(4, .02, (500, 5))*4
+    pool = pool_of([['sad']*5]*500, NAMES, kind='beam', sum_logprob=lp, n_tokens=n)
+    assert predict('w_bon_mean', pool).ess.mean()>4.8 and predict('w_bon', pool, score='sum').ess.mean()<3
+
+def test_dedupe_counts_a_string_once_on_samples_only():
+    fields = dict(sum_logprob=[[-1, -1, -1]], text_id=text_ids([['x', 'x', 'y']]))
+    sample, beam = (demo([['sad', 'sad', 'angry']], kind=k, **fields) for k in ('sample', 'beam'))
+    np.testing.assert_allclose(predict('w_bon', sample).dist[0, [0, 3]], [.5, .5])
+    np.testing.assert_allclose(predict('w_bon', beam).dist[0, [0, 3]], [1/3, 2/3])
+    np.testing.assert_allclose(predict('w_bon', sample, dedupe='answer').dist[0, [0, 3]], [.5, .5])
+    sure = demo([['sad', 'sad', 'angry']], sum_logprob=[[-1, -1, -1]])
+    np.testing.assert_allclose(predict('w_bon', sure).dist[0, [0, 3]], [1/3, 2/3])
+    np.testing.assert_allclose(predict('w_bon', sure, dedupe='answer').n_eff, 2)
+
+def test_answers_of_another_distribution_are_not_merged():
+    p = [(.5, .5, 0, 0), (.5, 0, .5, 0), (.5, .5, 0, 0), (.501, .499, 0, 0)]
+    pool = demo([p], mode='dist')
+    assert predict('w_bon', pool, dedupe='answer').n_eff==3
+
+def test_label_logprob_ignores_row_order_and_sums_spellings():
+    lp = np.log([[.1, .2, .3, .4]])
+    a = predict('label_logprob', pool_of([list(NAMES)], NAMES, kind='score', sum_logprob=lp))
+    np.testing.assert_allclose(a.dist, np.exp(lp))
+    order = [2, 0, 3, 1]
+    b = predict('label_logprob', pool_of([[NAMES[i] for i in order]], NAMES, kind='score', sum_logprob=lp[:, order]))
+    np.testing.assert_allclose(a.dist, b.dist)
+    two = pool_of([[*NAMES, 'sad']], NAMES, kind='score', sum_logprob=np.log([[.2, .2, .2, .2, .2]]))
+    np.testing.assert_allclose(predict('label_logprob', two).dist[0, 3], .4)
+    lost = predict('label_logprob', pool_of([list(NAMES), [*NAMES[:3], None]], NAMES, kind='score',
+                                            sum_logprob=np.repeat(lp, 2, 0)))
+    assert lost.flags.tolist()==['', 'empty']
+
+# ---- refusals
+
+def test_refusals_name_the_reason_and_a_remedy():
+    bare = pool_of([['sad', 'angry']], NAMES)
+    for s, words in {'bon': 'use majority or mean', 'w_bon': 'log-probabilities', 'alm_v': 'run the verifier first',
+                     'w_alm_v': 'run the verifier', 'verifier_alone': 'run the verifier', 'greedy': 'greedy pools',
+                     'label_logprob': 'score pools'}.items():
+        assert words in applicable(s, bare)
+        with pytest.raises(InputError, match=words): predict(s, bare)
+    assert applicable('majority', bare)==''
+    assert 'text_id' in applicable('w_bon', replace(demo([['sad', 'angry']]), text_id=None))
+    assert applicable('w_bon', replace(demo([['sad', 'angry']]), text_id=None), dedupe='off')==''
+    assert applicable('w_bon', replace(demo([['sad', 'angry']]), text_id=None, kind='beam'))==''
+    with pytest.raises(InputError, match='needs n_tokens'): predict('bon', pool_of([['sad']], NAMES, sum_logprob=[[-1]]))
+    with pytest.raises(InputError, match="Did you mean 'majority'"): predict('majorty', bare)
+
+@pytest.mark.parametrize('change, words', [
+    (dict(dist=np.zeros((1, 2, 3))), 'shape'), (dict(uids=['a', 'b']), 'shape'), (dict(verdict=[[.5]]), 'verdict has shape'),
+    (dict(label_verdict=np.ones((1, 3))), 'label_verdict has shape'), (dict(text_id=np.ones((2, 2))), 'text_id has shape'),
+    (dict(dist=np.full((1, 2, 4), np.nan)), 'non-finite'), (dict(dist=np.array([[[2, -1, 0, 0], [1, 0, 0, 0.]]])), 'negative'),
+    (dict(parsed=[[True, False]]), 'sum to 1'), (dict(dist=[[[.6, .4, 0, 0], [1, 0, 0, 0]]]), 'one-hot'),
+    (dict(mode='words'), 'mode'), (dict(kind='samples'), "Did you mean 'sample'"), (dict(label_verdict=[[2, 0, 0, 0]]), r'\[0, 1\]')])
+def test_a_bad_pool_is_refused(change, words):
+    pool = pool_of([['sad', 'angry']], NAMES)
+    with pytest.raises(InputError, match=words): check_pool(replace(pool, **change))
+
+def test_one_clip_cannot_stand_in_a_pool_twice():
+    with pytest.raises(InputError, match='twice'): pool_of([['sad'], ['sad']], NAMES, uids=['a', 'a'])
+
+# ---- the rest
+
+def test_ties_are_not_broken_by_index():
+    x = np.array([[.1+.2, .3, 0], [1, 1+1e-6, 0]])
+    np.testing.assert_allclose(ties(x), [[.5, .5, 0], [0, 1, 0]])
+    picks = pick(np.full((2000, 4), .25), [str(i) for i in range(2000)], 'majority', 0)
+    assert (abs(np.bincount(picks, minlength=4)/2000-.25)<.05).all()
+    np.testing.assert_array_equal(picks[:5], pick(np.full((5, 4), .25), [str(i) for i in range(5)], 'majority', 0))
+
+def test_expected_verdict_needs_only_what_the_answer_names():
+    v = expected_verdict([[[.5, .5, 0], [0, .5, .5]]], [[.2, .4, np.nan]])
+    np.testing.assert_allclose(v, [[.3, np.nan]])
+
+def test_a_new_strategy_is_one_function_and_its_decorator():
+    try:
+        @strategy(needs=('logprobs',))
+        def last(pool, power:float=1.):
+            "Prefers later candidates."
+            return blend(pool, pool.parsed, np.arange(1, pool.n+1)**power*np.ones(pool.parsed.shape))
+        pool = demo([['sad', 'angry']])
+        np.testing.assert_allclose(predict('last', pool, power=2.).dist[0, [0, 3]], [.8, .2])
+        assert settings_of('last')=={'power': 1.} and 'log-prob' in applicable('last', pool_of([['sad']], NAMES))
+    finally: STRATEGIES.pop('last', None)
+
+def test_registry_is_consistent():
+    for s, o in STRATEGIES.items():
+        assert o.id==s and o.about.endswith('.') and o.needs<=set(NEEDS)
+        assert (o.exact=='select')==(o.score is not None)

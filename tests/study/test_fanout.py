@@ -1,0 +1,476 @@
+"""Fan-out under faults: a worker, a scheduler, a person who stops it; a poisoned notebook; what a notebook
+may hold; parts of a run; progress. Each fault ends in one line `fault -> outcome`."""
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ambiscale_nb.study import fanout
+from ambiscale_nb.core import ROOT
+from ambiscale_nb.models.contract import Capabilities
+from ambiscale_nb.sampling.store import (CANDIDATES, Draw, Store, parts_of, plan_pool, spent_on,
+    take_part)
+from ambiscale_nb.models.prompts import prompt
+from small_run import CALLS, CODE, NOTES, hold, notebook, release
+from waiting import PATIENCE, until
+
+NAMES, STARTED = ('a', 'b', 'c', 'd'), []
+LATE = dict(DASK_DISTRIBUTED__DEPLOY__LOST_WORKER_TIMEOUT='0s')  # as if workers took long to start again
+
+
+def small_study(folder):
+    "Four runs."
+    source = notebook(folder/'run.ipynb', CODE, home=str(Path(__file__).parents[1]), folder=str(folder), name='a')
+    return [(source, folder/'runs'/f'{o}.ipynb', dict(name=o)) for o in NAMES]
+
+
+def ledger(folder):
+    "What was paid for: (call, worker) in order."
+    file = folder/'ledger'
+    return [tuple(o.split()) for o in file.read_text().splitlines()] if file.exists() else []
+
+
+def drive(folder, tasks, env=None, **options):
+    """A study in a process and session of its own; its last line is what came of it. Its root is its folder:
+    what counts as done shall not change when somebody edits the package meanwhile."""
+    code = ('import json, sys\nfrom pathlib import Path\nfrom ambiscale_nb.study.fanout import run_shards\n'
+            'if __name__ == "__main__":\n'
+            '    tasks, options = json.loads(sys.argv[1])\n'
+            '    out = run_shards([(Path(s), Path(t), p) for s, t, p in tasks], **options)\n'
+            '    print(json.dumps({o.name: [o.status, o.error, o.tries] for o in out}))\n')
+    (folder/'drive.py').write_text(code)
+    told = json.dumps([[[str(s), str(t), p] for s, t, p in tasks], options])
+    env = os.environ | dict(AMBISCALE_ROOT=str(folder)) | (env or {})
+    process = subprocess.Popen([sys.executable, folder/'drive.py', told], start_new_session=True, text=True,
+                               env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    STARTED.append(process)
+    return process
+
+
+@pytest.fixture(autouse=True)
+def nothing_goes_on():
+    "Whatever a failed test started ends with it."
+    yield
+    while STARTED:
+        if (o := STARTED.pop()).poll() is None: os.killpg(o.pid, signal.SIGKILL)
+
+
+def finish(process):
+    "(outcomes, stderr) of a study; fails if it hangs or breaks."
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, err[-3000:]
+    return json.loads(out.splitlines()[-1]), err
+
+
+def check_whole(folder, fault, lost=0):
+    "Every call is stored once; no run was paid for from the start again."
+    rows = Store(folder/'store').read(NOTES)
+    assert sorted(rows.group) == sorted(f'{n}-{i}' for n in NAMES for i in range(CALLS))
+    paid = Counter(o for o, _ in ledger(folder))
+    extra = sum(paid.values())-len(NAMES)*CALLS
+    assert 0 <= extra < CALLS//2*max(lost, 1), f'{extra} calls were paid for twice'
+    for o in NAMES: assert fanout.stamp_of(folder/'runs'/f'{o}.ipynb').exists()
+    print(f'{fault} -> 4 of 4 runs, {len(rows)} answers, 0 lost, 0 twice, {extra} paid for again')
+
+
+def test_a_worker_is_killed_and_another_goes_on(tmp_path):
+    tasks = small_study(tmp_path)
+    hold(tmp_path, NAMES, 4)
+    process = drive(tmp_path, tasks)
+    until(lambda: len(ledger(tmp_path)) >= 5, 'no run began', process)
+    call, killed = ledger(tmp_path)[0]
+    os.kill(int(killed), signal.SIGKILL)
+    stamp = fanout.stamp_of(tmp_path/'runs'/f'{call.split("-")[0]}.ipynb')
+    assert not stamp.exists()  # so whoever finishes this run is another worker
+    release(tmp_path, NAMES)
+    out, said = finish(process)
+    assert {o[0] for o in out.values()} == {'done'} and stamp.exists(), out
+    assert 'Traceback' not in said
+    check_whole(tmp_path, 'SIGKILL of a local worker')
+
+
+def dask(*words): return [sys.executable, '-m', 'dask', *words]
+
+
+@pytest.fixture
+def scheduler(tmp_path):
+    "A scheduler and two workers, each a process of its own, on this machine's loopback address."
+    file, quiet = tmp_path/'scheduler.json', dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                                 env=os.environ | dict(AMBISCALE_ROOT=str(tmp_path)))
+    running = [subprocess.Popen(dask('scheduler', '--host', '127.0.0.1', '--port', '0', '--no-dashboard',
+                                     '--no-show', '--scheduler-file', file), **quiet)]
+    until(lambda: file.exists() and file.read_text().endswith('}'), 'no scheduler', running[0])
+    address = json.loads(file.read_text())['address']
+    for _ in range(2):
+        running.append(subprocess.Popen(
+            dask('worker', address, '--nthreads', '1', '--no-nanny', '--no-dashboard', '--host', '127.0.0.1',
+                 '--local-directory', tmp_path/'dask', '--death-timeout', str(PATIENCE)), **quiet))
+    yield address, running
+    for o in running: o.kill(); o.wait()
+
+
+def test_a_worker_and_then_the_scheduler_are_lost(tmp_path, scheduler):
+    address, (boss, *workers) = scheduler
+    tasks, elsewhere = small_study(tmp_path), dict(DASK_SCHEDULER_ADDRESS=address)
+    hold(tmp_path, NAMES, 4)
+    process = drive(tmp_path, tasks, elsewhere)
+    until(lambda: len(ledger(tmp_path)) >= 5, 'no run began', process)
+    first = int(ledger(tmp_path)[0][1])
+    assert first in [o.pid for o in workers]
+    os.kill(first, signal.SIGKILL)
+    begun = {o.split('-')[0] for o, _ in ledger(tmp_path)}
+    release(tmp_path, begun)
+    until(lambda: any((tmp_path/f'runs/{o}.done.json').exists() for o in begun), 'no run was done', process)
+    boss.kill()  # the others wait, so not all can be done
+    out, said = finish(process)
+    release(tmp_path, NAMES)
+    assert 'open' in {o[0] for o in out.values()} <= {'open', 'done'}, out
+    assert 'OPEN' in said and 'the scheduler is gone' in said
+    for o in workers: o.kill()
+    again, _ = finish(drive(tmp_path, tasks))
+    assert {o[0] for o in again.values()} == {'had', 'done'}
+    check_whole(tmp_path, 'SIGKILL of a stand-alone worker, then of the scheduler', lost=3)
+
+
+def test_stopping_leaves_nothing_behind_and_everything_to_resume(tmp_path):
+    tasks = small_study(tmp_path)
+    hold(tmp_path, NAMES, 4)
+    process = drive(tmp_path, tasks)
+    until(lambda: len(ledger(tmp_path)) >= 5, 'no run began', process)
+    family = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, signal.SIGINT)  # what Ctrl-C in a terminal does
+    said = process.communicate(timeout=PATIENCE)[1]
+    release(tmp_path, NAMES)
+    assert process.returncode not in (0, None)
+    assert 'Stopped: 4 of 4 runs are not finished' in said and 'to continue' in said
+    assert said.count('Traceback') == 1, said  # the KeyboardInterrupt itself
+    assert 'Parent appears' not in said and 'distributed.batched' not in said, said
+    gone, alive = psutil.wait_procs(family, timeout=PATIENCE)
+    assert len(gone) >= 4 and not alive
+    out, _ = finish(drive(tmp_path, tasks))
+    assert {o[0] for o in out.values()} == {'done'}
+    check_whole(tmp_path, 'Ctrl-C, then the same command', lost=2)
+
+
+def interrupted(process, family):
+    "What a process said that was stopped by Ctrl-C: one trace, and nobody is left."
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=PATIENCE)[1]
+    assert process.returncode == -signal.SIGINT
+    assert said.count('Traceback') == 1 and said.rstrip().endswith('KeyboardInterrupt'), said
+    assert not psutil.wait_procs(family, timeout=PATIENCE)[1]
+    return said
+
+
+def test_stopping_while_workers_start_is_heard_by_one_process(tmp_path):
+    process = drive(tmp_path, small_study(tmp_path))
+    me = psutil.Process(process.pid)
+    def started(): return [o for o in me.children() if 'spawn_main' in ' '.join(o.cmdline())]
+    until(started, 'no worker was started', process)
+    said = interrupted(process, me.children(recursive=True))
+    assert 'Stopping before a run has begun' in said
+    assert not ledger(tmp_path)
+
+
+def test_stopping_ends_processes_that_draw(tmp_path):
+    "Those at work, those that are free and those that have not begun; and it waits for none of them."
+    code = ('import pathlib, sys, time\nfrom ambiscale_nb.study.fanout import ctrl_c_waits, processes\n'
+            'if __name__ == "__main__":\n'
+            '    with processes(3) as pool:\n'
+            '        with ctrl_c_waits(): jobs = [pool.submit(time.sleep, o) for o in (0, 10**6, 10**6)]\n'
+            '        jobs[0].result(); pathlib.Path(sys.argv[1]).touch()\n'
+            '        print([o.exception() for o in jobs])\n')
+    (tmp_path/'draw.py').write_text(code)
+    process = subprocess.Popen([sys.executable, tmp_path/'draw.py', tmp_path/'begun'], start_new_session=True,
+                               text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    STARTED.append(process)
+    until((tmp_path/'begun').exists, 'nothing was drawn', process)
+    interrupted(process, psutil.Process(process.pid).children(recursive=True))  # twelve days are not waited for
+
+
+def test_what_ctrl_c_was_before_it_is_again():
+    before = signal.getsignal(signal.SIGINT), signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    with pytest.raises(OSError), fanout.ctrl_c_waits(): raise OSError
+    with pytest.raises(KeyboardInterrupt), fanout.ctrl_c_waits():
+        for _ in range(3): signal.raise_signal(signal.SIGINT)
+        inside = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert signal.SIGINT in inside
+    assert before == (signal.getsignal(signal.SIGINT), signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+
+
+def test_a_notebook_that_kills_its_worker_is_reported_and_the_rest_goes_on(tmp_path):
+    poison = notebook(tmp_path/'p.ipynb', 'import os, signal, time\nos.kill(os.getppid(), signal.SIGKILL)\n'
+                      'time.sleep(600)', x=1)
+    good = notebook(tmp_path/'g.ipynb', 'print(x)', x=1)
+    tasks = [(poison, tmp_path/'poison.ipynb', {})]
+    tasks += [(good, tmp_path/f'good{x}.ipynb', dict(x=x)) for x in range(3)]
+    out, said = finish(drive(tmp_path, tasks, LATE, tries=2))
+    assert out.pop('poison') == ['failed', 'every worker that had it died', 2]
+    assert [o[0] for o in out.values()] == ['done']*3
+    assert 'FAILED poison: every worker that had it died' in said
+    print('a notebook that kills every worker -> reported after 2 workers, 3 of 3 others done')
+
+
+@pytest.mark.parametrize('status', ['finished', 'error', 'cancelled', 'lost'])
+def test_a_scheduler_that_goes_while_it_is_asked_leaves_the_run_open(tmp_path, status):
+    from distributed.comm import CommClosedError
+    class Job:
+        def __init__(self): self.status = status
+        def result(self): raise CommClosedError('gone')
+        exception = result
+    told = fanout.read_outcome(Job(), tmp_path/'x.ipynb')
+    assert (told.name, told.status, told.error) == ('x', 'open', 'the scheduler is gone')
+
+
+def test_a_worker_of_another_clone_is_refused(tmp_path):
+    task = (tmp_path/'none.ipynb', tmp_path/'x.ipynb', {})
+    told = fanout.run_shard(task, root='/another/clone')
+    assert told.status == 'failed' and 'AMBISCALE_ROOT=/another/clone' in told.error
+
+
+def test_where_workers_are_is_the_surroundings_business(monkeypatch):
+    "Nothing in the study's code names a cluster: an address, a block, or neither."
+    asked = []
+    class Fake:
+        def __init__(self, *args, **kw): asked.append(args[0])
+        def __enter__(self): return self
+        def __exit__(self, *error): pass
+    import distributed
+    monkeypatch.setattr(distributed, 'Client', Fake)
+    monkeypatch.setattr(fanout, 'local_cluster', lambda n: Fake(f'local {n}'))
+    monkeypatch.setattr(fanout, 'slurm_cluster', lambda n, block: Fake(f'slurm {n} {block}'))
+    monkeypatch.delenv('DASK_SCHEDULER_ADDRESS', raising=False)
+    for where in ({}, dict(slurm={}), dict(slurm=dict(queue='gpu')), dict(scheduler='tcp://b:1')):
+        with fanout.connect(3, **where): pass
+    monkeypatch.setenv('DASK_SCHEDULER_ADDRESS', 'tls://c:2')
+    with fanout.connect(3): pass
+    assert [o for o in asked if isinstance(o, str)] == ['local 3', 'slurm 3 {}', "slurm 3 {'queue': 'gpu'}",
+                                                       'tcp://b:1', 'tls://c:2']
+
+
+def test_what_we_start_listens_on_this_machine_alone(tmp_path):
+    with fanout.connect(1) as client:
+        pids = [os.getpid(), *(o['pid'] for o in client.run(lambda: dict(pid=os.getpid())).values())]
+        ports = [c.laddr.ip for pid in pids for c in psutil.Process(pid).net_connections('tcp')
+                 if c.status == psutil.CONN_LISTEN]
+        assert client.scheduler.address.startswith('tls://127.0.0.1:')
+    assert ports and set(ports) <= {'127.0.0.1', '::1'}
+
+
+# --- what an executed notebook holds --------------------------------------------------------------
+KEY = 'sk-proj-Ab+9/_x%21'
+
+
+@pytest.mark.parametrize('spoken', ['print(key)', 'import urllib.parse as u; print(u.quote(key, safe=""))',
+                                    'import base64; print(base64.b64encode(key.encode()).decode())',
+                                    'import json; print(json.dumps(dict(k=key)))', 'raise ValueError(key)'])
+def test_no_key_and_no_private_path_stays(tmp_path, monkeypatch, spoken):
+    monkeypatch.setenv('SENTINEL_API_KEY', KEY)
+    source = notebook(tmp_path/'s.ipynb', f'import os\nkey = os.environ["SENTINEL_API_KEY"]\n{spoken}',
+                      place=str(Path.home()/'corpora'/'x'))
+    try: fanout.run_notebook(source, tmp_path/'t.ipynb', {})
+    except fanout.NotebookError as e: assert KEY not in str(e)
+    text, = (o.read_text() for o in tmp_path.glob('t*.ipynb'))
+    from ambiscale_nb.models.contract import cleaner
+    assert KEY not in text and cleaner([KEY])(text) == text and '[redacted]' in text
+    assert str(Path.home())+'/' not in text and '~/corpora/x' in text
+    assert nbformat.read(next(tmp_path.glob('t*.ipynb')), 4).cells
+
+
+def test_a_failed_run_can_be_opened_and_goes_when_it_is_mended(tmp_path):
+    source = notebook(tmp_path/'s.ipynb', 'print("so far"); assert x > 1, "x is small"', x=1)
+    first = fanout.run_shard((source, tmp_path/'t.ipynb', {}))
+    assert (first.status, first.error) == ('failed', 'AssertionError: x is small')
+    assert 'so far' in (tmp_path/'t.failed.ipynb').read_text()
+    assert fanout.run_shard((source, tmp_path/'t.ipynb', dict(x=2))).status == 'done'
+    assert sorted(o.name for o in tmp_path.iterdir()) == ['s.ipynb', 't.done.json', 't.ipynb']
+
+
+def test_a_run_is_done_until_its_parameters_or_its_code_change(tmp_path):
+    source = notebook(tmp_path/'s.ipynb', 'print(x)', x=1)
+    task = (source, tmp_path/'t.ipynb', dict(x=[1, 2.5, None]))
+    assert [fanout.run_once(*task), fanout.run_once(*task)] == [True, False]
+    assert not fanout.is_done(source, task[1], dict(x=[1, 2.5]))
+    notebook(source, 'print(x, x)', x=1)
+    assert not fanout.is_done(*task)
+    task[1].unlink()
+    assert not fanout.is_done(*task)
+
+
+# --- parts ----------------------------------------------------------------------------------------
+class Ears: name, revision, capabilities = 'ears', 'r1', Capabilities()
+
+
+def clips(n, shared=0):
+    who = dict(uid=[f'u{i}' for i in range(n)], speaker=[f's{i%5}' for i in range(n)])
+    return pd.DataFrame(dict(corpus='demo', **who,
+                             audio_sha=[f'{i*7919%104729:05}' for i in range(n-shared)]+['00000']*shared))
+
+
+@given(st.integers(1, 60), st.integers(1, 9), st.integers(0, 5))
+def test_parts_are_the_whole_without_overlap(n, parts, shared):
+    plan = clips(n, min(shared, n)).loc[lambda o: np.repeat(o.index, 3)].reset_index(drop=True)
+    got = [take_part(plan, o) for o in parts_of(parts)]
+    pd.testing.assert_frame_equal(pd.concat(got).sort_index(), plan)
+    sizes = [o.audio_sha.nunique() for o in got]
+    assert max(sizes)-min(sizes) <= 1 and sum(sizes) == plan.audio_sha.nunique()
+
+
+def test_a_swapped_clip_hears_the_same_audio_in_whichever_part():
+    "The plan is made from all clips; made from a part of them, donors would differ."
+    asked = [prompt('label', 'direct', ('angry', 'sad'))]
+    items, draw = clips(20), Draw(4, condition='swap')
+    plan = plan_pool(Ears, items, asked, draw)
+    parts = pd.concat([take_part(plan, o) for o in parts_of(4)])
+    assert set(parts.group) == set(plan.group)
+    def heard(plan): return set(zip(plan.uid, plan.audio_sha, strict=True))
+    assert heard(parts) == heard(plan)
+    assert heard(plan_pool(Ears, items.iloc[:10], asked, draw)) - heard(plan)
+
+
+# --- progress -------------------------------------------------------------------------------------
+def answer(group, error='', n=2):
+    "The rows of one call."
+    blank = {c: None for c in CANDIDATES.columns}
+    text = dict.fromkeys(('uid', 'revision', 'audio_sha', 'prompt_sha', 'mode', 'style', 'decode',
+                          'condition', 'finish', 'error_text', 'downgrades'), 'x')
+    number = dict.fromkeys(('temperature', 'width', 'max_new_tokens', 'block', 'run_seed', 'seed'), 0)
+    return [blank | text | number | dict(
+        key=f'{group}{i}', group=group, corpus='c', model='m', prompt_id='p', block_size=n, index=i,
+        error=error, text=None if error else 'sad', n_tokens=5, n_in_tokens=100, cost_measured=.01)
+        for i in range(n)]
+
+
+def test_what_the_watch_counts_is_what_the_store_holds(tmp_path):
+    "While journals grow, after sealing, and after the rest of the journal has moved."
+    store, watch, looks = Store(tmp_path), fanout.StudyWatch(tmp_path), []
+    for i in range(30):
+        store.append(CANDIDATES, answer(f'g{i}', 'timeout' if i%10 == 9 else ''))
+        if i in (4, 11, 25): looks.append(watch())
+        if i == 17: store.seal(CANDIDATES)
+    store.seal(CANDIDATES)
+    last, rows = watch(), store.read(CANDIDATES)
+    assert [o['calls'] for o in looks] == [5, 12, 26]
+    assert (last['calls'], last['failed']) == (30, 3)
+    spent = spent_on(rows)
+    assert [last[k] for k in ('tokens', 'usd')] == pytest.approx([spent[k] for k in ('tokens', 'usd')])
+    assert watch() == last
+
+
+def test_looking_costs_at_most_a_twentieth_of_the_time(monkeypatch):
+    clock, looked = [0.], []
+    monkeypatch.setattr(fanout.time, 'monotonic', lambda: clock[0])
+    def watch():
+        looked.append(clock[0])
+        clock[0] += 2.  # a slow disk
+        return dict(calls=len(looked), planned=10)
+    class Log:
+        text = ''
+        def isatty(self): return False
+        def write(self, text): self.text += text
+        def flush(self): pass
+    shown = fanout.Progress(['a'], watch, Log())
+    while clock[0] < 1000: clock[0] += .1; shown.look(0, ['a'])
+    assert len(looked)*2 <= 1000/20+2
+    lines = shown.file.text.splitlines()
+    assert 10 <= len(lines) <= 18 and 'running: a' in lines[0] and '\x1b' not in shown.file.text
+
+
+@pytest.mark.parametrize('calls, left', [([100, 200, 400], 'about 40 s left'), ([400, 400, 400], None)])
+def test_the_time_left_follows_the_last_minutes(calls, left):
+    "A run that resumes begins with many calls; they say nothing of its speed."
+    past = [(20.*i, c) for i, c in enumerate(calls)]
+    text = fanout.progress_text(dict(calls=400, planned=700), past, 0, 2, [])
+    assert ('left' in text) == (left is not None) and (left or '') in text
+    assert '400 of 700 calls' in text
+
+
+def test_nothing_is_promised_that_is_not_known():
+    past = [(20.*i, c) for i, c in enumerate([100, 200, 400])]
+    def said(past=past, **count): return fanout.progress_text(dict(calls=400, planned=700) | count, past, 0, 2, [])
+    assert said(unsure=1) == '0 of 2 runs; 400 of at least 700 calls; at least 40 s left'
+    assert 'left' not in said(past[:2]) + said(past[:2], unsure=1)  # after twenty seconds
+    assert said(planned=400, unsure=1) == said(planned=300) == '0 of 2 runs; 400 calls so far'
+    assert said(planned=400) == '0 of 2 runs; 400 of 400 calls'
+
+
+def test_waiting_for_the_first_call_is_not_taken_for_slowness(monkeypatch):
+    clock, log = [0.], []
+    monkeypatch.setattr(fanout.time, 'monotonic', lambda: clock[0])
+    def watch(): return dict(calls=1000+10*max(0, int(clock[0])-600), planned=2000)
+    class Log:
+        def isatty(self): return False
+        def write(self, text): log.append(text)
+        def flush(self): pass
+    shown = fanout.Progress(['a'], watch, Log())
+    while clock[0] < 665: clock[0] += 1; shown.look(0, ['a'])
+    lines = [o for o in log if o.strip()]
+    assert all('left' not in o for o in lines[:-1])  # ten minutes in which a model was loaded
+    assert re.search(r'about (3\d|4\d) s left', lines[-1]), lines[-1]
+
+
+def planned(folder, run, calls, age=0., kind='plans'):
+    "A plan of a run, made so many seconds ago."
+    path = folder/kind/f'{run}.parquet'
+    path.parent.mkdir(exist_ok=True)
+    pd.DataFrame(dict(group=[f'{kind}{i}' for i in range(calls)])).to_parquet(path)
+    os.utime(path, (time.time()-age,)*2)
+
+
+def test_a_run_is_unsure_until_it_has_made_all_of_its_plans(tmp_path):
+    source = notebook(tmp_path/'s.ipynb', 'pass', x=1)
+    def task(stem, **more): return source, tmp_path/'runs'/f'{stem}.ipynb', dict(verify=False, listwise=0, audit=0) | more
+    tasks = [task('a--c--none--1of2', part='1/2'), task('a--c--none--2of2', part='2/2'), task('b--c--none', verify=True),
+             task('b--c--none--lists', lists_of=['a'], listwise=2)]
+    planned(tmp_path, 'b--c--none', 50, age=900)  # of yesterday's settings, maybe
+    planned(tmp_path, 'gone--c--none', 1000)  # of a run that the study has no more
+    watch = fanout.StudyWatch(tmp_path, tasks)
+    def now(): return tuple(watch()[o] for o in ('planned', 'unsure'))
+    assert now() == (50, 3)
+    planned(tmp_path, 'a--c--none', 7)
+    assert now() == (57, 2)
+    planned(tmp_path, 'b--c--none', 60)
+    assert now() == (67, 2)  # its judgements are not planned
+    planned(tmp_path, 'b--c--none', 5, kind='verdict_plans')
+    planned(tmp_path, 'b--c--none', 9, kind='listwise_plans')
+    assert now() == (81, 1)  # lists of all others come last
+    fanout.write_atomic(fanout.stamp_of(tasks[-1][1]), '{}')
+    assert now() == (81, 0)
+    assert fanout.StudyWatch(tmp_path)()['unsure'] == 0
+
+
+def test_a_run_that_is_done_is_sure_whatever_it_planned(tmp_path):
+    "An audit for which no other speaker was found is never planned."
+    source = notebook(tmp_path/'s.ipynb', 'pass', x=1)
+    task = (source, tmp_path/'runs'/'a--c--none.ipynb', dict(x=2, audit=8))
+    assert fanout.StudyWatch(tmp_path, [task])()['unsure'] == 1
+    fanout.write_atomic(task[1], '{}')
+    fanout.write_atomic(fanout.stamp_of(task[1]), json.dumps(fanout.stamp_for(source, task[2])))
+    assert fanout.StudyWatch(tmp_path, [task])()['unsure'] == 0
+
+
+def test_a_worker_that_was_given_more_is_at_the_first():
+    class Client:
+        def processing(self): return dict(w=('k2', 'k1', 'other'), v=('k3',))
+        def nthreads(self): return dict(w=1, v=1)
+    assert fanout.running_now(Client(), dict(k1='a', k2='b', k3='c')) == ['a', 'c']
+
+
+def test_importing_the_module_is_light():
+    code = ('import sys, ambiscale_nb.study.fanout\n'
+            'print([o for o in ("dask", "distributed", "papermill", "torch", "duckdb") if o in sys.modules])')
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == '[]'

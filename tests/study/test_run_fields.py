@@ -1,0 +1,87 @@
+"""What one run of a study may say for itself: styles, temperature, seed, n and a name, so that one model runs several times."""
+import json
+
+import pandas as pd
+import pytest
+import yaml
+from in_one import execute
+
+from ambiscale_nb.core import InputError, ROOT
+from ambiscale_nb.models.prompts import MODES, STYLES
+from ambiscale_nb.study.studies import (estimate_study, read_study, run_name, run_parameters,
+    study_tasks)
+
+STUDY = dict(name='two', n=4, temperature=1., seed=0, limit=6, ks=[1, 2, 4], runs=[
+    dict(model='tiny-alm-nano', alias='hot', temperature=1.5, styles=['direct'], verify=False),
+    dict(model='tiny-alm-nano', alias='late', seed=3, n=2, styles=['cot'], modes=['label'], verify=False),
+    dict(model='tiny-alm-nano', modes=['label'], verify=False)])
+WANT = {'hot': (1.5, 0, 4, {'direct'}), 'late': (1., 3, 2, {'cot'}), 'tiny-alm-nano': (1., 0, 4, {'direct', 'cot'})}
+
+
+def read(folder, **more):
+    (folder/'study.yaml').write_text(yaml.safe_dump(STUDY | more))
+    return read_study(folder/'study.yaml')
+
+
+@pytest.fixture(scope='module')
+def study(tmp_path_factory):
+    root = tmp_path_factory.mktemp('two')
+    config = read(root)
+    figures = ('fig1_budget', 'fig6_pareto', 'claims')
+    execute(root, *[(notebook, told) for notebook, _, told in study_tasks(config)],
+            (ROOT/'nbs/experiments/02_score.ipynb', dict(study='two', ks=config.ks, progress=False)),
+            *[(ROOT/f'nbs/figures/{o}.ipynb', dict(study='two', out='figures')) for o in figures])
+    return config, root/'results/two'
+
+
+def test_each_run_is_asked_what_it_says(study):
+    config, root = study
+    for run in config.runs:
+        temperature, seed, n, styles = WANT[run.alias or run.model]
+        plan = pd.read_parquet(root/f'plans/{run_name(run)}.parquet')
+        drawn = plan[plan.decode.eq('sample')]
+        assert set(drawn.temperature) == {temperature} and set(drawn.run_seed) == {seed} and set(drawn['style']) == styles
+        assert set(drawn.groupby(['uid', 'prompt_id']).block_size.sum()) == {n} and set(plan['mode']) == set(run.modes)
+        assert set(plan.model) == {run.alias or run.model}
+        assert json.loads((root/f'plans/{run_name(run)}.json').read_text())['styles'] == run.styles
+
+
+def test_results_tell_the_runs_apart(study):
+    _, root = study
+    settings, scores = (pd.read_parquet(root/f'{o}.parquet') for o in ('settings', 'scores'))
+    sampled = settings[settings.variant.eq('sample')]
+    assert sampled.groupby('model').temperature.agg(set).to_dict() == {k: {v[0]} for k, v in WANT.items()}
+    assert sampled.groupby('model').seed.agg(set).to_dict() == {k: {v[1]} for k, v in WANT.items()}
+    assert scores[scores.variant.eq('sample')].groupby('model').k.max().to_dict() == {'hot': 4, 'late': 2, 'tiny-alm-nano': 4}
+    assert set(scores.model) == set(WANT) and scores.value.notna().any()
+
+
+def test_one_model_twice_needs_a_name(tmp_path):
+    twice = [dict(model='tiny-alm-nano'), dict(model='tiny-alm-nano', temperature=.5)]
+    with pytest.raises(InputError, match="give one of them a name .`alias: ...`."): study_tasks(read(tmp_path, runs=twice))
+    with pytest.raises(InputError, match='are both hot--toyspeech--none'):
+        study_tasks(read(tmp_path, runs=[o | dict(alias='hot') for o in twice]))
+    assert len(study_tasks(read(tmp_path, runs=[twice[0], twice[1] | dict(alias='cold')]))) == 2
+
+
+@pytest.mark.parametrize(('field', 'match'), [
+    (dict(styles=['cott']), "runs.0..styles: Unknown style 'cott'. Did you mean 'cot'"), (dict(styles=[]), 'styles'),
+    (dict(temperature=0), 'temperature'), (dict(temperature='hot'), 'temperature'), (dict(seed=1.5), 'seed'),
+    (dict(n=-1), r'runs.0..n'), (dict(alias=7), 'alias')])
+def test_a_wrong_value_is_refused_with_its_place(tmp_path, field, match):
+    with pytest.raises(InputError, match=match): read(tmp_path, runs=[dict(model='tiny-alm-nano') | field])
+
+
+def test_what_a_run_does_not_say_comes_from_the_study(tmp_path):
+    study = read(tmp_path, temperature=.7, seed=5, n=8, runs=[dict(model='tiny-alm-nano'), STUDY['runs'][1]])
+    plain, own = (run_parameters(study, o) for o in study.runs)
+    assert (plain['temperature'], plain['seed'], plain['n'], plain['styles']) == (.7, 5, 8, list(STYLES))
+    assert (own['temperature'], own['seed'], own['n'], own['styles'], own['alias']) == (.7, 3, 2, ['cot'], 'late')
+    assert set(plain['modes']) == set(MODES)
+
+
+def test_the_estimate_counts_the_styles_of_each_run(tmp_path):
+    def calls(**more):
+        found = estimate_study(read(tmp_path, name='nothing', runs=[dict(model='tiny-alm-nano', verify=False) | more]))[0]
+        return found.calls.sum()
+    assert 2*calls(styles=['direct'], score=False) == 2*calls(styles=['cot'], score=False) == calls(score=False)

@@ -1,0 +1,184 @@
+"""A study from end to end: killed and resumed, renamed, and started with wrong input."""
+import os
+import signal
+import subprocess
+import sys
+
+import pandas as pd
+import psutil
+import pytest
+from in_one import execute
+from waiting import PATIENCE, until
+
+from ambiscale_nb.study import results  # noqa: F401 (registers every strategy)
+from ambiscale_nb.core import ROOT, InputError
+from ambiscale_nb.strategies.paper import STRATEGIES
+
+PROJECT = ROOT
+SAMPLE, SCORE = (PROJECT/'nbs/experiments'/o for o in ('01_sample.ipynb', '02_score.ipynb'))
+SMALL = dict(study='small', model='tiny-alm-nano', limit=30, beam_limit=6, n=8, widths=[3])
+SCORED = dict(study='small', ks=[1, 4, 8], workers=1)
+
+
+def script(notebook, target, parameters):
+    return ("from ambiscale_nb.study.cli import run_notebook; "
+            f"run_notebook({str(notebook)!r}, {str(target)!r}, {parameters!r})")
+
+
+def start(root, notebook, parameters, **env):
+    "Execute a notebook in a process group of its own, writing under `root`."
+    code = script(notebook, root/'runs'/notebook.name, parameters)
+    return subprocess.Popen([sys.executable, '-c', code], env=os.environ | {'AMBISCALE_ROOT': str(root)} | env,
+                            start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def finish(root, notebook, parameters):
+    process = start(root, notebook, parameters)
+    said = process.communicate(timeout=PATIENCE)[0].decode()
+    assert process.returncode == 0, said[-3000:]
+
+
+def journalled(root):
+    return sum(o.read_bytes().count(b'\n') for o in root.rglob('*.jsonl'))
+
+
+def stored(root):
+    "All candidates and verdicts, without what was measured."
+    from ambiscale_nb.sampling.store import CANDIDATES, Store
+    from ambiscale_nb.sampling.verify import VERDICTS
+    parts = {}
+    for table in (CANDIDATES, VERDICTS):
+        df = Store(root/'results'/'small').read(table)
+        df = df[[c for c in df if not c.endswith('_measured')]]
+        parts[table.name] = df.sort_values('key').reset_index(drop=True)
+    return parts
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+    "The small study, never interrupted."
+    root = tmp_path_factory.mktemp('whole')
+    execute(root, (SAMPLE, SMALL), (SCORE, SCORED))
+    return root
+
+
+@pytest.fixture(scope='module')
+def resumed(tmp_path_factory):
+    "The same study, killed with SIGKILL in the middle of sampling, then started again."
+    root = tmp_path_factory.mktemp('resumed')
+    process = start(root, SAMPLE, SMALL, AMBISCALE_TEST_HOLD='60')
+    until(lambda: journalled(root) == 60, 'nothing was sampled', process)
+    family = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not psutil.wait_procs(family, timeout=PATIENCE)[1]  # a kernel outlives its parent for a moment
+    assert journalled(root) == 60 and not list((root/'results'/'small').glob('plans/*.json'))
+    finish(root, SAMPLE, SMALL)
+    finish(root, SCORE, SCORED)
+    return root
+
+
+def test_a_killed_study_has_the_same_candidates(whole, resumed):
+    for name, df in stored(whole).items():
+        assert len(df) > 100
+        pd.testing.assert_frame_equal(df, stored(resumed)[name])
+
+
+@pytest.mark.parametrize('table', ['scores', 'predictions', 'settings', 'refusals', 'marginals', 'bounds', 'claims'])
+def test_a_killed_study_has_the_same_tables_byte_for_byte(whole, resumed, table):
+    a, b = ((o/'results'/'small'/f'{table}.parquet').read_bytes() for o in (whole, resumed))
+    assert a == b
+
+
+def test_a_killed_study_costs_the_same(whole, resumed):
+    a, b = (pd.read_parquet(o/'results'/'small'/'costs.parquet') for o in (whole, resumed))
+    told = [c for c in a if not c.endswith('_measured')]
+    pd.testing.assert_frame_equal(a[told], b[told])
+    sampled = a[a.variant.eq('sample') & a.strategy.eq('majority') & a.k.eq(8)]
+    assert sampled[['answers', 'calls', 'in_tokens', 'audio_seconds', 'out_tokens']].notna().all().all()
+    assert sampled.answers.eq(8).all() and sampled.calls.eq(1).all() and sampled.unknown.str.contains('usd').all()
+
+
+def test_every_cell_has_its_floor_and_one_more_rater(whole):
+    scores = pd.read_parquet(whole/'results'/'small'/'scores.parquet')
+    refused = pd.read_parquet(whole/'results'/'small'/'refusals.parquet')
+    assert set(scores.strategy) >= {'greedy', 'majority', 'mean', 'bon', 'w_bon', 'alm_v', 'w_alm_v',
+                                    'label_logprob', 'verifier_alone'}
+    stopped = {o for o in scores.strategy if o.startswith('adaptive_')}
+    assert set(scores.strategy) | set(refused.strategy) == set(STRATEGIES) | stopped and len(stopped) == 2
+    assert refused.reason.ne('').all()
+    plain = scores[scores.reading == 'plain']
+    assert set(zip(plain['mode'], plain['style'], strict=True)) == {(m, s) for m in ('label', 'dist')
+                                                       for s in ('direct', 'cot')}
+    assert scores[['value', 'noise_floor', 'one_more_rater', 'prior', 'uniform', 'calls', 'unparsed']].notna().all().all()
+    assert (scores.low.isna() == scores.reason.ne('')).all()
+    jsd = scores[(scores.metric == 'jsd') & (scores.stratum == 'all') & (scores.variant == 'sample')]
+    assert (jsd.noise_floor < jsd.value).all() and (jsd.value <= 1).all()
+
+
+def test_running_again_samples_nothing(whole):
+    before = {o: o.stat().st_mtime_ns for o in (whole/'results').rglob('shard-*.parquet')}
+    execute(whole, (SAMPLE, SMALL))
+    after = {o: o.stat().st_mtime_ns for o in (whole/'results').rglob('shard-*.parquet')}
+    assert before == after and not list((whole/'results').rglob('*.jsonl'))
+
+
+def test_names_of_clips_change_no_answer(whole):
+    "The model is given sound and prompt only: the same sound under other names answers the same."
+    import shutil
+
+    from ambiscale_nb.corpora.audio import load_wave, probe
+    from ambiscale_nb.corpora.registry import audio_path, limit
+    from ambiscale_nb.models.contract import load_model
+    from ambiscale_nb.sampling.store import CANDIDATES, Draw, Store, sample_pool
+    from ambiscale_nb.models.prompts import prompt
+    from ambiscale_nb.corpora.toyspeech import EMOTIONS
+    from ambiscale_nb.models import tiny_alm  # noqa: F401 (registers its sizes)
+    known = pd.read_parquet(whole/'results'/'small'/'utterances'/'toyspeech.parquet')
+    some = limit(known, 30).head(5)
+    names = {uid: f'renamed-{i}' for i, uid in enumerate(some.uid)}
+    folder = whole/'renamed'
+    folder.mkdir(exist_ok=True)
+    paths = {names[u]: shutil.copy(audio_path(p, 'toyspeech'), folder/f'{names[u]}.wav')
+             for u, p in zip(some.uid, some.path, strict=True)}
+    clips, _ = probe(some.assign(uid=some.uid.map(names), path=list(paths.values())), 3.)
+    store = Store(whole/'renamed-store')
+    report = sample_pool(load_model('tiny-alm-nano'), clips, lambda o: load_wave(paths[o], 3.),
+                         [prompt('label', 'cot', EMOTIONS)], Draw(8, 1.), store, progress=False)
+    assert report.failed == 0
+    ours = store.read(CANDIDATES).set_index('key')
+    theirs = stored(whole)['candidates'].set_index('key').loc[ours.index]
+    assert len(ours) == 5*(1+8)
+    assert (ours.text == theirs.text).all() and (ours.uid != theirs.uid).all()
+
+
+WRONG = [(dict(condition='swapped'), "Unknown condition 'swapped'"), (dict(n=-1), 'n: Input should be greater than or equal to 0, got -1'),
+         (dict(root='/nowhere/at/all', corpus='toyspech'), "Unknown corpus 'toyspech'")]
+
+
+def test_wrong_input_is_told(tmp_path):
+    found = execute(tmp_path, *((SAMPLE, SMALL | wrong) for wrong, _ in WRONG), stop=False)
+    for said, (_, told) in zip(found, WRONG, strict=True): assert told in said
+    assert not list(tmp_path.rglob('plans/*'))
+
+
+@pytest.mark.parametrize('wrong, told', [
+    (dict(modle='x'), "Unknown parameter of 01_sample.ipynb 'modle'"),
+    (dict(model='tiny-alm-huge'), "Unknown model 'tiny-alm-huge'"),
+])
+def test_a_notebook_with_wrong_input_gets_no_name(tmp_path, monkeypatch, wrong, told):
+    monkeypatch.setenv('AMBISCALE_ROOT', str(tmp_path))
+    from ambiscale_nb.study.cli import run_notebook
+    with pytest.raises(Exception, match='.') as e:
+        run_notebook(SAMPLE, tmp_path/'x.ipynb', {**SMALL, **wrong})
+    assert told in str(e.value)
+    assert not (tmp_path/'x.ipynb').exists()
+
+
+def test_the_shipped_studies_are_valid():
+    from ambiscale_nb.study.cli import read_study
+    for path in (PROJECT/'conf').glob('*.yaml'):
+        study = read_study(path)
+        for o in study.figures: assert (PROJECT/'nbs/figures'/f'{o}.ipynb').exists(), o
+    with pytest.raises(InputError, match='there are: conf|there are conf'):
+        read_study(PROJECT/'conf/none.yaml')

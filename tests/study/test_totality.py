@@ -1,0 +1,293 @@
+"""What cannot be scored is refused with its reason and stops nothing else: strategies of one's own that fail in every way,
+verdicts that cannot be read, corpora without a stratum, plans that are broken; nothing old passes for new."""
+import json
+import os
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ambiscale_nb.study import results, studies
+from ambiscale_nb.strategies import paper as strategies
+from ambiscale_nb.core import ROOT, InputError, rng_of
+from ambiscale_nb.study.fanout import stamp_for, stamp_of
+from ambiscale_nb.study.figures import plain_rows
+from ambiscale_nb.corpora.labels import label_set
+from ambiscale_nb.study.report import call_table, failures_page, refused_cells
+from ambiscale_nb.study.results import (FAILED, NEVER, Bills, Study, Verifier, outdate, pool_tables,
+    replacing, said_of, score_study, summary, truth_of, unscored, unscored_text)
+from ambiscale_nb.strategies.paper import majority, pool_of, strategy
+from ambiscale_nb.study.studies import StudyConfig, forget_plans, run_tasks
+
+FOUR = label_set('four').labels
+SETTING = dict(model='m', corpus='c', condition='none', variant='sample', reading='plain', label_set='four', votes='rater',
+               failed=0, verifier='m', role='self', prompt='p')
+KEY = ['variant', 'mode', 'style', 'strategy', 'k', 'stratum', 'metric']
+
+
+def utterances(p, rng, n=10):
+    votes = pd.DataFrame(rng.multinomial(n, p), columns=[f'votes_{o}' for o in FOUR]).astype(float)
+    return votes.assign(corpus='c', uid=[f'u{i}' for i in range(len(p))], speaker=[f's{i%6}' for i in range(len(p))],
+                        path='nowhere.wav', n_raters=float(n), ambiguity_source='votes', flags='')
+
+
+@pytest.fixture(scope='module')
+def made():
+    "Twenty-four clips of six speakers with four answers each, and the votes on them."
+    rng = rng_of('totality')
+    p = rng.dirichlet(np.full(4, .6), 24)
+    said = [[FOUR[rng.choice(4, p=o)] for _ in range(4)] for o in p]
+    pool = pool_of(said, FOUR, uids=[f'u{i}' for i in range(24)], n_tokens=np.full((24, 4), 2.),
+                   sum_logprob=-rng.gamma(2., 1., (24, 4)), text_id=np.tile(np.arange(4), (24, 1)))
+    return pool, truth_of(utterances(p, rng), None, label_set('four'))
+
+
+def tables(pool, truth, heard=None):
+    return pool_tables(pool, SETTING, truth, None, (1, 2, 4), (), heard)
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    monkeypatch.setattr(strategies, 'STRATEGIES', strategies.STRATEGIES.copy())
+    for module in ('results', 'budget', 'calibration', 'adaptive', 'beyond', 'costs'):
+        found = __import__(f'ambiscale_nb.{module}', fromlist=['STRATEGIES'])
+        if hasattr(found, 'STRATEGIES'): monkeypatch.setattr(found, 'STRATEGIES', strategies.STRATEGIES)
+
+
+class Mute(Exception):
+    def __str__(self): raise RuntimeError('no message either')
+
+
+def fails(e):
+    def rule(pool): raise e
+    return rule
+
+
+WRONG = {
+    'value': (fails(ValueError('no\nway \x07 out')), 'ValueError: no way out'),
+    'key': (fails(KeyError('mood')), "KeyError: 'mood'"),
+    'memory': (fails(MemoryError()), 'MemoryError: no message'),
+    'mute': (fails(Mute()), 'Mute: no message'),
+    'own': (fails(InputError('two moods are needed')), 'two moods are needed'),
+    'division': (lambda pool: 1/0, 'ZeroDivisionError: division by zero'),
+    'nan': (lambda pool: (p := majority(pool)) and replace(p, dist=p.dist*np.nan), 'is not finite, first for clip'),
+    'inf': (lambda pool: (p := majority(pool)) and replace(p, dist=p.dist+np.inf), 'is not finite, first for clip'),
+    'shape': (lambda pool: (p := majority(pool)) and replace(p, dist=p.dist[..., :3]), 'has shape (..., 24, 3), not'),
+    'clips': (lambda pool: (p := majority(pool)) and replace(p, L=p.L[..., 1:, :]), '`L` of the strategy'),
+    'negative': (lambda pool: (p := majority(pool)) and replace(p, dist=p.dist+np.array([-2, 2, 0, 0])), 'is negative'),
+    'zero': (lambda pool: (p := majority(pool)) and replace(p, dist=p.dist*0), 'sums to 0, not 1'),
+    'half': (lambda pool: (p := majority(pool)) and replace(p, dist=p.dist/2), 'sums to 0.5, not 1'),
+    'credit': (lambda pool: (p := majority(pool)) and replace(p, L=p.L*2), 'sums to 2, not 1'),
+    'counts': (lambda pool: (p := majority(pool)) and replace(p, ess=p.ess*np.nan), '`ess` of the strategy'),
+    'array': (lambda pool: pool.dist.mean(-2), 'returned ndarray, not a Prediction'),
+    'none': (lambda pool: None, 'returned NoneType, not a Prediction')}
+
+
+@pytest.mark.parametrize('name', WRONG)
+def test_a_strategy_that_fails_is_refused_alone(made, registry, name):
+    rule, why = WRONG[name]
+    before = tables(*made)
+    rule.__name__ = rule.__qualname__ = 'mine'
+    strategy()(rule)
+    after = tables(*made)
+    for o in ('scores', 'predictions', 'bounds', 'costs'):
+        assert 'mine' not in set(after[o].strategy)
+        pd.testing.assert_frame_equal(before[o].reset_index(drop=True), after[o].reset_index(drop=True))
+    mine = after['refusals'].query("strategy=='mine'")
+    assert set(mine.kind)=={FAILED} and mine.reason.str.contains(why, regex=False).any(), mine.reason.tolist()
+    assert not mine.reason.str.contains(r'[\n\x00-\x1f]').any()
+
+
+def test_where_a_budget_fails_the_others_are_scored(made, registry):
+    "A strategy that needs two answers has no score at k = 1, and those of the majority elsewhere."
+    def two(pool):
+        if pool.n<2: raise RuntimeError('two answers are needed')
+        return majority(pool)
+    strategy(exact='')(two)
+    found = tables(*made)
+    own, vote = (found['scores'].query(f"strategy=='{o}' and reading=='plain'") for o in ('two', 'majority'))
+    assert set(own.k)=={2, 4}
+    jsd = [o.query("metric=='jsd' and stratum=='all'").set_index('k').value for o in (own, vote)]
+    assert jsd[0][4]==pytest.approx(jsd[1][4]) and jsd[0][2]==pytest.approx(jsd[1][2], abs=.02)
+    refused = found['refusals'].query("strategy=='two'")
+    assert refused.reason.tolist()==['at k = 1: RuntimeError: two answers are needed']
+    assert 'two' in set(found['predictions'].strategy)
+
+
+def test_a_score_of_another_shape_is_refused(made, registry):
+    def likeliest(pool): return majority(pool)
+    strategy(exact='select', score=lambda pool: pool.parsed[..., :1]*1.)(likeliest)
+    reasons = tables(*made)['refusals'].query("strategy=='likeliest'").reason
+    assert reasons.str.contains(r"score has shape \(24, 1\), not \(24, 4\)").any()
+
+
+def test_verdicts_that_cannot_be_read_refuse_what_needs_them(made):
+    pool, truth = made
+    nothing = pd.DataFrame(np.nan, pool.uids, list(FOUR))
+    found = tables(replace(pool, label_verdict=nothing.to_numpy()), truth, Verifier('m', 'c', nothing, None))
+    lost = found['refusals'].query("kind==@FAILED")
+    assert {'alm_v', 'w_alm_v'}<=set(lost.strategy) and lost.reason.eq(
+        'm judged 96 labels of clips, and none of its verdicts can be read').all()
+    assert {'majority', 'mean', 'bon'}<=set(found['scores'].strategy)
+    assert found['audits'].query("audit=='alone'").value.isna().all()
+
+
+def test_a_model_that_nobody_can_read_is_scored_as_saying_nothing(made):
+    pool, truth = made
+    silent = pool_of([[None]*4]*24, FOUR, uids=pool.uids)
+    scores = tables(silent, truth)['scores']
+    right = scores.query("strategy=='majority' and stratum=='all' and reading=='plain'")
+    assert right[right.metric.eq('accuracy')].value.eq(0).all() and right.unparsed.eq(1).all()
+
+
+@pytest.mark.parametrize('empty', ['clear', 'ambiguous'])
+def test_an_empty_stratum_stops_nothing(made, empty):
+    pool, rng = made[0], rng_of('empty stratum')
+    p = np.eye(4)[rng.integers(4, size=24)] if empty=='ambiguous' else np.full((24, 4), .25)
+    votes = utterances(p, rng)
+    if empty=='clear': votes = votes.assign(**{f'votes_{o}': 2.+(i<2) for i, o in enumerate(FOUR)})
+    found = tables(pool, truth_of(votes, None, label_set('four')))
+    jsd = found['scores'].query("strategy=='majority' and metric=='jsd' and k==4 and reading=='plain'").set_index('stratum')
+    assert np.isfinite(jsd.value['all']) and np.isnan(jsd.value[empty]) and jsd.n[empty]==0 and jsd.reason[empty]
+
+
+# --- whole studies -----------------------------------------------------------------------------------------------------
+@pytest.fixture
+def study(tmp_path, monkeypatch, made):
+    "A scored study of one import, as a file of answers."
+    from ambiscale_nb.study.imports import import_file
+    monkeypatch.setattr(results, 'RESULTS', tmp_path)
+    rng = rng_of('an import')
+    votes = utterances(rng.dirichlet(np.full(4, .6), 24), rng)
+    votes[['uid', 'speaker', *(f'votes_{o}' for o in FOUR)]].to_csv(tmp_path/'votes.csv', index=False)
+    lines = [dict(uid=u, label=FOUR[rng.integers(4)], logprob=-1., sample=i) for u in votes.uid for i in range(9)]
+    pd.DataFrame(lines).to_csv(tmp_path/'said.csv', index=False)
+    import_file(tmp_path/'said.csv', 'theirs', str(tmp_path/'votes.csv'), labels='four', model='they')
+    return Study('theirs')
+
+
+def test_an_import_is_scored_at_its_own_number_of_answers(study):
+    score_study(study, (1, 2, 4, 8, 16), progress=False)
+    scores = plain_rows(study.read('scores'))
+    assert set(scores[scores.strategy.eq('majority')].k)=={1, 2, 4, 8, 9}
+
+
+def test_log_probabilities_without_tokens_refuse_what_counts_tokens(study):
+    score_study(study, (1, 9), progress=False)
+    lost = unscored(study)
+    assert lost.strategies.str.contains('bon').any() and lost.reason.str.contains('n_tokens').any()
+    assert {'majority', 'mean'}<=set(study.read('scores').strategy) and 'they on votes' in unscored_text(study)
+
+
+@pytest.mark.parametrize('damage', ['plan', 'corpus'])
+def test_a_run_that_cannot_be_read_stops_no_other(study, damage, tmp_path):
+    score_study(study, (9,), progress=False)
+    before = study.read('scores')
+    run = json.loads((study.root/'plans/they--votes--none.json').read_text())
+    other = run | (dict(model='lost') if damage=='plan' else dict(model='lost', corpus='gone'))
+    (study.root/'plans/lost--votes--none.json').write_text(json.dumps(other))
+    score_study(study, (9,), progress=False)
+    pd.testing.assert_frame_equal(study.read('scores'), before)
+    assert unscored(study).query("model=='lost'").strategies.tolist()==['all strategies']
+
+
+def test_where_nothing_can_be_scored_the_tables_say_so(study):
+    (study.root/'plans/they--votes--none.parquet').unlink()
+    score_study(study, (9,), progress=False)
+    scores = study.read('scores')
+    assert scores.empty and {'model', 'metric', 'value'}<=set(scores) and summary(scores).empty
+    assert unscored(study).cells.sum()==1
+
+
+def test_nothing_old_passes_for_new(study):
+    score_study(study, (1, 9), progress=False)
+    picture = study.root/'figures/fig1_budget.png'
+    picture.parent.mkdir(), picture.write_text('drawn of these scores')
+    score_study(study, (1, 9), progress=False)
+    assert picture.exists() and not (study.root/'outdated').exists()  # the same scores
+    score_study(study, (9,), progress=False)
+    assert not picture.exists() and (study.root/'outdated/figures/fig1_budget.png').exists()
+    assert set(study.read('scores').k)=={9} and not list((study.root/'outdated').glob('*.parquet'))
+    study.write(pd.DataFrame(dict(claim=['1a'])), 'claims')
+    with pytest.raises(KeyboardInterrupt), replacing(study): raise KeyboardInterrupt
+    with pytest.raises(InputError, match='No scores in study'): study.read('scores')
+    assert not study.table('claims').exists() and (study.root/'outdated/claims.parquet').exists()
+
+
+def test_a_study_that_ends_without_runs_has_no_tables(study):
+    score_study(study, (9,), progress=False)
+    assert 'scores.parquet' in outdate(study) and not list(study.root.glob('*.parquet')) and outdate(study)=={}
+
+
+def test_what_is_said_of_an_exception_fits_a_line():
+    assert said_of(ValueError('a\n\tb\x1b[31m'+'x'*900)).startswith('ValueError: a b [31mxxx')
+    assert len(said_of(ValueError('x'*9000)))<600 and NEVER!=FAILED and Bills
+
+
+# --- a study by its file -------------------------------------------------------------------------------------------------
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    "A study of two runs by its file, and its folder; its notebooks do nothing but write scores."
+    monkeypatch.setattr(studies, 'RESULTS', tmp_path/'results')
+    monkeypatch.setattr(results, 'RESULTS', tmp_path/'results')
+    monkeypatch.setattr(studies, 'ROOT', tmp_path)
+    (tmp_path/'nbs').symlink_to(ROOT/'nbs')
+    here = tmp_path/'results/s'
+    for run in ('tiny-alm-nano', 'tiny-alm-tiny'):
+        path = here/f'plans/{run}--toyspeech--none.json'
+        path.parent.mkdir(parents=True, exist_ok=True), path.write_text('{}')
+    (here/'figures').mkdir()
+    return StudyConfig(name='s', figures=['fig1_budget', 'fig6_pareto'],
+                       runs=[dict(model='tiny-alm-nano'), dict(model='tiny-alm-tiny')]), here
+
+
+def finished(config, run):
+    "Note that a run was finished as the study has it."
+    _, target, parameters = run_tasks(config, run, studies.run_name(run), lists_of=[])[0]
+    target.parent.mkdir(exist_ok=True), target.write_text('{}')
+    stamp_of(target).write_text(json.dumps(stamp_for(ROOT/'nbs/experiments/01_sample.ipynb', parameters)))
+
+
+def test_a_run_that_is_to_be_made_anew_is_not_scored_as_it_was(config):
+    study, here = config
+    finished(study, study.runs[0])
+    forget_plans(study)
+    assert [o.name for o in here.glob('plans/*.json')]==['tiny-alm-nano--toyspeech--none.json']
+    forget_plans(study.model_copy(update=dict(n=99)))  # none was finished like that
+    assert not list(here.glob('plans/*.json'))
+
+
+def test_where_no_run_is_left_no_table_is(config):
+    study, here = config
+    for o in here.glob('plans/*.json'): o.unlink()
+    (here/'figures/fig1_budget.png').write_text('of before')
+    Study('s').write(pd.DataFrame(dict(value=[1.])), 'scores')
+    assert studies.score_and_draw(study, False)==[]
+    assert not (here/'scores.parquet').exists() and not (here/'figures').exists()
+    assert (here/'outdated/scores.parquet').exists() and (here/'outdated/figures/fig1_budget.png').exists()
+
+
+def test_a_picture_that_cannot_be_drawn_again_is_not_left_among_new_ones(config, monkeypatch):
+    study, here = config
+    for o in ('fig1_budget', 'fig6_pareto'): (here/f'figures/{o}.png').write_text('of before')
+
+    def notebook(source, target, parameters): Study('s').write(pd.DataFrame(dict(value=[2.])), 'scores')
+
+    def drawing(config, out):
+        (here/'figures').mkdir(exist_ok=True)
+        os.utime(here/'scores.parquet', (1e9, 1e9))
+        (here/'figures/fig1_budget.png').write_text('new')
+        return [('fig6_pareto', 'no answers')]
+    monkeypatch.setattr(studies, 'run_notebook', notebook)
+    monkeypatch.setattr(studies, 'draw_all', drawing)
+    os.utime(here/'figures/fig6_pareto.png', (1e8, 1e8))
+    assert studies.score_and_draw(study)==[('fig6_pareto', 'no answers')]
+    assert [o.name for o in (here/'figures').iterdir()]==['fig1_budget.png'] and (here/'outdated/fig6_pareto.png').exists()
+
+
+def test_the_report_lists_what_could_not_be_scored(study):
+    score_study(study, (9,), progress=False)
+    page = failures_page(study, call_table(study))
+    assert 'Cells that could not be scored' in page and 'n_tokens' in page
+    assert not any('n_tokens' in o for o in refused_cells(study).values())
