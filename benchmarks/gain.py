@@ -219,10 +219,11 @@ def main():
     args.add_argument('--bases', nargs='+', default=['one-hot', 'stated', 'blends'])
     args.add_argument('--shares', nargs='+', type=float, default=[.2, .45, .7, .88])
     args.add_argument('--raters', nargs='+', type=int, default=[10, 3])
-    args.add_argument('--save', action='store_true', help='keep the figures beside this script')
+    args.add_argument('--save', action='store_true', help='keep the figures beside this script, next to those of other cells')
     args = args.parse_args()
     cells = [(s, r, b) for b in args.bases for r in args.raters for s in args.shares]
     file, rows = Path(__file__).with_suffix('.json'), {}
+    kept = json.loads(file.read_text())['cells'] if file.exists() else {}
     with ProcessPoolExecutor(args.workers) as pool:
         for form, total in (('now', args.studies), ('first', args.compare)):
             for cell in cells:
@@ -233,7 +234,7 @@ def main():
                 rows[name] = summary(found)
                 print(name, json.dumps({k: v['verdicts'] for k, v in rows[name].items()}), flush=True)
                 out = dict(studies=args.studies, compared=args.compare, speakers=SPEAKERS, clips=len(WHO),
-                           delta=DELTA, cells=rows)
+                           delta=DELTA, cells=kept | rows)
                 if args.save: file.write_text(json.dumps(out, indent=1)+'\n')
     print(json.dumps(dict(studies=args.studies, worst=worst(rows))))
 
