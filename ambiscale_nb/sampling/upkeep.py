@@ -7,10 +7,11 @@ __all__ = ['TABLES', 'DRAWN', 'BACK', 'REMEDIES', 'HARMLESS', 'WHOLE', 'FOLDERS'
            'check_file', 'check_store', 'without_folders', 'for_spreadsheets', 'study_tables', 'write_frames',
            'export_study']
 
-# %% ../../nbs/5_sampling/04_upkeep.ipynb #c513555b
+# %% ../../nbs/5_sampling/04_upkeep.ipynb #4be30b6b
 import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 import pandas as pd
 import pyarrow as pa
@@ -32,17 +33,13 @@ REMEDIES = dict(
     half_written='harmless: a run was killed; delete it when no run is at work')
 HARMLESS = tuple(o for o, text in REMEDIES.items() if text.startswith('harmless'))
 
-# %% ../../nbs/5_sampling/04_upkeep.ipynb #85d6be6d
+# %% ../../nbs/5_sampling/04_upkeep.ipynb #ffa97169
 def false_verdict_keys(rows:pd.DataFrame) -> list:
     "The keys of `verdicts` that do not belong to the content of their row."
     return [o['key'] for o in rows.to_dict('records')
             if o['group']!=verdict_key(o) or o['key']!=candidate_key(o['group'], o['index'])]
 
-def row_problems(
-    rows:pd.DataFrame, # Whole groups of one file
-    table:Table,
-    folder:Path, # Where they are
-) -> dict:
+def row_problems(rows:pd.DataFrame, table:Table, folder:Path) -> dict:
     "What is wrong with rows: problem -> how many rows, groups or places have it."
     groups = rows.groupby(['group', STORED], dropna=False) # One copy of a call
     want = groups.block_size.first() if 'block_size' in rows else groups['index'].max()+1
@@ -100,8 +97,8 @@ def for_spreadsheets(df:pd.DataFrame) -> pd.DataFrame:
     text = [c for c in df if not pd.api.types.is_numeric_dtype(df[c])]
     return df.assign(**{c: df[c].map(safe) for c in text})
 
-# %% ../../nbs/5_sampling/04_upkeep.ipynb #6443381d
-def study_tables(root:Path):
+# %% ../../nbs/5_sampling/04_upkeep.ipynb #57d4f6f6
+def study_tables(root:Path) -> Iterator:
     "Pairs of a table's name and its data frames, a frame at a time."
     store = Store(root)
     for name, table in TABLES.items():
@@ -111,11 +108,8 @@ def study_tables(root:Path):
         if files: yield name, [pd.concat([pd.read_parquet(o) for o in files], ignore_index=True)]
     for o in sorted(root.glob('*.parquet')): yield o.stem, [pd.read_parquet(o)]
 
-# %% ../../nbs/5_sampling/04_upkeep.ipynb #094ad6ce
-def write_frames(
-    frames, # Data frames with the same columns
-    out:Path, # A file; its ending says what kind
-) -> tuple:
+# %% ../../nbs/5_sampling/04_upkeep.ipynb #6583829e
+def write_frames(frames:Iterator, out:Path) -> tuple:
     "Write frames one after the other into one file, whole or not at all: rows; column -> type."
     tmp, rows, writer, schema = out.with_name(f'.{out.name}.tmp'), 0, None, None
     try:
@@ -132,12 +126,8 @@ def write_frames(
     finally: tmp.unlink(missing_ok=True)
     return rows, {o.name: str(o.type) for o in schema}
 
-# %% ../../nbs/5_sampling/04_upkeep.ipynb #8929882d
-def export_study(
-    root:Path, # The folder of a study
-    out:Path, # Where to write; made if it is not there
-    format:str='parquet', # Or 'csv'
-) -> pd.DataFrame:
+# %% ../../nbs/5_sampling/04_upkeep.ipynb #acd219da
+def export_study(root:Path, out:Path, format:str='parquet') -> pd.DataFrame:
     "Write every table of a study as one plain file: table, rows, columns, file."
     root, out, told = Path(root), Path(out), {}
     choose(format, ('parquet', 'csv'), 'format')

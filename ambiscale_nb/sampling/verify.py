@@ -8,7 +8,7 @@ __all__ = ['VERDICTS', 'VERIFIERS', 'NO_VERDICT', 'Preferences', 'LabelVerdicts'
            'failed_verdict', 'scored_rows', 'preferences', 'judge_task', 'asked_by', 'verify_pool', 'verdict_rows',
            'label_verdicts', 'options_of', 'clip_of_list', 'list_verdicts']
 
-# %% ../../nbs/5_sampling/02_verify.ipynb #446812e2
+# %% ../../nbs/5_sampling/02_verify.ipynb #d6e930d0
 import json
 import math
 from dataclasses import dataclass
@@ -17,10 +17,12 @@ import pandas as pd
 from scipy.special import expit, softmax
 from ..core import InputError, choose, content_key, rng_of, seed_of, shaped
 from ..corpora.labels import LabelSet
+from ..models.contract import ALM, Reply
 from ..models.parser import parse_list, parse_verdict
-from ..models.prompts import listwise_prompt, verify_prompt
-from .files import INT, NUM, STR, Store, Table, candidate_key, typed
-from ambiscale_nb.sampling.store import (CONDITIONS, Limits, Report, answers, at_a_time, caller,
+from ..models.prompts import Prompt, listwise_prompt, verify_prompt
+from .files import (INT, NUM, STR, Clips, Labels, Plan, Store, Table, Task,
+    Wave, WaveOf, candidate_key, typed)
+from ambiscale_nb.sampling.store import (CONDITIONS, NO_LIMITS, Limits, Report, answers, at_a_time, caller,
     check_price, error_kind, error_text, heard, keep_calls, missing, planned_rows, scores_of,
     take_part)
 
@@ -67,8 +69,8 @@ class Judge:
     @property
     def in_words(self): return self.verifier.endswith('text')
 
-# %% ../../nbs/5_sampling/02_verify.ipynb #ecb67e3b
-def check_judge(model, judge:Judge):
+# %% ../../nbs/5_sampling/02_verify.ipynb #1affbb07
+def check_judge(model:ALM, judge:Judge):
     "Refuse a way of asking that the model cannot answer; it is not replaced by another."
     can, words = model.capabilities, 'listwise-text' if judge.listwise else 'text'
     if judge.in_words or (can.label_scoring and (judge.listwise or can.verify)): return
@@ -76,18 +78,16 @@ def check_judge(model, judge:Judge):
     raise InputError(f"{model.name} cannot score {what}: take another verifier, or ask it in words "
                      f"(verifier={words!r}), which is a coarser measurement")
 
-# %% ../../nbs/5_sampling/02_verify.ipynb #4467ec49
-def verdict_key(
-    task:dict, # A row of `plan_verdicts`, or of `verdicts`
-) -> str:
+# %% ../../nbs/5_sampling/02_verify.ipynb #6f9c77bf
+def verdict_key(task:Task) -> str:
     "The key of one judgement: 32 hexadecimal digits."
     settings = ('verifier', 'temperature', 'max_new_tokens', 'condition', 'repeat', 'run_seed')
     return content_key(dict( # 1: raised when a stored verdict changes its meaning
         schema=['verdict', 1], audio=task['audio_sha'], prompt=task['prompt_sha'],
         model=f"{task['model']}@{task['revision']}", **{o: task[o] for o in settings}))
 
-# %% ../../nbs/5_sampling/02_verify.ipynb #704be0cd
-def judged_clips(model, items:pd.DataFrame, judge:Judge) -> pd.DataFrame:
+# %% ../../nbs/5_sampling/02_verify.ipynb #e264d045
+def judged_clips(model:ALM, items:Clips, judge:Judge) -> pd.DataFrame:
     "One row per clip; `own_sha` is its own audio, `audio_sha` what is heard."
     check_judge(model, judge)
     seed, temperature = (judge.seed, judge.temperature) if judge.in_words else (0, 0.)
@@ -96,28 +96,20 @@ def judged_clips(model, items:pd.DataFrame, judge:Judge) -> pd.DataFrame:
         revision=str(model.revision), index=0, verifier=judge.verifier, condition=judge.condition,
         run_seed=seed, temperature=temperature)
 
-def questions(clips:pd.DataFrame, labels, judge:Judge) -> pd.DataFrame:
+def questions(clips:Clips, labels:Labels, judge:Judge) -> pd.DataFrame:
     "One row per clip, label and repeat; `clips` are from `judged_clips`."
     asked = [(o, verify_prompt(o, labels), r) for o in labels for r in range(judge.repeats)]
     return pd.concat([clips.assign(label=o, prompt_id=p.id, prompt_sha=p.sha, repeat=r,
                                    max_new_tokens=p.max_new_tokens) for o, p, r in asked])
 
-# %% ../../nbs/5_sampling/02_verify.ipynb #b3121402
-def order_of(
-    audio_sha:str, # Of the clip itself
-    options, # The answers on the list
-    repeat:int, # Which order, from 0; an odd one is the reverse of the one before
-) -> list:
-    "The answers in the order in which they are shown."
+# %% ../../nbs/5_sampling/02_verify.ipynb #0ecc58b3
+def order_of(audio_sha:str, options:list, repeat:int) -> list:
+    "The answers in the order of that repeat; an odd one is the reverse of the one before."
     names = sorted(options)
     places = rng_of('order', audio_sha, names, repeat//2).permutation(len(names))
     return [names[i] for i in (places[::-1] if repeat%2 else places)]
 
-def lists(
-    clips:pd.DataFrame, # From `judged_clips`
-    options:pd.DataFrame, # uid, options: from `options_of`
-    judge:Judge,
-) -> pd.DataFrame:
+def lists(clips:Clips, options:pd.DataFrame, judge:Judge) -> pd.DataFrame:
     "One row per list and order; `label` is the list, as JSON."
     way, both = 'text' if judge.in_words else 'score', clips.merge(options, on='uid')
     repeats = [both.assign(repeat=r) for r in range(judge.repeats)]
@@ -128,14 +120,9 @@ def lists(
         label=[json.dumps(o) for o in shown], prompt_id=[o.id for o in asked],
         prompt_sha=[o.sha for o in asked], max_new_tokens=[o.max_new_tokens for o in asked])
 
-# %% ../../nbs/5_sampling/02_verify.ipynb #fa9659a0
-def plan_verdicts(
-    model, # An ALM
-    items:pd.DataFrame, # Clips of one corpus: corpus, uid, audio_sha (and speaker, to swap)
-    labels, # Class names, all to be judged
-    judge:Judge=Judge(),
-    options:pd.DataFrame=None, # The lists of a listwise judge, from `options_of`
-) -> pd.DataFrame:
+# %% ../../nbs/5_sampling/02_verify.ipynb #a400b217
+def plan_verdicts(model:ALM, items:Clips, labels:Labels, judge:Judge=Judge(),
+                  options:pd.DataFrame=None) -> pd.DataFrame:
     "One row per clip and judgement; `group` is its key, `at` the place of the clip."
     if judge.listwise!=(options is not None):
         raise InputError(f"A list is judged by a listwise verifier, a label by another: got "
@@ -148,38 +135,30 @@ def plan_verdicts(
     plan['seed'] = np.array([seed_of(judge.seed, o)*judge.in_words for o in keys], np.int64)
     return plan.sort_values('at', kind='stable', ignore_index=True)
 
-# %% ../../nbs/5_sampling/02_verify.ipynb #fb3ed49d
+# %% ../../nbs/5_sampling/02_verify.ipynb #abb8532c
 NO_VERDICT = dict(score=math.nan, status='error', text=None, n_tokens=None, n_in_tokens=None,
                   latency_measured=None, cost_measured=None, error='', error_text='')
 
-def judged_labels(task:dict) -> list:
+def judged_labels(task:Task) -> list:
     "What one call is about: one label, or the list in its order."
     listwise = task['verifier'].startswith('listwise')
     return json.loads(task['label']) if listwise else [task['label']]
 
-def rows_of_call(
-    task:dict, # A row of the plan
-    found:list, # What came of it: a dict for each of `judged_labels`
-) -> list:
-    "The judgements of one call, or its failure, as rows of `verdicts`."
+def rows_of_call(task:Task, found:list) -> list:
+    "Rows of `verdicts` of one call, from a dict for each of `judged_labels`."
     rows = [{**NO_VERDICT, **task, **o, 'label': label, 'index': i} for i, (label, o)
             in enumerate(zip(judged_labels(task), found, strict=True))]
     for o in rows: o['key'] = candidate_key(o['group'], o['index'])
     return [typed(VERDICTS, {o: row[o] for o in VERDICTS.columns}) for row in rows]
 
-def failed_verdict(task:dict, e:Exception) -> list:
+def failed_verdict(task:Task, e:Exception) -> list:
     "A call that failed: a row without a score for each label that was asked about."
     told = dict(error=error_kind(e), error_text=error_text(e))
     return rows_of_call(task, [told]*len(judged_labels(task)))
 
-# %% ../../nbs/5_sampling/02_verify.ipynb #85698ac2
-def scored_rows(
-    task:dict, # A row of the plan
-    scores, # One for each of `judged_labels`, NaN where there is none
-    reply=None, # What was written, if the question was asked in words
-    seconds:float=None, # Of the call, if it was not
-) -> list:
-    "A call that was answered, as rows of `verdicts`."
+# %% ../../nbs/5_sampling/02_verify.ipynb #6f2ec2bf
+def scored_rows(task:Task, scores:list, reply:Reply|None=None, seconds:float|None=None) -> list:
+    "Rows of `verdicts` of a call that was answered in words, or by `scores` in so many seconds."
     use, lost = reply.usage or {} if reply else {}, 'unparsed' if reply else 'undefined'
     def share(o): return None if o is None else o/len(scores)
     same = dict(text=reply.text if reply else None, n_tokens=share(use.get('output_tokens')),
@@ -188,25 +167,17 @@ def scored_rows(
     return rows_of_call(task, [dict(same, score=o, status=lost if math.isnan(o) else 'ok')
                                for o in map(float, scores)])
 
-# %% ../../nbs/5_sampling/02_verify.ipynb #78ed1477
+# %% ../../nbs/5_sampling/02_verify.ipynb #cccc55b0
 Preferences = shaped('Scores of the answers of a call, from 0 to 1, NaN where none is likely')
 
-def preferences(
-    verifier:str, # 'score' or 'listwise'
-    logp:np.ndarray, # (2,) of yes and no, or (D,) of the answers on the list
-) -> Preferences:
-    "From log-probabilities to scores, (1,) or (D,)."
+def preferences(verifier:str, logp:np.ndarray) -> Preferences:
+    "From log-probabilities of yes and no to (1,), or of the D answers of a list to (D,)."
     if np.isnan(logp).all() or np.isneginf(logp).all():
         return np.full(len(logp) if verifier=='listwise' else 1, np.nan)
     return softmax(logp) if verifier=='listwise' else np.array([expit(logp[0]-logp[1])])
 
-# %% ../../nbs/5_sampling/02_verify.ipynb #9698c1d5
-def judge_task(
-    model, # An ALM
-    wave:np.ndarray, # (n,) float32 at 16 kHz
-    prompt, # From `verify_prompt` or `listwise_prompt`
-    task:dict, # A row of the plan
-) -> list:
+# %% ../../nbs/5_sampling/02_verify.ipynb #89e9b37d
+def judge_task(model:ALM, wave:Wave, prompt:Prompt, task:Task) -> list:
     "Make one call: rows of `verdicts`."
     how, names = task['verifier'], judged_labels(task)
     if how in ('score', 'listwise'):
@@ -217,8 +188,8 @@ def judge_task(
     else: found = [*parse_list(reply.text, names, reply.finish).values()]
     return scored_rows(task, found, reply)
 
-# %% ../../nbs/5_sampling/02_verify.ipynb #f6ae4d41
-def asked_by(plan:pd.DataFrame, labels) -> dict:
+# %% ../../nbs/5_sampling/02_verify.ipynb #0c25c6a2
+def asked_by(plan:Plan, labels:Labels) -> dict:
     "The questions of a plan from `plan_verdicts`: prompt sha -> `Prompt`."
     if not len(plan): return {}
     how = plan.verifier.iloc[0]
@@ -228,20 +199,10 @@ def asked_by(plan:pd.DataFrame, labels) -> dict:
         found = [listwise_prompt(json.loads(o), way) for o in plan.label.unique()]
     return {o.sha: o for o in found}
 
-# %% ../../nbs/5_sampling/02_verify.ipynb #c0923688
-def verify_pool(
-    model, # An ALM
-    items:pd.DataFrame, # As in `plan_verdicts`
-    wave_of, # uid -> (n,) float32 at 16 kHz
-    labels, # Class names, all to be judged
-    store:Store,
-    judge:Judge=Judge(),
-    limits:Limits=Limits(),
-    progress:bool=True, # Show a progress bar
-    in_flight:int|None=1, # Calls under way at a time; None: as many as the model says (`ahead`)
-    part:str='', # Which share of the judgements, see `store.take_part`
-    options:pd.DataFrame=None, # The lists of a listwise judge, from `options_of`
-) -> Report:
+# %% ../../nbs/5_sampling/02_verify.ipynb #c77c663c
+def verify_pool(model:ALM, items:Clips, wave_of:WaveOf, labels:Labels, store:Store,
+                judge:Judge=Judge(), limits:Limits=NO_LIMITS, progress:bool=True,
+                in_flight:int|None=1, part:str='', options:pd.DataFrame=None) -> Report:
     "Make the judgements that are missing; run it again to resume."
     check_price(model, limits)
     ahead = at_a_time(model, in_flight)
@@ -252,35 +213,25 @@ def verify_pool(
     work = caller(wave_of, call, failed_verdict)
     return keep_calls(work, store, VERDICTS, todo, report, limits, progress, ahead)
 
-# %% ../../nbs/5_sampling/02_verify.ipynb #b39047be
+# %% ../../nbs/5_sampling/02_verify.ipynb #fe19cb25
 LabelVerdicts = shaped('How well each label fits each clip, (U, K), 0 to 1, NaN where not judged')
 
-def verdict_rows(
-    store:Store,
-    plan:pd.DataFrame, # From `plan_verdicts`
-) -> pd.DataFrame:
+def verdict_rows(store:Store, plan:Plan) -> pd.DataFrame:
     "Rows of `verdicts` that a plan asked for, clip by clip, as far as they are made."
     rows = planned_rows(store, VERDICTS, plan)
     df = plan[['at', 'corpus', 'uid', 'group']].merge(rows.drop(columns=['corpus', 'uid']), on='group')
     df = df.sort_values(['at', 'label', 'repeat', 'group'])
     return df[list(VERDICTS.columns)].reset_index(drop=True)
 
-def label_verdicts(
-    rows:pd.DataFrame, # From `verdict_rows`
-    uids, # U clips, in the order wanted
-    labels, # K class names, in order
-) -> LabelVerdicts:
+def label_verdicts(rows:pd.DataFrame, uids:list, labels:Labels) -> LabelVerdicts:
     "How well each label fits each clip, in the verifier's view."
     mean = rows.groupby(['uid', 'label']).score.mean() # Leaves NaN out, and is NaN if all are
     index = pd.MultiIndex.from_product([list(uids), list(labels)])
     return mean.reindex(index).to_numpy(float).reshape(len(uids), len(labels))
 
-# %% ../../nbs/5_sampling/02_verify.ipynb #de94a0f3
-def options_of(
-    candidates:pd.DataFrame, # Rows of `candidates`, from `store.pool_rows`
-    chosen:LabelSet, # The classes
-    decodes:tuple=('sample', 'beam'), # Pools among whose answers a verifier chooses
-) -> pd.DataFrame:
+# %% ../../nbs/5_sampling/02_verify.ipynb #bc37c891
+def options_of(candidates:pd.DataFrame, chosen:LabelSet,
+               decodes:tuple=('sample', 'beam')) -> pd.DataFrame:
     "The lists of a listwise verifier: uid; options, a tuple of at least two labels, each once."
     rows, labels = candidates[candidates.decode.isin(decodes)], list(chosen.labels)
     nothing = pd.DataFrame(dict(uid=pd.Series(dtype=str), options=pd.Series(dtype=object)))
@@ -295,14 +246,9 @@ def options_of(
     out = pd.DataFrame(dict(uid=found.index.get_level_values('uid'), options=sets))
     return out[out.options.map(len)>1].drop_duplicates(ignore_index=True) if len(out) else nothing
 
-# %% ../../nbs/5_sampling/02_verify.ipynb #6a70cf8c
-def clip_of_list(
-    rows:pd.DataFrame, # From `verdict_rows`, of a listwise judge
-    uids, # U clips
-    labels, # K class names, in order
-    shown:np.ndarray, # (U, K) bool: what the pool's answers hold, `strategies.to_judge`
-) -> np.ndarray:
-    "Place of the clip whose answers, all and no others, the list of each row held; or -1."
+# %% ../../nbs/5_sampling/02_verify.ipynb #f959625c
+def clip_of_list(rows:pd.DataFrame, uids:list, labels:Labels, shown:np.ndarray) -> np.ndarray:
+    "Place of the clip whose answers (`shown`, (U, K) bool) are those of a row's list; or -1."
     bits = 2**np.arange(len(labels))
     bit = rows.label.map(dict(zip(labels, bits, strict=True))).to_numpy()
     call = [rows.uid.to_numpy(), rows.group.to_numpy()] # Clips that sound the same share a group
@@ -310,12 +256,7 @@ def clip_of_list(
     at = pd.Index(list(uids)).get_indexer(rows.uid)
     return np.where((at>=0) & ((np.asarray(shown)@bits)[at]==held), at, -1)
 
-def list_verdicts(
-    rows:pd.DataFrame, # As in `clip_of_list`
-    uids, # U clips, in the order wanted
-    labels, # K class names, in order
-    shown:np.ndarray, # As in `clip_of_list`
-) -> tuple:
+def list_verdicts(rows:pd.DataFrame, uids:list, labels:Labels, shown:np.ndarray) -> tuple:
     "Under each of P orders: scores (P, U, K), NaN where missing; places from 0, -1 where not listed."
     P = 1+int(rows['repeat'].max()) if len(rows) else 2
     u, scores = clip_of_list(rows, uids, labels, shown), np.full((P, *np.shape(shown)), np.nan)
