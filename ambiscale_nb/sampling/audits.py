@@ -43,9 +43,9 @@ def listwise_ledger(pool:Pool, judged:pd.DataFrame, durations:dict|None=None,
     free = shown.sum(-1)<2
     return {o: np.where(free, 0., v[:, 0]) for o, v in paid.items()}
 
-# %% ../../nbs/5_sampling/06_audits.ipynb #a2e94463
+# %% ../../nbs/5_sampling/06_audits.ipynb #46b57bd0
 def audio_values(pool:Pool, swapped:pd.DataFrame, y:SoftLabels|None=None) -> pd.DataFrame:
-    "choice, verdict and votes of each clip with `swapped` verdicts, those of other audio; index uid."
+    "choice, verdict and votes of each clip; `swapped`: verdicts with other audio; index uid."
     keep = np.isin(pool.uids, swapped.uid.unique())
     own, truth = some_of(pool, keep), None if y is None else np.asarray(y, float)[keep]
     if pool.verdicts_by=='listwise': other = listwise_pool(own, swapped, own.uids)

@@ -51,9 +51,9 @@ def clip_seconds(clips:Clips) -> pd.Series:
     if {'start', 'end'}<=set(clips): found = (clips.end-clips.start).fillna(found)
     return pd.Series(found.to_numpy(float), clips.uid)
 
-# %% ../../nbs/5_sampling/03_estimate.ipynb #49213fe5
+# %% ../../nbs/5_sampling/03_estimate.ipynb #26bb3ce5
 def requests_of(info:ModelInfo, decode:str, size:int) -> tuple:
-    "Requests of one call, likely and at most; decode may also be 'verdict' or 'words' (of a judge)."
+    "Requests of one call, likely and at most; a judge's decode is 'verdict' or 'words'."
     if info.backend=='local': return 1, 1
     if decode in ('score', 'verdict'): return size+1, size+1
     if decode!='sample': return 1, 1
@@ -89,7 +89,7 @@ def measured(store:Store|None, models:list, seconds:pd.Series) -> tuple:
     calls = rows.groupby(['decode', 'group']).latency_measured.sum().groupby('decode').mean()
     return wrote, rate, {**took, **calls.to_dict()}
 
-# %% ../../nbs/5_sampling/03_estimate.ipynb #a34f644d
+# %% ../../nbs/5_sampling/03_estimate.ipynb #ee065985
 def kinds_of(plan:Plan) -> pd.DataFrame:
     "A plan with decode, mode, style and block_size also for the calls of a judge."
     if 'decode' in plan: return plan
@@ -99,7 +99,7 @@ def kinds_of(plan:Plan) -> pd.DataFrame:
                        block_size=np.where(decode.eq('words'), 1, 2))
 
 def tokens_of(model:StandIn, kind:dict, calls:int, text:float, wrote:dict) -> dict:
-    "Requests, text tokens (`text` per prompt) and output tokens of calls of one kind, and the most."
+    "Requests, text tokens (`text` per prompt) and output tokens of one kind, and the most."
     size, decode = int(kind['block_size']), kind['decode']
     few, many = (o*calls for o in requests_of(model.info, decode, size))
     likely = wrote.get((kind['prompt_sha'], decode), LIKELY[kind['mode'], kind['style']])
@@ -122,10 +122,10 @@ def priced(row:dict, price:Name) -> dict:
         return math.nan if cost is None else cost
     return {**row, 'usd': usd(''), 'usd_most': usd('_most')}
 
-# %% ../../nbs/5_sampling/03_estimate.ipynb #d43d901e
+# %% ../../nbs/5_sampling/03_estimate.ipynb #39546d4f
 def estimate_run(model:StandIn, plan:Plan, seconds:pd.Series, labels:Labels,
                  store:Store|None=None, ahead:int=1, seconds_a_call:float=math.nan) -> pd.DataFrame:
-    "One row per kind of call that `store` has no answer to, see `COLUMNS`; `ahead` calls in flight."
+    "One row per kind of call without an answer in `store`, see `COLUMNS`; `ahead`: in flight."
     plan, table = kinds_of(plan), VERDICTS if 'verifier' in plan else CANDIDATES
     todo = plan.drop_duplicates('group') if store is None else missing(store, table, plan)[0]
     texts, rows = prompt_tokens(labels), []
@@ -138,10 +138,11 @@ def estimate_run(model:StandIn, plan:Plan, seconds:pd.Series, labels:Labels,
             model, kind, len(part), texts.get(kind['prompt_sha'], math.nan), wrote))
         heard = rate*part.audio_uid.map(seconds).sum(skipna=False)/len(part)
         row.update(audio_tokens=heard*row['requests'], audio_tokens_most=heard*row['requests_most'])
-        took_one = took.get(kind['decode'], seconds_a_call)
-        rows.append(dict(priced(row, model.price), hours=len(part)*took_one/3600/max(ahead, 1)))
+        hours = len(part)*took.get(kind['decode'], seconds_a_call)/3600/max(ahead, 1)
+        rows.append(dict(priced(row, model.price), hours=hours))
     return pd.DataFrame(rows, columns=COLUMNS)
 
+# %% ../../nbs/5_sampling/03_estimate.ipynb #16f86d23
 def totals(parts:list, by:tuple=('model',)) -> pd.DataFrame:
     "Sums of tables of `estimate_run`: one row per model, and one for all; NaN where a part is."
     table = pd.concat([o for o in parts if len(o)] or [pd.DataFrame(columns=COLUMNS)])

@@ -55,10 +55,10 @@ Wave = shaped('Audio, (n,) float32 at 16 kHz')
 WaveOf = Annotated[Callable, 'uid -> Wave; called in threads where several calls are under way']
 Labels = Annotated[tuple, 'Names of K classes, in order']
 
-# %% ../../nbs/5_sampling/00_files.ipynb #7cc5baa6
+# %% ../../nbs/5_sampling/00_files.ipynb #0b04222c
 STR, INT, NUM = 'string', 'int64', 'float64'
 CANDIDATES = Table('candidates', dict(
-    key=STR, group=STR,                                     # of the answer; of all answers of its call
+    key=STR, group=STR,                                     # of the answer; of its call
     corpus=STR, uid=STR, model=STR, revision=STR, audio_sha=STR,
     prompt_id=STR, prompt_sha=STR, mode=STR, style=STR,
     decode=STR,                                             # 'greedy', 'sample', 'beam' or 'score'
@@ -238,7 +238,7 @@ def finish(self:Journal, table:Table):
         sync_folder(self.folder)
     self.path.unlink()
 
-# %% ../../nbs/5_sampling/00_files.ipynb #88f5c0e8
+# %% ../../nbs/5_sampling/00_files.ipynb #18c65e69
 @lru_cache(maxsize=None)
 def is_sound(shard:Path, stamp:int=0) -> bool:
     "Whether a file has the content that was written; `stamp`, its time of change, tells the cache."
@@ -252,8 +252,8 @@ def shards(places:list) -> list:
     "The Parquet files in some folders, sorted; raises where one is damaged."
     found = [o for f in places for o in sorted(f.glob('shard-*.parquet'))]
     bad = [str(o) for o in found if not is_sound(o, o.stat().st_mtime_ns)]
-    if bad: raise InputError(f"Damaged, not as it was written: {', '.join(bad)}: put back a copy, or "
-                             "move the file out of the store; the next run draws its calls again")
+    if bad: raise InputError(f"Damaged, not as it was written: {', '.join(bad)}: put back a copy, "
+                             "or move the file out of the store; the next run draws its calls again")
     return found
 
 # %% ../../nbs/5_sampling/00_files.ipynb #faf987e2
@@ -376,7 +376,7 @@ def as_costs(rows:list, columns:list=COSTS) -> dict:
     "Columns of some rows as lists, for `spent_on`."
     return {c: [o.get(c, math.nan) for o in rows] for c in columns}
 
-# %% ../../nbs/5_sampling/00_files.ipynb #95ad03c8
+# %% ../../nbs/5_sampling/00_files.ipynb #aa482cfe
 PAID = [*COSTS, 'error', STORED]
 
 class StoreLedger:
@@ -399,7 +399,7 @@ class StoreLedger:
         elif path in self.known: return spent
         else:
             have = [o for o in pq.read_schema(path).names if o in PAID]
-            rows = pq.read_table(path, columns=have).to_pandas().reindex(columns=PAID).to_dict('list')
+            rows = pq.read_table(path, columns=have).to_pandas().reindex(columns=PAID)
         self.known[path] = start, spent+self.add(path, rows)
         return self.known[path][1]
 

@@ -72,9 +72,9 @@ def heard_before(clips:Clips, max_seconds:float, *how:object, known:pd.DataFrame
     kept = pd.concat([o for o in (had, found) if len(o)] or [had])
     return kept.loc[[o for o in clips.index if o in kept.index]], lost
 
-# %% ../../nbs/5_sampling/05_inputs.ipynb #94e0939d
+# %% ../../nbs/5_sampling/05_inputs.ipynb #a7f4a925
 def planned_clips(clips:Clips, known:pd.DataFrame, max_seconds:float, asked:dict) -> Clips:
-    "Clips that a run with `asked` (limit, max_seconds, window, root) would use; no file: a sound each."
+    "The clips of a run with `asked` (limit, max_seconds, window, root); no file: a sound each."
     now, n = file_states(clips, asked['root']), asked['limit']
     if len(now) and now.bytes.lt(0).all():
         some = limit(clips, n or None)
@@ -113,9 +113,9 @@ def code_commit() -> str:
     at = git('rev-parse', 'HEAD')
     return at+'+' if at and git('status', '--porcelain', '-uno') else at
 
-# %% ../../nbs/5_sampling/05_inputs.ipynb #aeeeecbb
+# %% ../../nbs/5_sampling/05_inputs.ipynb #eebf6573
 def run_inputs(given:dict, model:dict, data:str, corpus:tuple, prompts:list) -> tuple:
-    "What a run rests on: a record for JSON; a row per clip with ratings, facts, place, audio_sha, ..."
+    "What a run rests on: a record for JSON; per clip ratings, facts, place, audio_sha, ..."
     utterances, ratings, clips = corpus
     heard = clips[['uid', 'audio_sha']].assign( # A part of a clip has no length of its own
         duration=clips.duration.where(clips.cropped_from.isna()))

@@ -9,7 +9,7 @@ __all__ = ['CONDITIONS', 'HEARD', 'KINDS', 'BLANK', 'AGAIN', 'NO_LIMITS', 'ALIKE
            'cause_of', 'most_said', 'Report', 'missing', 'caller', 'SpendLimit', 'keep_calls', 'keeping', 'at_a_time',
            'sample_pool', 'pool_rows', 'answers']
 
-# %% ../../nbs/5_sampling/01_store.ipynb #b927880a
+# %% ../../nbs/5_sampling/01_store.ipynb #0e1b73ca
 import json
 import math
 import re
@@ -31,9 +31,10 @@ from ..models.contract import (ALM, REFUSED, CallError, Reply, cleaned,
     declined, in_flight as in_threads)
 from ..models.parser import PARSER_VERSION, Answer, parse
 from ..models.prompts import Prompt
-from .files import ( # noqa: F401 (other rooms import all of them from here)
+from ambiscale_nb.sampling.files import ( # noqa: F401 (other rooms import all of them from here)
     BLOCK, CANDIDATES, COSTS, INT, NUM, STR, SUMS, Clips, Labels, Plan, Store, StoreLedger, Table,
-    Task, Wave, WaveOf, as_costs, candidate_key, false_keys, group_key, lock, slug, spent_on, typed, valid_text)
+    Task, Wave, WaveOf, as_costs, candidate_key, false_keys, group_key, lock, slug, spent_on, typed,
+    valid_text)
 
 # %% ../../nbs/5_sampling/01_store.ipynb #8377999e
 CONDITIONS = ('none', 'swap') # A clip's own audio, or another speaker's, see `heard`
@@ -60,7 +61,7 @@ class Draw:
             raise InputError(f"A beam has at least 2 paths, got widths={self.widths}: "
                              f"one path is the greedy answer")
 
-# %% ../../nbs/5_sampling/01_store.ipynb #87a6c4bb
+# %% ../../nbs/5_sampling/01_store.ipynb #8d5bbc65
 def decodings(model:ALM, prompt:Prompt, draw:Draw) -> list:
     "The calls for one clip: decode, temperature, width, block, block_size, run_seed and take."
     can, size = model.capabilities, min(BLOCK, model.capabilities.max_n)
@@ -68,7 +69,7 @@ def decodings(model:ALM, prompt:Prompt, draw:Draw) -> list:
         return dict(decode=decode, temperature=temperature, width=width, block=block,
                     block_size=size, run_seed=run_seed, take=size)
     calls = [call('greedy', 1)] if draw.greedy else []
-    calls += [call('sample', min(size, draw.n-b*size), draw.temperature, block=b, run_seed=draw.seed)
+    calls += [call('sample', min(size, draw.n-b*size), draw.temperature, 0, b, draw.seed)
               for b in range(math.ceil((draw.n or 0)/size))]
     calls += [call('beam', o, width=o) for o in draw.widths if can.beams]
     scored = draw.score and can.label_scoring and (prompt.mode, prompt.style)==('label', 'direct')
@@ -149,7 +150,7 @@ def error_text(e:Exception) -> str:
     "The message of a failure, at most 500 characters, without API keys."
     return cleaned(str(e) or repr(e))[:500]
 
-# %% ../../nbs/5_sampling/01_store.ipynb #f5eab679
+# %% ../../nbs/5_sampling/01_store.ipynb #2dbada08
 BLANK = dict(text=None, tokens=None, finish='', token_logprobs=None, token_ends=None,
              sum_logprob=math.nan, confidence=math.nan, n_tokens=None, n_in_tokens=None,
              n_audio_tokens=None, latency_measured=None, cost_measured=None, cropped_from=None,
@@ -158,8 +159,8 @@ AGAIN = 'drawn again after an error' # So that a shift towards easy calls can be
 
 def candidate_row(task:Task, index:int, **fields:object) -> dict:
     "A row of `candidates`; `fields` are the columns that differ from `BLANK`."
-    notes = [fields.pop('downgrades', ''), task.get('again') and AGAIN]
-    known = {**BLANK, **task, **fields, 'downgrades': '; '.join(filter(None, notes)), 'index': index,
+    notes = '; '.join(filter(None, [fields.pop('downgrades', ''), task.get('again') and AGAIN]))
+    known = {**BLANK, **task, **fields, 'downgrades': notes, 'index': index,
              'key': candidate_key(task['group'], index)}
     return typed(CANDIDATES, {o: known[o] for o in CANDIDATES.columns})
 
@@ -273,9 +274,9 @@ def take_part(plan:Plan, part:str='') -> pd.DataFrame:
     sounds = np.sort(plan.audio_sha.unique())
     return plan[plan.audio_sha.isin(sounds[i-1::n])]
 
-# %% ../../nbs/5_sampling/01_store.ipynb #8654def0
+# %% ../../nbs/5_sampling/01_store.ipynb #4c01b212
 def parts_of_plan(table:Table, plan:Plan) -> dict:
-    "Where the calls of a plan may be, whatever corpus they were made for, as `Store.read` takes it."
+    "Where the calls of a plan may be, of whatever corpus, as `Store.read` takes it."
     return {c: plan[c].unique() for c in table.parts if c!='corpus'}
 
 def planned_rows(store:Store, table:Table, plan:Plan,
@@ -325,10 +326,10 @@ class Report:
         self.said[text] += 1
         if kind in REFUSED: self.texts.setdefault(cause_of(text), []).append((kind, text))
 
-# %% ../../nbs/5_sampling/01_store.ipynb #6a06478a
+# %% ../../nbs/5_sampling/01_store.ipynb #8ba9f686
 @patch
 def remains(self:Report, command:str='', broken:bool=False) -> str:
-    "What is left and how to go on (type `command`), as a sentence; `broken`: an error ended the run."
+    "What is left and how to go on, as a sentence; `broken`: an error ended the run."
     left = self.planned-self.had-self.made
     if not left: return ''
     kinds = ', '.join(f'{n} {o}' for o, n in self.kinds.items())
@@ -390,15 +391,15 @@ class SpendLimit:
         self.begun += not self.report.stopped
         return not self.report.stopped
 
-# %% ../../nbs/5_sampling/01_store.ipynb #8676e276
+# %% ../../nbs/5_sampling/01_store.ipynb #c3b0a6e1
 def keep_calls(work:Callable, store:Store, table:Table, todo:Plan, report:Report,
                limits:Limits, progress:bool, ahead:int=1) -> Report:
     "Make and store calls until all are made or a limit is reached."
-    ready, own, limit = deque(), Store(store.root), SpendLimit(store.root, limits, report, len(todo))
+    ready, limit = deque(), SpendLimit(store.root, limits, report, len(todo))
     calls = in_threads(lambda o: ready.append(work(o)), todo.to_dict('records'), ahead, limit.may)
     bar = tqdm(total=len(todo), disable=not progress or todo.empty, unit='call', desc=table.name)
     try:
-        with bar, keeping(ready, own, table, report, calls) as keep:
+        with bar, keeping(ready, Store(store.root), table, report, calls) as keep:
             for _ in calls: keep(); bar.update(); report.end_if_hopeless(limits)
     except BaseException as e: e.add_note(report.remains(limits.command, True)); raise
     if rest := report.remains(limits.command): print(rest, file=sys.stderr); report.rest = rest
@@ -441,18 +442,18 @@ def sample_pool(model:ALM, items:Clips, wave_of:WaveOf, prompts:list, draw:Draw,
     work = caller(wave_of, call, error_rows)
     return keep_calls(work, store, CANDIDATES, todo, report, limits, progress, ahead)
 
-# %% ../../nbs/5_sampling/01_store.ipynb #b93cbf17
+# %% ../../nbs/5_sampling/01_store.ipynb #1ab0e448
 def pool_rows(store:Store, plan:Plan) -> pd.DataFrame:
-    "Rows of `candidates` that a plan asked for, clip by clip in its order, as far as they are drawn."
+    "Rows of `candidates` that a plan asked for, in its order, as far as they are drawn."
     rows = planned_rows(store, CANDIDATES, plan)
     calls = plan[['at', 'corpus', 'uid', 'group', 'take']]
     df = calls.merge(rows.drop(columns=['corpus', 'uid']), on='group')
     df = df[df['index']<df['take']].sort_values(['at', 'prompt_id', *CANDIDATES.order[1:]])
     return df[list(CANDIDATES.columns)].reset_index(drop=True)
 
-# %% ../../nbs/5_sampling/01_store.ipynb #93249585
+# %% ../../nbs/5_sampling/01_store.ipynb #867a9a2e
 def answers(candidates:pd.DataFrame, chosen:LabelSet) -> pd.DataFrame:
-    "The parser's reading, one row per key: label (tuple), dist (K floats or None), parse_status, ..."
+    "The parser's reading per key: label (tuple), dist (K floats or None), parse_status, ..."
     @lru_cache(maxsize=None)
     def read_once(text, mode, style, finish, choices):
         options = dict(choices=tuple(json.loads(choices))) if choices else {}

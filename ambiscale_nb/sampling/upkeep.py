@@ -7,7 +7,7 @@ __all__ = ['TABLES', 'DRAWN', 'BACK', 'REMEDIES', 'HARMLESS', 'WHOLE', 'FOLDERS'
            'check_file', 'check_store', 'without_folders', 'for_spreadsheets', 'study_tables', 'write_frames',
            'export_study']
 
-# %% ../../nbs/5_sampling/04_upkeep.ipynb #4be30b6b
+# %% ../../nbs/5_sampling/04_upkeep.ipynb #6c4d2fd0
 import json
 import os
 import re
@@ -17,8 +17,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from ..core import InputError, choose, write_atomic
-from .files import (CANDIDATES, STORED, Store, Table, candidate_key, false_keys,
-    folder_name, is_sound, read_journal, read_rows)
+from .files import (CANDIDATES, STORED, Store, Table, candidate_key,
+    false_keys, folder_name, is_sound, read_journal, read_rows)
 from .verify import VERDICTS, verdict_key
 
 # %% ../../nbs/5_sampling/04_upkeep.ipynb #36cac735
@@ -33,7 +33,7 @@ REMEDIES = dict(
     half_written='harmless: a run was killed; delete it when no run is at work')
 HARMLESS = tuple(o for o, text in REMEDIES.items() if text.startswith('harmless'))
 
-# %% ../../nbs/5_sampling/04_upkeep.ipynb #ffa97169
+# %% ../../nbs/5_sampling/04_upkeep.ipynb #3722d192
 def false_verdict_keys(rows:pd.DataFrame) -> list:
     "The keys of `verdicts` that do not belong to the content of their row."
     return [o['key'] for o in rows.to_dict('records')
@@ -41,31 +41,32 @@ def false_verdict_keys(rows:pd.DataFrame) -> list:
 
 def row_problems(rows:pd.DataFrame, table:Table, folder:Path) -> dict:
     "What is wrong with rows: problem -> how many rows, groups or places have it."
-    groups = rows.groupby(['group', STORED], dropna=False) # One copy of a call
+    copy = ['group', STORED] # One copy of a call
+    groups, twice = rows.groupby(copy, dropna=False), rows.duplicated([*copy, 'index']).sum()
     want = groups.block_size.first() if 'block_size' in rows else groups['index'].max()+1
     home = [o.name for o in (*reversed(folder.parents[:len(table.parts)-1]), folder)]
     places = rows[list(table.parts)].drop_duplicates().itertuples(index=False)
     text, false = table is CANDIDATES, false_keys if table is CANDIDATES else false_verdict_keys
     return dict(
         false_key=len(false(rows)),
-        incomplete=int((groups.size()!=want).sum()+rows.duplicated(['group', STORED, 'index']).sum()),
+        incomplete=int((groups.size()!=want).sum()+twice),
         answer_in_error=int((rows.text.isna()!=rows.error.ne('')).sum()) if text else 0,
         misplaced=sum([folder_name(c, v) for c, v in zip(table.parts, o, strict=True)]!=home
                       for o in places))
 
-# %% ../../nbs/5_sampling/04_upkeep.ipynb #7f68e566
+# %% ../../nbs/5_sampling/04_upkeep.ipynb #58cab227
 def check_file(path:Path, table:Table, folder:Path) -> dict:
     "What is wrong with a Parquet file or a journal: problem -> count."
-    columns, torn = [*table.columns, STORED], dict(half_written=1)
+    found = {}
     if path.suffix=='.parquet':
         if not is_sound(path, path.stat().st_mtime_ns): return dict(damaged=1)
-        rows, torn = pq.ParquetFile(path).read().to_pandas(), {}
+        rows = pq.ParquetFile(path).read().to_pandas()
     elif path.suffix=='.jsonl':
-        groups, lines, _ = read_journal(path)
-        rows, torn = pd.DataFrame([o for g in groups for o in g]), dict(torn=lines, journal=len(groups))
-    else: return torn
-    rows = rows.reindex(columns=columns)
-    return (row_problems(rows, table, folder) if len(rows) else {}) | torn
+        groups, torn, _ = read_journal(path)
+        rows, found = pd.DataFrame(sum(groups, [])), dict(torn=torn, journal=len(groups))
+    else: return dict(half_written=1)
+    rows = rows.reindex(columns=[*table.columns, STORED])
+    return (row_problems(rows, table, folder) if len(rows) else {}) | found
 
 def check_store(store:Store) -> pd.DataFrame:
     "Every finding in a store: file, problem, count, harmless, remedy; nothing is changed."

@@ -8,7 +8,7 @@ __all__ = ['VERDICTS', 'VERIFIERS', 'NO_VERDICT', 'Preferences', 'LabelVerdicts'
            'failed_verdict', 'scored_rows', 'preferences', 'judge_task', 'asked_by', 'verify_pool', 'verdict_rows',
            'label_verdicts', 'options_of', 'clip_of_list', 'list_verdicts']
 
-# %% ../../nbs/5_sampling/02_verify.ipynb #d6e930d0
+# %% ../../nbs/5_sampling/02_verify.ipynb #0ce85966
 import json
 import math
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ from ..models.parser import parse_list, parse_verdict
 from ..models.prompts import Prompt, listwise_prompt, verify_prompt
 from .files import (INT, NUM, STR, Clips, Labels, Plan, Store, Table, Task,
     Wave, WaveOf, candidate_key, typed)
-from ambiscale_nb.sampling.store import (CONDITIONS, NO_LIMITS, Limits, Report, answers, at_a_time, caller,
-    check_price, error_kind, error_text, heard, keep_calls, missing, planned_rows, scores_of,
-    take_part)
+from .store import (CONDITIONS, NO_LIMITS, Limits, Report, answers,
+    at_a_time, caller, check_price, error_kind, error_text, heard, keep_calls, missing,
+    planned_rows, scores_of, take_part)
 
 # %% ../../nbs/5_sampling/02_verify.ipynb #15473401
 VERDICTS = Table('verdicts', dict(
@@ -213,13 +213,14 @@ def verify_pool(model:ALM, items:Clips, wave_of:WaveOf, labels:Labels, store:Sto
     work = caller(wave_of, call, failed_verdict)
     return keep_calls(work, store, VERDICTS, todo, report, limits, progress, ahead)
 
-# %% ../../nbs/5_sampling/02_verify.ipynb #fe19cb25
+# %% ../../nbs/5_sampling/02_verify.ipynb #6eeed1a8
 LabelVerdicts = shaped('How well each label fits each clip, (U, K), 0 to 1, NaN where not judged')
 
 def verdict_rows(store:Store, plan:Plan) -> pd.DataFrame:
     "Rows of `verdicts` that a plan asked for, clip by clip, as far as they are made."
     rows = planned_rows(store, VERDICTS, plan)
-    df = plan[['at', 'corpus', 'uid', 'group']].merge(rows.drop(columns=['corpus', 'uid']), on='group')
+    calls = plan[['at', 'corpus', 'uid', 'group']]
+    df = calls.merge(rows.drop(columns=['corpus', 'uid']), on='group')
     df = df.sort_values(['at', 'label', 'repeat', 'group'])
     return df[list(VERDICTS.columns)].reset_index(drop=True)
 
@@ -246,7 +247,7 @@ def options_of(candidates:pd.DataFrame, chosen:LabelSet,
     out = pd.DataFrame(dict(uid=found.index.get_level_values('uid'), options=sets))
     return out[out.options.map(len)>1].drop_duplicates(ignore_index=True) if len(out) else nothing
 
-# %% ../../nbs/5_sampling/02_verify.ipynb #f959625c
+# %% ../../nbs/5_sampling/02_verify.ipynb #af5d699c
 def clip_of_list(rows:pd.DataFrame, uids:list, labels:Labels, shown:np.ndarray) -> np.ndarray:
     "Place of the clip whose answers (`shown`, (U, K) bool) are those of a row's list; or -1."
     bits = 2**np.arange(len(labels))
@@ -257,7 +258,7 @@ def clip_of_list(rows:pd.DataFrame, uids:list, labels:Labels, shown:np.ndarray) 
     return np.where((at>=0) & ((np.asarray(shown)@bits)[at]==held), at, -1)
 
 def list_verdicts(rows:pd.DataFrame, uids:list, labels:Labels, shown:np.ndarray) -> tuple:
-    "Under each of P orders: scores (P, U, K), NaN where missing; places from 0, -1 where not listed."
+    "Under each of P orders: scores (P, U, K), NaN if missing; places from 0, -1 if not listed."
     P = 1+int(rows['repeat'].max()) if len(rows) else 2
     u, scores = clip_of_list(rows, uids, labels, shown), np.full((P, *np.shape(shown)), np.nan)
     places, mine = np.full(scores.shape, -1), rows[u>=0]
