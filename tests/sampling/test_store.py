@@ -19,7 +19,6 @@ from ambiscale_nb.sampling import files, store as pool, verify
 from ambiscale_nb.sampling.files import CANDIDATES, INT, STR, Store, StoreLedger, Table
 from ambiscale_nb.sampling.store import Draw, Limits, sample_pool
 from ambiscale_nb.sampling.upkeep import check_store
-from ambiscale_nb.strategies.paper import expected_verdict
 
 FOUR = label_set('four').labels
 DIRECT, COT = prompt('label', 'direct', FOUR), prompt('label', 'cot', FOUR)
@@ -75,6 +74,10 @@ def written(root, *groups):
     for g in groups: store.append(NOTES, note(g, 'text'))
     return store, next(iter(store.journals.values())).path
 
+def die(store):
+    "What is left of a store whose process is gone."
+    while store.journals: os.close(store.journals.popitem()[1].fd)
+
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     "A flush costs milliseconds and guards against a power cut, which no test here can bring about."
@@ -93,11 +96,11 @@ def test_a_group_is_flushed_before_it_is_acknowledged(tmp_path, quick):
 
 @pytest.mark.parametrize('at', ['writing Parquet', 'naming it', 'removing the journal'])
 def test_kill_inside_a_seal(tmp_path, monkeypatch, at):
-    die = dict(zip(['writing Parquet', 'naming it', 'removing the journal'],
-                   ['pyarrow.parquet.write_table', 'os.replace', 'pathlib.Path.unlink'], strict=True))[at]
+    last = {'writing Parquet': 'pyarrow.parquet.write_table', 'naming it': 'os.replace',
+            'removing the journal': 'pathlib.Path.unlink'}[at]
     def work():
         store, _ = written(tmp_path, *'abc')
-        monkeypatch.setattr(die, lambda *o, **k: os.kill(os.getpid(), signal.SIGKILL))
+        monkeypatch.setattr(last, lambda *o, **k: os.kill(os.getpid(), signal.SIGKILL))
         store.seal(NOTES)
     assert forked(work)==-signal.SIGKILL
     journal, = tmp_path.rglob('*.jsonl')
@@ -117,7 +120,7 @@ def test_racing_writers_give_one_answer_that_never_changes(tmp_path, monkeypatch
     one.append(NOTES, note('a', None, 'timeout'))
     one.append(NOTES, note('b', 'first'))
     if first=='sealed': one.seal(NOTES)
-    elif first=='dead': one.close()
+    elif first=='dead': die(one)
     now = files.time.time_ns
     monkeypatch.setattr(files.time, 'time_ns', lambda: now()-back*10**9)
     for o in 'abc': two.append(NOTES, note(o, 'second'))
@@ -139,7 +142,7 @@ def test_a_journal_at_work_is_not_cleared_away(tmp_path):
     assert path.exists() and Store(tmp_path).at_work(NOTES) and not Store(tmp_path).at_work(NOTES, model='else')
     busy.append(NOTES, note('c', 'text'))
     assert Store(tmp_path).have(NOTES)=={*'abc'}
-    busy.close()
+    die(busy)
     assert not Store(tmp_path).at_work(NOTES)
 
 def test_a_journal_that_becomes_parquet_is_read_there(tmp_path, monkeypatch):
@@ -154,7 +157,7 @@ def test_a_journal_that_becomes_parquet_is_read_there(tmp_path, monkeypatch):
 @pytest.mark.parametrize('cut', [1, 2, 50, 'all but one byte'])
 def test_a_torn_tail_is_cut_and_counted(tmp_path, cut):
     store, path = written(tmp_path, *'abc')
-    store.close()
+    die(store)
     last = len(path.read_bytes().splitlines()[-1])
     os.truncate(path, path.stat().st_size-(last if isinstance(cut, str) else cut))
     assert files.read_journal(path)[1]==1 and Store(tmp_path).have(NOTES)=={*'ab'}
@@ -189,7 +192,7 @@ def old_shard(path, rows):
     path.write_bytes(data[:at]+hashlib.blake2b(data, digest_size=16).hexdigest().encode()+data[at+32:])
     return path
 
-@pytest.mark.parametrize('harm', ['cut', 'empty', *range(0, 100, 9)], ids=str)
+@pytest.mark.parametrize('harm', ['cut', 'empty', *range(0, 100, 20)], ids=str)
 @pytest.mark.parametrize('old', [False, True], ids=['', 'of the version before'])
 def test_a_damaged_shard_is_named(tmp_path, harm, old):
     store, _ = written(tmp_path, 'a')
@@ -310,11 +313,6 @@ def test_a_model_that_gives_fewer_at_once_gets_smaller_blocks(tmp_path):
     run(model, store, Draw(n=16, greedy=False))
     rows = store.read(CANDIDATES)
     assert set(rows.block_size)=={5, 1} and rows.block.max()==3 and model.calls==6*4 and len(rows)==6*16
-
-def test_bad_settings_are_refused():
-    for bad in (dict(n=-1), dict(temperature=math.nan), dict(widths=(1,)), dict(condition='other')):
-        with pytest.raises(InputError): Draw(**bad)
-    with pytest.raises(InputError, match='n must be at least 1, got 0: for no samples use None'): Draw(n=0)
 
 # P4: resuming
 
@@ -478,34 +476,3 @@ def test_replies_of_a_bare_backend_are_stored_with_gaps(tmp_path):
     assert rows[['tokens', 'token_logprobs', 'sum_logprob', 'n_tokens', 'cost_measured']].isna().all(axis=None)
     assert json.loads(Store(tmp_path).read(CANDIDATES).to_json())['text']['0']=='sad'
 
-def test_verdicts_resume_and_are_never_a_number_when_missing(tmp_path):
-    class Ear(Scripted):
-        def score(self, wave, prompt, answers):
-            self.calls += 1
-            if 'happy' in prompt.text and self.fail: raise TimeoutError('no reply')
-            return np.array([1., 0.])
-    store = Store(tmp_path)
-    def judge(model): return verify.verify_pool(model, clips(), wave_of, FOUR, store, progress=False)
-    plan = verify.plan_verdicts(Ear(), clips(), FOUR)
-    assert (judge(Ear({'x': 1})).failed, judge(Ear({'x': 1})).failed)==(6, 6)
-    v = verify.label_verdicts(verify.verdict_rows(store, plan), clips().uid, FOUR)
-    assert np.isnan(v).sum(0).tolist()==[0, 6, 0, 0]
-    fixed = Ear()
-    judge(fixed)
-    assert fixed.calls==6
-    v = verify.label_verdicts(verify.verdict_rows(store, plan), clips().uid, FOUR)
-    assert np.allclose(v, 1/(1+math.exp(-1)))
-
-def test_the_verdict_of_a_distribution_is_the_expected_one():
-    rng = np.random.default_rng(0)
-    dist, v = rng.dirichlet(np.full(4, .3), (5, 7)), rng.random((5, 4))
-    dist[rng.random((5, 7))<.3] = 0
-    v[rng.random((5, 4))<.2] = np.nan
-    got = expected_verdict(dist, v)
-    for u in range(5):
-        for i in range(7):
-            used = dist[u, i]>0
-            want = (dist[u, i]*v[u])[used].sum() if used.any() else np.nan
-            assert np.isclose(got[u, i], want, equal_nan=True)
-    lead = expected_verdict(np.stack([dist, dist[:, ::-1]]), v)
-    assert np.allclose(lead[1], got[:, ::-1], equal_nan=True)
