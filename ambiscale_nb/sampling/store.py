@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['CONDITIONS', 'HEARD', 'KINDS', 'BLANK', 'AGAIN', 'NO_LIMITS', 'ALIKE', 'Draw', 'decodings', 'lacking', 'check_items',
-           'heard', 'plan_pool', 'BadReply', 'error_kind', 'error_text', 'candidate_row', 'error_rows', 'reply_row',
-           'scores_of', 'ask', 'Limits', 'check_price', 'parts_of', 'take_part', 'parts_of_plan', 'planned_rows',
-           'cause_of', 'most_said', 'Report', 'missing', 'caller', 'SpendLimit', 'keep_calls', 'keeping', 'at_a_time',
+           'heard', 'plan_pool', 'error_kind', 'error_text', 'candidate_row', 'error_rows', 'reply_row', 'scores_of',
+           'ask', 'Limits', 'check_price', 'parts_of', 'take_part', 'parts_of_plan', 'planned_rows', 'cause_of',
+           'most_said', 'Report', 'missing', 'caller', 'SpendLimit', 'keep_calls', 'keeping', 'at_a_time',
            'sample_pool', 'pool_rows', 'answers']
 
 # %% ../../nbs/5_sampling/01_store.ipynb #0e1b73ca
@@ -130,15 +130,9 @@ def plan_pool(model:ALM, items:Clips, prompts:list, draw:Draw) -> pd.DataFrame:
                     for group, decode in zip(plan.group, plan.decode, strict=True)]
     return plan.sort_values('at', kind='stable', ignore_index=True)
 
-# %% ../../nbs/5_sampling/01_store.ipynb #6ce1ca34
+# %% ../../nbs/5_sampling/01_store.ipynb #e7bcb5c8
 KINDS = ((InputError, 'input'), (TimeoutError, 'timeout'), (ConnectionError, 'connection'),
          (MemoryError, 'memory'), (OSError, 'system'))
-
-class BadReply(RuntimeError):
-    "A model answered, but not what it was asked for; `kind` is stored as the kind of error."
-    def __init__(self, kind:str, text:str):
-        super().__init__(text)
-        self.kind = kind
 
 def error_kind(e:Exception) -> str:
     "The kind of a failure, never empty."
@@ -169,16 +163,16 @@ def error_rows(task:Task, e:Exception) -> list:
     told = dict(finish='error', error=error_kind(e), error_text=error_text(e))
     return [candidate_row(task, i, **told) for i in range(task['block_size'])]
 
-# %% ../../nbs/5_sampling/01_store.ipynb #6cf0a443
+# %% ../../nbs/5_sampling/01_store.ipynb #b3a87412
 def reply_row(task:Task, index:int, reply:Reply) -> dict:
     "A `Reply` as a row of `candidates`; `downgrades` says what was altered."
     logp, use, ends = reply.token_logprobs, reply.usage or {}, reply.token_ends
-    if reply.text is None: raise BadReply('no_text', f"answer {index} has no text")
+    if reply.text is None: raise CallError('no_text', f"answer {index} has no text")
     if logp is not None and np.isnan(np.asarray(logp, float)).any():
-        raise BadReply('nan_logprob', f"answer {index} has a log-probability that is NaN")
+        raise CallError('nan_logprob', f"answer {index} has a log-probability that is NaN")
     if ends is not None and len(ends)!=len(() if logp is None else logp):
-        raise BadReply('token_ends', f"answer {index} has {len(ends)} token ends: give one for "
-                       "each log-probability, or None")
+        raise CallError('token_ends', f"answer {index} has {len(ends)} token ends: give one for "
+                        "each log-probability, or None")
     spelled = valid_text(reply.text)!=reply.text # Then tokens end elsewhere
     notes = (reply.downgrades, spelled and 'surrogates spelled out')
     def listed(values, kind): return None if values is None else json.dumps([*map(kind, values)])
@@ -191,7 +185,7 @@ def reply_row(task:Task, index:int, reply:Reply) -> dict:
         n_audio_tokens=use.get('audio_tokens'), cost_measured=use.get('usd'),
         downgrades='; '.join(filter(None, notes)))
 
-# %% ../../nbs/5_sampling/01_store.ipynb #f6200069
+# %% ../../nbs/5_sampling/01_store.ipynb #94cfb076
 def scores_of(model:ALM, wave:Wave, prompt:Prompt, labels:Labels) -> tuple:
     "Log-probability of each label, NaN where the provider declines; seconds."
     clock = getattr(model, 'clock', time.perf_counter)
@@ -199,10 +193,10 @@ def scores_of(model:ALM, wave:Wave, prompt:Prompt, labels:Labels) -> tuple:
     try: found = np.asarray(model.score(wave, prompt, list(labels)), float)
     except CallError as e: declined(e, 0); return np.full(len(labels), math.nan), clock()-start
     if found.shape!=(len(labels),) or np.isnan(found).any():
-        raise BadReply('bad_score', f"{len(labels)} labels were scored {found.tolist()}")
+        raise CallError('bad_score', f"{len(labels)} labels were scored {found.tolist()}")
     return found, clock()-start
 
-# %% ../../nbs/5_sampling/01_store.ipynb #36fb2784
+# %% ../../nbs/5_sampling/01_store.ipynb #f406b51c
 def ask(model:ALM, wave:Wave, prompt:Prompt, task:Task, labels:Labels=()) -> list:
     "Make one call of the plan: `block_size` rows of `candidates`."
     decode, size = task['decode'], task['block_size']
@@ -216,7 +210,7 @@ def ask(model:ALM, wave:Wave, prompt:Prompt, task:Task, labels:Labels=()) -> lis
         elif decode=='beam': replies = model.beams(wave, prompt, task['width'])
         else: replies = model.sample(wave, prompt, size, task['seed'], task['temperature'])
     except CallError as e: replies = declined(e, size)
-    if len(replies)!=size: raise BadReply('wrong_n', f"{len(replies)} answers instead of {size}")
+    if len(replies)!=size: raise CallError('wrong_n', f"{len(replies)} answers instead of {size}")
     return [reply_row(task, i, o) for i, o in enumerate(replies)]
 
 # %% ../../nbs/5_sampling/01_store.ipynb #13fb1f4c
