@@ -238,7 +238,7 @@ def finish(self:Journal, table:Table):
         sync_folder(self.folder)
     self.path.unlink()
 
-# %% ../../nbs/5_sampling/00_files.ipynb #18c65e69
+# %% ../../nbs/5_sampling/00_files.ipynb #71ab0567
 @lru_cache(maxsize=None)
 def is_sound(shard:Path, stamp:int=0) -> bool:
     "Whether a file has the content that was written; `stamp`, its time of change, tells the cache."
@@ -253,7 +253,7 @@ def shards(places:list) -> list:
     found = [o for f in places for o in sorted(f.glob('shard-*.parquet'))]
     bad = [str(o) for o in found if not is_sound(o, o.stat().st_mtime_ns)]
     if bad: raise InputError(f"Damaged, not as it was written: {', '.join(bad)}: put back a copy, "
-                             "or move the file out of the store; the next run draws its calls again")
+                             "or move the file out of the store; a run draws its calls again")
     return found
 
 # %% ../../nbs/5_sampling/00_files.ipynb #faf987e2
