@@ -82,7 +82,7 @@ def write_all(root, partitions):
         folder.mkdir(parents=True)
         name = pa.array([f'model{i:02}']).take(pa.array(np.zeros(len(table), int)))
         group = pa.compute.binary_replace_slice(table['group'], 0, 2, f'{i:02}')  # the model is part of the key
-        write_shard(folder/'shard-0-0-0', CANDIDATES, changed(changed(table, 'model', name), 'group', group))
+        write_shard(folder/'shard-0-0-0', changed(changed(table, 'model', name), 'group', group))
     return time.perf_counter()-start, sum(o.stat().st_size for o in root.rglob('*.parquet'))
 
 

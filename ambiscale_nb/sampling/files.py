@@ -166,7 +166,7 @@ def read_journal(path:Path, start:int=0) -> tuple:
         except ValueError: torn += 1
     return groups, torn, start+sum(len(o)+1 for o in lines)
 
-# %% ../../nbs/5_sampling/00_files.ipynb #54ec83d4
+# %% ../../nbs/5_sampling/00_files.ipynb #cb1864ed
 def newest(folder:Path) -> int:
     "When the last file in a folder was written, in ns since 1970; 0 where there is none."
     found = [0]
@@ -174,11 +174,11 @@ def newest(folder:Path) -> int:
         with suppress(FileNotFoundError): found.append(o.stat().st_mtime_ns)
     return max(found)
 
-def lock(fd:int, take:bool=True) -> bool|None:
-    "Lock an open file, or give it back: whether that worked; None where there are no locks."
+def lock(fd:int) -> bool|None:
+    "Lock an open file until it is closed: whether that worked; None where there are no locks."
     try:
         import fcntl
-        fcntl.flock(fd, fcntl.LOCK_EX|fcntl.LOCK_NB if take else fcntl.LOCK_UN)
+        fcntl.flock(fd, fcntl.LOCK_EX|fcntl.LOCK_NB)
     except BlockingIOError: return False
     except (ImportError, OSError): return None
     return True
@@ -212,15 +212,15 @@ class Journal:
         os.fsync(self.fd)
         self.rows += len(rows)
 
-# %% ../../nbs/5_sampling/00_files.ipynb #3ec237c3
+# %% ../../nbs/5_sampling/00_files.ipynb #a18089c9
 def checksum(data:bytes) -> str:
     "BLAKE2b-64 of a file's content, 16 hexadecimal digits."
     return hashlib.blake2b(data, digest_size=8).hexdigest()
 
-def write_shard(start:Path, table:Table, rows:pa.Table) -> Path:
-    "Write zstd Parquet whole or not at all, under `start` and its checksum."
+def write_shard(start:Path, rows:pa.Table) -> Path:
+    "Write zstd Parquet whole or not at all, under the name `start` and its checksum."
     file = io.BytesIO()
-    pq.write_table(rows.cast(pa.schema([*table.schema, (STORED, INT)])), file, compression='zstd')
+    pq.write_table(rows, file, compression='zstd')
     data = file.getvalue()
     return write_atomic(start.with_name(f'{start.name}-{checksum(data)}.parquet'), data)
 
@@ -233,7 +233,7 @@ def finish(self:Journal, table:Table):
     rows.sort(key=lambda o: [o[c] for c in table.order])
     if rows:
         data = pa.Table.from_pylist(rows, pa.schema([*table.schema, (STORED, INT)]))
-        made = write_shard(self.folder/f'shard-{self.path.stem}', table, data)
+        made = write_shard(self.folder/f'shard-{self.path.stem}', data)
         os.utime(made, ns=(self.now, self.now))
         sync_folder(self.folder)
     self.path.unlink()
@@ -276,7 +276,7 @@ def journal_rows(places:list, table:Table) -> pa.Table:
             for g in read_journal(path)[0] for o in g]
     return pa.Table.from_pylist(rows, pa.schema([*table.schema, (STORED, INT), ('_file', STR)]))
 
-# %% ../../nbs/5_sampling/00_files.ipynb #9f74a440
+# %% ../../nbs/5_sampling/00_files.ipynb #0371b514
 def query_rows(places:list, table:Table, select:str, **params:object) -> pd.DataFrame:
     "Ask SQL of `kept` (each group once), `best` (one row per group) or `every` copy; see `KEPT`."
     import duckdb
@@ -284,6 +284,7 @@ def query_rows(places:list, table:Table, select:str, **params:object) -> pd.Data
     if files := [str(o) for o in shards(places)]: params['files'] = files
     query = KEPT.format(shards=SHARDS if files else '', select=select)
     with duckdb.connect(config=dict(temp_directory=tempfile.gettempdir())) as con:
+        con.execute('SET enable_progress_bar=false')
         con.register('journals', journals)
         return con.sql(query, params=params).to_arrow_table().to_pandas()
 
