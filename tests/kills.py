@@ -10,6 +10,7 @@ files are read from outside all the time. Then the rows are counted. `--save` wr
 """
 import argparse
 import json
+import multiprocessing
 import os
 import random
 import re
@@ -28,13 +29,14 @@ from ambiscale_nb.sampling.files import INT, STR, Store, Table
 ROWS, GROUPS, ROUND = 4, 200, 25  # rows of a group, groups of a store, kills of a store
 NOTES = Table('notes', dict(key=STR, group=STR, model=STR, index=INT, text=STR, error=STR),
               ('model',), ('group', 'index'))
+FORK = multiprocessing.get_context('fork')
 PROMISES = ('lost', 'missing in the end', 'twice', 'mixed', 'changed', 'touched by others', 'failed by themselves')
 
 
 def write(root, who, tell):
     "Store what is missing, in an order of one's own; four groups fill a journal."
     files.SHARD, finish, now = 4*ROWS, files.Journal.finish, time.time_ns
-    if random.random() < .5: files.time.time_ns = lambda: now()-3600*10**9
+    if os.getpid()%2: files.time.time_ns = lambda: now()-3600*10**9
     def told(journal, table):
         tell('finish')
         finish(journal, table)
@@ -58,20 +60,12 @@ def write(root, who, tell):
 class Worker:
     "A process that can be killed, and what it said."
     def __init__(self, root, who):
-        out, into = os.pipe()
-        self.pid, self.text, self.phase, self.code = os.fork(), b'', 'start', None
-        if not self.pid:
-            try:
-                random.seed(os.getpid())
-                write(root, who, lambda said: os.write(into, f'{said}\n'.encode()))
-                os._exit(0)
-            except BaseException:
-                import traceback
-                traceback.print_exc()
-                os._exit(1)
+        self.out, into = os.pipe()
+        os.set_blocking(self.out, False)
+        self.process = FORK.Process(target=write, args=(root, who, lambda said: os.write(into, f'{said}\n'.encode())))
+        self.process.start()
         os.close(into)
-        os.set_blocking(out, False)
-        self.out = out
+        self.text, self.phase = b'', 'start'
 
     def hear(self):
         "The groups that were acknowledged since the last time."
@@ -83,19 +77,14 @@ class Worker:
         if said: self.phase = said[-1].split()[0].replace('stored', 'write')
         return [o.split()[1] for o in said if o.startswith('stored')]
 
-    def over(self):
-        if self.code is None:
-            found, status = os.waitpid(self.pid, os.WNOHANG)
-            if found: self.code = os.waitstatus_to_exitcode(status)
-        return self.code is not None
+    def over(self): return not self.process.is_alive()
 
-    def kill(self):
-        "Its last words, and in which phase it was."
-        os.kill(self.pid, signal.SIGKILL)
-        self.code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+    def end(self):
+        "Wait for it; its last words."
+        self.process.join()
         words = self.hear()
         os.close(self.out)
-        return words, self.phase
+        return words
 
 
 def copies(root):
@@ -135,20 +124,18 @@ def one_store(root, kills, rng, count):
             if crew[who].over() or crew[who].phase == wanted: break
             time.sleep(.002)
             for o in crew.values(): acknowledged.update(o.hear())
-        if not crew[who].over():
-            words, phase = crew[who].kill()
-            acknowledged.update(words)
-            done += 1
-            count[f'killed in {phase}'] += 1
-        elif crew[who].code: count['failed by themselves'] += 1
+        crew[who].process.kill()
+        acknowledged.update(crew[who].end())
+        killed = crew[who].process.exitcode == -signal.SIGKILL
+        done += killed
+        count[f'killed in {crew[who].phase}'] += killed
+        count['failed by themselves'] += not killed and crew[who].process.exitcode != 0
         if all(o.over() for o in crew.values()): dead = {o: o.read_bytes() for o in root.rglob('*.jsonl')}
         crew[who] = Worker(root, who)
+    crew['last'] = Worker(root, 'last')
     for worker in crew.values():
         while not worker.over(): look(); time.sleep(.002)
-        count['failed by themselves'] += worker.code != 0
-    look()
-    Worker(root, 'last')
-    os.wait()
+        count['failed by themselves'] += worker.process.exitcode != 0
     look()
     final = Store(root).read(NOTES).groupby('group').text.agg(tuple).to_dict()
     count['lost'] += len(acknowledged-final.keys())
