@@ -8,7 +8,7 @@ __all__ = ['VERDICTS', 'VERIFIERS', 'NO_VERDICT', 'Preferences', 'LabelVerdicts'
            'failed_verdict', 'scored_rows', 'preferences', 'judge_task', 'asked_by', 'verify_pool', 'verdict_rows',
            'label_verdicts', 'options_of', 'clip_of_list', 'list_verdicts']
 
-# %% ../../nbs/5_sampling/02_verify.ipynb #0ce85966
+# %% ../../nbs/5_sampling/02_verify.ipynb #69d42c52
 import json
 import math
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from ..corpora.labels import LabelSet
 from ..models.contract import ALM, Reply
 from ..models.parser import parse_list, parse_verdict
 from ..models.prompts import Prompt, listwise_prompt, verify_prompt
-from .files import (INT, NUM, STR, Clips, Labels, Plan, Store, Table, Task,
+from .files import (INT, NUM, STR, Clips, LabelNames, Plan, Store, Table, Task,
     Wave, WaveOf, candidate_key, typed)
 from .store import (CONDITIONS, NO_LIMITS, Limits, Report, answers,
     at_a_time, caller, check_price, error_kind, error_text, heard, keep_calls, missing,
@@ -86,7 +86,7 @@ def verdict_key(task:Task) -> str:
         schema=['verdict', 1], audio=task['audio_sha'], prompt=task['prompt_sha'],
         model=f"{task['model']}@{task['revision']}", **{o: task[o] for o in settings}))
 
-# %% ../../nbs/5_sampling/02_verify.ipynb #e264d045
+# %% ../../nbs/5_sampling/02_verify.ipynb #0abded3f
 def judged_clips(model:ALM, items:Clips, judge:Judge) -> pd.DataFrame:
     "One row per clip; `own_sha` is its own audio, `audio_sha` what is heard."
     check_judge(model, judge)
@@ -96,7 +96,7 @@ def judged_clips(model:ALM, items:Clips, judge:Judge) -> pd.DataFrame:
         revision=str(model.revision), index=0, verifier=judge.verifier, condition=judge.condition,
         run_seed=seed, temperature=temperature)
 
-def questions(clips:Clips, labels:Labels, judge:Judge) -> pd.DataFrame:
+def questions(clips:Clips, labels:LabelNames, judge:Judge) -> pd.DataFrame:
     "One row per clip, label and repeat; `clips` are from `judged_clips`."
     asked = [(o, verify_prompt(o, labels), r) for o in labels for r in range(judge.repeats)]
     return pd.concat([clips.assign(label=o, prompt_id=p.id, prompt_sha=p.sha, repeat=r,
@@ -120,8 +120,8 @@ def lists(clips:Clips, options:pd.DataFrame, judge:Judge) -> pd.DataFrame:
         label=[json.dumps(o) for o in shown], prompt_id=[o.id for o in asked],
         prompt_sha=[o.sha for o in asked], max_new_tokens=[o.max_new_tokens for o in asked])
 
-# %% ../../nbs/5_sampling/02_verify.ipynb #a400b217
-def plan_verdicts(model:ALM, items:Clips, labels:Labels, judge:Judge=Judge(),
+# %% ../../nbs/5_sampling/02_verify.ipynb #5078ea29
+def plan_verdicts(model:ALM, items:Clips, labels:LabelNames, judge:Judge=Judge(),
                   options:pd.DataFrame=None) -> pd.DataFrame:
     "One row per clip and judgement; `group` is its key, `at` the place of the clip."
     if judge.listwise!=(options is not None):
@@ -188,8 +188,8 @@ def judge_task(model:ALM, wave:Wave, prompt:Prompt, task:Task) -> list:
     else: found = [*parse_list(reply.text, names, reply.finish).values()]
     return scored_rows(task, found, reply)
 
-# %% ../../nbs/5_sampling/02_verify.ipynb #0c25c6a2
-def asked_by(plan:Plan, labels:Labels) -> dict:
+# %% ../../nbs/5_sampling/02_verify.ipynb #d79c968a
+def asked_by(plan:Plan, labels:LabelNames) -> dict:
     "The questions of a plan from `plan_verdicts`: prompt sha -> `Prompt`."
     if not len(plan): return {}
     how = plan.verifier.iloc[0]
@@ -199,8 +199,8 @@ def asked_by(plan:Plan, labels:Labels) -> dict:
         found = [listwise_prompt(json.loads(o), way) for o in plan.label.unique()]
     return {o.sha: o for o in found}
 
-# %% ../../nbs/5_sampling/02_verify.ipynb #c77c663c
-def verify_pool(model:ALM, items:Clips, wave_of:WaveOf, labels:Labels, store:Store,
+# %% ../../nbs/5_sampling/02_verify.ipynb #43ce0271
+def verify_pool(model:ALM, items:Clips, wave_of:WaveOf, labels:LabelNames, store:Store,
                 judge:Judge=Judge(), limits:Limits=NO_LIMITS, progress:bool=True,
                 in_flight:int|None=1, part:str='', options:pd.DataFrame=None) -> Report:
     "Make the judgements that are missing; run it again to resume."
@@ -213,7 +213,7 @@ def verify_pool(model:ALM, items:Clips, wave_of:WaveOf, labels:Labels, store:Sto
     work = caller(wave_of, call, failed_verdict)
     return keep_calls(work, store, VERDICTS, todo, report, limits, progress, ahead)
 
-# %% ../../nbs/5_sampling/02_verify.ipynb #6eeed1a8
+# %% ../../nbs/5_sampling/02_verify.ipynb #ea55313f
 LabelVerdicts = shaped('How well each label fits each clip, (U, K), 0 to 1, NaN where not judged')
 
 def verdict_rows(store:Store, plan:Plan) -> pd.DataFrame:
@@ -224,7 +224,7 @@ def verdict_rows(store:Store, plan:Plan) -> pd.DataFrame:
     df = df.sort_values(['at', 'label', 'repeat', 'group'])
     return df[list(VERDICTS.columns)].reset_index(drop=True)
 
-def label_verdicts(rows:pd.DataFrame, uids:list, labels:Labels) -> LabelVerdicts:
+def label_verdicts(rows:pd.DataFrame, uids:list, labels:LabelNames) -> LabelVerdicts:
     "How well each label fits each clip, in the verifier's view."
     mean = rows.groupby(['uid', 'label']).score.mean() # Leaves NaN out, and is NaN if all are
     index = pd.MultiIndex.from_product([list(uids), list(labels)])
@@ -247,8 +247,8 @@ def options_of(candidates:pd.DataFrame, chosen:LabelSet,
     out = pd.DataFrame(dict(uid=found.index.get_level_values('uid'), options=sets))
     return out[out.options.map(len)>1].drop_duplicates(ignore_index=True) if len(out) else nothing
 
-# %% ../../nbs/5_sampling/02_verify.ipynb #af5d699c
-def clip_of_list(rows:pd.DataFrame, uids:list, labels:Labels, shown:np.ndarray) -> np.ndarray:
+# %% ../../nbs/5_sampling/02_verify.ipynb #645cf22a
+def clip_of_list(rows:pd.DataFrame, uids:list, labels:LabelNames, shown:np.ndarray) -> np.ndarray:
     "Place of the clip whose answers (`shown`, (U, K) bool) are those of a row's list; or -1."
     bits = 2**np.arange(len(labels))
     bit = rows.label.map(dict(zip(labels, bits, strict=True))).to_numpy()
@@ -257,7 +257,7 @@ def clip_of_list(rows:pd.DataFrame, uids:list, labels:Labels, shown:np.ndarray) 
     at = pd.Index(list(uids)).get_indexer(rows.uid)
     return np.where((at>=0) & ((np.asarray(shown)@bits)[at]==held), at, -1)
 
-def list_verdicts(rows:pd.DataFrame, uids:list, labels:Labels, shown:np.ndarray) -> tuple:
+def list_verdicts(rows:pd.DataFrame, uids:list, labels:LabelNames, shown:np.ndarray) -> tuple:
     "Under each of P orders: scores (P, U, K), NaN if missing; places from 0, -1 if not listed."
     P = 1+int(rows['repeat'].max()) if len(rows) else 2
     u, scores = clip_of_list(rows, uids, labels, shown), np.full((P, *np.shape(shown)), np.nan)
