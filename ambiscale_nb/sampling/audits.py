@@ -91,25 +91,25 @@ MEASURES = { # (audit, measure) -> bounds, value of a verifier that fails, what 
     ('alone', 'votes'): ((-1, 1), 0., 'share of votes won over the verifier alone; 0 or less: the '
                          'pool adds nothing')}
 
-# %% ../../nbs/5_sampling/06_audits.ipynb #07bdeae5
+# %% ../../nbs/5_sampling/06_audits.ipynb #0693eb7d
 def audit_values(pool:Pool, y:SoftLabels|None=None, swapped:pd.DataFrame|None=None,
                  judged:pd.DataFrame|None=None) -> tuple:
     "Audit -> table with a row per clip; audit -> reason for having none; values if blind."
-    out, why, blind = dict(tie=tie_table(pool)), {}, {}
+    tables, reasons, blind = dict(tie=tie_table(pool)), {}, {}
     if swapped is None or not np.isin(pool.uids, swapped.uid.unique()).any():
-        why['audio'] = 'no verdicts with other audio: set `audit` in the study'
-    else: out['audio'] = audio_values(pool, swapped, y).reindex(pool.uids).reset_index(drop=True)
+        reasons['audio'] = 'no verdicts with other audio: set `audit` in the study'
+    else: tables['audio'] = audio_values(pool, swapped, y).reindex(pool.uids).reset_index(drop=True)
     if pool.verdicts_by=='listwise':
-        why['alone'] = 'a list does not judge every label'
+        reasons['alone'] = 'a list does not judge every label'
         scores, places = list_verdicts(judged, pool.uids, pool.labels, to_judge(pool))
-        out['order'] = order_table(scores, places)
+        tables['order'] = order_table(scores, places)
         first = np.where(np.isfinite(scores), places==0, np.nan)
         blind = {('order', o): float(v) for o, v in order_table(first, places).mean().items()}
-    else: why['order'] = 'asked about one label at a time, so there is no order'
-    if y is None: why.setdefault('alone', 'nobody voted')
-    elif lost := applicable('alm_v', pool): why.setdefault('alone', lost)
-    elif 'alone' not in why: out['alone'] = alone_values(pool, y)
-    return out, why, blind
+    else: reasons['order'] = 'asked about one label at a time, so there is no order'
+    if y is None: reasons.setdefault('alone', 'nobody voted')
+    elif lost := applicable('alm_v', pool): reasons.setdefault('alone', lost)
+    elif 'alone' not in reasons: tables['alone'] = alone_values(pool, y)
+    return tables, reasons, blind
 
 # %% ../../nbs/5_sampling/06_audits.ipynb #579aec30
 def audit_rows(pool:Pool, speakers:list, who:dict, y:SoftLabels|None=None,

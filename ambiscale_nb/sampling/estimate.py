@@ -43,13 +43,13 @@ def stand_in(name:str, /, **options:object) -> StandIn:
     known = full_revision(options.get('revision') or served or 'unknown', **more)
     return StandIn(given.get('name') or served or name, known, can, info, names.get(served, Name()))
 
-# %% ../../nbs/5_sampling/03_estimate.ipynb #4281fa33
+# %% ../../nbs/5_sampling/03_estimate.ipynb #0920beaa
 def clip_seconds(clips:Clips) -> pd.Series:
     "Seconds by uid, from duration, or start and end, or the file at path; NaN if unknown."
-    if 'duration' in clips: found = clips.duration
-    else: found = inspect_files(clips.path, progress=False).seconds.set_axis(clips.index)
-    if {'start', 'end'}<=set(clips): found = (clips.end-clips.start).fillna(found)
-    return pd.Series(found.to_numpy(float), clips.uid)
+    if 'duration' in clips: seconds = clips.duration
+    else: seconds = inspect_files(clips.path, progress=False).seconds.set_axis(clips.index)
+    if {'start', 'end'}<=set(clips): seconds = (clips.end-clips.start).fillna(seconds)
+    return pd.Series(seconds.to_numpy(float), clips.uid)
 
 # %% ../../nbs/5_sampling/03_estimate.ipynb #26bb3ce5
 def requests_of(info:ModelInfo, decode:str, size:int) -> tuple:
@@ -60,7 +60,7 @@ def requests_of(info:ModelInfo, decode:str, size:int) -> tuple:
     if info.backend=='gemini': return math.ceil(size/CHUNK), size
     return 1, 1 if info.capabilities.logprobs else size # A server with logprobs takes `n`
 
-# %% ../../nbs/5_sampling/03_estimate.ipynb #2ccf92b7
+# %% ../../nbs/5_sampling/03_estimate.ipynb #6f587766
 LIKELY = {('label', 'direct'): 3, ('label', 'cot'): 120, ('dist', 'direct'): 45,
           ('dist', 'cot'): 160, ('verify', 'direct'): 2} # Tokens per answer: a guess
 JUDGED = {'score': 'verdict', 'text': 'words'} # Verifier -> kind of call
@@ -68,8 +68,8 @@ AUDIO_RATES = {'qwen2-audio': 25., 'qwen2.5-omni': 25.} # Tokens per second, of 
 
 def prompt_tokens(labels:LabelNames) -> dict:
     "About how long the prompts of a study are: prompt sha -> tokens."
-    asked = [prompt(mode, style, labels) for mode in MODES for style in STYLES]
-    return {o.sha: len(o.text)/4+20 for o in asked+[verify_prompt(o, labels) for o in labels]}
+    prompts = [prompt(mode, style, labels) for mode in MODES for style in STYLES]
+    return {o.sha: len(o.text)/4+20 for o in prompts+[verify_prompt(o, labels) for o in labels]}
 
 # %% ../../nbs/5_sampling/03_estimate.ipynb #0794c088
 def measured(store:Store|None, models:list, seconds:pd.Series) -> tuple:

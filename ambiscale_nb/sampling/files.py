@@ -125,18 +125,18 @@ def listed(value:object) -> list:
     "One or several values as a list."
     return [value] if isinstance(value, str|int|float) else np.asarray(value, object).tolist()
 
-# %% ../../nbs/5_sampling/00_files.ipynb #9a4cc3fe
+# %% ../../nbs/5_sampling/00_files.ipynb #9eb24123
 def folders(root:Path, table:Table, where:dict) -> list:
     "The folders that may hold rows with such values (column -> one or several), sorted."
-    found = [Path(root)/table.name]
+    paths = [Path(root)/table.name]
     for column in table.parts:
         names = {folder_name(column, o) for o in listed(where.get(column, ()))}
         free, start = column not in where, folder_name(column, '')
-        found = [o for f in found if f.is_dir() for o in sorted(f.iterdir())
+        paths = [o for f in paths if f.is_dir() for o in sorted(f.iterdir())
                  if o.name in names or (free and o.name.startswith(start))]
-    return found
+    return paths
 
-# %% ../../nbs/5_sampling/00_files.ipynb #793c33be
+# %% ../../nbs/5_sampling/00_files.ipynb #aa63cc1b
 STORED = 'stored_measured' # Column of stored files: when, in ns since 1970
 SUM = re.compile(rb', "_sum": "([0-9a-f]{8})"}]$')
 
@@ -147,9 +147,9 @@ def journal_line(rows:list, stored:int) -> bytes:
 
 def line_rows(line:bytes) -> list:
     "The rows of a line, each with its time; raises ValueError where the line was altered."
-    found = SUM.search(line)
-    body = line[:found.start()]+b'}]' if found else b''
-    if not found or int(found[1], 16)!=zlib.crc32(body): raise ValueError('not what was written')
+    seal = SUM.search(line)
+    body = line[:seal.start()]+b'}]' if seal else b''
+    if not seal or int(seal[1], 16)!=zlib.crc32(body): raise ValueError('not what was written')
     rows = json.loads(body)
     stored = rows[-1].pop('_stored', 0)
     return [o | {STORED: stored} for o in rows]
@@ -166,13 +166,13 @@ def read_journal(path:Path, start:int=0) -> tuple:
         except ValueError: torn += 1
     return groups, torn, start+sum(len(o)+1 for o in lines)
 
-# %% ../../nbs/5_sampling/00_files.ipynb #cb1864ed
+# %% ../../nbs/5_sampling/00_files.ipynb #b88d2a6f
 def newest(folder:Path) -> int:
     "When the last file in a folder was written, in ns since 1970; 0 where there is none."
-    found = [0]
+    times = [0]
     for o in folder.glob('**/*.*'):
-        with suppress(FileNotFoundError): found.append(o.stat().st_mtime_ns)
-    return max(found)
+        with suppress(FileNotFoundError): times.append(o.stat().st_mtime_ns)
+    return max(times)
 
 def lock(fd:int) -> bool|None:
     "Lock an open file until it is closed: whether that worked; None where there are no locks."
@@ -238,23 +238,23 @@ def finish(self:Journal, table:Table):
         sync_folder(self.folder)
     self.path.unlink()
 
-# %% ../../nbs/5_sampling/00_files.ipynb #71ab0567
+# %% ../../nbs/5_sampling/00_files.ipynb #a65b1a40
 @lru_cache(maxsize=None)
 def is_sound(shard:Path, stamp:int=0) -> bool:
     "Whether a file has the content that was written; `stamp`, its time of change, tells the cache."
-    told, data = shard.stem.split('-')[-1], shard.read_bytes()
-    if len(told)==16: return checksum(data)==told
+    want, data = shard.stem.split('-')[-1], shard.read_bytes()
+    if len(want)==16: return checksum(data)==want
     at = data.rfind(b'blake2b:')+8
     want = hashlib.blake2b(data[:at]+b'0'*32+data[at+32:], digest_size=16).hexdigest()
     return want.encode()==data[at:at+32]
 
 def shards(places:list) -> list:
     "The Parquet files in some folders, sorted; raises where one is damaged."
-    found = [o for f in places for o in sorted(f.glob('shard-*.parquet'))]
-    bad = [str(o) for o in found if not is_sound(o, o.stat().st_mtime_ns)]
+    files = [o for f in places for o in sorted(f.glob('shard-*.parquet'))]
+    bad = [str(o) for o in files if not is_sound(o, o.stat().st_mtime_ns)]
     if bad: raise InputError(f"Damaged, not as it was written: {', '.join(bad)}: put back a copy, "
                              "or move the file out of the store; a run draws its calls again")
-    return found
+    return files
 
 # %% ../../nbs/5_sampling/00_files.ipynb #53a1a049
 SHARD_ROWS = '''UNION ALL BY NAME SELECT * FROM

@@ -41,15 +41,15 @@ def clip_prints(utterances:Clips, ratings:pd.DataFrame|None) -> pd.DataFrame:
     return pd.DataFrame(dict(uid=utterances.uid.to_numpy(), ratings=rated.astype(str),
                              facts=hashed(utterances[facts]).astype(str)))
 
-# %% ../../nbs/5_sampling/05_inputs.ipynb #13bde270
+# %% ../../nbs/5_sampling/05_inputs.ipynb #48468d1b
 def file_states(clips:Clips, root:str='') -> pd.DataFrame:
     "Per clip of a run: uid, place, bytes (-1 if there is no file), changed (ns)."
     spans = [clips.get(o, pd.Series(np.nan, clips.index)).map(str) for o in ('start', 'end')]
     name = clips.corpus.iloc[0] if len(clips) else ''
     def state(path):
-        try: found = os.stat(path)
+        try: info = os.stat(path)
         except OSError: return -1, 0
-        return found.st_size, found.st_mtime_ns
+        return info.st_size, info.st_mtime_ns
     known = {o: (stored_path(o, name, root), *state(o)) for o in clips.path.unique()}
     return pd.DataFrame([(u, ' '.join([known[p][0], a, b]), *known[p][1:]) for u, p, a, b in
                          zip(clips.uid, clips.path, *spans, strict=True)],
@@ -72,16 +72,16 @@ def heard_before(clips:Clips, max_seconds:float, *how:object, known:pd.DataFrame
     kept = pd.concat([o for o in (had, found) if len(o)] or [had])
     return kept.loc[[o for o in clips.index if o in kept.index]], lost
 
-# %% ../../nbs/5_sampling/05_inputs.ipynb #a7f4a925
-def planned_clips(clips:Clips, known:pd.DataFrame, max_seconds:float, asked:dict) -> Clips:
-    "The clips of a run with `asked` (limit, max_seconds, window, root); no file: a sound each."
-    now, n = file_states(clips, asked['root']), asked['limit']
+# %% ../../nbs/5_sampling/05_inputs.ipynb #ff6308ec
+def planned_clips(clips:Clips, known:pd.DataFrame, max_seconds:float, settings:dict) -> Clips:
+    "The clips of a run with `settings` (limit, max_seconds, window, root); no file: a sound each."
+    now, n = file_states(clips, settings['root']), settings['limit']
     if len(now) and now.bytes.lt(0).all():
         some = limit(clips, n or None)
         return some.assign(audio_sha=some.corpus+' '+some.uid, duration=[*clip_seconds(some)])
-    crop, window = asked['max_seconds']=='crop', asked['window']
+    crop, window = settings['max_seconds']=='crop', settings['window']
     if crop or window: known = known.iloc[:0] # Lengths of whole clips are not stored
-    by = partial(heard_before, known=known, root=asked['root'])
+    by = partial(heard_before, known=known, root=settings['root'])
     return probe_some(clips, n, max_seconds, False, crop, window, by=by)[0]
 
 # %% ../../nbs/5_sampling/05_inputs.ipynb #beed75cd
@@ -113,7 +113,7 @@ def code_commit() -> str:
     at = git('rev-parse', 'HEAD')
     return at+'+' if at and git('status', '--porcelain', '-uno') else at
 
-# %% ../../nbs/5_sampling/05_inputs.ipynb #eebf6573
+# %% ../../nbs/5_sampling/05_inputs.ipynb #47db67e7
 def run_inputs(given:dict, model:dict, data:str, corpus:tuple, prompts:list) -> tuple:
     "What a run rests on: a record for JSON; per clip ratings, facts, place, audio_sha, ..."
     utterances, ratings, clips = corpus
@@ -122,18 +122,18 @@ def run_inputs(given:dict, model:dict, data:str, corpus:tuple, prompts:list) -> 
     files = file_states(clips, given['root']).merge(heard, on='uid')
     prints = clip_prints(utterances, ratings).merge(files, 'left', on='uid')
     def all_of(*columns): return content_key(prints.sort_values('uid')[list(columns)].to_csv())
-    told = dict(name=data, clips=len(utterances), heard=len(clips), uids=all_of('uid'),
+    about = dict(name=data, clips=len(utterances), heard=len(clips), uids=all_of('uid'),
                 ratings=all_of('uid', 'ratings'), facts=all_of('uid', 'facts'),
                 audio=all_of('uid', 'audio_sha'))
-    return dict(parameters=given, model=model | dict(file=model_file(given['model'])), corpus=told,
+    return dict(parameters=given, model=model | dict(file=model_file(given['model'])), corpus=about,
                 prompts=[dict(id=o.id, sha=o.sha, text=o.text) for o in prompts],
                 versions=versions(), commit=code_commit(), plugins=plugin_prints()), prints
 
-# %% ../../nbs/5_sampling/05_inputs.ipynb #0384821a
+# %% ../../nbs/5_sampling/05_inputs.ipynb #2ed15d7f
 def records(root:Path) -> dict:
     "The records of a study's runs by name, the one that was written last at the end."
-    found = sorted(root.glob('inputs/*.json'), key=lambda o: o.stat().st_mtime_ns)
-    return {o.stem: json.loads(o.read_text()) for o in found}
+    files = sorted(root.glob('inputs/*.json'), key=lambda o: o.stat().st_mtime_ns)
+    return {o.stem: json.loads(o.read_text()) for o in files}
 
 def as_it_was(model:StandIn, root:Path) -> StandIn:
     "A model with the revision that answered before in this study, if it did."
@@ -150,20 +150,20 @@ def decoded(root:Path) -> pd.DataFrame:
     parts = [pd.read_parquet(o, columns=list(NOT_HEARD)) for o in root.glob('inputs/*.parquet')]
     return pd.concat([NOT_HEARD, *(o[o.audio_sha.notna()] for o in parts)], ignore_index=True)
 
-# %% ../../nbs/5_sampling/05_inputs.ipynb #5e935d82
+# %% ../../nbs/5_sampling/05_inputs.ipynb #c58c7d33
 def corpus_changes(old:pd.DataFrame, new:pd.DataFrame) -> list:
     "What changed between two tables of `run_inputs`, such as 'ratings changed (2 clips)'."
     both = old.merge(new, on='uid', suffixes=('', '_now'))
     def n(count): return f"{count} clip{'s'*(count!=1)}"
-    told = []
+    changes = []
     if lists := [f'{len(a)-len(both)} {what}' for a, what in ((new, 'more'), (old, 'fewer'))
-                 if len(a)>len(both)]: told.append(f"list of clips changed ({', '.join(lists)})")
+                 if len(a)>len(both)]: changes.append(f"list of clips changed ({', '.join(lists)})")
     for column, what in (('ratings', 'ratings'), ('facts', 'speakers or other facts'),
                          ('audio_sha', 'audio')):
         a, b = both[column], both[f'{column}_now']
         if count := int((a.ne(b) & a.notna() & b.notna()).sum()):
-            told.append(f'{what} changed ({n(count)})')
-    return told
+            changes.append(f'{what} changed ({n(count)})')
+    return changes
 
 # %% ../../nbs/5_sampling/05_inputs.ipynb #c8cc099f
 ELSEWHERE = ('limits', 'progress', 'part', 'threads', 'root', 'lists_of', 'study', 'ask')

@@ -61,7 +61,7 @@ class Draw:
             raise InputError(f"A beam has at least 2 paths, got widths={self.widths}: "
                              f"one path is the greedy answer")
 
-# %% ../../nbs/5_sampling/01_store.ipynb #8d5bbc65
+# %% ../../nbs/5_sampling/01_store.ipynb #b1d32244
 def decodings(model:ALM, prompt:Prompt, draw:Draw) -> list:
     "The calls for one clip: decode, temperature, width, block, block_size, run_seed and take."
     can, size = model.capabilities, min(BLOCK, model.capabilities.max_n)
@@ -77,8 +77,8 @@ def decodings(model:ALM, prompt:Prompt, draw:Draw) -> list:
 
 def lacking(model:ALM, draw:Draw) -> tuple:
     "What was asked of a model that it cannot do, as reasons."
-    asked = dict(beams=draw.widths, label_scoring=draw.score)
-    return tuple(f'{model.name} has no {o}' for o, wanted in asked.items()
+    wishes = dict(beams=draw.widths, label_scoring=draw.score)
+    return tuple(f'{model.name} has no {o}' for o, wanted in wishes.items()
                  if wanted and not getattr(model.capabilities, o))
 
 # %% ../../nbs/5_sampling/01_store.ipynb #4ef440db
@@ -144,7 +144,7 @@ def error_text(e:Exception) -> str:
     "The message of a failure, at most 500 characters, without API keys."
     return cleaned(str(e) or repr(e))[:500]
 
-# %% ../../nbs/5_sampling/01_store.ipynb #2dbada08
+# %% ../../nbs/5_sampling/01_store.ipynb #106deaaf
 BLANK = dict(text=None, tokens=None, finish='', token_logprobs=None, token_ends=None,
              sum_logprob=math.nan, confidence=math.nan, n_tokens=None, n_in_tokens=None,
              n_audio_tokens=None, latency_measured=None, cost_measured=None, cropped_from=None,
@@ -160,8 +160,8 @@ def candidate_row(task:Task, index:int, **fields:object) -> dict:
 
 def error_rows(task:Task, e:Exception) -> list:
     "A failed call: as many rows as it would have answers."
-    told = dict(finish='error', error=error_kind(e), error_text=error_text(e))
-    return [candidate_row(task, i, **told) for i in range(task['block_size'])]
+    failure = dict(finish='error', error=error_kind(e), error_text=error_text(e))
+    return [candidate_row(task, i, **failure) for i in range(task['block_size'])]
 
 # %% ../../nbs/5_sampling/01_store.ipynb #b3a87412
 def reply_row(task:Task, index:int, reply:Reply) -> dict:
@@ -185,16 +185,16 @@ def reply_row(task:Task, index:int, reply:Reply) -> dict:
         n_audio_tokens=use.get('audio_tokens'), cost_measured=use.get('usd'),
         downgrades='; '.join(filter(None, notes)))
 
-# %% ../../nbs/5_sampling/01_store.ipynb #2053500a
+# %% ../../nbs/5_sampling/01_store.ipynb #c87beedb
 def scores_of(model:ALM, wave:Wave, prompt:Prompt, labels:LabelNames) -> tuple:
     "Log-probability of each label, NaN where the provider declines; seconds."
     clock = getattr(model, 'clock', time.perf_counter)
     start = clock()
-    try: found = np.asarray(model.score(wave, prompt, list(labels)), float)
+    try: scores = np.asarray(model.score(wave, prompt, list(labels)), float)
     except CallError as e: declined(e, 0); return np.full(len(labels), math.nan), clock()-start
-    if found.shape!=(len(labels),) or np.isnan(found).any():
-        raise CallError('bad_score', f"{len(labels)} labels were scored {found.tolist()}")
-    return found, clock()-start
+    if scores.shape!=(len(labels),) or np.isnan(scores).any():
+        raise CallError('bad_score', f"{len(labels)} labels were scored {scores.tolist()}")
+    return scores, clock()-start
 
 # %% ../../nbs/5_sampling/01_store.ipynb #bc9463cd
 def ask(model:ALM, wave:Wave, prompt:Prompt, task:Task, labels:LabelNames=()) -> list:
@@ -254,7 +254,7 @@ def check_price(model:ALM, limits:Limits):
         raise InputError(f"{model.name} has no price, so usd={limits.usd} could never act: "
                          f"limit calls or tokens instead")
 
-# %% ../../nbs/5_sampling/01_store.ipynb #0eece47c
+# %% ../../nbs/5_sampling/01_store.ipynb #6159b530
 def parts_of(n:int) -> list:
     "The names of n parts: '' for a whole run, else '1/n' to 'n/n'."
     if n<1: raise InputError(f"A run has at least one part, got {n}")
@@ -263,7 +263,7 @@ def parts_of(n:int) -> list:
 def take_part(plan:Plan, part:str='') -> pd.DataFrame:
     "The rows of a plan in a part such as '2/8'; '' for all. Parts differ by one sound at most."
     if not part: return plan
-    i, n = map(int, found.groups()) if (found := re.fullmatch(r'(\d+)/(\d+)', part)) else (0, 0)
+    i, n = map(int, numbers.groups()) if (numbers := re.fullmatch(r'(\d+)/(\d+)', part)) else (0, 0)
     if not 1<=i<=n: raise InputError(f"A part is written '2/8', the second of eight, got {part!r}")
     sounds = np.sort(plan.audio_sha.unique())
     return plan[plan.audio_sha.isin(sounds[i-1::n])]
@@ -422,17 +422,17 @@ def at_a_time(model:ALM, in_flight:int|None) -> int:
     most = getattr(model, 'ahead', 1)
     return most if in_flight is None else min(in_flight, most)
 
-# %% ../../nbs/5_sampling/01_store.ipynb #6dc27cb9
+# %% ../../nbs/5_sampling/01_store.ipynb #9736aa73
 def sample_pool(model:ALM, items:Clips, wave_of:WaveOf, prompts:list, draw:Draw, store:Store,
                 limits:Limits=NO_LIMITS, progress:bool=True, in_flight:int|None=1,
                 part:str='') -> Report:
     "Make the calls of a part that are missing; run it again to resume."
     check_price(model, limits)
     ahead = at_a_time(model, in_flight)
-    plan, asked = plan_pool(model, items, prompts, draw), {o.sha: o for o in prompts}
+    plan, by_sha = plan_pool(model, items, prompts, draw), {o.sha: o for o in prompts}
     todo, report = missing(store, CANDIDATES, take_part(plan, part))
     report.lacks = lacking(model, draw)
-    def call(wave, task): return ask(model, wave, asked[task['prompt_sha']], task, draw.score)
+    def call(wave, task): return ask(model, wave, by_sha[task['prompt_sha']], task, draw.score)
     work = caller(wave_of, call, error_rows)
     return keep_calls(work, store, CANDIDATES, todo, report, limits, progress, ahead)
 

@@ -55,27 +55,27 @@ def row_problems(rows:pd.DataFrame, table:Table, folder:Path) -> dict:
         misplaced=sum([folder_name(c, v) for c, v in zip(table.parts, o, strict=True)]!=home
                       for o in places))
 
-# %% ../../nbs/5_sampling/04_upkeep.ipynb #eaa0f1d2
+# %% ../../nbs/5_sampling/04_upkeep.ipynb #ceb2b836
 def check_file(path:Path, table:Table, folder:Path) -> dict:
     "What is wrong with a Parquet file or a journal: problem -> count."
-    found = {}
+    problems = {}
     if path.suffix=='.parquet':
         if not is_sound(path, path.stat().st_mtime_ns): return dict(damaged=1)
         rows = pq.ParquetFile(path).read().to_pandas()
     elif path.suffix=='.jsonl':
         groups, torn, _ = read_journal(path)
-        rows, found = pd.DataFrame(sum(groups, [])), dict(torn=torn, journal=len(groups))
+        rows, problems = pd.DataFrame(sum(groups, [])), dict(torn=torn, journal=len(groups))
     else: return dict(half_written=1)
     rows = rows.reindex(columns=[*table.columns, STORED])
-    return (row_problems(rows, table, folder) if len(rows) else {}) | found
+    return (row_problems(rows, table, folder) if len(rows) else {}) | problems
 
 def check_store(store:Store) -> pd.DataFrame:
     "Every finding in a store: file, problem, count, harmless, remedy; nothing is changed."
-    found = [(o, k, n) for t in STORED_TABLES.values() for f in store.places(t, {})
+    findings = [(o, k, n) for t in STORED_TABLES.values() for f in store.places(t, {})
              for pattern in ('shard-*.parquet', 'journal/*.jsonl', '.shard-*')
              for o in sorted(f.glob(pattern)) for k, n in check_file(o, t, f).items()]
     return pd.DataFrame([(str(o.relative_to(store.root)), k, n, k in HARMLESS, FINDINGS[k])
-                         for o, k, n in found if n],
+                         for o, k, n in findings if n],
                         columns=['file', 'problem', 'count', 'harmless', 'remedy'])
 
 # %% ../../nbs/5_sampling/04_upkeep.ipynb #c06ec7b5
@@ -129,18 +129,18 @@ def write_frames(frames:Iterator, out:Path) -> tuple:
     finally: tmp.unlink(missing_ok=True)
     return rows, {o.name: str(o.type) for o in schema}
 
-# %% ../../nbs/5_sampling/04_upkeep.ipynb #acd219da
+# %% ../../nbs/5_sampling/04_upkeep.ipynb #4010bb6d
 def export_study(root:Path, out:Path, format:str='parquet') -> pd.DataFrame:
     "Write every table of a study as one plain file: table, rows, columns, file."
-    root, out, told = Path(root), Path(out), {}
+    root, out, tables = Path(root), Path(out), {}
     choose(format, ('parquet', 'csv'), 'format')
     if out.resolve()==root.resolve(): raise InputError(f"Export {root} into a folder of its own")
     if not root.is_dir(): raise InputError(f"No study in {root}: run or sample it first")
     out.mkdir(parents=True, exist_ok=True)
     for name, frames in study_tables(root):
         rows, columns = write_frames(frames, out/f'{name}.{format}')
-        told[name] = dict(rows=rows, columns=columns, file=f'{name}.{format}')
-    if not told: raise InputError(f"Nothing to export in {root}: is it the folder of a study?")
-    write_atomic(out/'tables.json', json.dumps(told, indent=1))
+        tables[name] = dict(rows=rows, columns=columns, file=f'{name}.{format}')
+    if not tables: raise InputError(f"Nothing to export in {root}: is it the folder of a study?")
+    write_atomic(out/'tables.json', json.dumps(tables, indent=1))
     return pd.DataFrame([dict(table=k, rows=o['rows'], columns=len(o['columns']), file=o['file'])
-                         for k, o in told.items()])
+                         for k, o in tables.items()])

@@ -86,7 +86,7 @@ def verdict_key(task:Task) -> str:
         schema=['verdict', 1], audio=task['audio_sha'], prompt=task['prompt_sha'],
         model=f"{task['model']}@{task['revision']}", **{o: task[o] for o in settings}))
 
-# %% ../../nbs/5_sampling/02_verify.ipynb #0abded3f
+# %% ../../nbs/5_sampling/02_verify.ipynb #70f700b9
 def judged_clips(model:ALM, items:Clips, judge:Judge) -> pd.DataFrame:
     "One row per clip; `own_sha` is its own audio, `audio_sha` what is heard."
     check_judge(model, judge)
@@ -98,11 +98,11 @@ def judged_clips(model:ALM, items:Clips, judge:Judge) -> pd.DataFrame:
 
 def questions(clips:Clips, labels:LabelNames, judge:Judge) -> pd.DataFrame:
     "One row per clip, label and repeat; `clips` are from `judged_clips`."
-    asked = [(o, verify_prompt(o, labels), r) for o in labels for r in range(judge.repeats)]
+    prompts = [(o, verify_prompt(o, labels), r) for o in labels for r in range(judge.repeats)]
     return pd.concat([clips.assign(label=o, prompt_id=p.id, prompt_sha=p.sha, repeat=r,
-                                   max_new_tokens=p.max_new_tokens) for o, p, r in asked])
+                                   max_new_tokens=p.max_new_tokens) for o, p, r in prompts])
 
-# %% ../../nbs/5_sampling/02_verify.ipynb #0ecc58b3
+# %% ../../nbs/5_sampling/02_verify.ipynb #c8db255e
 def order_of(audio_sha:str, options:list, repeat:int) -> list:
     "The answers in the order of that repeat; an odd one is the reverse of the one before."
     names = sorted(options)
@@ -115,10 +115,10 @@ def lists(clips:Clips, options:pd.DataFrame, judge:Judge) -> pd.DataFrame:
     repeats = [both.assign(repeat=r) for r in range(judge.repeats)]
     plan = pd.concat(repeats, ignore_index=True).sort_values('at', kind='stable')
     shown = [order_of(*o) for o in zip(plan.own_sha, plan.options, plan['repeat'], strict=True)]
-    asked = [listwise_prompt(o, way) for o in shown]
+    prompts = [listwise_prompt(o, way) for o in shown]
     return plan.drop(columns='options').assign(
-        label=[json.dumps(o) for o in shown], prompt_id=[o.id for o in asked],
-        prompt_sha=[o.sha for o in asked], max_new_tokens=[o.max_new_tokens for o in asked])
+        label=[json.dumps(o) for o in shown], prompt_id=[o.id for o in prompts],
+        prompt_sha=[o.sha for o in prompts], max_new_tokens=[o.max_new_tokens for o in prompts])
 
 # %% ../../nbs/5_sampling/02_verify.ipynb #5078ea29
 def plan_verdicts(model:ALM, items:Clips, labels:LabelNames, judge:Judge=Judge(),
@@ -135,7 +135,7 @@ def plan_verdicts(model:ALM, items:Clips, labels:LabelNames, judge:Judge=Judge()
     plan['seed'] = np.array([seed_of(judge.seed, o)*judge.in_words for o in keys], np.int64)
     return plan.sort_values('at', kind='stable', ignore_index=True)
 
-# %% ../../nbs/5_sampling/02_verify.ipynb #abb8532c
+# %% ../../nbs/5_sampling/02_verify.ipynb #6962730f
 NO_VERDICT = dict(score=math.nan, status='error', text=None, n_tokens=None, n_in_tokens=None,
                   latency_measured=None, cost_measured=None, error='', error_text='')
 
@@ -144,17 +144,17 @@ def judged_labels(task:Task) -> list:
     listwise = task['verifier'].startswith('listwise')
     return json.loads(task['label']) if listwise else [task['label']]
 
-def rows_of_call(task:Task, found:list) -> list:
+def rows_of_call(task:Task, fields:list) -> list:
     "Rows of `verdicts` of one call, from a dict for each of `judged_labels`."
     rows = [{**NO_VERDICT, **task, **o, 'label': label, 'index': i} for i, (label, o)
-            in enumerate(zip(judged_labels(task), found, strict=True))]
+            in enumerate(zip(judged_labels(task), fields, strict=True))]
     for o in rows: o['key'] = candidate_key(o['group'], o['index'])
     return [typed(VERDICTS, {o: row[o] for o in VERDICTS.columns}) for row in rows]
 
 def failed_verdict(task:Task, e:Exception) -> list:
     "A call that failed: a row without a score for each label that was asked about."
-    told = dict(error=error_kind(e), error_text=error_text(e))
-    return rows_of_call(task, [told]*len(judged_labels(task)))
+    failure = dict(error=error_kind(e), error_text=error_text(e))
+    return rows_of_call(task, [failure]*len(judged_labels(task)))
 
 # %% ../../nbs/5_sampling/02_verify.ipynb #6f2ec2bf
 def scored_rows(task:Task, scores:list, reply:Reply|None=None, seconds:float|None=None) -> list:
@@ -176,7 +176,7 @@ def preferences(verifier:str, logp:np.ndarray) -> Preferences:
         return np.full(len(logp) if verifier=='listwise' else 1, np.nan)
     return softmax(logp) if verifier=='listwise' else np.array([expit(logp[0]-logp[1])])
 
-# %% ../../nbs/5_sampling/02_verify.ipynb #89e9b37d
+# %% ../../nbs/5_sampling/02_verify.ipynb #49a95f26
 def judge_task(model:ALM, wave:Wave, prompt:Prompt, task:Task) -> list:
     "Make one call: rows of `verdicts`."
     how, names = task['verifier'], judged_labels(task)
@@ -184,22 +184,22 @@ def judge_task(model:ALM, wave:Wave, prompt:Prompt, task:Task) -> list:
         logp, seconds = scores_of(model, wave, prompt, names if how=='listwise' else ['yes', 'no'])
         return scored_rows(task, preferences(how, logp), seconds=seconds)
     reply = model.sample(wave, prompt, 1, task['seed'], task['temperature'])[0]
-    if how=='text': found = [parse_verdict(reply.text, reply.finish)]
-    else: found = [*parse_list(reply.text, names, reply.finish).values()]
-    return scored_rows(task, found, reply)
+    if how=='text': scores = [parse_verdict(reply.text, reply.finish)]
+    else: scores = [*parse_list(reply.text, names, reply.finish).values()]
+    return scored_rows(task, scores, reply)
 
-# %% ../../nbs/5_sampling/02_verify.ipynb #d79c968a
+# %% ../../nbs/5_sampling/02_verify.ipynb #6fa28374
 def asked_by(plan:Plan, labels:LabelNames) -> dict:
     "The questions of a plan from `plan_verdicts`: prompt sha -> `Prompt`."
     if not len(plan): return {}
     how = plan.verifier.iloc[0]
-    if not how.startswith('listwise'): found = [verify_prompt(o, labels) for o in labels]
+    if not how.startswith('listwise'): prompts = [verify_prompt(o, labels) for o in labels]
     else:
         way = 'text' if how.endswith('text') else 'score'
-        found = [listwise_prompt(json.loads(o), way) for o in plan.label.unique()]
-    return {o.sha: o for o in found}
+        prompts = [listwise_prompt(json.loads(o), way) for o in plan.label.unique()]
+    return {o.sha: o for o in prompts}
 
-# %% ../../nbs/5_sampling/02_verify.ipynb #43ce0271
+# %% ../../nbs/5_sampling/02_verify.ipynb #6c38eeb3
 def verify_pool(model:ALM, items:Clips, wave_of:WaveOf, labels:LabelNames, store:Store,
                 judge:Judge=Judge(), limits:Limits=NO_LIMITS, progress:bool=True,
                 in_flight:int|None=1, part:str='', options:pd.DataFrame=None) -> Report:
@@ -208,8 +208,8 @@ def verify_pool(model:ALM, items:Clips, wave_of:WaveOf, labels:LabelNames, store
     ahead = at_a_time(model, in_flight)
     plan = plan_verdicts(model, items, labels, judge, options)
     todo, report = missing(store, VERDICTS, take_part(plan, part))
-    asked = asked_by(plan, labels)
-    def call(wave, task): return judge_task(model, wave, asked[task['prompt_sha']], task)
+    by_sha = asked_by(plan, labels)
+    def call(wave, task): return judge_task(model, wave, by_sha[task['prompt_sha']], task)
     work = caller(wave_of, call, failed_verdict)
     return keep_calls(work, store, VERDICTS, todo, report, limits, progress, ahead)
 
@@ -247,7 +247,7 @@ def options_of(candidates:pd.DataFrame, chosen:LabelSet,
     out = pd.DataFrame(dict(uid=found.index.get_level_values('uid'), options=sets))
     return out[out.options.map(len)>1].drop_duplicates(ignore_index=True) if len(out) else nothing
 
-# %% ../../nbs/5_sampling/02_verify.ipynb #645cf22a
+# %% ../../nbs/5_sampling/02_verify.ipynb #b2bd9658
 def clip_of_list(rows:pd.DataFrame, uids:list, labels:LabelNames, shown:np.ndarray) -> np.ndarray:
     "Place of the clip whose answers (`shown`, (U, K) bool) are those of a row's list; or -1."
     bits = 2**np.arange(len(labels))
@@ -261,7 +261,7 @@ def list_verdicts(rows:pd.DataFrame, uids:list, labels:LabelNames, shown:np.ndar
     "Under each of P orders: scores (P, U, K), NaN if missing; places from 0, -1 if not listed."
     P = 1+int(rows['repeat'].max()) if len(rows) else 2
     u, scores = clip_of_list(rows, uids, labels, shown), np.full((P, *np.shape(shown)), np.nan)
-    places, mine = np.full(scores.shape, -1), rows[u>=0]
-    at = mine['repeat'].to_numpy(int), u[u>=0], pd.Index(list(labels)).get_indexer(mine.label)
-    scores[at], places[at] = mine.score.to_numpy(float), mine['index'].to_numpy(int)
+    places, rows = np.full(scores.shape, -1), rows[u>=0]
+    at = rows['repeat'].to_numpy(int), u[u>=0], pd.Index(list(labels)).get_indexer(rows.label)
+    scores[at], places[at] = rows.score.to_numpy(float), rows['index'].to_numpy(int)
     return scores, places
