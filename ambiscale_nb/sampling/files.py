@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['Clips', 'Plan', 'Task', 'Wave', 'WaveOf', 'LabelNames', 'STR', 'INT', 'NUM', 'CANDIDATES', 'SCHEMA', 'BLOCK',
-           'STORED', 'SUM', 'SHARD_ROWS', 'KEPT_ROWS', 'SHARD', 'COSTS', 'SUMS', 'PAID', 'Table', 'valid_text', 'typed',
-           'group_key', 'candidate_key', 'slug', 'folder_name', 'listed', 'folders', 'journal_line', 'line_rows',
-           'read_journal', 'newest', 'lock', 'sync_folder', 'Journal', 'checksum', 'write_shard', 'is_sound', 'shards',
-           'journal_rows', 'query_rows', 'filtered_rows', 'Store', 'spent_on', 'as_costs', 'StoreLedger', 'false_keys']
+           'STORED', 'SUM', 'SHARD_ROWS', 'KEPT_ROWS', 'MEMORY', 'SHARD', 'COSTS', 'SUMS', 'PAID', 'Table',
+           'valid_text', 'typed', 'group_key', 'candidate_key', 'slug', 'folder_name', 'listed', 'folders',
+           'journal_line', 'line_rows', 'read_journal', 'newest', 'lock', 'sync_folder', 'Journal', 'checksum',
+           'write_shard', 'is_sound', 'shards', 'journal_rows', 'query_rows', 'filtered_rows', 'Store', 'spent_on',
+           'as_costs', 'StoreLedger', 'false_keys']
 
 # %% ../../nbs/5_sampling/00_files.ipynb #297d61f2
 import errno
@@ -256,16 +257,18 @@ def shards(places:list) -> list:
                              "or move the file out of the store; a run draws its calls again")
     return files
 
-# %% ../../nbs/5_sampling/00_files.ipynb #53a1a049
+# %% ../../nbs/5_sampling/00_files.ipynb #8b661d6b
 SHARD_ROWS = '''UNION ALL BY NAME SELECT * FROM
     read_parquet($files, union_by_name=true, hive_partitioning=false, filename='_file')'''
 KEPT_ROWS = '''
 WITH every AS NOT MATERIALIZED (SELECT *, coalesce(stored_measured, 0) AS _time FROM
     (SELECT * FROM journals {shards})),
 copies AS (SELECT "group", _time, _file, bool_or(error<>'') AS failed FROM every GROUP BY ALL),
-best AS (SELECT * FROM copies QUALIFY 1=row_number()
-    OVER (PARTITION BY "group" ORDER BY failed, _time, _file)),
-kept AS (SELECT * FROM every SEMI JOIN best USING ("group", _time, _file))
+ranked AS (SELECT *, row_number() OVER (PARTITION BY "group" ORDER BY failed, _time, _file) AS rank
+    FROM copies),
+best AS (SELECT * FROM ranked WHERE rank=1),
+kept AS (SELECT * FROM every ANTI JOIN (SELECT * FROM ranked WHERE rank>1)
+    USING ("group", _time, _file))
 {select}'''
 
 def journal_rows(places:list, table:Table) -> pa.Table:
@@ -276,14 +279,17 @@ def journal_rows(places:list, table:Table) -> pa.Table:
             for g in read_journal(path)[0] for o in g]
     return pa.Table.from_pylist(rows, pa.schema([*table.schema, (STORED, INT), ('_file', STR)]))
 
-# %% ../../nbs/5_sampling/00_files.ipynb #f3704ee4
+# %% ../../nbs/5_sampling/00_files.ipynb #95b3b50c
+MEMORY = '4GB' # Of a query; what needs more spills to disk
+
 def query_rows(places:list, table:Table, select:str, **params:object) -> pd.DataFrame:
     "Ask SQL of `kept` (each group once), `best` (one row per group) or `every` copy."
     import duckdb
     journals = journal_rows(places, table)
     if files := [str(o) for o in shards(places)]: params['files'] = files
     query = KEPT_ROWS.format(shards=SHARD_ROWS if files else '', select=select)
-    with duckdb.connect(config=dict(temp_directory=tempfile.gettempdir())) as con:
+    config = dict(temp_directory=tempfile.gettempdir(), memory_limit=MEMORY)
+    with duckdb.connect(config=config) as con:
         con.execute('SET enable_progress_bar=false')
         con.register('journals', journals)
         return con.sql(query, params=params).to_arrow_table().to_pandas()
