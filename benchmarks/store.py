@@ -93,6 +93,7 @@ def read(root, models, reply):
     took, peak = time.perf_counter()-start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/2**20
     files, start = [str(o) for o in shards(store.places(CANDIDATES, dict(model=models)))], time.perf_counter()
     with duckdb.connect(config=dict(memory_limit='3GB', threads=2)) as con:
+        con.execute('SET enable_progress_bar=false')
         con.sql(VOTES.format('read_parquet(?)', N), params=[files]).fetchall()
     reply.put((took, time.perf_counter()-start, peak, int(clips)))
 
