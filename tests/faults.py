@@ -7,9 +7,9 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 FAULTS = (  # promise, fault, what happens, tests that show it
-    ('P1', 'a writer is killed while it writes, seals or merges', 'no acknowledged answer is lost, none is there twice',
-     'test_store::test_kill_loses_no_acknowledged_group_and_doubles_none test_fault_table::test_twenty_kills'),
-    ('P1', 'a writer is killed inside a seal', 'the next seal finishes it; what was sealed stays the same',
+    ('P1', 'a writer is killed while it writes or makes Parquet', 'no acknowledged answer is lost, none is there twice',
+     'test_fault_table::test_twenty_kills'),
+    ('P1', 'a writer is killed while a journal becomes Parquet', 'its answers are read from either, once, and stay the same',
      'test_store::test_kill_inside_a_seal'),
     ('P1', 'the machine stops in the middle of a line', 'the torn line is cut and counted, the rest is read',
      'test_store::test_a_torn_tail_is_cut_and_counted test_store::test_a_line_of_rubbish_costs_one_group'),
@@ -17,7 +17,7 @@ FAULTS = (  # promise, fault, what happens, tests that show it
      'test_store::test_a_full_disk_stops_the_run_and_the_next_one_goes_on'),
     ('P1', 'a sealed file is damaged', 'it is named, with the remedy',
      'test_store::test_a_damaged_shard_is_named test_store::test_altered_rows_are_found'),
-    ('P2', 'two workers store the same answers', 'one answer is sealed and never changes',
+    ('P2', 'two workers store the same answers', 'the first answer counts and never changes',
      'test_store::test_racing_writers_give_one_answer_that_never_changes '
      'test_store::test_a_journal_at_work_is_not_cleared_away'),
     ('P3', 'a worker is killed', 'another takes its notebook and pays for the rest only',

@@ -785,8 +785,7 @@ WITH calls AS (
     min(error) AS error, min(error_text) AS said, count(DISTINCT key) AS answers,
     min(n_in_tokens) FILTER ("index" = 0) AS tokens_in, sum(n_tokens) AS tokens_out,
     sum(cost_measured) AS usd, sum(latency_measured) AS seconds
-  FROM (SELECT * REPLACE ({known}) FROM
-    read_parquet(?, union_by_name=true, hive_partitioning=false)) GROUP BY ALL)
+  FROM (SELECT * REPLACE ({known}) FROM every) GROUP BY ALL)
 SELECT model, corpus, part, failed, CASE WHEN failed THEN error ELSE '' END AS error,
   count(*) AS calls, sum(answers) AS answers, sum(tokens_in) AS tokens_in,
   sum(tokens_out) AS tokens_out, sum(usd) AS usd, sum(seconds)/3600 AS hours, min(said) AS said
@@ -802,13 +801,10 @@ def call_table(
     study:Study, # A study
 ) -> pd.DataFrame: # A row a model, corpus, prompt or verifier, and kind of error
     "All calls of a study: how many, how they ended, what they cost."
-    import duckdb
     parts = []
-    for name, part in (('candidates', 'prompt_id'), ('verdicts', "'verifier'")):
-        files = [str(o) for o in sorted(study.root.glob(f'{name}/**/shard-*.parquet'))]
-        if not files: continue
-        with duckdb.connect() as con:
-            parts.append(con.sql(CALLS.format(part=part, known=KNOWN), params=[files]).df())
+    for table, part in ((CANDIDATES, 'prompt_id'), (VERDICTS, "'verifier'")):
+        found = study.store.query(table, f'FROM ({CALLS.format(part=part, known=KNOWN)})')
+        if len(found): parts.append(found)
     if parts: return pd.concat(parts, ignore_index=True)
     return pd.DataFrame(dict.fromkeys(CALL_COLUMNS, ())).astype(dict(failed=bool))
 

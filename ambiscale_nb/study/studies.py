@@ -573,7 +573,8 @@ def scored_from(
     sources = [SCORE, *(ROOT/'nbs/figures'/f'{o}.ipynb' for o in study.figures)]
     plans = {o.stem: content_key(o.read_text()) for o in sorted(here.glob('plans/*.json'))}
     files = [(o.relative_to(here).as_posix(), o.stat().st_size) for t in ('candidates', 'verdicts')
-             for o in sorted(here.glob(f'{t}/**/shard-*.parquet'))]
+             for k in ('shard-*.parquet', 'journal/*.jsonl')
+             for o in sorted(here.glob(f'{t}/**/{k}'))]
     known = {k: content_key([*(o['corpus'][x] for x in ('uids', 'ratings', 'facts')), o['prompts']])
              for k, o in records(here).items() if k in plans}
     state = dict(runs=plans, done=content_key([o[2] for o in tasks if is_done(*o)]), corpora=known,
@@ -709,11 +710,9 @@ def put_aside(
     store, models = Study(study.name).store, sorted({planned_model(o).name for o in study.runs})
     to, moved = Path('superseded')/time.strftime('%Y-%m-%dT%H-%M-%S'), 0
     for table in (table_of('plans'), table_of('verdict_plans')):
-        store.seal(table, model=models)
-        places = store.places(table, dict(model=models))
-        if any([*o.glob('journal/*.jsonl')] for o in places): raise InputError(
+        if store.at_work(table, model=models): raise InputError(
             f'A run of {study.name} is at work: wait for it or stop it, then take --force')
-        for o in places:
+        for o in store.places(table, dict(model=models)):
             there = store.root/to/o.relative_to(store.root)
             there.parent.mkdir(parents=True, exist_ok=True)
             os.replace(o, there)

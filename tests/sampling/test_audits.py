@@ -4,13 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from ambiscale_nb.sampling.audits import (MEASURES, alone_values, audio_values, audit_rows,
-    listwise_ledger, listwise_pool, order_table, tie_table)
+    listwise_ledger, listwise_pool, order_table)
 from ambiscale_nb.strategies.budget import curves
-from ambiscale_nb.core import InputError
 from ambiscale_nb.models.contract import Reply
 from ambiscale_nb.sampling.store import Store
 from ambiscale_nb.metrics.statistics import mean_ci
-from ambiscale_nb.strategies.paper import (pool_of, predict, real_choice, rows as clips_of,
+from ambiscale_nb.strategies.paper import (pool_of, rows as clips_of,
     to_judge, with_verdicts)
 from ambiscale_nb.sampling.verify import (Judge, label_verdicts, list_verdicts, plan_verdicts,
     verdict_rows, verify_pool)
@@ -90,11 +89,6 @@ def test_a_verifier_that_takes_the_first_is_found(tmp_path):
     lean = of(listwise(Judged(place=.8), tmp_path/'lean')[2], 'order', 'first')
     assert 0<lean.low<=lean.value<=lean.high<.5
 
-def test_orders_that_stay_tell_a_deaf_verifier_with_a_taste_from_one_that_listens(tmp_path):
-    "It looks at places and not at the clip; other audio leaves the orders, so nothing may change."
-    row = of(listwise(Judged(deaf=True, place=1.5), tmp_path)[2], 'audio', 'choice')
-    assert row.value==0 and row.n==U
-
 def test_a_coarse_verifier_is_found(tmp_path):
     coarse, fine = (of(pointwise(Judged(step=o), tmp_path/str(o))[2], 'tie', 'tied') for o in (1., None))
     assert fine.value==0 and coarse.value>.3 and coarse.low>fine.value and coarse.blind==1
@@ -121,15 +115,6 @@ def test_values_are_those_of_the_audits_and_intervals_those_of_speakers(tmp_path
     e = mean_ci(audio_values(pool, other, Y)['votes'], ITEMS.speaker)
     row = of(table, 'audio', 'votes')
     assert (row.value, row.low, row.high)==(e.value, e.low, e.high)
-
-def test_only_clips_with_a_choice_count():
-    same = pool_of([['sad', 'sad'], ['sad', 'angry'], [None, None]], FOUR, label_verdict=[[.1, .1, .1, .9]]*3)
-    assert real_choice(same).tolist()==[False, True, False]
-    values = tie_table(same)
-    np.testing.assert_allclose(values.tied, [NAN, 0, NAN])
-    np.testing.assert_allclose(values.missing, [0, 0, NAN])
-    only = audit_rows(same, ['x', 'y', 'z'], WHO)
-    assert of(only, 'tie', 'tied').n==1 and 'one speaker' in of(only, 'tie', 'tied').reason
 
 def test_a_part_of_the_clips_may_be_audited(tmp_path):
     pool, other, _ = pointwise(Judged(), tmp_path)
@@ -163,18 +148,6 @@ def test_what_cannot_be_told_has_a_reason(tmp_path):
     assert of(voteless, 'order', 'first').reason.startswith('asked about one label at a time')
 
 # ---- pools
-
-def test_a_listwise_pool_by_hand():
-    rows = pd.DataFrame([dict(uid='a', group=f'g{r}', repeat=r, label=o, index=i, score=s, error='') for r, call in enumerate(
-        ([('sad', .9), ('angry', .1)], [('angry', .3), ('sad', .7)])) for i, (o, s) in enumerate(call)])
-    pool = pool_of([['sad', 'angry', None], ['sad', 'sad', None], [None]*3, ['sad', 'angry', 'angry']], FOUR, uids=list('abcd'))
-    got = listwise_pool(pool, rows, 'abc', verifier='v', role='cross')
-    assert got.uids.tolist()==['a', 'b', 'c'] and (got.verifier, got.role, got.verdicts_by)==('v', 'cross', 'listwise')
-    np.testing.assert_allclose(got.verdict, [[.8, .2, NAN], [1, 1, NAN], [NAN]*3])
-    assert predict('alm_v', got).flags.tolist()==['', '', 'empty']
-    unasked = listwise_pool(pool, rows, 'abcd')
-    assert np.isnan(unasked.verdict[3]).all() and predict('alm_v', unasked).flags[3]=='fallback'
-    with pytest.raises(InputError, match='side by side'): listwise_pool(pool, rows, 'z')
 
 def test_a_stated_distribution_has_the_expected_verdict_of_its_list():
     rows = pd.DataFrame([dict(uid='a', group=f'g{r}', repeat=r, label=o, index=i, score=s, error='') for r in (0, 1)

@@ -1,25 +1,21 @@
 "Verifiers: what is asked once, what is missing, who judges whom, and the audits of audio, order and ties."
-import json
 import math
 import os
 import signal
-from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
 import loopback
 from ambiscale_nb.sampling import verify
-from ambiscale_nb.strategies.budget import curves
 from ambiscale_nb.core import InputError, content_key
 from ambiscale_nb.models.endpoint import EndpointALM
 from ambiscale_nb.corpora.labels import label_set
 from ambiscale_nb.models.contract import Capabilities, Reply
-from ambiscale_nb.sampling.store import Draw, Limits, Store, plan_pool, pool_rows
-from ambiscale_nb.models.parser import parse_list
+from ambiscale_nb.sampling.store import Draw, Store, plan_pool, pool_rows
 from ambiscale_nb.models.prompts import listwise_prompt
 from ambiscale_nb.strategies.paper import (exchangeable, listwise_verdicts, pool_of, predict,
-    real_choice, role_of, to_judge, verdict_pool, with_verdicts)
-from verifiers import order_audit, shuffle_audit, tie_audit
+    role_of, to_judge, verdict_pool, with_verdicts)
+from verifiers import order_audit
 from ambiscale_nb.sampling.verify import (Judge, label_verdicts, list_verdicts, options_of,
     order_of, plan_verdicts, verdict_rows, verify_pool)
 from test_store import COT, DIRECT, FOUR, Scripted, clips, forked, run, wave_of
@@ -27,7 +23,7 @@ from test_store import COT, DIRECT, FOUR, Scripted, clips, forked, run, wave_of
 NAN, SET = math.nan, label_set('four')
 
 class Ear(Scripted):
-    "Finds the label whose place is the clip's number, modulo four; a deaf one hears the first clip in all."
+    "Finds the label whose place is the clip's number, modulo four; a deaf one hears the first clip in all clips."
     name = 'ear'
     def __init__(self, deaf=False, words=None): super().__init__(); self.deaf, self.words, self.asked = deaf, words, []
     def at(self, wave): return 0 if self.deaf else round(float(wave[0])*1000)
@@ -55,16 +51,13 @@ def test_each_label_of_each_clip_is_judged_once_however_many_answers_there_are(t
     store, model = Store(tmp_path), Ear()
     run(Scripted(), store, Draw(n=n, greedy=False))
     _, rows, v = judged(model, store)
-    assert model.calls==6*4 and len(set(model.asked))==6*4 and len(rows)==6*4
+    assert model.calls==len(set(model.asked))==len(rows)==6*4
     np.testing.assert_allclose(v, np.where(np.arange(6)[:, None]%4==np.arange(4), .8, .2))
+    pool = pool_of([[*FOUR, FOUR[0], FOUR[0]]]*6, FOUR, label_verdict=v)
+    np.testing.assert_allclose(predict('alm_v', pool).L, np.eye(4)[np.arange(6)%4])
+    np.testing.assert_allclose(predict('w_alm_v', pool).dist[1], np.array([3*.2, .8, .2, .2])/1.8)
     judged(model, store)
     assert model.calls==6*4
-
-def test_clips_of_the_same_bytes_are_judged_once(tmp_path):
-    items, model = clips(), Ear()
-    items['audio_sha'] = 'same'
-    _, _, v = judged(model, Store(tmp_path), items=items)
-    assert model.calls==4 and (v==v[0]).all()
 
 def test_equal_answers_have_one_verdict_and_a_stated_distribution_the_expected_one():
     v = [[.9, .1, .3, NAN]]
@@ -74,28 +67,17 @@ def test_equal_answers_have_one_verdict_and_a_stated_distribution_the_expected_o
     np.testing.assert_allclose(dist.verdict, [[.5, .9, NAN]])
     assert to_judge(label).tolist()==[[True, True, False, True]] and to_judge(dist).all()
 
-def test_the_answer_chosen_is_the_verifiers(tmp_path):
-    _, _, v = judged(Ear(), Store(tmp_path))
-    pool = pool_of([[*FOUR, FOUR[0], FOUR[0]]]*6, FOUR, label_verdict=v)
-    np.testing.assert_allclose(predict('alm_v', pool).L, np.eye(4)[np.arange(6)%4])
-    np.testing.assert_allclose(predict('verifier_alone', pool).L, predict('alm_v', pool).L)
-    np.testing.assert_allclose(predict('w_alm_v', pool).dist[1], np.array([3*.2, .8, .2, .2])/1.8)
-
 # ---- missing
 
-@pytest.mark.parametrize('yes_no, status', [((-np.inf, -np.inf), 'undefined'), ((NAN, 0.), 'error')])
-def test_a_score_that_is_none_is_missing(tmp_path, yes_no, status):
+@pytest.mark.parametrize('yes_no, status', [((-np.inf, -np.inf), 'undefined'), ((NAN, 0.), 'error'), ((-np.inf, 0.), 'ok')])
+def test_a_score_that_is_none_is_missing_and_a_sure_no_is_not(tmp_path, yes_no, status):
     model = Ear()
     fine = model.score
     model.score = lambda wave, prompt, answers: np.array(yes_no) if model.label(prompt)==2 else fine(wave, prompt, answers)
     _, rows, v = judged(model, Store(tmp_path))
-    assert np.isnan(v).sum(0).tolist()==[0, 0, 6, 0] and np.isfinite(v[:, [0, 1, 3]]).all()
-    assert {*rows.status[rows.label==FOUR[2]]}<={status} and {*rows.status[rows.label!=FOUR[2]]}=={'ok'}
-
-def test_a_sure_no_is_no_missing_score(tmp_path):
-    model = Ear()
-    model.score = lambda wave, prompt, answers: np.array([-np.inf, 0.])
-    assert (judged(model, Store(tmp_path))[2]==0).all()
+    assert (v[:, 2]==0).all() if status=='ok' else np.isnan(v[:, 2]).all()
+    assert np.isfinite(v[:, [0, 1, 3]]).all() and {*rows.status[rows.label!=FOUR[2]]}=={'ok'}
+    assert {*rows.status[rows.label==FOUR[2]]}<={status}
 
 def test_words_that_cannot_be_read_are_missing_and_left_out_of_the_mean(tmp_path):
     model = Ear(words=['yes', 'I refuse.', 'no', 'yes'])
@@ -109,12 +91,17 @@ def test_words_that_cannot_be_read_are_missing_and_left_out_of_the_mean(tmp_path
     p = predict('alm_v', pool)
     assert p.flags.tolist()==['fallback', ''] and p.L[0, 0]==1 and p.L[1, 1]==1
 
-def test_ways_of_asking_that_cannot_be_answered_are_refused():
+@pytest.mark.parametrize('judge, options, what', [
+    (dict(), None, 'cannot score yes and no'), (dict(verifier='listwise'), FOUR, 'cannot score the answers of a list'),
+    (dict(verifier='listwise'), None, 'judged by a listwise verifier'), (dict(), FOUR, 'judged by a listwise verifier'),
+    (dict(verifier='text'), None, 24), (dict(verifier='listwise-text', repeats=3), FOUR, 18),
+    (dict(verifier='vibes'), None, 'Unknown verifier'), (dict(repeats=0), None, 'repeats=0'), (dict(repeats=2), None, 'repeats=2'),
+    (dict(condition='random'), None, 'Unknown condition'), (dict(verifier='listwise-text', repeats=1), FOUR, 'take 2')])
+def test_ways_of_asking_that_cannot_be_answered_are_refused(judge, options, what):
     class Dumb(Scripted): capabilities = Capabilities(label_scoring=False, verify=False)
-    with pytest.raises(InputError, match='cannot score yes and no'): plan_verdicts(Dumb(), clips(), FOUR)
-    assert len(plan_verdicts(Dumb(), clips(), FOUR, Judge('text')))==24
-    for bad in (dict(verifier='vibes'), dict(repeats=0), dict(repeats=2), dict(condition='random')):
-        with pytest.raises(InputError): Judge(**bad)
+    def plan(): return plan_verdicts(Dumb(), clips(), FOUR, Judge(**judge), options and listed(options))
+    if isinstance(what, int): assert len(plan())==what; return
+    with pytest.raises(InputError, match=what): plan()
 
 # ---- who judges
 
@@ -140,8 +127,6 @@ def test_the_verifier_alone_needs_no_answers():
     np.testing.assert_allclose(p.dist, [[.2, .4, .4, 0], [.25]*4])
     with pytest.raises(InputError, match='verdict pool'): predict('alm_v', verdict_pool(['a', 'b'], FOUR, v))
 
-# ---- does it listen
-
 def test_a_swapped_judge_hears_another_speaker(tmp_path):
     model, items = Ear(), clips()
     plan = plan_verdicts(model, items, FOUR, Judge(condition='swap'))
@@ -149,33 +134,7 @@ def test_a_swapped_judge_hears_another_speaker(tmp_path):
     assert (speaker[plan.audio_sha].to_numpy()!=speaker[items.set_index('uid').audio_sha[plan.uid]].to_numpy()).all()
     assert not {*plan.group} & {*plan_verdicts(model, items, FOUR).group}
 
-@pytest.mark.parametrize('deaf', [False, True])
-def test_the_audio_audit_tells_who_listens(tmp_path, deaf):
-    model, store = Ear(deaf), Store(tmp_path)
-    own, other = (judged(model, store, Judge(condition=o))[2] for o in ('none', 'swap'))
-    pool = pool_of([[*FOUR]]*6, FOUR, label_verdict=own)
-    found = shuffle_audit(pool, with_verdicts(pool, other), np.eye(4)[np.arange(6)%4])
-    if deaf: assert found==dict(n=6, changed=0, moved=0, gain=0)
-    else:
-        plan = plan_verdicts(model, clips(), FOUR, Judge(condition='swap')).drop_duplicates('uid')
-        moved = np.mean([int(o[3:])%4 for o in plan.audio_sha]!=np.arange(6)%4)  # heard a clip of another favourite
-        assert moved>.5 and found['n']==6
-        np.testing.assert_allclose([found['changed'], found['gain'], found['moved']], [moved, moved, .3*moved])
-
-def test_the_audio_audit_looks_only_where_there_is_a_choice():
-    pool = pool_of([['sad', 'sad'], ['sad', 'angry'], ['sad', None]], ('angry', 'sad'), label_verdict=[[.9, .1]]*3)
-    other = with_verdicts(pool, np.array([[.1, .9]]*3))
-    assert real_choice(pool).tolist()==[False, True, False]
-    found = shuffle_audit(pool, other)
-    assert found['n']==1 and found['changed']==1 and math.isnan(found['gain'])
-    none = shuffle_audit(*[with_verdicts(pool_of([['sad']], ('angry', 'sad')), np.array([[.9, .1]]))]*2)
-    assert none['n']==0 and math.isnan(none['changed']) and math.isnan(none['moved'])
-
 # ---- listwise: the order
-
-def orders(P, U, N, seed=0):
-    rng = np.random.default_rng(seed)
-    return np.array([[rng.permutation(N) for _ in range(U)] for _ in range(P)])
 
 def test_listwise_verdicts_are_the_mean_over_orders():
     scores = np.array([[[.2, NAN, NAN]], [[.6, .5, NAN]]])
@@ -183,73 +142,43 @@ def test_listwise_verdicts_are_the_mean_over_orders():
     with pytest.raises(InputError, match='two orders'): listwise_verdicts(scores[:1])
 
 def test_the_order_audit_finds_a_verifier_that_looks_at_places():
-    places, worth = orders(4, 300, 5), np.random.default_rng(1).random((300, 5)).round(6)
-    fair = order_audit(np.broadcast_to(worth, places.shape), places)
+    rng, worth = np.random.default_rng(0), np.random.default_rng(1).random((300, 5)).round(6)
+    places = np.array([[rng.permutation(5) for _ in range(300)] for _ in range(4)])
+    fair, blind, leaning = (order_audit(np.broadcast_to(o, places.shape), places)
+                            for o in (worth, 1-places/5, worth*.8+.2*(places==0)))
     assert fair['n']==300 and math.isclose(fair['agreement'], 1)
     np.testing.assert_allclose(fair['by_place'], 0, atol=1e-12)
-    blind = order_audit(1-places/5, places)
-    assert abs(blind['agreement']-.2)<.05  # as often as by chance: the first of five, whoever it is
+    assert abs(blind['agreement']-.2)<.05  # as often as by chance: the first of five, whichever it is
     np.testing.assert_allclose(blind['by_place'], .75*np.array([.4, .2, 0, -.2, -.4]), atol=.03)  # the mean has its own
-    leaning = order_audit(worth*.8+.2*(places==0), places)
     assert blind['agreement']<leaning['agreement']<1 and leaning['by_place'][0]>.1>leaning['by_place'][1]
 
 def test_the_order_audit_by_hand():
-    "Two clips, two orders: the first keeps its favourite, the second changes it; a third lacks an order."
+    "The first clip keeps its favourite, the second changes it, a third lacks an order; two coins agree half of the time."
     scores = np.array([[[.9, .1], [.8, .2], [.5, .4]], [[.7, .3], [.4, .6], [NAN, NAN]]])
-    places = np.array([[[0, 1]]*3, [[1, 0]]*3])
-    found = order_audit(scores, places)
+    found = order_audit(scores, np.array([[[0, 1]]*3, [[1, 0]]*3]))
     assert found['n']==2 and found['agreement']==.5
     np.testing.assert_allclose(found['by_place'], [np.mean([.1, .2, 0, .1, .2]), np.mean([-.1, -.2, 0, -.1, -.2])], atol=1e-9)
-
-def test_ties_share_the_agreement():
-    scores, places = np.full((2, 1, 2), .5), np.array([[[0, 1]], [[1, 0]]])
-    assert order_audit(scores, places)['agreement']==.5  # two coins agree half of the time
-
-def listwise_pool():
-    rng = np.random.default_rng(0)
-    answers = [[FOUR[i] for i in rng.integers(0, 4, 6)] for _ in range(5)]
-    return pool_of(answers, FOUR, verdict=listwise_verdicts(rng.random((2, 5, 6))), verdicts_by='listwise')
+    assert order_audit(np.full((2, 1, 2), .5), np.array([[[0, 1]], [[1, 0]]]))['agreement']==.5
 
 def test_answers_judged_in_view_of_each_other_are_not_exchangeable():
-    pool = listwise_pool()
-    assert 'all answers' in exchangeable(pool) and exchangeable(replace(pool, verdicts_by='pointwise'))==''
-    points = curves(pool, ['alm_v', 'majority'], [6], np.full((5, 4), .25))
-    for s in ('alm_v', 'majority'): np.testing.assert_allclose(points[s][0].L, predict(s, pool).L)
-
-def test_listwise_pools_have_no_budgets_below_their_own():
-    points = curves(listwise_pool(), ['alm_v'], None, np.full((5, 4), .25))['alm_v']
-    assert [o.k for o in points]==[6]
-
-# ---- ties
-
-def test_the_tie_audit_by_hand():
-    "Equal verdicts on one label are no coin; equal ones on two labels are; without a choice a clip does not count."
-    three = ('angry', 'happy', 'sad')
-    pool = pool_of([['sad', 'sad', 'angry'], ['sad', 'happy', 'angry'], ['sad', 'happy', 'angry'], ['sad']*3], three,
-                   label_verdict=[[.2, NAN, .9], [.2, .9, .9], [.5, .5, .5], [.1, .1, .1]])
-    assert tie_audit(pool)==dict(n=3, tied=2/3)
-    none = tie_audit(pool_of([['sad']], three, label_verdict=[[.1, .1, .1]]))
-    assert none['n']==0 and math.isnan(none['tied'])
-
-def test_coarse_scales_tie():
     rng = np.random.default_rng(0)
-    v = rng.random((400, 4))
-    pool = pool_of([[*FOUR]]*400, FOUR, label_verdict=v)
-    tied = [tie_audit(with_verdicts(pool, o))['tied'] for o in (v, v.round(1), v.round())]
-    assert tied[0]==0<tied[1]<tied[2] and tied[2]>.6
+    answers = [[FOUR[i] for i in rng.integers(0, 4, 6)] for _ in range(5)]
+    for way in ('listwise', 'pointwise'):
+        pool = pool_of(answers, FOUR, verdict=listwise_verdicts(rng.random((2, 5, 6))), verdicts_by=way)
+        assert ('all answers' in exchangeable(pool))==(way=='listwise')
 
 # ---- listwise: the calls
 
 class Lister(Scripted):
-    "Hears the label whose place is the clip's number, modulo four; `lean`: it adds that to the first on the list."
+    "Hears the label whose place is the clip's number, modulo four; dies at call number `die`."
     name = 'lister'
-    def __init__(self, lean=0., die=None): super().__init__(); self.lean, self.die, self.asked = lean, die, []
+    def __init__(self, die=None): super().__init__(); self.die, self.asked = die, []
     def score(self, wave, prompt, answers):
         self.calls += 1
         self.asked.append((round(float(wave[0])*1000), tuple(answers)))
         if self.calls==self.die: os.kill(os.getpid(), signal.SIGKILL)
         best = FOUR[self.asked[-1][0]%4]
-        return np.array([2.*(o==best)+self.lean*(i==0) for i, o in enumerate(answers)])
+        return np.array([2.*(o==best) for o in answers])
 
 def listed(*options, n=6):
     return pd.DataFrame([dict(uid=o, options=s) for o in clips(n).uid for s in options])
@@ -328,8 +257,7 @@ def test_the_lists_of_a_run_are_the_labels_of_its_pools(tmp_path):
 def test_killed_and_resumed_no_call_is_made_twice(tmp_path):
     for die in (1, 5, 9):
         store = tmp_path/str(die)
-        pid = forked(lambda store=store, die=die: side_by_side(Lister(die=die), Store(store)))
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])==-signal.SIGKILL
+        assert forked(lambda store=store, die=die: side_by_side(Lister(die=die), Store(store)))==-signal.SIGKILL
         again = Lister()
         report, rows = side_by_side(again, Store(store))
         assert (report.had, again.calls)==(die-1, 13-die)
@@ -344,12 +272,6 @@ def test_where_nobody_has_a_choice_nothing_is_asked(tmp_path):
         report, rows = side_by_side(model, Store(tmp_path), o)
         assert (report.planned, report.made, len(rows), model.calls)==(0, 0, 0, 0)
     assert np.isnan(scores_of(rows)[0]).all()
-
-def test_a_limit_ends_a_listwise_run_and_the_next_goes_on(tmp_path):
-    first = side_by_side(Lister(), Store(tmp_path), limits=Limits(calls=5))[0]
-    assert first.made==5 and 'calls: 5 of 5' in first.stopped
-    second = side_by_side(Lister(), Store(tmp_path))[0]
-    assert (second.had, second.made)==(5, 7)
 
 def test_a_failed_list_is_an_error_for_each_answer_and_is_tried_again(tmp_path):
     class Late(Lister):
@@ -367,18 +289,14 @@ def test_a_failed_list_is_an_error_for_each_answer_and_is_tried_again(tmp_path):
     assert side_by_side(Lister(), store)[0].made==1
     assert np.isfinite(scores_of(side_by_side(Lister(), store)[1])[0]).all()
 
-@pytest.mark.parametrize('logp, status, error', [([-np.inf]*4, 'undefined', ''), ([0, NAN, 0, 0], 'error', 'bad_score')])
-def test_a_list_without_probabilities_has_no_scores(tmp_path, logp, status, error):
+@pytest.mark.parametrize('logp, status, error, scores', [
+    ([-np.inf]*4, 'undefined', '', None), ([0, NAN, 0, 0], 'error', 'bad_score', None), ([0., *[-np.inf]*3], 'ok', '', {0, 1})])
+def test_a_list_without_probabilities_has_no_scores_and_some_without_are_a_sure_no(tmp_path, logp, status, error, scores):
     model = Lister()
     model.score = lambda wave, prompt, answers: np.array(logp)
     rows = side_by_side(model, Store(tmp_path))[1]
-    assert set(rows.status)=={status} and set(rows.error)=={error} and np.isnan(scores_of(rows)[0]).all()
-
-def test_some_answers_without_probability_are_a_sure_no(tmp_path):
-    model = Lister()
-    model.score = lambda wave, prompt, answers: np.array([0., -np.inf, -np.inf, -np.inf])
-    rows = side_by_side(model, Store(tmp_path))[1]
-    assert set(rows.score)=={0, 1} and set(rows.status)=={'ok'}
+    assert set(rows.status)=={status} and set(rows.error)=={error}
+    assert set(rows.score)==scores if scores else np.isnan(scores_of(rows)[0]).all()
 
 def test_another_clips_audio_leaves_the_order(tmp_path):
     own, other = (plan_verdicts(Lister(), clips(), FOUR, Judge('listwise', o), listed(FOUR)) for o in ('none', 'swap'))
@@ -386,25 +304,6 @@ def test_another_clips_audio_leaves_the_order(tmp_path):
     both = own.merge(other, on=key)
     assert (both.label_x==both.label_y).all() and (both.audio_sha_x!=both.audio_sha_y).all()
     assert not {*own.group} & {*other.group}
-
-def test_ways_of_listing_that_cannot_be_answered_are_refused():
-    class Dumb(Scripted): capabilities = Capabilities(label_scoring=False, verify=False)
-    with pytest.raises(InputError, match='cannot score the answers of a list'):
-        plan_verdicts(Dumb(), clips(), FOUR, Judge('listwise'), listed(FOUR))
-    assert len(plan_verdicts(Dumb(), clips(), FOUR, Judge('listwise-text', repeats=3), listed(FOUR)))==18
-    for judge, options in ((Judge('listwise'), None), (Judge(), listed(FOUR))):
-        with pytest.raises(InputError, match='judged by a listwise verifier'):
-            plan_verdicts(Scripted(), clips(), FOUR, judge, options)
-    with pytest.raises(InputError, match='take 2'): Judge('listwise-text', repeats=1)
-
-@pytest.mark.parametrize('lean', [0, 1.5, 40.])
-def test_a_taste_for_the_first_place_is_found(tmp_path, lean):
-    rows = side_by_side(Lister(lean), Store(tmp_path))[1]
-    found = order_audit(*scores_of(rows))
-    assert found['n']==6
-    if not lean: assert found['agreement']==1 and np.allclose(found['by_place'], 0)
-    else: assert found['by_place'][0]>.1>found['by_place'][1]
-    assert (found['agreement']==0)==(lean==40)
 
 # ---- listwise, in words
 
@@ -431,35 +330,17 @@ def test_a_server_judges_lists_in_words(tmp_path, monkeypatch):
     calls = rows.groupby('group').agg(text=('text', 'first'), out=('n_tokens', 'sum'))
     assert (calls.out==calls.text.str.len()+1).all()  # what a call wrote is shared by its rows, and not counted twice
 
-@pytest.mark.parametrize('fault', ['refusal', 'content filter'])
-def test_a_refusal_of_a_list_is_no_score(tmp_path, monkeypatch, fault):
+@pytest.mark.parametrize('fault', ['refusal', 'content filter', 'bad_request'])
+def test_a_refusal_of_a_list_is_no_score_and_a_failure_is_tried_again(tmp_path, monkeypatch, fault):
     fake_words(monkeypatch, ['{"angry": 80, "sad": 40}']*9)
+    two, way = listed(('angry', 'sad'), n=2), Judge('listwise-text')
     with loopback.Loopback() as server:
         server.faults = [None, fault]
         model = EndpointALM('demo', 'openai', server.url, key='')
-        report, rows = side_by_side(model, Store(tmp_path), listed(('angry', 'sad'), n=2), Judge('listwise-text'), clips(2))
-        model.close()
-    lost = rows[rows.score.isna()]
-    assert report.made==4 and len(lost)==2 and lost.group.nunique()==1 and set(lost.status)=={'unparsed'}
-    assert np.isfinite(listwise_verdicts(scores_of(rows, ('angry', 'sad'), 2)[0])[:, [0, 3]]).all()
-
-def test_a_server_that_breaks_down_leaves_error_rows(tmp_path, monkeypatch):
-    fake_words(monkeypatch, ['{"angry": 80, "sad": 40}']*9)
-    with loopback.Loopback() as server:
-        server.faults = ['bad_request']
-        model = EndpointALM('demo', 'openai', server.url, key='')
-        two, way = listed(('angry', 'sad'), n=2), Judge('listwise-text')
         report, rows = side_by_side(model, Store(tmp_path), two, way, clips(2))
-        assert report.failed==1 and (rows.error=='bad_request').sum()==2
-        assert side_by_side(model, Store(tmp_path), two, way, clips(2))[0].made==1
+        again = side_by_side(model, Store(tmp_path), two, way, clips(2))[0]
         model.close()
-
-def test_hostile_lists_are_read_or_missing():
-    three = ('angry', 'happy', 'sad')
-    junk = ['{'*999, '>'*999, '[' + 'sad,'*999 + ']', 'sad: '*999, '{"sad": 1e99}', '{"sad": NaN}', '\ud800', 'sad:80'*999,
-            json.dumps({o: {'score': 50} for o in three}), '{"sad": -5, "angry": true}', '[1, 2, 3]', 'sad > sad > angry']
-    for text in junk:
-        got = parse_list(text, three)
-        assert {*got}=={*three} and all(math.isnan(o) or 0<=o<=1 for o in got.values()), text
-    assert parse_list('{"sad": 50%, "angry": 100/100, "happy": 0}', three)==dict(angry=1, happy=0, sad=.5)
-    assert parse_list('Final answer: [sad, angry, happy]', three)==dict(sad=1, angry=.5, happy=0)
+    lost, failed = rows[rows.score.isna()], fault=='bad_request'
+    assert (report.made, report.failed, again.made)==(4-failed, failed, failed)
+    assert len(lost)==2 and lost.group.nunique()==1 and set(lost.status)=={'error' if failed else 'unparsed'}
+    assert np.isfinite(listwise_verdicts(scores_of(rows, ('angry', 'sad'), 2)[0])[:, [0, 3]]).all()

@@ -11,7 +11,7 @@ from ambiscale_nb.study import results
 from ambiscale_nb.corpora.ambiguity import Judgements, soft_labels
 from ambiscale_nb.core import ROOT, rng_of
 from ambiscale_nb.metrics.metrics import statistic
-from ambiscale_nb.sampling.store import stored_spend
+from ambiscale_nb.sampling.store import StoreLedger
 from ambiscale_nb.study.report import call_table, grid, opening, planned_pairs
 from ambiscale_nb.study.results import Study, correlation_ci, references, summary
 from ambiscale_nb.metrics.statistics import cluster_ci
@@ -136,7 +136,7 @@ def test_one_rater_who_names_two_emotions_is_one_rater():
 def test_the_report_adds_up_what_the_store_adds_up(studies):
     "Answers without a number of tokens do not swallow those of the others."
     for study in studies.values():
-        calls, spent = call_table(study), stored_spend(study.root)
+        calls, spent = call_table(study), StoreLedger(study.root).total()
         assert calls.calls.sum()==spent['calls']>0
         assert calls.tokens_in.sum()+calls.tokens_out.sum()==spent['tokens']>0
         assert calls[calls.part.str.startswith('label-direct')].tokens_out.notna().all()
