@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Wave', 'TOP', 'MODELS', 'OPTION_TYPES', 'LOST', 'RETRIED', 'UNUSABLE', 'REFUSED', 'FATAL', 'NAMES_AS_OF', 'NAMES',
-           'ENTITIES', 'LETTERS', 'HIDDEN', 'MASK', 'SECRET', 'cached_cleaner', 'Reply', 'spelt_ends', 'Capabilities',
+           'ENTITIES', 'ESCAPES', 'HIDDEN', 'MASK', 'SECRET', 'cached_cleaner', 'Reply', 'spelt_ends', 'Capabilities',
            'ALM', 'check_variable', 'check_url', 'full_revision', 'ModelInfo', 'register_model', 'options_of',
            'wrong_options', 'check_options', 'load_model', 'check_ready', 'model_table', 'require', 'check_call',
            'CallError', 'declined', 'Name', 'with_fields', 'known_names', 'Retired', 'check_name', 'cost_of',
@@ -302,7 +302,7 @@ def cost_of(name:Name, prompt_tokens:float, audio_tokens:float|None,
 
 # %% ../../nbs/2_models/03_contract.ipynb #8ffc3ff6
 ENTITIES = {'"': 'quot', '&': 'amp', "'": 'apos', '<': 'lt', '>': 'gt'}
-LETTERS = {'\n': 'n', '\r': 'r', '\t': 't'} # After a backslash
+ESCAPES = {'\n': 'n', '\r': 'r', '\t': 't'} # After a backslash
 
 def escaped_pattern(text:str, plain:bool=False) -> str: # plain: letters and digits stay as they are
     "A regular expression for a text whose characters may each be percent-encoded or escaped."
@@ -311,7 +311,7 @@ def escaped_pattern(text:str, plain:bool=False) -> str: # plain: letters and dig
         at, raw = ord(c), c.encode('utf-8', 'surrogatepass')
         wide = c.encode('utf-16-be', 'surrogatepass').hex('-', 2).split('-')
         ways = ([f'u{o}' for o in wide], [f'x{o:02x}' for o in raw], [f'{o:03o}' for o in raw],
-                [f'U{at:08x}'], [f'x{at:02x}'], [LETTERS.get(c, f'U{at:08x}')])
+                [f'U{at:08x}'], [f'x{at:02x}'], [ESCAPES.get(c, f'U{at:08x}')])
         escaped = '|'.join(r'\\+'.join(o) for o in ways)
         percent = ''.join(f'%(?:25)*{o:02x}' for o in raw)
         entity = f'&(?:amp;)*(?:#0*{at}|#x0*{at:x}|{ENTITIES.get(c, "#")});'

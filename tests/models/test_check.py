@@ -9,10 +9,11 @@ import pytest
 from loopback import END, Loopback, chance
 from toy_families import PROCESSORS, toy
 from ambiscale_nb.corpora.audio import RATE, check_wave
-from ambiscale_nb.models.check import (CHECKS, NEAR, check_clips, check_model, parted, passed,
-    tolerance_of)
+from ambiscale_nb.models.check import (CHECKS, NEAR, check_clips, check_model, reply_difference, passed,
+    route_tolerance)
 from ambiscale_nb.core import InputError
-from ambiscale_nb.models.endpoint import EndpointALM, Retry
+from ambiscale_nb.models.endpoint import EndpointALM
+from ambiscale_nb.models.serving import Retry
 from ambiscale_nb.models.gemini import GeminiALM
 from ambiscale_nb.models.contract import CallError, Capabilities, Reply
 from ambiscale_nb.models.prompts import Prompt, prompt
@@ -231,9 +232,9 @@ def test_a_fatal_failure_ends_the_table():
 
 def test_near_ties_are_no_fault():
     one = Reply('ab', [1, 2], 'stop', [-.70, -.1])
-    assert not parted(one, Reply('cb', [3, 2], 'stop', [-.75, -3.]), .02)
-    assert 'nats apart' in parted(one, Reply('cb', [3, 2], 'stop', [-1.5, -.1]), .02)
-    assert parted(one, Reply('ab', [1, 2], 'stop', [-.70, math.nan]), .02)
+    assert not reply_difference(one, Reply('cb', [3, 2], 'stop', [-.75, -3.]), .02)
+    assert 'nats apart' in reply_difference(one, Reply('cb', [3, 2], 'stop', [-1.5, -.1]), .02)
+    assert reply_difference(one, Reply('ab', [1, 2], 'stop', [-.70, math.nan]), .02)
 
 @pytest.mark.parametrize('pair', [(WAVE, WAVE), (WAVE.astype(float), OTHER), (WAVE[:100], OTHER)])
 def test_clips_that_cannot_tell_are_refused(pair):
@@ -257,9 +258,9 @@ def test_tolerance_follows_the_precision_of_the_weights():
     for dtype, near in [*NEAR.items(), ('float64', NEAR['float32'])]:
         alm = Ideal()
         alm.model = SimpleNamespace(dtype=f'torch.{dtype}')
-        assert tolerance_of(alm)==near
-    assert tolerance_of(Ideal())==NEAR['float32']<NEAR['float16']<NEAR['bfloat16']
-    for alm in (EndpointALM('m', 'vllm'), GeminiALM('m', key='')): assert tolerance_of(alm)==NEAR['bfloat16']
+        assert route_tolerance(alm)==near
+    assert route_tolerance(Ideal())==NEAR['float32']<NEAR['float16']<NEAR['bfloat16']
+    for alm in (EndpointALM('m', 'vllm'), GeminiALM('m', key='')): assert route_tolerance(alm)==NEAR['bfloat16']
 
 def test_rounding_is_a_fault_only_in_a_precision_that_does_not_round_so():
     alm = Rounded()

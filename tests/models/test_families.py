@@ -14,7 +14,7 @@ from transformers.utils import logging
 from ambiscale_nb.models import families
 from ambiscale_nb.core import InputError
 from ambiscale_nb.models.families import (FAMILIES, find_checkpoint, folder_revision, load_family,
-    load_weights, record_of, register_family, wrap)
+    load_weights, model_record, register_family, wrap)
 from ambiscale_nb.models.local import LocalALM
 from ambiscale_nb.models.contract import MODELS, load_model
 from ambiscale_nb.models.prompts import Prompt, verify_prompt
@@ -446,7 +446,7 @@ def test_code_of_a_checkpoint_is_never_run(checkpoint, tmp_path):
 @EVERY
 def test_the_record_states_the_resolved_settings(alm, name):
     "Read back from JSON, they are what a call of `generate` resolves to."
-    record = json.loads(json.dumps(record_of(alm)))
+    record = json.loads(json.dumps(model_record(alm)))
     assert record['model']==FAMILIES[name].model
     assert record['n_params']==sum(p.numel() for p in alm.model.parameters())
     assert record['eos']==sorted(alm.eos)==sorted(record['sample']['eos_token_id'])

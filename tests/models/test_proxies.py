@@ -7,9 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from ambiscale_nb.models import endpoint
 from ambiscale_nb.core import InputError
-from ambiscale_nb.models.endpoint import goes_direct, proxy_of
+from ambiscale_nb.models.transport import Transport, bypasses_proxy, find_proxy
 from ambiscale_nb.models.contract import CallError, load_model
 from ambiscale_nb.models.prompts import prompt
 
@@ -32,15 +31,15 @@ def no_proxies(monkeypatch):
     ('ALL_PROXY', 'p:1', 'https://far.example/v1', 'http://p:1'), ('HTTPS_PROXY', 'p:1', FAR, None), ('HTTP_PROXY', '', FAR, None)])
 def test_a_proxy_is_read_as_curl_reads_it(monkeypatch, variable, value, url, proxy):
     monkeypatch.setenv(variable, value)
-    found = proxy_of(url)
+    found = find_proxy(url)
     assert (found and found[1]) == proxy and (not found or found[0] == variable)
 
 
 def test_the_password_of_a_proxy_is_passed_on_and_not_shown(monkeypatch):
     monkeypatch.setenv('HTTP_PROXY', 'me:p%40ss@p:3128')
-    assert proxy_of(FAR) == ('HTTP_PROXY', 'http://p:3128', ('me', 'p@ss'))
+    assert find_proxy(FAR) == ('HTTP_PROXY', 'http://p:3128', ('me', 'p@ss'))
     monkeypatch.setenv('HTTP_PROXY', 'socks5://me:p%40ss@p:3128')
-    with pytest.raises(InputError) as e: proxy_of(FAR)
+    with pytest.raises(InputError) as e: find_proxy(FAR)
     assert 'p%40ss' not in str(e.value) and 'p@ss' not in str(e.value)
 
 
@@ -70,7 +69,7 @@ def test_a_proxy_that_cannot_be_used_is_refused_when_a_model_is_loaded(monkeypat
     ('gpu.corp', 'http://gpu.corp/', True), ('gpu.corp', 'http://gpu.corp:80', True), ('10.1.2.3', '10.0.0.0/255.0.0.0', True),
     ('127.0.0.1.example', '', False), ('localhost.example', '', False), ('10.1.2.3', '10.0.0.0/33', False),
     ('gpu.corp', 'gpu.corp:8000', True), ('10.1.2.3', '2.3', False), ('far', ', ,', False), ('far', '10.0.0.0/8', False)])
-def test_what_is_reached_directly(host, rules, direct): assert goes_direct(host, rules) == direct
+def test_what_is_reached_directly(host, rules, direct): assert bypasses_proxy(host, rules) == direct
 
 
 def serve():
@@ -96,13 +95,13 @@ def test_a_request_goes_through_a_proxy_without_a_scheme_and_past_it_by_a_networ
     server, asked = serve()
     port = server.server_port
     monkeypatch.setenv('HTTP_PROXY', f'127.0.0.1:{port}')
-    wire = endpoint.Wire(FAR)
+    transport = Transport(FAR)
     import httpx2
-    found = wire.receive(httpx2.Request('POST', f'{FAR}/chat/completions', content=b'{}'))
+    found = transport.receive(httpx2.Request('POST', f'{FAR}/chat/completions', content=b'{}'))
     assert asked == ['http://models.invalid:8000/v1/chat/completions'] and found['status'] == 200
-    wire.close()
+    transport.close()
     monkeypatch.setenv('NO_PROXY', '127.0.0.0/8')
-    near = endpoint.Wire(f'http://127.0.0.1:{port}/v1')
+    near = Transport(f'http://127.0.0.1:{port}/v1')
     assert near.receive(httpx2.Request('POST', f'http://127.0.0.1:{port}/v1/x', content=b'{}'))['status'] == 200
     assert asked[-1] == '/v1/x'
     near.close()

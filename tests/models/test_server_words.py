@@ -9,7 +9,8 @@ from ambiscale_nb.core import InputError
 from ambiscale_nb.models.endpoint import PROFILES, EndpointALM
 from ambiscale_nb.sampling.estimate import stand_in
 from ambiscale_nb.models.gemini import GeminiALM
-from ambiscale_nb.models.contract import Tape, load_model
+from ambiscale_nb.models.contract import load_model
+from ambiscale_nb.models.transport import Recorder
 from ambiscale_nb.sampling.store import CANDIDATES, Draw, Store, most_said, sample_pool
 
 NAMES = {'vllm': 'demo', 'openai': 'gpt-audio-1.5', 'llamacpp': 'demo', 'gemini': 'gemini-3.8-flash'}
@@ -98,8 +99,8 @@ def test_the_seed_changes_after_a_server_error_and_only_then(kind):
 def test_a_run_with_another_seed_replays(tmp_path):
     with Loopback() as server:
         server.faults = ['500']
-        live = served(server, 'vllm', tape=Tape(tmp_path)).sample(WAVE, DIRECT, 4, 7, 1.)
-    again = EndpointALM('demo', 'vllm', key='', tape=Tape(tmp_path, 'replay')).sample(WAVE, DIRECT, 4, 7, 1.)
+        live = served(server, 'vllm', recorder=Recorder(tmp_path)).sample(WAVE, DIRECT, 4, 7, 1.)
+    again = EndpointALM('demo', 'vllm', key='', recorder=Recorder(tmp_path, 'replay')).sample(WAVE, DIRECT, 4, 7, 1.)
     assert [o.text for o in again] == [o.text for o in live] and again[0].downgrades == live[0].downgrades
 
 

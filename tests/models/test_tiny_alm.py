@@ -15,12 +15,12 @@ from ambiscale_nb.models.contract import MODELS, load_model
 from ambiscale_nb.sampling.store import CANDIDATES, Draw, Store, sample_pool
 from ambiscale_nb.models.parser import parse
 from ambiscale_nb.models.prompts import prompt, verify_prompt
-from ambiscale_nb.models.tiny_alm import (ASSETS, MAX_SECONDS, Recipe, SIZES, audio_tokens,
+from ambiscale_nb.models.tiny_alm import (ASSETS, MAX_SECONDS, Recipe, TINY_SIZES, audio_tokens,
     load_tiny, make_model, make_processor, save_tiny, train, training_data)
 from ambiscale_nb.corpora.toyspeech import EMOTIONS, SPLITS, clip, clip_wave, sentences, speakers
 
 logging.set_verbosity_error(); logging.disable_progress_bar()
-SHIPPED = [o for o in SIZES if (ASSETS/o/'model.safetensors').exists()]
+SHIPPED = [o for o in TINY_SIZES if (ASSETS/o/'model.safetensors').exists()]
 DIRECT = prompt('label', 'direct', EMOTIONS)
 EXAM = 40 # clips of the val split that have one plurality
 
@@ -100,7 +100,7 @@ def test_registry_and_weights_agree(alms, size):
     assert alm.n_params==sum(p.numel() for p in make_model(size, alm.processor).parameters())
 
 def test_sizes_grow_and_revisions_differ(alms):
-    n = [alms[o].n_params for o in SHIPPED] # in the order of SIZES
+    n = [alms[o].n_params for o in SHIPPED] # in the order of TINY_SIZES
     assert n==sorted(set(n))
     assert len({o.revision for o in alms.values()})==len(alms)
 
