@@ -67,11 +67,9 @@ FAULTS = (  # promise, fault, what happens, tests that show it
 )
 COLUMNS = '| promise | fault | what happens | cases | held |\n|---|---|---|--:|--:|\n'
 
-
 def test_of(nodeid):
     "`tests/test_store.py::test_x[1]` -> `test_store::test_x`."
     return re.sub(r'(?:.*/)?(\w+)\.py(::\w+).*', r'\1\2', nodeid)
-
 
 def table(outcomes):
     "A line a fault; `outcomes`: test -> list of what pytest said of its cases."
@@ -82,7 +80,6 @@ def table(outcomes):
         lines.append(f'| {promise} | {fault} | {happens} | {len(said)} | {held} |')
     return COLUMNS+'\n'.join(lines)+'\n'
 
-
 SERVERS = """# What servers do, and what then happens
 
 Written by a run of the tests, see `test_server_faults.py`. A study of 12 clips, one call each, meets the fault in every
@@ -91,7 +88,6 @@ request. `ends` is a run that ends with one sentence; calls that failed or were 
 | fault | protocol | outcome | requests | calls of the next run |
 |---|---|---|--:|--:|
 """
-
 
 def server_table(rows):
     "A line a fault and protocol."

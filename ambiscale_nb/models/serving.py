@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['DOUBT', 'GONE', 'FORGET', 'OPTIONAL_PARAMS', 'RESEEDED', 'CUT', 'SERVING', 'NAMED', 'Retry', 'retry_call',
-           'ConcurrencyLimit', 'Serving', 'Served', 'retry_seed', 'named_param', 'join_replies', 'count', 'other_name',
-           'name_status', 'wav_bytes']
+           'ConcurrencyLimit', 'Serving', 'Served', 'retry_seed', 'named_param', 'refusal_key', 'join_replies', 'count',
+           'other_name', 'name_status', 'wav_bytes']
 
 # %% ../../nbs/2_models/06_serving.ipynb #f3c7fd62
 import contextlib
@@ -17,7 +17,7 @@ import threading
 import time
 import wave as wave_file
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 import numpy as np
 from fastcore.basics import patch
 from ..core import InputError, choose, content_key, rng_of, seed_of
@@ -71,17 +71,12 @@ class ConcurrencyLimit:
     calm: float = 15. # Seconds without a refusal before the edge is raised
     clock: Callable = time.monotonic
     sleep: Callable = time.sleep
-    active: int = 0 # Requests that are not answered yet
-    until: float = -math.inf # No request before this time
-    refused_at: float = -math.inf # The last refusal
-    episode_at: float = -math.inf # The first refusal within a second
-    refusals: int = 0
-    lost: int = 0 # Requests in a row without an answer
-    lost_at: float = -math.inf # The last of them
-    peak: int = 0 # The most that were active
-    cond: object = field(default_factory=threading.Condition) # Guards the fields
 
     def __post_init__(self):
+        self.active = self.peak = self.refusals = 0 # Requests without an answer yet; the most of them
+        self.lost, self.lost_at = 0, -math.inf # Requests in a row without an answer; the last one
+        self.until = self.refused_at = self.episode_at = -math.inf # No request before; last refusals
+        self.cond = threading.Condition() # Guards all of this
         self.wait, self.step = self.calm, 1 # Seconds of calm before the edge is raised; by how much
         self.floor, self.probing = 1., False # Lowest edge of an episode; whether it was just raised
 
@@ -200,7 +195,7 @@ def prepare(self:Served, base_urls:str|list, serving:Serving):
     self.lock, self.local, self.counts_audio = threading.Lock(), threading.local(), False
     self.short_calls = 0 # Calls that gave too few answers; -inf once `n` was granted
     self.errors = 0 # Errors that ended a run
-    self.secret()
+    if not self.replays: read_key(self.key)
     self.sleep = (lambda seconds: None) if self.replays else serving.sleep
     self.rng, self.refused = serving.rng or rng_of('retries', os.getpid()), set(serving.without)
     self.limits = {check_url(o): ConcurrencyLimit(serving.ceiling, min(8., serving.ceiling),
@@ -213,16 +208,11 @@ def ahead(self:Served):
 
 # %% ../../nbs/2_models/06_serving.ipynb #3273075b
 @patch
-def secret(self:Served) -> str:
-    "The key; '' for a replay or a server without keys."
-    return '' if self.replays else read_key(self.key)
-
-@patch
 def client(self:Served, url:str):
     "The SDK's client for one of the addresses."
     with self.lock:
         if url not in self.clients:
-            secret, how = self.secret(), self.serving
+            secret, how = '' if self.replays else read_key(self.key), self.serving
             self.transports[url] = Transport(url, self.recorder, (secret,)*bool(secret),
                                              how.seconds, how.ceiling, how.wall)
             self.clients[url] = self.connect(url, secret or 'none', self.transports[url])
@@ -302,10 +292,9 @@ def named_param(e:CallError, params:Iterable) -> str: # params: those that were 
     sent = [o for o in OPTIONAL_PARAMS if o in params] # The longer name before the one it contains
     return next((o for o in sent if e.param==o or re.search(NAMED[o], str(e))), '')
 
-@patch
-def refusal_key(self:Served, param:str) -> str:
-    "The key under which recordings note that a parameter was refused."
-    return content_key(['refused', self.model, param])
+def refusal_key(model:str, param:str) -> str:
+    "The key under which recordings note that a model's server refused a parameter."
+    return content_key(['refused', model, param])
 
 @patch
 def learn(self:Served, param:str, reason:str):
@@ -314,7 +303,7 @@ def learn(self:Served, param:str, reason:str):
     with self.lock: new = param not in self.refused
     self.refused.add(param)
     if new and self.recorder:
-        self.recorder.write(self.refusal_key(param), refused=param, text=reason)
+        self.recorder.write(refusal_key(self.model, param), refused=param, text=reason)
 
 # %% ../../nbs/2_models/06_serving.ipynb #c61345e0
 @patch
@@ -322,7 +311,7 @@ def param_to_drop(self:Served, e:Exception, params:Iterable) -> str: # params: t
     "The parameter to leave out after a failed request, or ''."
     sent = [o for o in OPTIONAL_PARAMS if o in params]
     if isinstance(e, Unrecorded):
-        return next((o for o in sent if self.refusal_key(o) in self.recorder.index), '')
+        return next((o for o in sent if refusal_key(self.model, o) in self.recorder.index), '')
     if e.kind=='wrong_n' and 'n' in params: self.short_calls += 1
     if self.short_calls>1: self.learn('n', str(e))
     param = named_param(e, params) if e.kind=='bad_request' else ''

@@ -15,21 +15,15 @@ import pandas as pd
 import pytest
 import soundfile
 from loopback import END, WAITS, WORDS, Loopback, Time, client, files, forms_of, ids_of, leaks, logprobs, name_of, total
-from ambiscale_nb.corpora import toyspeech  # noqa: F401 (registers a corpus)
-from ambiscale_nb.corpora.audio import probe, wave_reader
-from ambiscale_nb.corpora.labels import label_set
-from ambiscale_nb.corpora.registry import load_corpus
 from ambiscale_nb.core import InputError
-from ambiscale_nb.models.contract import MODELS, CallError, Retired, check_options, in_flight, load_model
-from ambiscale_nb.models.endpoint import ENDPOINTS, EndpointALM
-from ambiscale_nb.models.gemini import GEMINIS
+from ambiscale_nb.models.contract import CallError, Retired, check_options, in_flight, load_model
+from ambiscale_nb.models.endpoint import EndpointALM
 from ambiscale_nb.models.parser import parse
-from ambiscale_nb.models.prompts import STYLES, prompt
+from ambiscale_nb.models.prompts import prompt
 from ambiscale_nb.models.serving import ConcurrencyLimit, Retry, wav_bytes
 from ambiscale_nb.models.transport import Recorder, Unrecorded, record_offsets, wait_seconds
-from ambiscale_nb.sampling.store import CANDIDATES, Draw, Limits, Store, plan_pool, sample_pool
-from ambiscale_nb.sampling.verify import VERDICTS, Judge, plan_verdicts, verify_pool
-from ambiscale_nb.study.results import Study, score_study
+from ambiscale_nb.sampling.store import CANDIDATES, Draw, Limits, Store, sample_pool
+from ambiscale_nb.sampling.verify import VERDICTS, verify_pool
 from waiting import PATIENCE, until
 
 DIRECT, COT = prompt('label', 'direct', WORDS), prompt('label', 'cot', WORDS)
@@ -449,64 +443,6 @@ def test_names_may_come_from_a_file(server, tmp_path):
         (tmp_path/'names.yaml').write_text(text)
         with pytest.raises(error, match=said):
             EndpointALM('gpt-audio-1.5', 'openai', server.url, key='', names=tmp_path/'names.yaml')
-
-def test_the_study_is_registered():
-    assert {'gpt-4o-audio', 'ultravox-v0.3', 'ultravox-v0.4', 'gemini-2-flash'}<={o.name for o in ENDPOINTS+GEMINIS}
-    assert MODELS['gpt-4o-audio'].status.startswith('retired 2026-05-07: take gpt-audio-1.5')
-    alm = load_model('ultravox-v0.4')
-    assert alm.model=='fixie-ai/ultravox-v0_4' and alm.capabilities.label_scoring and not alm.priced
-
-# Whole studies, from clips to scores
-
-STUDIES = {'ultravox-v0.4': 'score', 'gpt-audio-1.5': 'text', 'gemini-3.8-flash': 'text'}   # -> how it judges
-
-@pytest.fixture(scope='module')
-def corpus(tmp_path_factory):
-    "Ten clips with votes, and their sound."
-    utterances, ratings = load_corpus('toyspeech', str(tmp_path_factory.mktemp('toyspeech')), n=10)
-    return probe(utterances)[0], ratings, wave_reader(utterances)
-
-def run_study(name, corpus, root, **options):
-    "Sample, verify, write what the notebook writes, and score."
-    (clips, ratings, wave_of), labels = corpus, label_set('six').labels
-    study, prompts, judge = Study(name), [prompt('label', o, labels) for o in STYLES], Judge(STUDIES[name])
-    alm = load_model(name, key='', retry={'tries': 3, 'first': .001}, **options)
-    draw = Draw(n=4, widths=(3,), score=labels)
-    reports = [sample_pool(alm, clips, wave_of, prompts, draw, study.store, progress=False),
-               verify_pool(alm, clips, wave_of, labels, study.store, judge, progress=False)]
-    alm.close()
-    study.write(plan_pool(alm, clips, prompts, draw), 'plans', 'run')
-    study.write(plan_verdicts(alm, clips, labels, judge), 'verdict_plans', 'run')
-    study.write(clips, 'utterances', 'toyspeech'); study.write(ratings, 'ratings', 'toyspeech')
-    run = dict(model=alm.name, revision=alm.revision, corpus='toyspeech', condition='none', label_set='six',
-               convention='rater', has_ratings=True, verified=True)
-    (root/name/'plans'/'run.json').write_text(json.dumps(run))
-    score_study(study, (1, 4), progress=False)
-    return study, reports
-
-@pytest.mark.parametrize('name', STUDIES)
-def test_a_study_from_clips_to_scores_and_again_offline(name, corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr('ambiscale_nb.models.transport.RESULTS', tmp_path)            # recordings are kept there
-    monkeypatch.setattr('ambiscale_nb.study.results.RESULTS', tmp_path/'live')
-    with Loopback(lacks=('n',) if name=='gpt-audio-1.5' else ()) as server:
-        server.faults = ['429', None, '500', None, 'truncated JSON', 'reset']
-        url = server.gemini if 'gemini' in name else server.url
-        live, reports = run_study(name, corpus, tmp_path/'live', base_urls=url, record='tape')
-    assert all(o.made==o.planned and not o.failed for o in reports)
-    monkeypatch.setattr('ambiscale_nb.study.results.RESULTS', tmp_path/'offline')
-    offline, again = run_study(name, corpus, tmp_path/'offline', replay='tape')           # no server any more
-    assert [o.made for o in again]==[o.made for o in reports]
-    for table in (CANDIDATES, VERDICTS):
-        pd.testing.assert_frame_equal(*(o.store.read(table).drop(columns='latency_measured') for o in (live, offline)))
-    for table in ('scores', 'predictions', 'marginals', 'refusals'):
-        pd.testing.assert_frame_equal(live.read(table), offline.read(table))
-    rows, scores = live.store.read(CANDIDATES), live.read('scores')
-    assert set(rows.model)=={name} and set(rows.error)=={''} and scores.value.notna().any()
-    assert set(rows.decode)=={'greedy', 'sample'}|({'beam', 'score'} if name=='ultravox-v0.4' else set())
-    assert set(scores.strategy)>={'greedy', 'majority', 'bon', 'alm_v'}
-    assert (rows.cost_measured.sum()>0)==(name=='gpt-audio-1.5')     # nobody sells Ultravox; Gemini's price is unknown
-    assert set(rows.revision)=={{'ultravox-v0.4': 'fixie-ai/ultravox-v0_4'}.get(name, name)}
-    if name=='gpt-audio-1.5': assert rows[rows.decode.eq('sample')].downgrades.eq('n refused').all()
 
 # Many at once
 

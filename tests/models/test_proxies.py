@@ -15,13 +15,11 @@ from ambiscale_nb.models.prompts import prompt
 VARIABLES = [f'{o}_{end}' for o in ('HTTP', 'HTTPS', 'ALL', 'NO') for end in ('PROXY',)]
 FAR, WAVE = 'http://models.invalid:8000/v1', (.3*np.sin(np.arange(8000)*.05)).astype(np.float32)
 
-
 @pytest.fixture(autouse=True)
 def no_proxies(monkeypatch):
     for o in VARIABLES:
         monkeypatch.delenv(o, raising=False)
         monkeypatch.delenv(o.lower(), raising=False)
-
 
 @pytest.mark.parametrize(('variable', 'value', 'url', 'proxy'), [
     ('HTTP_PROXY', 'http://p:3128', FAR, 'http://p:3128'), ('http_proxy', 'p:3128', FAR, 'http://p:3128'),
@@ -34,14 +32,12 @@ def test_a_proxy_is_read_as_curl_reads_it(monkeypatch, variable, value, url, pro
     found = find_proxy(url)
     assert (found and found[1]) == proxy and (not found or found[0] == variable)
 
-
 def test_the_password_of_a_proxy_is_passed_on_and_not_shown(monkeypatch):
     monkeypatch.setenv('HTTP_PROXY', 'me:p%40ss@p:3128')
     assert find_proxy(FAR) == ('HTTP_PROXY', 'http://p:3128', ('me', 'p@ss'))
     monkeypatch.setenv('HTTP_PROXY', 'socks5://me:p%40ss@p:3128')
     with pytest.raises(InputError) as e: find_proxy(FAR)
     assert 'p%40ss' not in str(e.value) and 'p@ss' not in str(e.value)
-
 
 @pytest.mark.parametrize(('variable', 'value', 'said'), [
     ('ALL_PROXY', 'socks5://127.0.0.1:1080', 'ALL_PROXY names a SOCKS proxy'), ('http_proxy', 'socks5h://p:1', 'http_proxy names a SOCKS'),
@@ -57,7 +53,6 @@ def test_a_proxy_that_cannot_be_used_is_refused_when_a_model_is_loaded(monkeypat
     monkeypatch.setenv('NO_PROXY', '.invalid')
     load_model('vllm', model='demo', base_urls=FAR)
 
-
 @pytest.mark.parametrize(('host', 'rules', 'direct'), [
     ('localhost', '', True), ('127.0.0.1', '', True), ('127.8.9.1', '', True), ('::1', '', True), ('a.localhost', '', True),
     ('10.1.2.3', '10.0.0.0/8', True), ('10.1.2.3', '192.168.0.0/16, 10.1.2.0/24', True), ('10.1.3.3', '10.1.2.0/24', False),
@@ -70,7 +65,6 @@ def test_a_proxy_that_cannot_be_used_is_refused_when_a_model_is_loaded(monkeypat
     ('127.0.0.1.example', '', False), ('localhost.example', '', False), ('10.1.2.3', '10.0.0.0/33', False),
     ('gpu.corp', 'gpu.corp:8000', True), ('10.1.2.3', '2.3', False), ('far', ', ,', False), ('far', '10.0.0.0/8', False)])
 def test_what_is_reached_directly(host, rules, direct): assert bypasses_proxy(host, rules) == direct
-
 
 def serve():
     "A proxy on this machine that answers itself; its port, and what was asked through it."
@@ -90,7 +84,6 @@ def serve():
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server, asked
 
-
 def test_a_request_goes_through_a_proxy_without_a_scheme_and_past_it_by_a_network(monkeypatch):
     server, asked = serve()
     port = server.server_port
@@ -107,7 +100,6 @@ def test_a_request_goes_through_a_proxy_without_a_scheme_and_past_it_by_a_networ
     near.close()
     server.shutdown()
     server.server_close()
-
 
 def test_an_error_through_a_proxy_names_its_variable(monkeypatch):
     server, _ = serve()
