@@ -79,13 +79,19 @@ def test_a_study_ends_whatever_a_server_does(fault, protocol, ahead, server, tmp
     caplog.set_level(logging.DEBUG)
     monkeypatch.setenv('SENTINEL_KEY', KEY)
     server.always, server.echo, (outcome, most, again) = fault, True, FAULTS[fault]
-    alm = model(protocol, server, key='SENTINEL_KEY', recorder=Recorder(tmp_path/'tape'))
+    prices = {'demo': dict(text_in=1., audio_in=2., text_out=3.)}
+    alm = model(protocol, server, key='SENTINEL_KEY', recorder=Recorder(tmp_path/'tape'), names=prices)
     ended = run(alm, Store(tmp_path/'store'), in_flight=ahead)
     alm.close()
     requests, rows = len(server.asked), Store(tmp_path/'store').read(CANDIDATES)
 
     assert not rows.key.duplicated().any()
     failed = rows[rows.error!='']
+    if 'usage' in fault:                                                # unknown counts are unknown
+        assert rows[['n_tokens', 'n_in_tokens', 'n_audio_tokens', 'cost_measured']].isna().all(axis=None)
+    if 'budget' in fault:                                               # the remedy is named
+        assert rows.downgrades.str.contains('allow more tokens, or switch thinking off').all()
+        assert rows.downgrades.str.contains('config' if protocol=='gemini' else 'extra_body').all()
     if ended is not None: found = f'ends: {ended.kind}'
     elif len(failed): found = f"failed: {'/'.join(sorted(set(failed.error)))}"
     else:
@@ -183,69 +189,68 @@ def test_a_failure_of_any_model_brings_no_key(tmp_path, monkeypatch):
 
 def wrapped(message, code=None, **more): return {'error': {'message': message, 'code': code, **more}}
 
-@pytest.mark.parametrize(('status', 'body', 'kind'), [
-    (200, wrapped('Provider returned error', 429), 'rate_limit'), (200, wrapped('x', '503'), 'server'),
-    (200, wrapped('x', 401), 'auth'), (200, wrapped('x', 402), 'quota'), (200, wrapped('x', 403), 'forbidden'),
-    (200, wrapped('x', 404), 'not_found'), (200, wrapped('x', 408), 'timeout'), (200, wrapped('x', 400), 'bad_request'),
-    (200, wrapped('x', 'rate_limit_exceeded'), 'rate_limit'), (200, wrapped('x', 'insufficient_quota'), 'quota'),
-    (200, wrapped('x', None, status='UNAVAILABLE'), 'server'), (200, wrapped('x', None, type='authentication_error'), 'auth'),
-    (200, wrapped('x', None, status='RESOURCE_EXHAUSTED'), 'rate_limit'), (200, {'error': 'rate limit reached'}, 'rate_limit'),
-    (200, {'object': 'error', 'message': 'The model `x` does not exist.', 'type': 'NotFoundError', 'code': 404}, 'not_found'),
-    (200, {'code': 'Throttling.RateQuota', 'message': 'Requests rate limit exceeded'}, 'rate_limit'),
-    (200, {'code': 'InvalidApiKey', 'message': 'Invalid API-key provided.'}, 'auth'),
-    (200, {'base_resp': {'status_code': 1002, 'status_msg': 'rate limit'}, 'choices': None}, 'rate_limit'),
-    (200, {'errors': [{'message': 'internal server error', 'code': 500}]}, 'server'),
-    (200, [wrapped('overloaded', 503)], 'server'), (200, {'detail': 'Not Found'}, 'not_found'),
-    (200, wrapped('what', 'what'), 'failed'), (200, wrapped('x', 'content_filter'), 'declined'),
-    (200, wrapped('x', 429.), 'rate_limit'), (200, wrapped('x', None, http_status=429), 'rate_limit'),
-    (200, wrapped('x', None, statusCode=503), 'server'), (200, {'error': True, 'code': 429, 'message': 'slow'}, 'rate_limit'),
-    (200, {'error': True, 'message': 'model overloaded'}, 'server'), (200, {'error': 'x', 'status': 503}, 'server'),
-    (200, {'choices': None, 'error_code': 336501, 'error_msg': 'qpm limit reached'}, 'rate_limit'),
-    (200, {'choices': [], 'error_code': 17, 'error_msg': 'Open api daily request limit reached'}, 'quota'),
-    (200, {'Error': {'Code': 'AuthFailure', 'Message': 'x'}}, 'auth'),
-    (200, {'fault': {'faultstring': 'Rate limit quota violation'}}, 'rate_limit'),
-    (200, {'errors': [{'code': '10000', 'message': 'Authentication error'}], 'success': False, 'result': None}, 'auth'),
-    (429, wrapped('You have used all of your free credits for this month'), 'quota'), (429, wrapped('Weekly usage limit'), 'quota'),
-    (429, wrapped('Account balance is insufficient'), 'quota'), (400, wrapped('Your balance is not enough'), 'quota'),
-    (429, wrapped('The account is suspended: overdue payment'), 'quota'), (429, wrapped('Retry after 20 seconds'), 'rate_limit'),
-    (400, wrapped('content type input_audio not supported'), 'no_audio'), (400, wrapped('m only supports text input'), 'no_audio'),
-    (400, wrapped('multimodal inputs are not supported by this model'), 'no_audio'),
-    (400, wrapped('Audio file is too long, at most 30 s are supported'), 'bad_request'),
-    (400, wrapped('内容包含敏感信息', '1301'), 'declined'), (400, wrapped('Request blocked by guardrails'), 'declined'),
-    (400, wrapped('Blocked by our safety settings'), 'declined'), (400, wrapped('the filter parameter is wrong'), 'bad_request'),
-    (400, wrapped('prompt is too long: 210000 tokens > 200000 maximum'), 'context_too_long'),
-    (400, wrapped('Please reduce the length of the messages.'), 'context_too_long'),
-    (503, 'busy', 'server'), (500, wrapped('Internal error'), 'server'), (429, wrapped('Slow down'), 'rate_limit'),
-    (429, wrapped('Rate limit reached for m in organization o on tokens per min (TPM): Limit 30000. Please try again in 2s. '
-                  'You can increase your rate limit by adding a payment method at https://x.example/account/billing.'),
-     'rate_limit'),
-    (429, wrapped('Rate limit reached for m on requests per day (RPD): Limit 200, Used 200. Please try again in 7m12s.'), 'quota'),
-    (429, wrapped('You exceeded your current quota, please check your plan and billing details.', 'insufficient_quota'), 'quota'),
-    (429, wrapped('You have reached your daily limit'), 'quota'), (429, wrapped('free-models-per-day'), 'quota'),
-    (429, wrapped('Your monthly spend limit is reached'), 'quota'), (402, 'Payment Required', 'quota'),
-    (400, wrapped('Your credit balance is too low to access the API'), 'quota'), (400, wrapped('x', 'Arrearage'), 'quota'),
-    (400, wrapped('Billing hard limit has been reached', 'billing_hard_limit_reached'), 'quota'),
-    (400, wrapped('API key not valid. Please pass a valid API key.', 400), 'auth'),
-    (400, wrapped("This model's maximum context length is 2048 tokens"), 'context_too_long'),
-    (500, wrapped('audio input is not supported - hint: if this is unexpected, you may need to provide the mmproj'), 'no_audio'),
-    (400, wrapped('At most 0 audio(s) may be provided in one prompt.'), 'no_audio'),
-    (400, wrapped('llama is not a multimodal model'), 'no_audio'), (400, wrapped('This model does not support audio input'), 'no_audio'),
-    (404, wrapped('No endpoints found that support input audio'), 'no_audio'),
-    (400, wrapped('Invalid content type. input_audio is only supported by certain models.'), 'no_audio'),
-    (400, wrapped("Invalid value: 'input_audio'. Supported values are: 'text' and 'image_url'."), 'no_audio'),
-    (422, wrapped('messages[0]: unknown variant `input_audio`, expected `text`'), 'no_audio'),
-    (400, wrapped('Audio format not supported: use wav'), 'bad_request'), (400, wrapped('Invalid input_audio: not base64'), 'bad_request'),
-    (400, wrapped('Audio is too short'), 'bad_request'), (400, wrapped("Unsupported parameter: 'n'"), 'bad_request'),
-    (400, wrapped('Output data may contain inappropriate content.', 'data_inspection_failed'), 'declined'),
-    (400, wrapped("Your request was rejected as a result of our safety system"), 'declined'),
-    (400, wrapped('The request was rejected because it was considered high risk'), 'declined'),
-    (400, wrapped('Invalid prompt: your prompt was flagged as potentially violating our usage policy'), 'declined'),
-    (403, wrapped('openai/x requires moderation. Your input was flagged'), 'declined'), (451, '', 'declined'),
-    (403, wrapped('Your account violates our usage policies'), 'forbidden'), (401, wrapped('content_filter'), 'auth'),
-    (403, wrapped('Country, region, or territory not supported'), 'forbidden'), (302, 'moved', 'bad_request')],
-    ids=lambda o: str(o)[:60] if not isinstance(o, int) else str(o))
-def test_errors_are_called_by_what_they_are(status, body, kind):
-    assert read_failure(status, {}, body if isinstance(body, str) else json.dumps(body), 0.).kind==kind
+KINDS = { # Kind -> status -> messages, (message, code), or bodies
+    'rate_limit': {200: [('Provider returned error', 429), ('x', 'rate_limit_exceeded'),
+        wrapped('x', None, status='RESOURCE_EXHAUSTED'), {'error': 'rate limit reached'},
+        {'code': 'Throttling.RateQuota', 'message': 'Requests rate limit exceeded'},
+        {'base_resp': {'status_code': 1002, 'status_msg': 'rate limit'}, 'choices': None}, ('x', 429.),
+        wrapped('x', None, http_status=429), {'error': True, 'code': 429, 'message': 'slow'},
+        {'choices': None, 'error_code': 336501, 'error_msg': 'qpm limit reached'},
+        {'fault': {'faultstring': 'Rate limit quota violation'}}], 429: ['Retry after 20 seconds', 'Slow down',
+        'Rate limit reached for m in organization o on tokens per min (TPM): Limit 30000. Please try again in 2s. '
+        'You can increase your rate limit by adding a payment method at https://x.example/account/billing.']},
+    'server': {200: [('x', '503'), wrapped('x', None, status='UNAVAILABLE'),
+        {'errors': [{'message': 'internal server error', 'code': 500}]}, [wrapped('overloaded', 503)],
+        wrapped('x', None, statusCode=503), {'error': True, 'message': 'model overloaded'},
+        {'error': 'x', 'status': 503}], 503: [b'busy'], 500: ['Internal error']},
+    'auth': {200: [('x', 401), wrapped('x', None, type='authentication_error'),
+        {'code': 'InvalidApiKey', 'message': 'Invalid API-key provided.'},
+        {'Error': {'Code': 'AuthFailure', 'Message': 'x'}},
+        {'errors': [{'code': '10000', 'message': 'Authentication error'}], 'success': False, 'result': None}],
+        400: [('API key not valid. Please pass a valid API key.', 400)], 401: ['content_filter']},
+    'quota': {200: [('x', 402), ('x', 'insufficient_quota'),
+        {'choices': [], 'error_code': 17, 'error_msg': 'Open api daily request limit reached'}],
+        429: ['You have used all of your free credits for this month', 'Weekly usage limit',
+        'Account balance is insufficient', 'The account is suspended: overdue payment',
+        'Rate limit reached for m on requests per day (RPD): Limit 200,'
+        ' Used 200. Please try again in 7m12s.',
+        ('You exceeded your current quota, please check your plan and billing details.', 'insufficient_quota'),
+        'You have reached your daily limit', 'free-models-per-day', 'Your monthly spend limit is reached'],
+        400: ['Your balance is not enough', 'Your credit balance is too low to access the API', ('x', 'Arrearage'),
+        ('Billing hard limit has been reached', 'billing_hard_limit_reached')], 402: [b'Payment Required']},
+    'forbidden': {200: [('x', 403)], 403: ['Your account violates our usage policies',
+        'Country, region, or territory not supported']},
+    'not_found': {200: [('x', 404),
+        {'object': 'error', 'message': 'The model `x` does not exist.', 'type': 'NotFoundError', 'code': 404},
+        {'detail': 'Not Found'}]},
+    'timeout': {200: [('x', 408)]},
+    'bad_request': {200: [('x', 400)], 400: ['Audio file is too long, at most 30 s are supported',
+        'the filter parameter is wrong', 'Audio format not supported: use wav', 'Invalid input_audio: not base64',
+        'Audio is too short', "Unsupported parameter: 'n'"], 302: [b'moved']},
+    'failed': {200: [('what', 'what')]},
+    'declined': {200: [('x', 'content_filter')], 400: [('内容包含敏感信息', '1301'), 'Request blocked by guardrails',
+        'Blocked by our safety settings',
+        ('Output data may contain inappropriate content.', 'data_inspection_failed'),
+        "Your request was rejected as a result of our safety system",
+        'The request was rejected because it was considered high risk',
+        'Invalid prompt: your prompt was flagged as potentially violating our usage policy'],
+        403: ['openai/x requires moderation. Your input was flagged'], 451: [b'']},
+    'no_audio': {400: ['content type input_audio not supported', 'm only supports text input',
+        'multimodal inputs are not supported by this model', 'At most 0 audio(s) may be provided in one prompt.',
+        'llama is not a multimodal model', 'This model does not support audio input',
+        'Invalid content type. input_audio is only supported by certain models.',
+        "Invalid value: 'input_audio'. Supported values are: 'text' and 'image_url'."],
+        500: ['audio input is not supported - hint: if this is unexpected, you may need to provide the mmproj'],
+        404: ['No endpoints found that support input audio'],
+        422: ['messages[0]: unknown variant `input_audio`, expected `text`']},
+    'context_too_long': {400: ['prompt is too long: 210000 tokens > 200000 maximum',
+        'Please reduce the length of the messages.', "This model's maximum context length is 2048 tokens"]}}
+
+@pytest.mark.parametrize(('kind', 'status', 'body'), [(k, s, o) for k in KINDS for s in KINDS[k] for o in KINDS[k][s]],
+                         ids=lambda o: str(o)[:60])
+def test_errors_are_called_by_what_they_are(kind, status, body):
+    if isinstance(body, str|tuple): body = wrapped(*([body] if isinstance(body, str) else body))
+    assert read_failure(status, {}, body.decode() if isinstance(body, bytes) else json.dumps(body), 0.).kind==kind
 
 @pytest.mark.parametrize('body', [{'choices': [1], 'error': None}, {'choices': [1], 'error': {}}, {'choices': [], 'error': ''},
     {'candidates': []}, {'choices': [1], 'error': {'code': 0, 'message': 'success'}}, {'choices': [1], 'message': 'fine'},
@@ -261,15 +266,6 @@ def test_one_declined_choice_is_one_refusal(server, monkeypatch):
 
 # Kind 3: what is known of an answer
 
-@pytest.mark.parametrize('fault', ['no usage', 'usage is null', 'usage is {}', 'usage has other names', 'usage is zero'])
-@pytest.mark.parametrize('protocol', PROTOCOLS)
-def test_unknown_counts_are_unknown(protocol, fault, server, tmp_path):
-    server.always = fault
-    prices = {'demo': dict(text_in=1., audio_in=2., text_out=3.)}
-    run(model(protocol, server, names=prices), Store(tmp_path))
-    rows = Store(tmp_path).read(CANDIDATES)
-    assert rows[['n_tokens', 'n_in_tokens', 'n_audio_tokens', 'cost_measured']].isna().all(axis=None)
-
 @pytest.mark.parametrize('protocol', PROTOCOLS)
 def test_log_probabilities_are_those_of_the_answer(protocol, server):
     def scores(): return [(o.text, o.token_logprobs) for o in model(protocol, server).sample(WAVE, DIRECT, 4, 1)]
@@ -279,14 +275,6 @@ def test_log_probabilities_are_those_of_the_answer(protocol, server):
     assert scores()==calm
     server.always = 'log-probabilities of something else'
     assert scores()==[(o, None) for o, _ in calm]
-
-@pytest.mark.parametrize('protocol', PROTOCOLS)
-def test_thoughts_that_used_up_the_budget_name_the_remedy(protocol, server, tmp_path):
-    server.always = 'thoughts used up the budget'
-    run(model(protocol, server), Store(tmp_path))
-    rows = Store(tmp_path).read(CANDIDATES)
-    assert rows.downgrades.str.contains('allow more tokens, or switch thinking off').all()
-    assert rows.downgrades.str.contains('config' if protocol=='gemini' else 'extra_body').all()
 
 def test_further_fields_are_sent_and_name_another_pool(server):
     extra = dict(chat_template_kwargs=dict(enable_thinking=False), max_tokens=99)
