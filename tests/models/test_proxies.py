@@ -85,28 +85,22 @@ def serve():
     return server, asked
 
 def test_a_request_goes_through_a_proxy_without_a_scheme_and_past_it_by_a_network(monkeypatch):
-    server, asked = serve()
-    port = server.server_port
-    monkeypatch.setenv('HTTP_PROXY', f'127.0.0.1:{port}')
-    transport = Transport(FAR)
     import httpx2
-    found = transport.receive(httpx2.Request('POST', f'{FAR}/chat/completions', content=b'{}'))
-    assert asked == ['http://models.invalid:8000/v1/chat/completions'] and found['status'] == 200
-    transport.close()
-    monkeypatch.setenv('NO_PROXY', '127.0.0.0/8')
-    near = Transport(f'http://127.0.0.1:{port}/v1')
-    assert near.receive(httpx2.Request('POST', f'http://127.0.0.1:{port}/v1/x', content=b'{}'))['status'] == 200
-    assert asked[-1] == '/v1/x'
-    near.close()
-    server.shutdown()
-    server.server_close()
+    server, asked = serve()
+    near = f'127.0.0.1:{server.server_port}'
+    monkeypatch.setenv('HTTP_PROXY', near)
+    for url, path in ((FAR, f'{FAR}/x'), (f'http://{near}/v1', '/v1/x')):
+        transport = Transport(url)
+        answer = transport.receive(httpx2.Request('POST', f'{url}/x', content=b'{}'))
+        assert answer['status'] == 200 and asked[-1] == path
+        transport.close()
+        monkeypatch.setenv('NO_PROXY', '127.0.0.0/8')
+    server.shutdown(); server.server_close()
 
 def test_an_error_through_a_proxy_names_its_variable(monkeypatch):
     server, _ = serve()
-    port = server.server_port
-    server.shutdown()
-    server.server_close()
-    monkeypatch.setenv('HTTP_PROXY', f'http://127.0.0.1:{port}')
+    server.shutdown(); server.server_close()
+    monkeypatch.setenv('HTTP_PROXY', f'http://127.0.0.1:{server.server_port}')
     alm = load_model('vllm', model='demo', base_urls=FAR, retry=dict(tries=1))
     with pytest.raises(CallError, match='through the proxy that HTTP_PROXY names'):
         alm.greedy(WAVE, prompt('label', 'direct', ('happy', 'sad')))

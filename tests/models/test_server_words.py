@@ -1,24 +1,22 @@
 """What servers are sent and what they say: a system prompt, the sampling settings of each profile, as many answers as are
 asked for, another seed after a server error; and the most frequent messages in `run`, `status` and the notebook."""
 import pytest
-from loopback import Loopback, Time
+from loopback import Loopback, client
 from test_endpoint import CLIPS, DIRECT, WAVE, wave_of
 
 from ambiscale_nb.study import studies
 from ambiscale_nb.core import InputError
-from ambiscale_nb.models.endpoint import PROFILES, EndpointALM
+from ambiscale_nb.models.endpoint import PROFILES
 from ambiscale_nb.sampling.estimate import stand_in
-from ambiscale_nb.models.gemini import GeminiALM
 from ambiscale_nb.models.contract import load_model
-from ambiscale_nb.models.transport import Recorder
 from ambiscale_nb.sampling.store import CANDIDATES, Draw, Store, most_said, sample_pool
 
 NAMES = {'vllm': 'demo', 'openai': 'gpt-audio-1.5', 'llamacpp': 'demo', 'gemini': 'gemini-3.8-flash'}
 SYSTEM = 'You listen closely.'
 
 def served(server, kind, **more):
-    if kind == 'gemini': return GeminiALM(NAMES[kind], server.gemini, key='', **Time().options, **more)
-    return EndpointALM(NAMES[kind], kind, server.url, key='', **Time().options, **more)
+    own = {} if kind == 'gemini' else dict(end=None)
+    return client(kind, server, **dict(model=NAMES[kind])|own|more)
 
 def said_by(request, kind):
     "The system prompt and the seed of a request."
@@ -46,10 +44,8 @@ def test_an_estimate_knows_the_pool_that_will_be_asked(name, more):
 def test_scores_and_beams_have_the_system_prompt_too():
     with Loopback() as server:
         alm = served(server, 'vllm', system=SYSTEM, end='<|eot_id|>')
-        plain = served(server, 'vllm', end='<|eot_id|>')
-        assert alm.score(WAVE, DIRECT, ['sad']) == plain.score(WAVE, DIRECT, ['sad'])  # which it does not look at
-        alm.beams(WAVE, DIRECT, 3)
-        assert {said_by(o, 'vllm')[0] for _, o in server.asked[:2]+server.asked[-1:]} == {SYSTEM}
+        alm.score(WAVE, DIRECT, ['sad']); alm.beams(WAVE, DIRECT, 3)
+        assert len(server.asked) == 3 and {said_by(o, 'vllm')[0] for _, o in server.asked} == {SYSTEM}
 
 WANTED = {'vllm': dict(top_p=1, top_k=-1, min_p=0, repetition_penalty=1), 'openai': dict(top_p=1),
           'llamacpp': dict(top_p=1, top_k=0, min_p=0, typical_p=1, repeat_penalty=1, cache_prompt=False), 'gemini': dict(topP=1)}
@@ -86,13 +82,6 @@ def test_the_seed_changes_after_a_server_error_and_only_then(kind):
     assert found[0] == first[0] and len(set(found)) == 3 and all(0 <= o < 2**31 for o in found)
     assert 'seed changed after a server error' in notes
     assert seeds(['500', '500'])[0] == found  # the same again: a resumed run asks the same
-
-def test_a_run_with_another_seed_replays(tmp_path):
-    with Loopback() as server:
-        server.faults = ['500']
-        live = served(server, 'vllm', recorder=Recorder(tmp_path)).sample(WAVE, DIRECT, 4, 7, 1.)
-    again = EndpointALM('demo', 'vllm', key='', recorder=Recorder(tmp_path, 'replay')).sample(WAVE, DIRECT, 4, 7, 1.)
-    assert [o.text for o in again] == [o.text for o in live] and again[0].downgrades == live[0].downgrades
 
 def test_the_most_frequent_messages_are_counted():
     texts = ['503: busy (request req_8f2a77)']*3+['503: busy (request req_77c01b)']*4+['timeout']*2+['a', 'b', 'c']
