@@ -86,6 +86,7 @@ def check_answers(t:Trial) -> tuple: # Whether it passes, what was seen
     if reply.downgrades: seen += f'; {reply.downgrades}'
     return bool(reply.text.strip()) and not wrong, seen
 
+# %% ../../nbs/2_models/11_check.ipynb #45869d6a
 def check_repeats(t:Trial) -> tuple:
     "The most likely answer is the same when asked again."
     t.alm.greedy(t.other, t.ask)
@@ -102,6 +103,7 @@ def compare_alone(t:Trial, replies:list, where:str, tol:float) -> tuple:
     near = f', to {tol:g} nats a token' if t.alone.token_logprobs else ''
     return not diffs, diffs[0] if diffs else f'{len(replies)} {where} agree with one alone{near}'
 
+# %% ../../nbs/2_models/11_check.ipynb #26d7bccf
 def check_among_others(t:Trial) -> tuple:
     "One clip alone and among others gives the same answer."
     def one(i): return i%2, t.alm.greedy((t.wave, t.other)[i%2], t.ask)
@@ -115,6 +117,7 @@ def check_several(t:Trial) -> tuple:
     if len(replies)!=t.n: return False, f'{len(replies)} answers instead of {t.n}'
     return compare_alone(t, replies, 'samples at temperature .01', t.tol)
 
+# %% ../../nbs/2_models/11_check.ipynb #8dbe42ba
 def check_samples(t:Trial) -> tuple:
     "Samples are not copies of one, and are the same again under the same seed, if there is one."
     texts, logp = [o.text for o in t.drawn], t.drawn[0].sum_logprob*(len(t.drawn)-1)
@@ -137,6 +140,7 @@ def distance(a:tuple, b:tuple) -> float:
     if a[0]!=b[0] or a[1].shape!=b[1].shape: return math.inf
     return float(np.abs(a[1]-b[1]).max(initial=0.))
 
+# %% ../../nbs/2_models/11_check.ipynb #537f8eb7
 def effects(t:Trial, waves:list) -> tuple: # (n-1,) bool, or None if unknown; (n-1,) distances
     "Whether clips change a model's signature of the first one, and by how much."
     first, *others, again = [signature(t, o) for o in (*waves, waves[0])]
@@ -155,6 +159,7 @@ def check_hears(t:Trial) -> tuple:
     return True, 'changes ' + ('its words' if math.isinf(far[0]) else
                                f'a log-probability by {far[0]:.3g}')
 
+# %% ../../nbs/2_models/11_check.ipynb #54de4819
 def check_audio_tokens(t:Trial) -> tuple:
     "There are audio tokens in its input."
     n = t.alone.usage.get('audio_tokens')
@@ -174,6 +179,7 @@ def check_growth(t:Trial) -> tuple:
     seen = ', '.join(f'{n} in {o/RATE:g} s' for n, o in zip(counts, sizes, strict=True))
     return long-question>1.4*(half-question), f'tokens: {seen}'
 
+# %% ../../nbs/2_models/11_check.ipynb #b5c4c439
 def check_whole(t:Trial) -> tuple:
     "Beginning, middle and end of a long clip make a difference."
     n, parts = int(t.longest*RATE), ('beginning', 'middle', 'end')
@@ -194,6 +200,7 @@ def check_logprobs(t:Trial) -> tuple:
     if t.alone.tokens is not None and len(p)!=len(t.alone.tokens): bad.append('one per token')
     return not bad and len(p)>0, f'not valid: {bad[0]}' if bad else f'{len(p)} tokens'
 
+# %% ../../nbs/2_models/11_check.ipynb #c8893ca5
 def check_label_scores(t:Trial) -> tuple:
     "A score for each label, independent of the others in the call."
     scores = np.asarray(t.alm.score(t.wave, t.ask, list(t.labels)), float)
@@ -213,6 +220,7 @@ def check_scores_fit(t:Trial) -> tuple:
     good = sum(p)-slack<=score<=sum(p[:-1])+slack
     return good, f'{text[:20]!r}: scored {score:.4g}, generated {sum(p):.4g}'
 
+# %% ../../nbs/2_models/11_check.ipynb #fc7d636f
 def check_beams(t:Trial) -> tuple:
     "Beams are as many as requested, distinct, and best first."
     replies = t.alm.beams(t.wave, t.ask, 3)
@@ -231,6 +239,7 @@ def check_verifier(t:Trial) -> tuple:
     good = np.isfinite(scores).all() and np.ptp(margin)>1e-7
     return bool(good), f'log P(yes)/P(no) {np.round(margin, 3).tolist()}'
 
+# %% ../../nbs/2_models/11_check.ipynb #c042c62d
 def check_choices(t:Trial) -> tuple:
     "Samples can be restricted to a list."
     texts = {o.text for o in t.alm.pick(t.wave, t.ask, ['yes', 'no'], t.n, 1)}
@@ -242,6 +251,7 @@ def check_max_n(t:Trial) -> tuple:
     notes = '; '.join(sorted({o.downgrades for o in t.drawn}-{''}))
     return len(t.drawn)==t.can.max_n, f'{len(t.drawn)} of {t.can.max_n}{notes and "; "+notes}'
 
+# %% ../../nbs/2_models/11_check.ipynb #676f7122
 def check_refusals(t:Trial) -> tuple:
     "What is not declared is refused, and not replaced by something else."
     calls = dict(beams=lambda: t.alm.beams(t.wave, t.ask, 3),

@@ -98,6 +98,7 @@ def check_variable(variable:str) -> str:
         "_TOKEN, such as OPENAI_API_KEY; what was given is no such name (it is not repeated here, "
         "because it may be the key itself)")
 
+# %% ../../nbs/2_models/03_contract.ipynb #72a1945d
 def check_url(url:str) -> str:
     "A server's address without its last slash; refuses one that may hold a key."
     try:
@@ -135,6 +136,7 @@ class ModelInfo:
 
 MODELS = {}
 
+# %% ../../nbs/2_models/03_contract.ipynb #2bc0a313
 def register_model(info:ModelInfo) -> ModelInfo:
     "Make a model available by name."
     MODELS[info.name] = info
@@ -152,6 +154,7 @@ OPTION_TYPES = dict(base_urls=str|list[str]|None, key=str|None, name=str, revisi
     confidence=bool, model=str, config=dict[str, object]|None, folder=str, device=str, dtype=str,
     system=str|None, extra_body=dict[str, object]|None)
 
+# %% ../../nbs/2_models/03_contract.ipynb #01587852
 def wrong_options(info:ModelInfo, options:dict) -> list: # (place, value, wanted type)
     "Options of another type than the model takes, see `wrong_types`."
     return wrong_arguments({**OPTION_TYPES, **parameter_types(info.factory)}, options)
@@ -175,11 +178,13 @@ def load_model(name:str, /, **options:object) -> ALM: # options: those of its fa
     "Load a registered model."
     return check_options(name, options).factory(**options)
 
+# %% ../../nbs/2_models/03_contract.ipynb #4e8307a3
 def check_ready(name:str, /, **options:object): # -> the model or its folder; None if unknown
     "Refuse what loading would refuse (no key, no checkpoint), without reading weights."
     info = check_options(name, options)
     return info.ready(**options) if info.ready else None
 
+# %% ../../nbs/2_models/03_contract.ipynb #fbc4b5a9
 def model_table() -> pd.DataFrame:
     "The registry, one row per model; loads none of them."
     load_plugins()
@@ -291,6 +296,7 @@ def check_name(name:str, names:dict|None=None, replays:bool=False) -> Name:
                   f"{NAMES_AS_OF}): choose {known.successor or 'another model'}, replay "
                   f"recordings of it, or pass names={{{name!r}: {{'status': 'live'}}}}")
 
+# %% ../../nbs/2_models/03_contract.ipynb #ac01e721
 def cost_of(name:Name, prompt_tokens:float, audio_tokens:float|None,
             output_tokens:float) -> float|None:
     "USD of a call; an upper bound if the audio's share is unknown, None without prices."
@@ -318,6 +324,7 @@ def escaped_pattern(text:str, plain:bool=False) -> str: # plain: letters and dig
         return rf'(?:\\*{re.escape(c)}|\\+(?:{escaped})|{percent}|{entity})'
     return ''.join(map(any_of, text))
 
+# %% ../../nbs/2_models/03_contract.ipynb #dcba617a
 def encoded_forms(secret:str) -> set: # of texts
     "A key in hexadecimal and in base64, by itself or inside JSON."
     texts = {secret, *(json.dumps(secret, ensure_ascii=o)[1:-1] for o in (True, False))}
@@ -360,6 +367,7 @@ def cleaner(secrets:tuple|list) -> Callable:
 SECRET = re.compile(r'(KEY|TOKEN|SECRET|PASSWORD)$') # Names of variables whose values are keys
 cached_cleaner = lru_cache(maxsize=8)(cleaner)
 
+# %% ../../nbs/2_models/03_contract.ipynb #1b077986
 def cleaned(text:str) -> str:
     "A text without the keys in the environment of this process."
     keys = {v.strip() for k, v in os.environ.items() if SECRET.search(k)}
@@ -377,6 +385,7 @@ def check_key(key:str, variable:str) -> str:
                      f"{len(key)} is {what}. Copy the key again: plain ASCII on one line, without "
                      f"quotes, spaces or a word in front of it")
 
+# %% ../../nbs/2_models/03_contract.ipynb #0f97cc4f
 def read_key(variable:str) -> str:
     "The key in an environment variable; '' without a variable."
     if not check_variable(variable): return ''

@@ -90,6 +90,7 @@ def connect(self:EndpointALM, url:str, secret:str, transport:Transport):
     return openai.OpenAI(api_key=secret, base_url=url, max_retries=0, http_client=http,
                          timeout=self.serving.seconds)
 
+# %% ../../nbs/2_models/07_endpoint.ipynb #6fc4d0ba
 @patch
 def body(self:EndpointALM, wave:Wave, prompt:Prompt, **more:object) -> dict:
     "The request of a question about a clip."
@@ -123,6 +124,7 @@ def get_dict(value:object, *path:str) -> dict:
     for o in path: value = value.get(o) if isinstance(value, dict) else None
     return value if isinstance(value, dict) else {}
 
+# %% ../../nbs/2_models/07_endpoint.ipynb #85ba6a81
 def message_text(content:object, field:str='text') -> str: # content: a string, or a list of parts
     "The text in a field of a message, without thoughts."
     def one(o):
@@ -175,6 +177,7 @@ def token_bytes(step:dict) -> bytes:
     except (KeyError, TypeError, ValueError):
         return str(step.get('token') or '').encode('utf-8', 'surrogatepass')
 
+# %% ../../nbs/2_models/07_endpoint.ipynb #e5042556
 def answer_steps(choice:dict, r:dict) -> list: # Tokens with their log-probabilities
     "The tokens of a choice of completion `r` without hidden thoughts; empty if unknown."
     steps = get_dict(choice, 'logprobs').get('content') or []
@@ -222,6 +225,7 @@ def usage_of(self:EndpointALM, r:dict, n:int) -> dict:
     return self.usage(count(use.get('prompt_tokens')), count(use.get('completion_tokens')),
                       get_dict(use, 'prompt_tokens_details').get('audio_tokens'), n)
 
+# %% ../../nbs/2_models/07_endpoint.ipynb #48d59474
 @patch
 def replies(self:EndpointALM, r:dict, seconds:float, notes:str='') -> list: # of `Reply`
     "The answers of a completion."
@@ -301,6 +305,7 @@ def tail_score(bare:list, ids:list, logp:list, texts:list, end:str) -> float:
         raise CallError('nan_logprob', "a log-probability is not a number")
     return math.fsum(logp[P:])
 
+# %% ../../nbs/2_models/07_endpoint.ipynb #975b3279
 @patch
 def score(self:EndpointALM, wave:Wave, prompt:Prompt, answers:list) -> np.ndarray:
     "The natural log-probability of each answer, end token included."
@@ -335,6 +340,7 @@ def register_endpoint(name:str, model:str, profile:str, about:str, **options:obj
     return register_model(ModelInfo(name, make, 'endpoint', None, can, about, status, OWN, model,
                                     make)) # Loading makes no request
 
+# %% ../../nbs/2_models/07_endpoint.ipynb #afe56e5d
 def load_endpoint(profile:str, model:str='', **options:object) -> EndpointALM:
     "A served model that is not in the registry."
     if not model: raise InputError("Which model? Pass `model`, the name under which it is served")

@@ -78,6 +78,7 @@ def weight_files(folder:Path) -> list: # of paths
                                  f"{len(names)} files of weights): download it again")
     return [folder/o for o in names]
 
+# %% ../../nbs/2_models/10_families.ipynb #e8899e2d
 def folder_revision(folder:Path) -> str:
     "The commit of a folder in the hub's cache; elsewhere the BLAKE2b of its weights, 16 digits."
     if folder.parent.name=='snapshots': return folder.name
@@ -160,6 +161,7 @@ def model_record(alm:LocalALM) -> dict:
         greedy=alm.resolved(**GREEDY), sample=alm.resolved(**SAMPLE), beams=alm.resolved(**BEAMS),
         set_aside=alm.set_aside)
 
+# %% ../../nbs/2_models/10_families.ipynb #b911e3eb
 def wrap(family:Family, model:Net, processor:Processor, revision:str) -> LocalALM:
     "A model and its processor behind the wrapper of all local models, with its `record`."
     window = attrgetter(family.window)(processor) if family.window else family.max_seconds
@@ -178,6 +180,7 @@ def checked_checkpoint(name:str, folder:str='', revision:str='', **options:objec
     check_family(family, path)
     return path
 
+# %% ../../nbs/2_models/10_families.ipynb #52b10b2b
 def load_family(name:str, folder:str='', revision:str='', device:str='', dtype:str='') -> LocalALM:
     "A registered family's model, from a folder or from a commit in the hub's cache."
     from transformers import AutoProcessor

@@ -54,6 +54,7 @@ def read_candidate(candidate:object) -> tuple: # Text, finish, note
     if end=='length': return text, 'length', '' if text else f'{CUT} (`config`)'
     return text, str(reason).lower() if text or str(reason)!='STOP' else 'empty', ''
 
+# %% ../../nbs/2_models/08_gemini.ipynb #b609610b
 def candidate_tokens(candidate:object, hidden:bool=False) -> tuple: # Each None if unknown
     "Ids, log-probabilities and ends of an answer's tokens; `hidden`: the model has thought."
     steps = (candidate.logprobs_result and candidate.logprobs_result.chosen_candidates) or ()
@@ -74,6 +75,7 @@ def block_reason(r:object) -> str:
     reason = r.prompt_feedback and r.prompt_feedback.block_reason
     return str(getattr(reason, 'value', reason)) if reason and not r.candidates else ''
 
+# %% ../../nbs/2_models/08_gemini.ipynb #291ac97d
 def check_response(r:object, n:int):
     "Refuse a response to a request for `n` answers if it cannot be used."
     if block_reason(r): return
@@ -98,6 +100,7 @@ def usage_of(self:GeminiALM, r:object, n:int) -> dict:
     written = (count(usage.candidates_token_count) or 0)+thought_tokens(r) or None
     return self.usage(read, written, audio, n)
 
+# %% ../../nbs/2_models/08_gemini.ipynb #28af1c9d
 @patch
 def post(self:GeminiALM, parts:list, call:str, n:int, **settings:object): # -> response, seconds
     "Make a request with retries; settings are fields of `GenerateContentConfig`."
@@ -153,6 +156,7 @@ def register_gemini(name:str, model:str, about:str) -> ModelInfo:
     return register_model(ModelInfo(name, make, 'gemini', None, GEMINI, about, name_status(model),
                                     (*SERVING, 'config'), model, make))
 
+# %% ../../nbs/2_models/08_gemini.ipynb #6ce55844
 def load_gemini(model:str='', **options:object) -> GeminiALM:
     "A Gemini model that is not in the registry."
     if not model: raise InputError("Which model? Pass `model`, the name under which it is served")

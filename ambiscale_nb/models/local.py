@@ -123,6 +123,7 @@ def resolved(self:LocalALM, **settings:object) -> dict: # settings: `GREEDY`, `S
     config, _ = self.model._prepare_generation_config(None, **{**self.settings, **settings})
     return {k: v for k, v in config.to_dict().items() if v is not None and k not in NOT_DECODING}
 
+# %% ../../nbs/2_models/04_local.ipynb #a9b1900a
 @patch
 def prefix(self:LocalALM, wave:Wave, prompt:Prompt) -> Prefix:
     "The shared prefix of a clip and a prompt."

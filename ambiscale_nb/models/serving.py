@@ -48,6 +48,7 @@ class Retry:
         if after is not None: return min(self.cap, after+.25*jitter)
         return min(self.longest, self.first*2**k)*(.5+.5*jitter)
 
+# %% ../../nbs/2_models/06_serving.ipynb #ad0a4d09
 def retry_call(attempt:Callable, retry:Retry, sleep:Callable, rng:np.random.Generator):
     "Call `attempt()` until it works, cannot work, or the tries are used up."
     for k in range(retry.tries):
@@ -98,6 +99,7 @@ def enter(self:ConcurrencyLimit):
             if pause<=0: self.cond.wait(); continue
         self.sleep(pause)
 
+# %% ../../nbs/2_models/06_serving.ipynb #12ac916b
 @patch
 def answered(self:ConcurrencyLimit):
     "After an answer: one more at a time up to the edge, and beyond it after some calm."
@@ -119,6 +121,7 @@ def refused(self:ConcurrencyLimit, after:float|None): # after: seconds that the 
     self.limit, self.refused_at, self.refusals = min(self.limit, self.edge), now, self.refusals+1
     if after and not fresh: self.until = max(self.until, now+after)
 
+# %% ../../nbs/2_models/06_serving.ipynb #f7c35684
 @patch
 def leave(self:ConcurrencyLimit, kind:str, after:float|None=None):
     "Free a slot after an answer (''), a request that was not made ('unsent') or a failure's kind."
@@ -201,6 +204,7 @@ def prepare(self:Served, base_urls:str|list, serving:Serving):
     self.limits = {check_url(o): ConcurrencyLimit(serving.ceiling, min(8., serving.ceiling),
         clock=serving.clock, sleep=serving.sleep) for o in urls}
 
+# %% ../../nbs/2_models/06_serving.ipynb #2fb76f61
 @patch(as_prop=True)
 def ahead(self:Served):
     "How many calls are worth having in flight, see `contract.in_flight`."
@@ -218,6 +222,7 @@ def client(self:Served, url:str):
             self.clients[url] = self.connect(url, secret or 'none', self.transports[url])
         return self.clients[url]
 
+# %% ../../nbs/2_models/06_serving.ipynb #f3445870
 @patch
 def close(self:Served):
     "Close connections and recordings."
@@ -278,6 +283,7 @@ def attempts(self:Served, make:Callable): # make: (client, errors 500 so far) ->
                             f"Start the run again when the server answers", fatal=True) from None
     return retry_call(attempt, self.serving.retry, self.sleep, self.rng)
 
+# %% ../../nbs/2_models/06_serving.ipynb #203e8bfe
 def retry_seed(seed:int, again:int) -> int: # Below 2**31
     "The seed of a try after `again` internal errors of the server."
     return seed_of('again', seed, again)%2**31 if again else seed
@@ -292,6 +298,7 @@ def named_param(e:CallError, params:Iterable) -> str: # params: those that were 
     sent = [o for o in OPTIONAL_PARAMS if o in params] # The longer name before the one it contains
     return next((o for o in sent if e.param==o or re.search(NAMED[o], str(e))), '')
 
+# %% ../../nbs/2_models/06_serving.ipynb #3fa59c14
 def refusal_key(model:str, param:str) -> str:
     "The key under which recordings note that a model's server refused a parameter."
     return content_key(['refused', model, param])
@@ -318,6 +325,7 @@ def param_to_drop(self:Served, e:Exception, params:Iterable) -> str: # params: t
     if param: self.learn(param, str(e))
     return param
 
+# %% ../../nbs/2_models/06_serving.ipynb #21b8e6e7
 @patch
 def offer(self:Served, send:Callable, **optional:object) -> tuple: # Result or None, and notes
     "Send all optional parameters, then fewer if some are refused; None without `n`."
@@ -376,6 +384,7 @@ def count(value:object) -> float|None:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return value if number and math.isfinite(value) and value>0 else None
 
+# %% ../../nbs/2_models/06_serving.ipynb #0e27bb7b
 @patch
 def usage(self:Served, read:float|None, written:float|None, audio:object, n:int) -> dict:
     "Tokens and USD of one of `n` answers; an error if a server that counts audio has counted none."
@@ -394,12 +403,14 @@ def other_name(asked:str, served:str) -> str:
         re.escape(asked)+r'-(\d{4}-\d\d-\d\d|\d{3,8})', served)
     return '' if same else f'answered by {served}'
 
+# %% ../../nbs/2_models/06_serving.ipynb #874c235d
 def name_status(model:str) -> str:
     "Whether a name is live, as of the date of the table of names."
     known = check_name(model, replays=True)
     if known.status!='retired': return f'{known.status} (as of {NAMES_AS_OF})'
     return f'retired {known.since}: take {known.successor}, or replay recordings'
 
+# %% ../../nbs/2_models/06_serving.ipynb #ad763e97
 def wav_bytes(wave:Wave) -> bytes:
     "A WAV file of 16 bits; what was read from such a file comes back bit for bit."
     data, out = np.clip(np.rint(wave*32768), -32768, 32767).astype('<i2').tobytes(), io.BytesIO()

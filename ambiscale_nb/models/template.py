@@ -114,6 +114,7 @@ def new_model(name:str, folder:Path|str='.') -> Path:
     if path.exists(): raise InputError(f"{path} exists and is kept: move it, or take another name")
     return write_atomic(path, MODEL_TEMPLATE.replace('NAME', name))
 
+# %% ../../nbs/2_models/12_template.ipynb #a05d7450
 def plugin_setting(path:Path) -> str:
     "The setting of AMBISCALE_PLUGINS that loads a file, next to those already set."
     path, before = Path(path).resolve(), os.environ.get(PLUGINS, '')

@@ -41,6 +41,7 @@ def percept(z:np.ndarray) -> str:
     size = [v['tense'], -v['tense'], v['breath'], v['rough'], .6]
     return f'Pitch {pitch}, {melody}, {loud}, {pace}, {QUALITIES[int(np.argmax(size))]}.'
 
+# %% ../../nbs/2_models/09_tiny_alm.ipynb #77ab06bd
 def votes_json(said:np.ndarray) -> str:
     "Votes, as (R,) indexes of emotions, of 100 listeners: largest first, without zeros."
     share = np.bincount(said, minlength=len(EMOTIONS))*100/len(said)
@@ -85,6 +86,7 @@ class Size:
 TINY_SIZES = {'nano': Size(48, 2, 128, 128, 3e-3), 'tiny': Size(80, 2, 192, 192, 2.5e-3),
          'small': Size(160, 3, 448, 384, 1.5e-3)}
 
+# %% ../../nbs/2_models/09_tiny_alm.ipynb #3572a744
 def make_model(size:str, processor:Processor, seed:int=0) -> Net:
     "An untrained model of a size."
     s = TINY_SIZES[choose(size, TINY_SIZES, 'size of tiny-alm')]
@@ -101,6 +103,7 @@ def features_of(split:str, indexes:np.ndarray, processor:Processor) -> tuple:
         mel[j], frames[j] = out['input_features'][0], out['attention_mask'].sum()
     return mel, frames
 
+# %% ../../nbs/2_models/09_tiny_alm.ipynb #0be96d82
 def training_data(split:str, n:int, processor:Processor, folder:Path=None, workers:int=2) -> tuple:
     "Features, frames and clips of a split, computed once and kept in a folder."
     from joblib import Parallel, delayed
@@ -126,6 +129,7 @@ class Packed:
     target: np.ndarray # The token to predict next, or -100
     weight: np.ndarray # Of that token in the loss
 
+# %% ../../nbs/2_models/09_tiny_alm.ipynb #cea340fd
 def audio_tokens(frames:int) -> int:
     "Tokens of a clip of valid log-mel frames, after a convolution of stride 2 and pooling by 2."
     return ((frames-1)//2+1-2)//2+1
@@ -170,6 +174,7 @@ def encode_audio(model:Net, mel:Tensor, frames:Tensor) -> tuple: # (B, 37, width
     out = model.model.audio_tower(mel, attention_mask=mask).last_hidden_state
     return out, torch.arange(out.shape[1])[None]<((valid-2)//2+1)[:, None]
 
+# %% ../../nbs/2_models/09_tiny_alm.ipynb #78b71896
 def head_loss(head:Net, hidden:Tensor, valid:Tensor, z:Tensor, votes:Tensor) -> Tensor:
     "Squared error of the prosody (B, 8) plus cross-entropy with the votes (B, 6)."
     import torch.nn.functional as F
@@ -189,6 +194,7 @@ def packed_states(model:Net, packed:Packed, hidden:Tensor, valid:Tensor) -> Tens
     return lm(inputs_embeds=embeds, attention_mask=packed_mask(segment), position_ids=position,
               use_cache=False).last_hidden_state
 
+# %% ../../nbs/2_models/09_tiny_alm.ipynb #bc0dc28c
 def lesson_loss(model:Net, packed:Packed, hidden:Tensor, valid:Tensor) -> Tensor:
     "Weighted cross-entropy of the answers' tokens."
     import torch
@@ -224,6 +230,7 @@ def optimiser(modules:list, lr:float, steps:int, weight_decay:float) -> tuple: #
     def factor(i): return min((i+1)/warm, .505+.495*math.cos(math.pi*min(1, i/steps)))
     return opt, torch.optim.lr_scheduler.LambdaLR(opt, factor)
 
+# %% ../../nbs/2_models/09_tiny_alm.ipynb #116099cd
 def batch_of(data:tuple, step:int, recipe:Recipe, stage:str) -> np.ndarray:
     "The indexes (B,) of the clips of a step: an epoch is a permutation derived from the seed."
     n, B = len(data[2]), recipe.batch
@@ -298,6 +305,7 @@ def save(self:TrainingRun, step:int):
     torch.save(dict(parts, step=step, recipe=self.recipe), self.path.with_suffix('.tmp'))
     os.replace(self.path.with_suffix('.tmp'), self.path)
 
+# %% ../../nbs/2_models/09_tiny_alm.ipynb #215b25ed
 @patch
 def resume(self:TrainingRun) -> int: # Steps that are done
     "Restore the state that was written, if there is one."
@@ -322,6 +330,7 @@ def save_tiny(model:Net, processor:Processor, folder:Path) -> Path:
     for o in Path(folder).iterdir(): os.chmod(o, 0o644)
     return Path(folder)
 
+# %% ../../nbs/2_models/09_tiny_alm.ipynb #fae04402
 def load_tiny(size:str='tiny', folder:Path=None) -> LocalALM:
     "A trained tiny-alm in full precision on the CPU; the shipped one without a folder."
     import torch

@@ -48,6 +48,7 @@ class Unrecorded(InputError):
     "A request that was never recorded."
     kind, fatal = 'unrecorded', True
 
+# %% ../../nbs/2_models/05_transport.ipynb #f843c63d
 class Recorder:
     "Exchanges in a folder of JSON lines; in mode 'replay' nothing is sent."
     def __init__(self, folder:Path, mode:str='record'):
@@ -94,6 +95,7 @@ def record_offsets(folder:Path) -> dict: # Key -> (file, offset)
                 at += len(line)
     return offsets
 
+# %% ../../nbs/2_models/05_transport.ipynb #cfb459e0
 @patch
 def read(self:Recorder, key:str, what:str='this request') -> dict: # what: for the message
     "The last record of a key; an error if there is none."
@@ -128,6 +130,7 @@ def wait_seconds(text:str, now:float) -> float|None: # now: seconds since 1970
     except (ValueError, TypeError, OverflowError, IndexError): return None
     return wait if math.isfinite(wait) and wait>0 else None
 
+# %% ../../nbs/2_models/05_transport.ipynb #b7c3a2ae
 def requested_wait(headers:dict, details:object, now:float) -> float|None:
     "Seconds that a server asks to wait, in its headers or in `error.details` of its body."
     if ms := wait_seconds(headers.get('retry-after-ms', ''), now): return ms/1000
@@ -400,6 +403,7 @@ def check_json(text:str): # -> the parsed body
         cut = text.lstrip()[:1] in ('{', '[')
         raise CallError('truncated' if cut else 'not_json', f"{e}; it begins {text[:80]!r}") from e
 
+# %% ../../nbs/2_models/05_transport.ipynb #29b2c8d0
 @patch
 def handle_request(self:Transport, request:object): # -> a response of httpx2
     "A success in JSON without an error in it; anything else is raised."
