@@ -74,9 +74,10 @@ class ConcurrencyLimit:
     sleep: Callable = time.sleep
 
     def __post_init__(self):
-        self.active = self.peak = self.refusals = 0 # Requests without an answer yet; the most of them
+        self.active = self.peak = self.refusals = 0 # Requests in flight; the most of them
         self.lost, self.lost_at = 0, -math.inf # Requests in a row without an answer; the last one
-        self.until = self.refused_at = self.episode_at = -math.inf # No request before; last refusals
+        self.until = -math.inf # No request before this time
+        self.refused_at = self.episode_at = -math.inf # The last refusal; the first of its second
         self.cond = threading.Condition() # Guards all of this
         self.wait, self.step = self.calm, 1 # Seconds of calm before the edge is raised; by how much
         self.floor, self.probing = 1., False # Lowest edge of an episode; whether it was just raised
