@@ -64,7 +64,7 @@ class EndpointALM(Served):
     def __init__(self,
         model:str, # As the server knows it
         profile:str='vllm', # Or 'openai', 'llamacpp'
-        base_urls:str|list|None=None, key:str|None=None, # None: those of the profile
+        base_urls:str|list[str]|None=None, key:str|None=None, # None: as in the profile
         end:str|None=None, # Text of the token that ends an answer; needed to score answers
         max_seconds:float=30., # Longest clip: the window of Whisper's encoder
         confidence:bool=False, # Request the likeliest tokens too, for `deepconf`: longer replies
