@@ -44,14 +44,11 @@ def cpu(name): return toy(name, ENDS)
 def alm(cpu): return moved(cpu, CARD)
 
 @EVERY
-def test_samples_are_those_of_num_return_sequences(alm):
+def test_samples_greedy_and_beams_are_the_librarys(alm):
     torch.manual_seed(3)
     expected, _ = library(alm, clip(0), num_return_sequences=8, do_sample=True, temperature=1.5)
     assert ids(alm.sample(clip(0), ASK, 8, 3, 1.5))==expected
     assert len(set(map(tuple, expected)))>1
-
-@EVERY
-def test_greedy_and_beams_are_the_librarys(alm):
     assert alm.greedy(clip(0), ASK).tokens==library(alm, clip(0), do_sample=False)[0][0]
     expected, out = library(alm, clip(0), num_beams=4, num_return_sequences=4, do_sample=False,
                             length_penalty=0., early_stopping=True)

@@ -64,8 +64,7 @@ def test_a_study_of_it_is_scored(tmp_path, monkeypatch):
     assert 'my-model' in set(refused.model)  # it has no beams: said, not left out
 
 @pytest.mark.parametrize(('name', 'match'), [
-    ('a/b', 'cannot name a model'), ('my model', 'such as my-model'), ('', 'cannot name'), ('-x', 'cannot name'),
-    ('tiny-alm-nano', 'There is a model')])
+    ('', 'cannot name'), ('-x', 'cannot name'), ('tiny-alm-nano', 'There is a model')])
 def test_names_that_cannot_be_are_refused(tmp_path, name, match):
     with pytest.raises(InputError, match=match): new_model(name, tmp_path)
     assert not [*tmp_path.iterdir()]
