@@ -27,10 +27,6 @@ PICTURE = dict(hidden_size=WIDTH, out_hidden_size=WIDTH, intermediate_size=32, n
 
 # --- tokenizers and processors
 
-def chatml(sound):
-    "A chat template in the manner of the Qwen family; `sound` is the placeholder."
-    return CHAT_TEMPLATE.replace('<|audio_bos|><|AUDIO|><|audio_eos|>', sound)
-
 def tokenizer(special, end, pad, **named):
     "Bytes and special tokens; `named` become attributes, as `audio_token` of Qwen2.5-Omni."
     tok = Tokenizer(models.BPE())
@@ -48,7 +44,8 @@ def whisper(seconds=SECONDS):
 
 def flamingo_processor():
     tok = tokenizer(['<|pad|>', '<|im_start|>', '<|im_end|>', '<sound>'], '<|im_end|>', '<|pad|>')
-    return AudioFlamingo3Processor(whisper(), tok, chatml('<sound>'), max_audio_len=2*SECONDS)
+    template = CHAT_TEMPLATE.replace('<|audio_bos|><|AUDIO|><|audio_eos|>', '<sound>')
+    return AudioFlamingo3Processor(whisper(), tok, template, max_audio_len=2*SECONDS)
 
 class Blind:
     "Takes `None` for the parts that read pictures and films: those need torchvision."
