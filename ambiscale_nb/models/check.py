@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NEAR', 'TIE_NATS', 'UNSTABLE', 'CHECKS', 'REQUIRED', 'route_tolerance', 'Trial', 'reply_difference', 'check_answers',
-           'check_repeats', 'compare_alone', 'check_among_others', 'check_several', 'check_samples', 'signature',
+           'check_repeats', 'compare_alone', 'check_among_others', 'check_several', 'check_sampling', 'signature',
            'distance', 'effects', 'check_hears', 'check_audio_tokens', 'check_growth', 'check_whole', 'check_logprobs',
            'check_label_scores', 'check_scores_fit', 'check_beams', 'check_verifier', 'check_choices', 'check_max_n',
            'check_refusals', 'check_model', 'passed', 'check_clips']
@@ -118,7 +118,7 @@ def check_several(t:Trial) -> tuple:
     return compare_alone(t, replies, 'samples at temperature .01', t.tol)
 
 # %% ../../nbs/2_models/11_check.ipynb #8dbe42ba
-def check_samples(t:Trial) -> tuple:
+def check_sampling(t:Trial) -> tuple:
     "Samples are not copies of one, and are the same again under the same seed, if there is one."
     texts, logp = [o.text for o in t.drawn], t.drawn[0].sum_logprob*(len(t.drawn)-1)
     seen = f'{len(set(texts))} different answers of {len(texts)}'
@@ -267,7 +267,7 @@ def check_refusals(t:Trial) -> tuple:
 # %% ../../nbs/2_models/11_check.ipynb #7aa59d87
 CHECKS = dict(answers=check_answers, repeats=check_repeats,
     alone_and_among_others=check_among_others, one_and_several=check_several,
-    samples_differ=check_samples, hears=check_hears, audio_tokens=check_audio_tokens,
+    samples_differ=check_sampling, hears=check_hears, audio_tokens=check_audio_tokens,
     tokens_grow=check_growth, heard_whole=check_whole, logprobs=check_logprobs,
     label_scoring=check_label_scores, scores_fit=check_scores_fit, beams=check_beams,
     verify=check_verifier, choices=check_choices, max_n=check_max_n,

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PROFILES', 'SET', 'THOUGHT', 'END', 'NUMBERED', 'OWN', 'LLAMA', 'ENDPOINTS', 'Profile', 'check_extra', 'EndpointALM',
-           'get_dict', 'message_text', 'read_choice', 'answer_start', 'token_bytes', 'answer_steps', 'check_completion',
+           'get_dict', 'spoken_text', 'read_choice', 'answer_start', 'token_bytes', 'answer_steps', 'check_completion',
            'mean_peak', 'tail_score', 'register_endpoint', 'load_endpoint']
 
 # %% ../../nbs/2_models/07_endpoint.ipynb #f3c7fd54
@@ -125,7 +125,7 @@ def get_dict(value:object, *path:str) -> dict:
     return value if isinstance(value, dict) else {}
 
 # %% ../../nbs/2_models/07_endpoint.ipynb #85ba6a81
-def message_text(content:object, field:str='text') -> str: # content: a string, or a list of parts
+def spoken_text(content:object, field:str='text') -> str: # content: a string, or a list of parts
     "The text in a field of a message, without thoughts."
     def one(o):
         if isinstance(o, str): return o if field=='text' else ''
@@ -139,7 +139,7 @@ def message_text(content:object, field:str='text') -> str: # content: a string, 
 def read_choice(choice:dict) -> tuple: # Text, finish
     "What a choice of a completion says, and why it ends."
     message, error = get_dict(choice, 'message'), find_error(dict(error=choice.get('error')))
-    text, finish = message_text(message.get('content')), str(choice.get('finish_reason') or 'stop')
+    text, finish = spoken_text(message.get('content')), str(choice.get('finish_reason') or 'stop')
     if error or ending(finish)=='failed':
         failed = read_failure(200, {}, json.dumps(dict(error=error or finish)), 0.)
         if failed.kind=='declined': return '', 'refusal'
@@ -147,7 +147,7 @@ def read_choice(choice:dict) -> tuple: # Text, finish
         raise CallError(kind, f'an answer failed: {failed}', paid=True)
     if text: return text, finish
     for o in (message.get('refusal'), 'text'), (message.get('content'), 'refusal'):
-        if refusal := message_text(*o): return refusal, 'refusal'
+        if refusal := spoken_text(*o): return refusal, 'refusal'
     return '', 'empty' if ending(finish)=='stop' else finish
 
 # %% ../../nbs/2_models/07_endpoint.ipynb #33b0c0dc
