@@ -4,19 +4,17 @@
 
 # %% auto #0
 __all__ = ['GEMINI', 'CHUNK', 'GOOGLE', 'GEMINIS', 'GeminiALM', 'read_candidate', 'candidate_tokens', 'thought_tokens',
-           'block_reason', 'check_response', 'register_gemini', 'load_gemini']
+           'block_reason', 'check_response', 'register_gemini']
 
 # %% ../../nbs/2_models/08_gemini.ipynb #bcc59563
 import math
-from functools import partial
 from fastcore.basics import patch
-from ..core import InputError
 from ..corpora.audio import check_wave
 from .parser import ending
 from .prompts import Prompt
-from .contract import (CallError, Capabilities, ModelInfo, Reply, Wave,
-    full_revision, register_model, spelt_ends)
-from ambiscale_nb.models.serving import (CUT, SERVING, Served, count, name_status, other_name,
+from ambiscale_nb.models.contract import (CallError, Capabilities, ModelInfo, Reply, Wave,
+    full_revision, spelt_ends)
+from ambiscale_nb.models.serving import (CUT, SERVING, Served, count, other_name, register_served,
     retry_seed, wav_bytes)
 from .endpoint import answer_start
 from .transport import CALL, SPENT
@@ -150,20 +148,10 @@ def draw(self:GeminiALM, wave:Wave, prompt:Prompt, call:str, n:int=1, *, seed:in
     return None if response is None else self.replies(*response, n, notes)
 
 # %% ../../nbs/2_models/08_gemini.ipynb #cd49a330
-def register_gemini(name:str, model:str, about:str) -> ModelInfo:
-    "Register a Gemini model under a name of its own."
-    make = partial(GeminiALM, model, name=name)
-    return register_model(ModelInfo(name, make, 'gemini', None, GEMINI, about, name_status(model),
-                                    (*SERVING, 'config'), model, make))
+def register_gemini(name:str, about:str, model:str='') -> ModelInfo:
+    "Register a Gemini model, or without `model` the protocol itself."
+    return register_served(GeminiALM, name, 'gemini', about, GEMINI, (*SERVING, 'config'), model)
 
-# %% ../../nbs/2_models/08_gemini.ipynb #6ce55844
-def load_gemini(model:str='', **options:object) -> GeminiALM:
-    "A Gemini model that is not in the registry."
-    if not model: raise InputError("Which model? Pass `model`, the name under which it is served")
-    return GeminiALM(model, **options)
-
-register_model(ModelInfo('gemini', load_gemini, 'gemini', None, GEMINI, 'any `model` there',
-                         'as its `model`', ('model', *SERVING, 'config'), ready=load_gemini))
-
-GEMINIS = [register_gemini('gemini-2-flash', 'gemini-2.0-flash', 'Gemini 2 Flash'),
-           register_gemini('gemini-3.8-flash', 'gemini-3.8-flash', 'said to be its successor')]
+register_gemini('gemini', 'any `model` there')
+GEMINIS = [register_gemini('gemini-2-flash', 'Gemini 2 Flash', 'gemini-2.0-flash'),
+           register_gemini('gemini-3.8-flash', 'said to be its successor', 'gemini-3.8-flash')]

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['DOUBT', 'GONE', 'FORGET', 'OPTIONAL_PARAMS', 'RESEEDED', 'CUT', 'SERVING', 'NAMED', 'Retry', 'retry_call',
            'ConcurrencyLimit', 'Serving', 'Served', 'retry_seed', 'named_param', 'refusal_key', 'join_replies', 'count',
-           'other_name', 'name_status', 'wav_bytes']
+           'other_name', 'name_status', 'wav_bytes', 'load_any', 'register_served']
 
 # %% ../../nbs/2_models/06_serving.ipynb #f3c7fd62
 import contextlib
@@ -18,14 +18,15 @@ import time
 import wave as wave_file
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 import numpy as np
 from fastcore.basics import patch
 from ..core import InputError, choose, content_key, rng_of, seed_of
 from ..corpora.audio import RATE
 from .prompts import Prompt
 from .contract import (LOST, NAMES_AS_OF, RETRIED, CallError, Capabilities,
-    Name, Reply, Wave, check_call, check_name, check_url, cleaned, cost_of, declined, known_names,
-    read_key, require, with_fields)
+    ModelInfo, Name, Reply, Wave, check_call, check_name, check_url, cleaned, cost_of, declined,
+    known_names, read_key, register_model, require, with_fields)
 from .transport import Recorder, Transport, Unrecorded, find_proxy, open_recorder
 
 # %% ../../nbs/2_models/06_serving.ipynb #9e5dd636
@@ -418,3 +419,17 @@ def wav_bytes(wave:Wave) -> bytes:
     with wave_file.open(out, 'wb') as f:
         f.setnchannels(1); f.setsampwidth(2); f.setframerate(RATE); f.writeframes(data)
     return out.getvalue()
+
+# %% ../../nbs/2_models/06_serving.ipynb #5c0e9a12
+def load_any(cls:Callable, model:str='', **options:object) -> Served:
+    "A served model that is not in the registry."
+    if not model: raise InputError("Which model? Pass `model`, the name under which it is served")
+    return cls(model, **options)
+
+def register_served(cls:Callable, name:str, backend:str, about:str, can:Capabilities, options:tuple,
+                    model:str='', status:str='') -> ModelInfo: # cls: (model, **options) -> Served
+    "Register a model, or without `model` a way to load any model."
+    if not model: make, options, status = partial(load_any, cls), ('model', *options), 'as its `model`'
+    else: make, status = partial(cls, model, name=name), status or name_status(model)
+    return register_model(ModelInfo(name, make, backend, None, can, about, status, options, model,
+                                    make))
