@@ -429,7 +429,8 @@ def load_any(cls:Callable, model:str='', **options:object) -> Served:
 def register_served(cls:Callable, name:str, backend:str, about:str, can:Capabilities, options:tuple,
                     model:str='', status:str='') -> ModelInfo: # cls: (model, **options) -> Served
     "Register a model, or without `model` a way to load any model."
-    if not model: make, options, status = partial(load_any, cls), ('model', *options), 'as its `model`'
-    else: make, status = partial(cls, model, name=name), status or name_status(model)
+    make = partial(cls, model, name=name) if model else partial(load_any, cls)
+    status = status or (name_status(model) if model else 'as its `model`')
+    options = options if model else ('model', *options)
     return register_model(ModelInfo(name, make, backend, None, can, about, status, options, model,
                                     make))
