@@ -20,7 +20,8 @@ from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 import numpy as np
-from ambiscale_nb.models.endpoint import EndpointALM, Retry
+from ambiscale_nb.models.endpoint import EndpointALM
+from ambiscale_nb.models.serving import Retry
 from ambiscale_nb.models.contract import CallError, in_flight
 from ambiscale_nb.models.prompts import prompt
 
@@ -65,7 +66,7 @@ def load(port, ceiling, seconds):
         except CallError as e: return e.kind
     end, cpu = time.monotonic()+seconds, time.process_time()
     kinds = list(in_flight(one, iter(range(10**9)), ceiling, go=lambda flying: time.monotonic()<end))
-    gate = next(iter(alm.gates.values()))
+    gate = next(iter(alm.limits.values()))
     alm.close()
     return kinds, gate, (time.process_time()-cpu)/len(kinds)
 

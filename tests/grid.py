@@ -6,11 +6,11 @@ from ambiscale_nb.models import check  # noqa: F401 (models and corpora register
 from ambiscale_nb.corpora import (emov_db, toyspeech, validate)  # noqa: F401 (models and corpora register)
 from ambiscale_nb.corpora.registry import CORPORA, register_corpus
 from ambiscale_nb.models.contract import MODELS, register_model
-from ambiscale_nb.models.template import TEMPLATE
+from ambiscale_nb.models.template import MODEL_TEMPLATE
 
 SIZES = {'qwen2-audio': 8e9, 'qwen2.5-omni': 7e9, 'voxtral': 3e9, 'audio-flamingo-3': 2e9}
 TOY = {}
-exec(TEMPLATE.replace('NAME', 'toy'), TOY)
+exec(MODEL_TEMPLATE.replace('NAME', 'toy'), TOY)
 MODELS.pop('toy')
 
 

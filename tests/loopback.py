@@ -7,7 +7,7 @@ depends on the audio and on everything before it, so that what different routes 
 `server.faults` is a list of names that the next requests meet, one each; `server.always` is met by all, or is a
 function of the request that names what it meets.
 `server.pause` is called before each answer.
-With `server.echo` every error quotes the key that was sent."""
+With `server.echo` every error quotes the key that was sent. `client` is a model of this project at the server."""
 import base64
 import hashlib
 import json
@@ -21,6 +21,9 @@ from urllib.parse import quote
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pandas as pd
 from ambiscale_nb.core import rng_of
+from ambiscale_nb.models.endpoint import EndpointALM
+from ambiscale_nb.models.gemini import GeminiALM
+from waiting import PATIENCE
 
 END, END_ID = '<|eot_id|>', 100_257
 WORDS = ('angry', 'happy', 'neutral', 'sad')
@@ -31,7 +34,6 @@ KNOWN = ('demo', 'gpt-audio-1.5', 'gemini-3.8-flash', 'gpt-4o-audio-preview', 'g
 WAITS = {'429 for 7 s': (7, 7.3), '429 until a date': (19, 20.3), '429 for 1e9 s': (60, 60),
          '429 for -1 s': (.5, 1), '429 garbage': (.5, 1), '429': (.5, 1), '429 RetryInfo': (12.5, 12.8)}
 
-
 class Time:
     "A clock that moves when somebody sleeps."
     def __init__(self): self.now, self.slept = 1e6, []
@@ -40,33 +42,52 @@ class Time:
     @property
     def options(self): return dict(clock=self.clock, sleep=self.sleep, wall=self.clock, rng=rng_of(0))
 
+def client(kind, server, time=None, **options):
+    "A model of a profile ('vllm', 'openai', 'llamacpp') or of Gemini; waiting costs it no time."
+    options = dict(seconds=PATIENCE, key='') | (time or Time()).options | options
+    if kind=='gemini': return GeminiALM(options.pop('model', 'demo'), server.gemini, **options)
+    return EndpointALM(options.pop('model', 'demo'), kind, server.url, **dict(end=END)|options)
+
+def forms_of(secret):
+    "A key as it may be written, by other means than those under test."
+    raw = secret.encode('utf-8', 'surrogatepass')
+    yield from (secret, quote(secret, safe=''), quote(secret, safe='').lower(), quote(secret), json.dumps(secret)[1:-1],
+                raw.hex(), repr(secret)[1:-1], ascii(secret)[1:-1], repr(raw)[2:-1], repr(repr(raw))[3:-2],
+                json.dumps(json.dumps(secret))[3:-3], ''.join(f'\\x{o:02x}' for o in raw), ''.join(f'%{o:02X}' for o in raw),
+                ''.join(json.dumps(o)[1:-1] if ord(o)>127 else f'\\u{ord(o):04x}' for o in secret),
+                ''.join(f'&#{ord(o)};' for o in secret), raw.decode('latin-1'), f'{secret[:9]}****{secret[-4:]}')
+    for before in (b'', b'u', b'us', b'user:', b'Bearer '):
+        for code in (base64.b64encode, base64.urlsafe_b64encode): yield code(before+raw+b'\n').decode()
+    for plain in (True, False):
+        yield base64.b64encode(json.dumps(dict(key=secret), ensure_ascii=plain).encode()).decode()
+
+def leaks(data, secret):
+    "Forms of a key, or the middle of one, in some bytes."
+    text = data.decode('utf-8', 'replace')
+    plain = text.replace('\\', '')
+    parts = (*forms_of(secret), secret[:12], secret[-12:], f'***{secret[-4:]}')
+    return [o for o in parts if o in text or o in plain]
 
 def files(root):
     "Folder -> all that is stored in it but the time of storing, as text."
     return {str(o.parent.relative_to(root)): pd.read_parquet(o, partitioning=None).drop(columns='stored_measured').to_csv()
             for o in sorted(root.rglob('*.parquet'))}
 
-
 def chance(*parts):
     "A number from 0 to 1 that depends on `parts` alone."
     digest = hashlib.blake2b(json.dumps(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, 'big')/2**64
 
-
 def logprobs(sound, question, ids):
     "The log-probability of each token of an answer."
     return [-.05-2*chance(sound, question, ids[:i+1]) for i in range(len(ids))]
 
-
 def name_of(data): return hashlib.blake2b(data.encode()).hexdigest()[:16]
-
 
 def ids_of(text): return [ord(o) for o in text]
 
-
 def retry_info(delay):
     return [{'@type': 'type.googleapis.com/google.rpc.RetryInfo', 'retryDelay': delay}]
-
 
 # Name -> status, message, further fields of the error, headers
 REFUSALS = {
@@ -110,7 +131,6 @@ REFUSALS = {
     'no candidates': (400, 'Multiple candidates is not enabled for this model', {}, {}),
 }
 
-
 # Errors in the body of a success: name -> the error
 
 BODIES = {
@@ -126,7 +146,6 @@ BODIES = {
 GIVES = {'n ignored': 1, 'two at most': 2}
 
 THINKING = ['<think>', 'sad', ' or', ' happy', '?', '</think>', '\n']
-
 
 class Loopback:
     "The server, and what it has seen."
@@ -153,11 +172,9 @@ class Loopback:
         self.http.shutdown()
         self.http.server_close()
 
-
 class Http(ThreadingHTTPServer):
     daemon_threads, request_queue_size = True, 128
     def handle_error(self, request, client_address): pass    # clients that hang up are part of the tests
-
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version, wbufsize, disable_nagle_algorithm = 'HTTP/1.1', -1, True
@@ -406,7 +423,6 @@ class Handler(BaseHTTPRequestHandler):
         elif fault=='thoughts': first['content']['parts'].insert(0, {'text': 'Hmm, angry', 'thought': True})
         return out
 
-
 def answers(sound, question, ask, n, beam):
     "What is said: `n` words."
     said = ('yes', 'no') if 'yes or no' in question else WORDS
@@ -415,17 +431,14 @@ def answers(sound, question, ask, n, beam):
     if ask.get('temperature', 1)<.05: return [max(words, key=lambda o: total(sound, question, o))]*n
     return [words[int(chance(sound, question, ask.get('seed', 0), i)*len(words))] for i in range(n)]
 
-
 def total(sound, question, answer):
     "The log-probability of an answer with its end."
     return math.fsum(logprobs(sound, question, [*ids_of(answer), END_ID]))
-
 
 def likeliest(p, ask):
     "As vLLM gives them: the token that was drawn first, then the likeliest; as many as were asked for."
     rest = [-.25*(i+1) for i in range(ask.get('top_logprobs', 0))]
     return [{'token': str(i), 'logprob': o, 'bytes': None} for i, o in enumerate([p, *rest][:len(rest)])]
-
 
 def prompt_logprobs(sound, question, ask):
     "As vLLM reports them: the first token has none; the audio's tokens are in front."

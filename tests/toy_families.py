@@ -15,7 +15,7 @@ from transformers import (AudioFlamingo3Processor, Gemma4AudioFeatureExtractor, 
                           PreTrainedTokenizerFast, Qwen2_5OmniProcessor, WhisperFeatureExtractor)
 from transformers.feature_extraction_utils import BatchFeature
 from ambiscale_nb.models.families import FAMILIES
-from ambiscale_nb.models.local import LocalALM, byte_bpe, toy_processor, toy_qwen2_audio
+from ambiscale_nb.models.local import CHAT_TEMPLATE, LocalALM, byte_bpe, toy_processor, toy_qwen2_audio
 
 WIDTH, SECONDS = 32, 3
 TEXT = dict(hidden_size=WIDTH, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
@@ -26,13 +26,6 @@ WHISPER = dict(num_mel_bins=16, hidden_size=WIDTH, num_hidden_layers=2, num_atte
 PICTURE = dict(hidden_size=WIDTH, out_hidden_size=WIDTH, intermediate_size=32, num_heads=2, depth=1)
 
 # --- tokenizers and processors
-
-def chatml(sound, before='', after=''):
-    "A chat template in the manner of the Qwen family; `sound` is the placeholder."
-    return ("{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% for p in m['content'] %}"
-            "{% if p['type']=='audio' %}"+before+sound+after+"\n{% else %}{{ p['text'] }}{% endif %}"
-            "{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}"
-            "<|im_start|>assistant\n{% endif %}")
 
 def tokenizer(special, end, pad, **named):
     "Bytes and special tokens; `named` become attributes, as `audio_token` of Qwen2.5-Omni."
@@ -51,7 +44,8 @@ def whisper(seconds=SECONDS):
 
 def flamingo_processor():
     tok = tokenizer(['<|pad|>', '<|im_start|>', '<|im_end|>', '<sound>'], '<|im_end|>', '<|pad|>')
-    return AudioFlamingo3Processor(whisper(), tok, chatml('<sound>'), max_audio_len=2*SECONDS)
+    template = CHAT_TEMPLATE.replace('<|audio_bos|><|AUDIO|><|audio_eos|>', '<sound>')
+    return AudioFlamingo3Processor(whisper(), tok, template, max_audio_len=2*SECONDS)
 
 class Blind:
     "Takes `None` for the parts that read pictures and films: those need torchvision."
@@ -66,7 +60,7 @@ def omni_processor():
                  audio_bos_token='<|audio_bos|>', audio_eos_token='<|audio_eos|>')
     tok = tokenizer(['<|endoftext|>', '<|im_start|>', '<|im_end|>', *named.values()],
                     '<|im_end|>', '<|endoftext|>', **named)
-    return BlindOmni(None, None, whisper(), tok, chatml('<|AUDIO|>', '<|audio_bos|>', '<|audio_eos|>'))
+    return BlindOmni(None, None, whisper(), tok, CHAT_TEMPLATE)
 
 def gemma_processor():
     named = dict(image_token='<|image|>', audio_token='<|audio|>', boi_token='<|image>',

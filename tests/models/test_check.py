@@ -6,16 +6,17 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from loopback import END, Loopback, chance
+from loopback import Loopback, chance, client
 from toy_families import PROCESSORS, toy
 from ambiscale_nb.corpora.audio import RATE, check_wave
-from ambiscale_nb.models.check import (CHECKS, NEAR, check_clips, check_model, parted, passed,
-    tolerance_of)
+from ambiscale_nb.models.check import (CHECKS, NEAR, check_model, reply_difference, passed,
+    route_tolerance)
 from ambiscale_nb.core import InputError
-from ambiscale_nb.models.endpoint import EndpointALM, Retry
+from ambiscale_nb.models.endpoint import EndpointALM
+from ambiscale_nb.models.serving import Retry
 from ambiscale_nb.models.gemini import GeminiALM
 from ambiscale_nb.models.contract import CallError, Capabilities, Reply
-from ambiscale_nb.models.prompts import Prompt, prompt
+from ambiscale_nb.models.prompts import Prompt
 
 WORDS = ('angry', 'happy', 'neutral', 'sad')
 def noise(i, seconds=1.): return (np.random.default_rng(i).uniform(-.5, .5, int(RATE*seconds))).astype(np.float32)
@@ -146,6 +147,7 @@ class Mute(Ideal):
 class Failing(Ideal):
     def beams(self, *args): raise CallError('server', '500: Internal error')
 
+HALF = SimpleNamespace(dtype='torch.bfloat16')
 FOUND = { # Who -> the checks that it fails, all of them
     Deaf: {'hears', 'heard_whole'}, Nothing: {'audio_tokens', 'tokens_grow'},
     Truncating: {'tokens_grow', 'heard_whole'}, Secret: {'heard_whole'}, Beheading: {'heard_whole'},
@@ -172,18 +174,16 @@ def test_who_is_as_declared_passes():
 def test_a_wrapper_need_not_check_the_length(who): # the sampling run does, see `audio.probe`
     assert passed(tried(who()))
 
+@pytest.mark.parametrize('half', [False, True], ids=['float32', 'bfloat16'])
 @pytest.mark.parametrize('who', FOUND, ids=lambda o: o.__name__)
-def test_each_fault_is_found_by_its_check(who):
-    table = tried(who())
-    assert not passed(table)
-    print(f'{who.__name__} -> {failed(table)}')
-    assert failed(table)==FOUND[who]
+def test_each_fault_is_found_by_its_check(who, half):
+    alm = who()
+    if half: alm.model = HALF
+    assert failed(tried(alm))==FOUND[who]-(MISSED.get(who, set()) if half else set())
 
-def test_a_clip_remembered_for_too_long():
-    assert {'alone_and_among_others', 'repeats'}<=failed(tried(Forgetful()))
-
-def test_a_log_probability_that_is_not_a_number():
-    assert {'logprobs', 'repeats'}<=failed(tried(NanLogprobs()))
+@pytest.mark.parametrize(('who', 'checks'), [(Forgetful, {'alone_and_among_others', 'repeats'}),
+                                             (NanLogprobs, {'logprobs', 'repeats'})])
+def test_some_faults_fail_other_checks_too(who, checks): assert checks<=failed(tried(who()))
 
 def test_what_is_not_told_is_left_open():
     class Silent(Quiet, Ideal): pass
@@ -218,9 +218,7 @@ def test_words_alone_tell_the_deaf():
     hearing = [failed(check_model(Words(), *o)) for o in pairs]
     deaf = [failed(check_model(DeafWords(), *o)) for o in pairs]
     assert any('hears' not in o for o in hearing) and all('hears' in o for o in deaf)
-
-def test_who_never_repeats_is_not_judged_by_it():
-    table = tried(Restless()).set_index('check')
+    table = tried(Restless()).set_index('check')            # a model that never repeats is not judged by it
     assert table.ok[['repeats', 'alone_and_among_others', 'one_and_several', 'hears']].isna().all()
 
 def test_a_fatal_failure_ends_the_table():
@@ -231,21 +229,15 @@ def test_a_fatal_failure_ends_the_table():
 
 def test_near_ties_are_no_fault():
     one = Reply('ab', [1, 2], 'stop', [-.70, -.1])
-    assert not parted(one, Reply('cb', [3, 2], 'stop', [-.75, -3.]), .02)
-    assert 'nats apart' in parted(one, Reply('cb', [3, 2], 'stop', [-1.5, -.1]), .02)
-    assert parted(one, Reply('ab', [1, 2], 'stop', [-.70, math.nan]), .02)
+    assert not reply_difference(one, Reply('cb', [3, 2], 'stop', [-.75, -3.]), .02)
+    assert 'nats apart' in reply_difference(one, Reply('cb', [3, 2], 'stop', [-1.5, -.1]), .02)
+    assert reply_difference(one, Reply('ab', [1, 2], 'stop', [-.70, math.nan]), .02)
 
 @pytest.mark.parametrize('pair', [(WAVE, WAVE), (WAVE.astype(float), OTHER), (WAVE[:100], OTHER)])
 def test_clips_that_cannot_tell_are_refused(pair):
     with pytest.raises(InputError): check_model(Ideal(), *pair)
 
-def test_synthetic_clips_differ():
-    a, b = check_clips(1.)
-    assert len(a)==len(b)==RATE and a.dtype==np.float32 and np.abs(a-b).max()>.01
-
 # Precision
-
-HALF = SimpleNamespace(dtype='torch.bfloat16')
 
 class Rounded(Ideal):
     "Its routes part as those of bfloat16 did on a GPU: a token by .57 nats, the score of a label by .81."
@@ -257,9 +249,9 @@ def test_tolerance_follows_the_precision_of_the_weights():
     for dtype, near in [*NEAR.items(), ('float64', NEAR['float32'])]:
         alm = Ideal()
         alm.model = SimpleNamespace(dtype=f'torch.{dtype}')
-        assert tolerance_of(alm)==near
-    assert tolerance_of(Ideal())==NEAR['float32']<NEAR['float16']<NEAR['bfloat16']
-    for alm in (EndpointALM('m', 'vllm'), GeminiALM('m', key='')): assert tolerance_of(alm)==NEAR['bfloat16']
+        assert route_tolerance(alm)==near
+    assert route_tolerance(Ideal())==NEAR['float32']<NEAR['float16']<NEAR['bfloat16']
+    for alm in (EndpointALM('m', 'vllm'), GeminiALM('m', key='')): assert route_tolerance(alm)==NEAR['bfloat16']
 
 def test_rounding_is_a_fault_only_in_a_precision_that_does_not_round_so():
     alm = Rounded()
@@ -267,12 +259,6 @@ def test_rounding_is_a_fault_only_in_a_precision_that_does_not_round_so():
     alm.model = HALF
     assert passed(tried(alm)) and '1 nats a token' in tried(alm).set_index('check').detail['one_and_several']
     assert failed(tried(alm, tol=.02))=={'one_and_several', 'label_scoring', 'scores_fit'}
-
-@pytest.mark.parametrize('who', FOUND, ids=lambda o: o.__name__)
-def test_faults_are_found_in_bfloat16_too(who):
-    alm = who()
-    alm.model = HALF
-    assert failed(tried(alm))==FOUND[who]-MISSED.get(who, set())
 
 def test_the_same_route_is_held_to_the_same_numbers_in_bfloat16_too():
     class Drifting(Ideal):
@@ -300,15 +286,7 @@ def test_tiny_instances_of_all_families_pass(name, dtype):
     table = check_model(alm, WAVE, OTHER, Prompt('label', 'direct', 'Which emotion?', 5), WORDS)
     assert failed(table)<={'answers'}, table[table.ok.eq(False)].detail.tolist()   # of noise: it may say nothing
 
-class Still:
-    "Time that costs nothing."
-    def __init__(self): self.now = 0.
-    def options(self): return dict(clock=lambda: self.now, sleep=self.sleep, retry=Retry(tries=2))
-    def sleep(self, seconds): self.now += seconds
-
-def served(server, kind):
-    if kind=='gemini': return GeminiALM('demo', server.gemini, key='', **Still().options())
-    return EndpointALM('demo', kind, server.url, key='', **dict(end=END)|Still().options())
+def served(server, kind): return client(kind, server, retry=Retry(tries=2))
 
 @pytest.mark.parametrize('lacks', [(), ('n',), ('n', 'logprobs', 'seed')], ids=['all', 'no n', 'no n, logprobs, seed'])
 @pytest.mark.parametrize('kind', ['vllm', 'openai', 'gemini'])
@@ -322,33 +300,18 @@ def test_served_models_pass(kind, lacks):
     assert ('n refused' in shown['max_n'])==('n' in lacks)
 
 @pytest.mark.parametrize('kind', ['vllm', 'openai', 'gemini'])
-def test_a_server_that_drops_the_audio_is_found(kind):
-    with Loopback(hears=0) as server: table = tried(served(server, kind), longest=2.)
-    assert 'hears' in failed(table) and 'deaf' in table.set_index('check').detail['hears']
-    assert pd.isna(table.set_index('check').ok['audio_tokens'])  # zero of what it may not count says nothing
-
-@pytest.mark.parametrize('kind', ['vllm', 'openai', 'gemini'])
-def test_a_server_that_cuts_is_found(kind):
+def test_a_server_that_drops_or_cuts_the_audio_is_found(kind):
+    with Loopback(hears=0) as server: table = tried(served(server, kind), longest=2.).set_index('check')
+    assert 'hears' in failed(table.reset_index()) and 'deaf' in table.detail['hears']
+    assert pd.isna(table.ok['audio_tokens'])  # zero of what it may not count says nothing
     with Loopback(hears=1.) as server: table = tried(served(server, kind), longest=2.)
     assert failed(table)=={'tokens_grow', 'heard_whole'}, table.detail.tolist()
     assert 'end' in table.set_index('check').detail['heard_whole']
 
-def test_a_server_that_ignores_beams_and_lists_is_found(monkeypatch):
-    monkeypatch.setattr('loopback.answers', lambda sound, question, ask, n, beam: ['sad']*n)
-    with Loopback() as server: table = tried(served(server, 'vllm'), longest=2.)
-    assert {'beams', 'choices', 'scores_fit'}-{'scores_fit'}<=failed(table)
-
-def test_another_name_is_told():
+def test_other_faults_of_servers_are_found(monkeypatch):
     with Loopback(serves='a-cheaper-model') as server: table = tried(served(server, 'openai'), longest=2.)
     assert 'answers' in failed(table) and 'answered by a-cheaper-model' in table.detail[0]
-
-def test_a_wrong_key_ends_the_table():
     with Loopback(key='right') as server: table = tried(served(server, 'openai'))
-    assert len(table)==1 and table.detail[0].startswith('auth:')
-
-def test_prompts_of_the_study_are_used():
-    asked = []
-    class Listening(Ideal):
-        def greedy(self, wave, ask): asked.append(ask.text); return super().greedy(wave, ask)
-    tried(Listening())
-    assert set(asked)=={prompt('label', 'direct', WORDS).text}
+    assert len(table)==1 and table.detail[0].startswith('auth:')       # a wrong key ends the table
+    monkeypatch.setattr('loopback.answers', lambda sound, question, ask, n, beam: ['sad']*n)
+    with Loopback() as server: assert {'beams', 'choices'}<=failed(tried(served(server, 'vllm'), longest=2.))

@@ -12,7 +12,7 @@ from transformers.utils import logging
 from ambiscale_nb.corpora.audio import wave_sha
 from ambiscale_nb.models.check import check_clips, check_model, passed
 from ambiscale_nb.core import InputError
-from ambiscale_nb.models.families import check_device, record_of
+from ambiscale_nb.models.families import check_device, model_record
 from ambiscale_nb.models.local import LocalALM, seeded, toy_qwen2_audio
 from ambiscale_nb.models.contract import load_model
 from ambiscale_nb.sampling.store import CANDIDATES, Draw, Store, sample_pool
@@ -44,14 +44,11 @@ def cpu(name): return toy(name, ENDS)
 def alm(cpu): return moved(cpu, CARD)
 
 @EVERY
-def test_samples_are_those_of_num_return_sequences(alm):
+def test_samples_greedy_and_beams_are_the_librarys(alm):
     torch.manual_seed(3)
     expected, _ = library(alm, clip(0), num_return_sequences=8, do_sample=True, temperature=1.5)
     assert ids(alm.sample(clip(0), ASK, 8, 3, 1.5))==expected
     assert len(set(map(tuple, expected)))>1
-
-@EVERY
-def test_greedy_and_beams_are_the_librarys(alm):
     assert alm.greedy(clip(0), ASK).tokens==library(alm, clip(0), do_sample=False)[0][0]
     expected, out = library(alm, clip(0), num_beams=4, num_return_sequences=4, do_sample=False,
                             length_penalty=0., early_stopping=True)
@@ -139,7 +136,7 @@ def test_a_model_is_loaded_onto_the_card(folder):
         alm = load_model('qwen2-audio', folder=folder, **options)
         assert alm.record['dtype']==dtype
         assert alm.record['device']==options.get('device', 'cuda').partition(':')[0]
-        assert {o.device.type for o in alm.model.parameters()}=={record_of(alm)['device']}
+        assert {o.device.type for o in alm.model.parameters()}=={model_record(alm)['device']}
         assert alm.greedy(clip(0), ASK).tokens
 
 def test_a_card_that_is_not_there_is_refused():

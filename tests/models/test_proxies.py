@@ -7,22 +7,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from ambiscale_nb.models import endpoint
 from ambiscale_nb.core import InputError
-from ambiscale_nb.models.endpoint import goes_direct, proxy_of
+from ambiscale_nb.models.transport import Transport, bypasses_proxy, find_proxy
 from ambiscale_nb.models.contract import CallError, load_model
 from ambiscale_nb.models.prompts import prompt
 
 VARIABLES = [f'{o}_{end}' for o in ('HTTP', 'HTTPS', 'ALL', 'NO') for end in ('PROXY',)]
 FAR, WAVE = 'http://models.invalid:8000/v1', (.3*np.sin(np.arange(8000)*.05)).astype(np.float32)
 
-
 @pytest.fixture(autouse=True)
 def no_proxies(monkeypatch):
     for o in VARIABLES:
         monkeypatch.delenv(o, raising=False)
         monkeypatch.delenv(o.lower(), raising=False)
-
 
 @pytest.mark.parametrize(('variable', 'value', 'url', 'proxy'), [
     ('HTTP_PROXY', 'http://p:3128', FAR, 'http://p:3128'), ('http_proxy', 'p:3128', FAR, 'http://p:3128'),
@@ -32,17 +29,15 @@ def no_proxies(monkeypatch):
     ('ALL_PROXY', 'p:1', 'https://far.example/v1', 'http://p:1'), ('HTTPS_PROXY', 'p:1', FAR, None), ('HTTP_PROXY', '', FAR, None)])
 def test_a_proxy_is_read_as_curl_reads_it(monkeypatch, variable, value, url, proxy):
     monkeypatch.setenv(variable, value)
-    found = proxy_of(url)
+    found = find_proxy(url)
     assert (found and found[1]) == proxy and (not found or found[0] == variable)
-
 
 def test_the_password_of_a_proxy_is_passed_on_and_not_shown(monkeypatch):
     monkeypatch.setenv('HTTP_PROXY', 'me:p%40ss@p:3128')
-    assert proxy_of(FAR) == ('HTTP_PROXY', 'http://p:3128', ('me', 'p@ss'))
+    assert find_proxy(FAR) == ('HTTP_PROXY', 'http://p:3128', ('me', 'p@ss'))
     monkeypatch.setenv('HTTP_PROXY', 'socks5://me:p%40ss@p:3128')
-    with pytest.raises(InputError) as e: proxy_of(FAR)
+    with pytest.raises(InputError) as e: find_proxy(FAR)
     assert 'p%40ss' not in str(e.value) and 'p@ss' not in str(e.value)
-
 
 @pytest.mark.parametrize(('variable', 'value', 'said'), [
     ('ALL_PROXY', 'socks5://127.0.0.1:1080', 'ALL_PROXY names a SOCKS proxy'), ('http_proxy', 'socks5h://p:1', 'http_proxy names a SOCKS'),
@@ -58,7 +53,6 @@ def test_a_proxy_that_cannot_be_used_is_refused_when_a_model_is_loaded(monkeypat
     monkeypatch.setenv('NO_PROXY', '.invalid')
     load_model('vllm', model='demo', base_urls=FAR)
 
-
 @pytest.mark.parametrize(('host', 'rules', 'direct'), [
     ('localhost', '', True), ('127.0.0.1', '', True), ('127.8.9.1', '', True), ('::1', '', True), ('a.localhost', '', True),
     ('10.1.2.3', '10.0.0.0/8', True), ('10.1.2.3', '192.168.0.0/16, 10.1.2.0/24', True), ('10.1.3.3', '10.1.2.0/24', False),
@@ -70,8 +64,7 @@ def test_a_proxy_that_cannot_be_used_is_refused_when_a_model_is_loaded(monkeypat
     ('gpu.corp', 'http://gpu.corp/', True), ('gpu.corp', 'http://gpu.corp:80', True), ('10.1.2.3', '10.0.0.0/255.0.0.0', True),
     ('127.0.0.1.example', '', False), ('localhost.example', '', False), ('10.1.2.3', '10.0.0.0/33', False),
     ('gpu.corp', 'gpu.corp:8000', True), ('10.1.2.3', '2.3', False), ('far', ', ,', False), ('far', '10.0.0.0/8', False)])
-def test_what_is_reached_directly(host, rules, direct): assert goes_direct(host, rules) == direct
-
+def test_what_is_reached_directly(host, rules, direct): assert bypasses_proxy(host, rules) == direct
 
 def serve():
     "A proxy on this machine that answers itself; its port, and what was asked through it."
@@ -91,31 +84,23 @@ def serve():
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server, asked
 
-
 def test_a_request_goes_through_a_proxy_without_a_scheme_and_past_it_by_a_network(monkeypatch):
-    server, asked = serve()
-    port = server.server_port
-    monkeypatch.setenv('HTTP_PROXY', f'127.0.0.1:{port}')
-    wire = endpoint.Wire(FAR)
     import httpx2
-    found = wire.receive(httpx2.Request('POST', f'{FAR}/chat/completions', content=b'{}'))
-    assert asked == ['http://models.invalid:8000/v1/chat/completions'] and found['status'] == 200
-    wire.close()
-    monkeypatch.setenv('NO_PROXY', '127.0.0.0/8')
-    near = endpoint.Wire(f'http://127.0.0.1:{port}/v1')
-    assert near.receive(httpx2.Request('POST', f'http://127.0.0.1:{port}/v1/x', content=b'{}'))['status'] == 200
-    assert asked[-1] == '/v1/x'
-    near.close()
-    server.shutdown()
-    server.server_close()
-
+    server, asked = serve()
+    near = f'127.0.0.1:{server.server_port}'
+    monkeypatch.setenv('HTTP_PROXY', near)
+    for url, path in ((FAR, f'{FAR}/x'), (f'http://{near}/v1', '/v1/x')):
+        transport = Transport(url)
+        answer = transport.receive(httpx2.Request('POST', f'{url}/x', content=b'{}'))
+        assert answer['status'] == 200 and asked[-1] == path
+        transport.close()
+        monkeypatch.setenv('NO_PROXY', '127.0.0.0/8')
+    server.shutdown(); server.server_close()
 
 def test_an_error_through_a_proxy_names_its_variable(monkeypatch):
     server, _ = serve()
-    port = server.server_port
-    server.shutdown()
-    server.server_close()
-    monkeypatch.setenv('HTTP_PROXY', f'http://127.0.0.1:{port}')
+    server.shutdown(); server.server_close()
+    monkeypatch.setenv('HTTP_PROXY', f'http://127.0.0.1:{server.server_port}')
     alm = load_model('vllm', model='demo', base_urls=FAR, retry=dict(tries=1))
     with pytest.raises(CallError, match='through the proxy that HTTP_PROXY names'):
         alm.greedy(WAVE, prompt('label', 'direct', ('happy', 'sad')))

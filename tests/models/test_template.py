@@ -21,7 +21,6 @@ from ambiscale_nb.models.template import new_model, plugin_setting
 
 WAVE, OTHER = check_clips()
 
-
 @pytest.fixture
 def mine(tmp_path, monkeypatch):
     "The model that is written."
@@ -29,11 +28,9 @@ def mine(tmp_path, monkeypatch):
     load_file(new_model('my-model', tmp_path))
     return models.load_model('my-model')
 
-
 def test_it_passes_every_check_as_it_stands(mine):
     table = check_model(mine, WAVE, OTHER).set_index('check').ok
     assert passed(table.reset_index()) and table[table.isna()].index.tolist() == ['beams', 'choices']
-
 
 @pytest.mark.parametrize('name', ['four', 'six', 'sixteen', 'four+other'])
 def test_every_mode_is_read_under_every_label_set(mine, name):
@@ -54,7 +51,6 @@ def test_every_mode_is_read_under_every_label_set(mine, name):
     ask = prompt('label', 'direct', chosen.labels)
     assert np.isclose(np.exp(mine.score(WAVE, ask, list(chosen.labels))).sum(), 1)
 
-
 def test_a_study_of_it_is_scored(tmp_path, monkeypatch):
     path = new_model('my-model', tmp_path)
     monkeypatch.setenv('AMBISCALE_PLUGINS', str(path))
@@ -67,14 +63,11 @@ def test_a_study_of_it_is_scored(tmp_path, monkeypatch):
     refused = pd.read_parquet(tmp_path/'results/smoke/refusals.parquet')
     assert 'my-model' in set(refused.model)  # it has no beams: said, not left out
 
-
 @pytest.mark.parametrize(('name', 'match'), [
-    ('a/b', 'cannot name a model'), ('my model', 'such as my-model'), ('', 'cannot name'), ('-x', 'cannot name'),
-    ('tiny-alm-nano', 'There is a model')])
+    ('', 'cannot name'), ('-x', 'cannot name'), ('tiny-alm-nano', 'There is a model')])
 def test_names_that_cannot_be_are_refused(tmp_path, name, match):
     with pytest.raises(InputError, match=match): new_model(name, tmp_path)
     assert not [*tmp_path.iterdir()]
-
 
 def test_a_file_is_never_overwritten(tmp_path):
     path = new_model('My.Model', tmp_path)
@@ -83,13 +76,11 @@ def test_a_file_is_never_overwritten(tmp_path):
     with pytest.raises(InputError, match='exists and is kept'): new_model('my-model', tmp_path)
     assert path.read_text() == 'mine'
 
-
 def test_the_setting_keeps_other_files(tmp_path, monkeypatch):
     monkeypatch.delenv('AMBISCALE_PLUGINS', raising=False)
     assert plugin_setting(ROOT/'x.py') == 'AMBISCALE_PLUGINS=x.py'
     monkeypatch.setenv('AMBISCALE_PLUGINS', 'a.py')
     assert plugin_setting(tmp_path/'x.py') == f'AMBISCALE_PLUGINS=a.py{os.pathsep}{tmp_path/"x.py"}'
-
 
 def test_the_command_says_how_to_go_on(tmp_path, monkeypatch):
     monkeypatch.delenv('AMBISCALE_PLUGINS', raising=False)
@@ -98,7 +89,6 @@ def test_the_command_says_how_to_go_on(tmp_path, monkeypatch):
     assert 'ambiscale models check my-model' in said.output
     again = CliRunner().invoke(app, ['models', 'new', 'my-model', '--folder', str(tmp_path)])
     assert again.exit_code == 2 and 'exists and is kept' in again.output
-
 
 def test_the_package_is_the_command():
     done = subprocess.run([sys.executable, '-m', 'ambiscale_nb', 'models', 'check', 'tiny-alm'], capture_output=True,

@@ -15,12 +15,12 @@ from ambiscale_nb.models.contract import MODELS, load_model
 from ambiscale_nb.sampling.store import CANDIDATES, Draw, Store, sample_pool
 from ambiscale_nb.models.parser import parse
 from ambiscale_nb.models.prompts import prompt, verify_prompt
-from ambiscale_nb.models.tiny_alm import (ASSETS, MAX_SECONDS, Recipe, SIZES, audio_tokens,
+from ambiscale_nb.models.tiny_alm import (ASSETS, MAX_SECONDS, Recipe, TINY_SIZES, audio_tokens,
     load_tiny, make_model, make_processor, save_tiny, train, training_data)
-from ambiscale_nb.corpora.toyspeech import EMOTIONS, SPLITS, clip, clip_wave, sentences, speakers
+from ambiscale_nb.corpora.toyspeech import EMOTIONS, clip, clip_wave
 
 logging.set_verbosity_error(); logging.disable_progress_bar()
-SHIPPED = [o for o in SIZES if (ASSETS/o/'model.safetensors').exists()]
+SHIPPED = [o for o in TINY_SIZES if (ASSETS/o/'model.safetensors').exists()]
 DIRECT = prompt('label', 'direct', EMOTIONS)
 EXAM = 40 # clips of the val split that have one plurality
 
@@ -69,11 +69,10 @@ def tensors(folder): # name -> (dtype, shape), from the header of the file itsel
 
 # --- on disk
 
-def test_something_is_shipped():
-    assert SHIPPED
-    assert {o.name for o in ASSETS.iterdir() if o.is_dir()}==set(SHIPPED)
-
-def test_assets_stay_small_and_readable():
+def test_assets_stay_small_and_readable(alms):
+    assert SHIPPED and {o.name for o in ASSETS.iterdir() if o.is_dir()}==set(SHIPPED)
+    n = [alms[o].n_params for o in SHIPPED] # in the order of TINY_SIZES
+    assert n==sorted(set(n)) and len({o.revision for o in alms.values()})==len(alms)
     files = [o for o in ASSETS.rglob('*') if o.is_file()]
     assert sum(o.stat().st_size for o in files)<=6*2**20
     for o in files: assert o.stat().st_mode & 0o777==0o644, o
@@ -82,27 +81,16 @@ def test_assets_stay_small_and_readable():
     assert not [o for o in files if o.suffix in ('.bin', '.pt', '.pkl', '.tmp')] # weights are data
 
 @pytest.mark.parametrize('size', SHIPPED)
-def test_weights_are_half_precision_on_disk_and_full_in_memory(alms, size):
+def test_weights_are_half_precision_on_disk_and_registered(alms, size):
     head = tensors(ASSETS/size)
     assert {dtype for dtype, _ in head.values()}=={'F16'}
     assert sum(int(np.prod(shape)) for _, shape in head.values())==alms[size].n_params
     assert {p.dtype for p in alms[size].model.parameters()}=={torch.float32}
     assert all(bool(p.isfinite().all()) for p in alms[size].model.parameters())
-
-@pytest.mark.parametrize('size', SHIPPED)
-def test_registry_and_weights_agree(alms, size):
     info, alm = MODELS[f'tiny-alm-{size}'], alms[size]
     again = load_model(info.name)
-    assert again.name==alm.name==info.name
-    assert again.revision==alm.revision
-    assert alm.n_params==info.n_params
-    assert alm.capabilities==info.capabilities
-    assert alm.n_params==sum(p.numel() for p in make_model(size, alm.processor).parameters())
-
-def test_sizes_grow_and_revisions_differ(alms):
-    n = [alms[o].n_params for o in SHIPPED] # in the order of SIZES
-    assert n==sorted(set(n))
-    assert len({o.revision for o in alms.values()})==len(alms)
+    assert again.name==alm.name==info.name and again.revision==alm.revision and alm.capabilities==info.capabilities
+    assert alm.n_params==info.n_params==sum(p.numel() for p in make_model(size, alm.processor).parameters())
 
 @pytest.mark.parametrize('size', SHIPPED)
 def test_a_checkpoint_survives_a_round_trip(alms, size, tmp_path, exam):
@@ -224,19 +212,6 @@ def test_names_change_no_answer(alms, exam, tmp_path):
     telling = [f'{o}-clip' for o in ('sad', 'happy', 'calm', 'x')]
     pd.testing.assert_frame_equal(plain, texts(telling, 'b'))
 
-# --- the corpus they learn from
-
-def test_splits_share_no_speaker_and_no_sentence():
-    voices = {o: {(s.f0, s.tract, s.tempo) for s in speakers(o)} for o in SPLITS}
-    names = {o: {s.name for s in speakers(o)} for o in SPLITS}
-    texts = {o: set(sentences(o)) for o in SPLITS}
-    for parts in (voices, names, texts):
-        assert sum(map(len, parts.values()))==len(set().union(*parts.values()))
-    for split in SPLITS: # and clips draw from their own split
-        for i in range(0, 3000, 60):
-            c = clip(split, i)
-            assert c['speaker'].name in names[split] and c['sentence'] in texts[split]
-
 # --- training
 
 class Killed(Exception):
@@ -275,13 +250,11 @@ def test_a_killed_run_goes_on_where_it_was(short, whole, tmp_path, monkeypatch, 
     monkeypatch.setattr(tiny_alm, 'train_step', real)
     assert same(train(*short, tmp_path, every=2), whole)
 
-def test_a_finished_run_is_not_trained_again(short, whole, tmp_path, monkeypatch):
+def test_a_finished_run_is_not_trained_again_and_another_seed_is_another_model(short, whole, tmp_path, monkeypatch):
     first = train(*short, tmp_path, every=100)
     assert same(first, whole) # how often it saves plays no part
+    assert not same(train(Recipe(**{**asdict(short[0]), 'seed': 4}), *short[1:], tmp_path/'other'), whole)
     def never(*args): raise AssertionError('trained again')
     monkeypatch.setattr(tiny_alm, 'train_step', never)
     assert same(train(*short, tmp_path), whole)
 
-def test_another_seed_is_another_model(short, whole, tmp_path):
-    other = train(Recipe(**{**asdict(short[0]), 'seed': 4}), *short[1:], tmp_path)
-    assert not same(other, whole)

@@ -9,7 +9,6 @@ import time
 real = {name: getattr(socket.socket, name) for name in ('connect', 'connect_ex', 'sendto')}
 look_up = socket.getaddrinfo
 
-
 def at_home(host):
     "Whether a name or an address is this machine; None and '' are, as in `getaddrinfo`."
     if isinstance(host, bytes): host = host.decode()
@@ -17,13 +16,11 @@ def at_home(host):
     try: return ipaddress.ip_address(host.partition('%')[0]).is_loopback
     except ValueError: return False
 
-
 def refuse(host):
     "Write down where a process wanted to go, and stop it."
     if log := os.environ.get('AMBISCALE_NET_LOG'):
         with open(log, 'a', encoding='utf-8') as f: f.write(f'{host}\n')
     raise OSError(f'No network in tests: {host} is not this machine')
-
 
 def guarded(name):
     "A method of sockets that goes no further than this machine."
@@ -34,7 +31,6 @@ def guarded(name):
         return real[name](self, *args)
     return method
 
-
 def local_look_up(host, *args, **kwargs):
     "Names of other machines are not looked up; addresses need no looking up."
     if not at_home(host):
@@ -42,10 +38,8 @@ def local_look_up(host, *args, **kwargs):
         except ValueError: refuse(host)
     return look_up(host, *args, **kwargs)
 
-
 for _name in real: setattr(socket.socket, _name, guarded(_name))
 socket.getaddrinfo = local_look_up
-
 
 def held(flush, most):
     "`os.fsync`, which does not return from the last line that is wanted."
@@ -55,6 +49,5 @@ def held(flush, most):
         if os.path.realpath(f'/proc/self/fd/{fd}').endswith('.jsonl'): lines.append(fd)
         while len(lines) >= most: time.sleep(.1)
     return wrapped
-
 
 if _most := os.environ.get('AMBISCALE_TEST_HOLD'): os.fsync = held(os.fsync, int(_most))
