@@ -29,7 +29,7 @@ from ..sampling.inputs import versions
 from ..models.prompts import MODES, STYLES, prompt
 from ..sampling.store import CANDIDATES, answers, pool_rows, parts_of_plan, valid_text
 from ..sampling.verify import VERDICTS
-from ..strategies.paper import STRATEGIES
+from ..strategies.pool import STRATEGIES
 from .results import (MARK, MARKED, NEVER, Study, at_full_budget, lost_clips,
     plain_scores, unread_view, unscored, with_mark)
 from .claims import heading, verdict_words

@@ -38,9 +38,9 @@ from ..sampling.store import Store, answers, error_text, pool_rows
 from ..sampling.verify import clip_of_list, label_verdicts, verdict_rows
 
 # %% ../../nbs/6_study/01_results.ipynb #81f10db0
-from ambiscale_nb.strategies.paper import (STRATEGIES, Pool, Prediction, applicable, exchangeable,
-    pick, predict, role_of, rows as some_of, score_by, span_logprob, take, text_ids, ties, to_judge,
-    with_verdicts)
+from ..strategies.pool import (STRATEGIES, Pool, Prediction, applicable, exchangeable,
+    pick, predict, role_of, rows as some_of, take, text_ids, ties)
+from ..strategies.paper import score_by, span_logprob, to_judge, with_verdicts
 from ..strategies.budget import brier as pool_brier, curves, expected
 from ..strategies.beyond import bounds, divergence, join
 from ..strategies.calibration import calibrated_points

@@ -10,8 +10,8 @@ from ambiscale_nb.core import InputError
 from ambiscale_nb.models.contract import Reply
 from ambiscale_nb.sampling.store import Store
 from ambiscale_nb.metrics.statistics import mean_ci
-from ambiscale_nb.strategies.paper import (pool_of, predict, real_choice, rows as clips_of,
-    to_judge, with_verdicts)
+from ambiscale_nb.strategies.pool import pool_of, predict, rows as clips_of
+from ambiscale_nb.strategies.paper import real_choice, to_judge, with_verdicts
 from ambiscale_nb.sampling.verify import (Judge, label_verdicts, list_verdicts, plan_verdicts,
     verdict_rows, verify_pool)
 from test_store import FOUR, Scripted, wave_of

@@ -19,7 +19,7 @@ from ambiscale_nb.models.contract import Capabilities, Reply
 from ambiscale_nb.sampling.store import (CANDIDATES, INT, STR, Draw, Limits, Store, Table,
     sample_pool)
 from ambiscale_nb.models.prompts import prompt
-from ambiscale_nb.strategies.paper import expected_verdict
+from ambiscale_nb.strategies.pool import expected_verdict
 
 FOUR = label_set('four').labels
 DIRECT, COT = prompt('label', 'direct', FOUR), prompt('label', 'cot', FOUR)

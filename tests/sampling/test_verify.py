@@ -17,8 +17,9 @@ from ambiscale_nb.models.contract import Capabilities, Reply
 from ambiscale_nb.sampling.store import Draw, Limits, Store, plan_pool, pool_rows
 from ambiscale_nb.models.parser import parse_list
 from ambiscale_nb.models.prompts import listwise_prompt
-from ambiscale_nb.strategies.paper import (exchangeable, listwise_verdicts, pool_of, predict,
-    real_choice, role_of, to_judge, verdict_pool, with_verdicts)
+from ambiscale_nb.strategies.pool import exchangeable, pool_of, predict, role_of
+from ambiscale_nb.strategies.paper import (listwise_verdicts, real_choice, to_judge, verdict_pool,
+    with_verdicts)
 from verifiers import order_audit, shuffle_audit, tie_audit
 from ambiscale_nb.sampling.verify import (Judge, label_verdicts, list_verdicts, options_of,
     order_of, plan_verdicts, verdict_rows, verify_pool)

@@ -11,7 +11,7 @@ from ambiscale_nb.strategies.adaptive import (Stop, adaptive_points, adaptive_st
 from ambiscale_nb.strategies.budget import brier, curve
 from ambiscale_nb.core import InputError
 from simulate import simulate
-from ambiscale_nb.strategies.paper import STRATEGIES, Pool, predict, settings_of, take
+from ambiscale_nb.strategies.pool import STRATEGIES, Pool, predict, settings_of, take
 
 NAMES = ('angry', 'happy', 'sad')
 METRICS = {'brier': brier}

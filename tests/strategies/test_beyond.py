@@ -16,8 +16,8 @@ from ambiscale_nb.strategies.beyond import (best_mixture, bests, bounds, diverge
 from ambiscale_nb.strategies.budget import subsets
 from ambiscale_nb.core import InputError, rng_of
 from ambiscale_nb.metrics.metrics import circumplex_cost, jsd
-from ambiscale_nb.strategies.paper import (STRATEGIES, Pool, applicable, blend, likelihood, predict,
-    take, ties)
+from ambiscale_nb.strategies.pool import STRATEGIES, Pool, applicable, blend, predict, take, ties
+from ambiscale_nb.strategies.paper import likelihood
 
 RULES = ('log_pool', 'mbr', 'barycentre', 'mob', 'mob_v', 'deepconf', 'prompt_ensemble')
 

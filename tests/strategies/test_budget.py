@@ -13,7 +13,7 @@ from ambiscale_nb.strategies.budget import (average, brier, brier_at_k, brier_pa
 from ambiscale_nb.core import InputError
 from simulate import simulate
 from ambiscale_nb.strategies import beyond  # noqa: F401 (registers its rules)
-from ambiscale_nb.strategies.paper import STRATEGIES, Pool, applicable, pool_of, predict, rows, take
+from ambiscale_nb.strategies.pool import STRATEGIES, Pool, applicable, pool_of, predict, rows, take
 from test_strategies import NAMES, clip, defined, demo, pools, reference
 
 def jsd(p, y):
@@ -108,7 +108,7 @@ def test_vote_at_k_fixture():
     np.testing.assert_allclose(vote_at_k([[5, 3, 2]], 10, 4)[0, 1:], [107/420, 43/420])
 
 def plain_vote(m, N, k, t):
-    "The vote at k of one clip and one class: the formula of `02_budget`, word by word."
+    "The vote at k of one clip and one class: the formula of `03_budget`, word by word."
     total = 0
     for a in range(1, min(m[t], k)+1):
         state = {(0, 0): 1}  # draws so far, ties so far -> subsets

@@ -12,7 +12,7 @@ from ambiscale_nb.strategies.calibration import (FITS, LEAST_SPEAKERS, Map, appl
     fit_prior, fit_temperature, learn_at, logs, map_cross_entropy, speaker_folds)
 from ambiscale_nb.core import InputError
 from simulate import simulate
-from ambiscale_nb.strategies.paper import STRATEGIES, Pool, applicable, pool_of, predict, take, ties
+from ambiscale_nb.strategies.pool import STRATEGIES, Pool, applicable, pool_of, predict, take, ties
 
 METRICS = {'brier': brier}
 

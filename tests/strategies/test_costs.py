@@ -12,7 +12,7 @@ from ambiscale_nb.strategies.costs import (RESOURCES, answer_ledger, bill, calls
     judged_at_k, judged_bill, pareto, stopped_bill, stopped_row, strategy_bill, verdict_ledger)
 from ambiscale_nb.models.contract import Name
 from simulate import simulate
-from ambiscale_nb.strategies.paper import STRATEGIES, Pool, applicable
+from ambiscale_nb.strategies.pool import STRATEGIES, Pool, applicable
 
 NAMES = ('angry', 'happy', 'sad')
 PRICE = Name(text_in=2., audio_in=30., text_out=8.)

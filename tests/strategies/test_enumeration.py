@@ -8,8 +8,9 @@ from hypothesis import given, settings, strategies as st
 import ambiscale_nb.study.results  # noqa: F401  registers every strategy there is
 from ambiscale_nb.strategies.budget import brier, curves
 from ambiscale_nb.core import InputError
-from ambiscale_nb.strategies.paper import (KINDS, NEEDS, STRATEGIES, applicable, pool_of, posterior,
-    predict, rows, take, with_verdicts)
+from ambiscale_nb.strategies.pool import (KINDS, NEEDS, STRATEGIES, applicable, pool_of, predict,
+    rows, take)
+from ambiscale_nb.strategies.paper import posterior, with_verdicts
 from test_strategies import NAMES, pools
 
 MODES, STYLES, WHAT = ('label', 'dist'), ('direct', 'cot'), ('everything', 'nothing')

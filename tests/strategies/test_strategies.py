@@ -12,9 +12,9 @@ from ambiscale_nb.corpora.labels import LabelSet
 from ambiscale_nb.models.contract import Reply, spelt_ends
 from ambiscale_nb.sampling.store import BLANK, CANDIDATES, answers, reply_row
 from ambiscale_nb.study.results import make_pools
-from ambiscale_nb.strategies.paper import (NEEDS, STRATEGIES, Pool, applicable, blend, check_pool,
-    expected_verdict, likelihood, pick, pool_of, predict, rows, score_by, settings_of, span_logprob,
-    strategy, take, text_ids, ties, verdicts)
+from ambiscale_nb.strategies.pool import (NEEDS, STRATEGIES, Pool, applicable, blend, check_pool,
+    expected_verdict, pick, pool_of, predict, rows, settings_of, strategy, take, text_ids, ties)
+from ambiscale_nb.strategies.paper import likelihood, score_by, span_logprob, verdicts
 
 POOLED = ('majority', 'mean', 'bon', 'w_bon', 'w_bon_mean', 'alm_v', 'w_alm_v')
 NAMES = ('angry', 'fearful', 'happy', 'sad')

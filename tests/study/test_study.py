@@ -12,7 +12,7 @@ from waiting import PATIENCE, until
 
 from ambiscale_nb.study import results  # noqa: F401 (registers every strategy)
 from ambiscale_nb.core import ROOT, InputError
-from ambiscale_nb.strategies.paper import STRATEGIES
+from ambiscale_nb.strategies.pool import STRATEGIES
 
 PROJECT = ROOT
 SAMPLE, SCORE = (PROJECT/'nbs/experiments'/o for o in ('01_sample.ipynb', '02_score.ipynb'))
