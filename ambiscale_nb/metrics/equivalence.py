@@ -18,11 +18,8 @@ from .statistics import Estimate
 SUPPORTED, SIZE_OPEN, SMALL = 'supported', 'supported, size open', 'too small to matter'
 OPPOSITE, INCONCLUSIVE, NOT_TESTABLE = 'opposite', 'inconclusive', 'not testable'
 
-def word_of(
-    low:float, high:float, # Infinite where there is no interval
-    delta:float, # Least effect that matters, above 0
-) -> str:
-    "The verdict on an effect whose positive values favour a claim: one of the six words."
+def word_of(low:float, high:float, delta:float) -> str:
+    "The verdict on an interval, infinite if there is none, and a least effect above 0."
     if not delta>0: raise InputError(f"The least effect that matters must be above 0, got {delta}")
     if not (np.isfinite(low) or np.isfinite(high)): return NOT_TESTABLE
     if low>delta: return SUPPORTED
@@ -31,10 +28,8 @@ def word_of(
     return OPPOSITE if high<0 else INCONCLUSIVE
 
 # %% ../../nbs/3_metrics/05_equivalence.ipynb #350ae789
-def least_speakers(
-    level:float, # Of a one-sided test
-) -> int:
-    "Number of speakers with which an exact test of their differences can reach a level."
+def least_speakers(level:float) -> int:
+    "Number of speakers with which an exact one-sided test can reach a level."
     if not 0<level<1: raise InputError(f"A level lies between 0 and 1, got {level}")
     return max(2, ceil(-log2(level)-1e-9))
 
@@ -103,11 +98,8 @@ class Ranked:
                 o.leaves(low/self.hold(-1)[1], high/self.hold(1)[1])]
 
 # %% ../../nbs/3_metrics/05_equivalence.ipynb #dffd5848
-def ranked(
-    parts:dict, # Name -> `Effect` or `Ranked`
-    rule:str, # `any`, `most` (more than half) or `every`
-) -> Ranked:
-    "The order statistic of several effects that a rule is about."
+def ranked(parts:dict, rule:str) -> Ranked:
+    "The order statistic of named effects that `any`, `most` or `every` is about."
     if not parts: raise InputError("There are no effects to rank: give at least one")
     return Ranked(parts, CLAIM_RULES[choose(rule, CLAIM_RULES, 'rule')](len(parts)))
 

@@ -34,10 +34,7 @@ class Design:
     def shape(self): return tuple(len(o) for o in self.factors.values())
 
 # %% ../../nbs/3_metrics/04_variance.ipynb #be0164f2
-def speakers_of(
-    frame:pd.DataFrame,
-    uids, # (U,)
-) -> tuple: # Codes, whether speakers are known
+def speakers_of(frame:pd.DataFrame, uids:list) -> tuple: # Codes, whether speakers are known
     "Number the speakers of clips; without a column `speaker` every clip stands for itself."
     if 'speaker' not in frame: return np.arange(len(uids)), False
     one = frame.groupby('uid').speaker.nunique(dropna=False)
@@ -47,11 +44,7 @@ def speakers_of(
     return cluster_codes(frame.drop_duplicates('uid').set_index('uid').speaker.loc[uids])[1], True
 
 # %% ../../nbs/3_metrics/04_variance.ipynb #64a0ad0a
-def check_frame(
-    frame:pd.DataFrame,
-    columns:list, # Required; the first is the metric
-    crossed:list, # Those that must tell the rows apart
-) -> None:
+def check_frame(frame:pd.DataFrame, columns:list, crossed:list) -> None:
     "Raise an InputError if columns or levels are missing, or rows repeat a combination."
     lost = [o for o in columns if o not in frame]
     if lost: raise InputError(f"The frame has no columns {lost}: it has {list(frame.columns)}")
@@ -65,11 +58,8 @@ def check_frame(
                          "strategy and budget at a time")
 
 # %% ../../nbs/3_metrics/04_variance.ipynb #f30f0f19
-def design_of(
-    frame:pd.DataFrame, # uid, speaker if known, factors, value (NaN where missing)
-    factors=None, # Columns that are crossed; those of `FACTORS` that exist if not given
-) -> Design:
-    "Arrange the values by clip and combination of levels."
+def design_of(frame:pd.DataFrame, factors:tuple=None) -> Design:
+    "Values by clip and levels of factors, those of `FACTORS` that exist if not given."
     asked = [o for o in FACTORS if o in frame] if factors is None else list(factors)
     levels = {o: sorted(frame[o].dropna().unique(), key=str) for o in asked if o in frame}
     many = {k: v for k, v in levels.items() if len(v)>1}
@@ -86,9 +76,7 @@ def design_of(
     return Design(wide[whole].to_numpy(), many, alone, codes, known, int((~whole).sum()))
 
 # %% ../../nbs/3_metrics/04_variance.ipynb #fc7fcc88
-def projections(
-    shape:tuple, # Levels of each factor; C is their product
-) -> dict: # Numbers of factors -> (C, C)
+def projections(shape:tuple) -> dict: # Numbers of factors -> (C, C)
     "Projections onto the orthogonal parts of a crossed layout; () is the mean."
     out = {}
     for size in range(len(shape)+1):
@@ -122,12 +110,8 @@ def squares_of(design:Design) -> Squares:
     return Squares(ms, df, len(n), len(n)/(1/n).sum(), design.shape)
 
 # %% ../../nbs/3_metrics/04_variance.ipynb #1f6413af
-def terms_of(
-    sq:Squares,
-    level:str, # `mean`, `speaker` or `clip`
-    part:tuple, # Numbers of factors
-) -> np.ndarray: # (T, 3): coefficient, mean square, df; the part's own first
-    "The mean squares whose weighted sum is a component."
+def terms_of(sq:Squares, level:str, part:tuple) -> np.ndarray:
+    "Coefficient, mean square and df, (T, 3), whose sum is a component; its own first."
     lower = {'mean': 'speaker', 'speaker': 'clip'}.get(level)
     if not np.isfinite(sq.ms.get((lower, part), np.nan)): lower = None # Speakers with one clip
     share = 1/sq.n_speakers if level=='mean' else 1/sq.each
@@ -140,10 +124,7 @@ def terms_of(
     return np.array(out, float)
 
 # %% ../../nbs/3_metrics/04_variance.ipynb #969c2805
-def williams(
-    terms:np.ndarray, # From `terms_of`
-    level:float=.95,
-) -> tuple:
+def williams(terms:np.ndarray, level:float=.95) -> tuple:
     "Low and high end of a component, at least 0, by Tukey and Williams."
     own, df = terms[0, 0]*terms[0, 1], terms[0, 2]
     other = terms[1:, 0]*terms[1:, 1]
@@ -164,10 +145,7 @@ def no_components(design:Design) -> str: # '' if they can be estimated
     if design.codes.max()>0: return ''
     return f"one {'speaker' if design.speakers else 'uid'} says nothing about others"
 
-def source_of(
-    level:str, part:tuple, # As in `terms_of`
-    design:Design,
-) -> tuple:
+def source_of(level:str, part:tuple, design:Design) -> tuple:
     "Name of a component, number of its levels, share of its variance in that of a run's mean."
     n, names = np.bincount(design.codes), [list(design.factors)[i] for i in part]
     who = 'speaker' if design.speakers and n.max()>1 else 'uid'
@@ -195,11 +173,8 @@ def component(design:Design, sq:Squares, level:str, part:tuple) -> dict:
                 sd=sd, of_mean=sd*np.sqrt(kept), note=note)
 
 # %% ../../nbs/3_metrics/04_variance.ipynb #cdb12622
-def components(
-    frame:pd.DataFrame, # As in `design_of`
-    factors=None, # As in `design_of`
-) -> pd.DataFrame: # Columns `COLUMNS`; without a variance only with a note
-    "How much of a metric's variance each source contributes, one row per source."
+def components(frame:pd.DataFrame, factors:tuple=None) -> pd.DataFrame:
+    "Variance of a metric by source (`COLUMNS`); a row without a variance has a note."
     design, missing = design_of(frame, factors), dict.fromkeys(COLUMNS[2:8], np.nan)
     if why := no_components(design):
         asked = {k: len(v) for k, v in design.factors.items()} | {'speaker': 0}

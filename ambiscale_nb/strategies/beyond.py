@@ -25,10 +25,7 @@ def pooled_logs(p:Prediction, eps:float) -> Dist:
     return softmax(weighted_sum(p.weights, np.log(p.parts+eps)), -1)
 
 @strategy()
-def log_pool(
-    pool:Pool,
-    eps:float=.01, # Added to each probability, above 0
-) -> Prediction:
+def log_pool(pool:Pool, eps:float=.01) -> Prediction:
     "The geometric mean of the answers as distributions (logarithmic opinion pool)."
     q = pooled_logs(p := blend(pool, pool.parsed, np.ones(pool.parsed.shape), 'vote'), eps)
     return outcome(p, ties(q), q)
@@ -77,10 +74,7 @@ def nearer(q:Dist, parts:Answers, weights:PerAnswer) -> Dist: # Zeros stay zeros
 
 # %% ../../nbs/4_strategies/04_beyond.ipynb #51b8d3ce
 @strategy()
-def barycentre(
-    pool:Pool,
-    steps:int=50, # At most
-) -> Prediction:
+def barycentre(pool:Pool, steps:int=50) -> Prediction:
     "The distribution nearest to all answers in Jensen-Shannon divergence (Nielsen, 2020)."
     p = blend(pool, pool.parsed, np.ones(pool.parsed.shape), 'mean')
     mean = weighted_sum(p.weights, pool.dist)
@@ -91,11 +85,8 @@ def barycentre(
     return outcome(p, ties(q.round(7)), q)
 
 # %% ../../nbs/4_strategies/04_beyond.ipynb #d9fb835f
-def bests(
-    pool:Pool, score:PerAnswer,
-    m:int=0, # From 1 to N; the root of N if 0
-) -> Prediction:
-    "Aggregate the answers by their probability to be the best of m."
+def bests(pool:Pool, score:PerAnswer, m:int=0) -> Prediction:
+    "Weigh answers by their probability to be the best of m, 1 to N; the root of N if 0."
     N = pool.n
     m = m or max(1, round(N**.5))
     if not 1<=m<=N: raise InputError(f"m must be from 1 to N={N}, got {m}")
@@ -120,10 +111,7 @@ NEEDS['confidence'] = (lambda pool, o: known(pool, 'confidence'),
     "this process, or load a server with confidence: true; or use w_bon")
 
 @strategy(needs=('confidence',))
-def deepconf(
-    pool:Pool,
-    keep:float=.9, # Share of the answers that vote, above 0 to 1
-) -> Prediction:
+def deepconf(pool:Pool, keep:float=.9) -> Prediction:
     "The surest answers, weighed by how sure they are (2508.15260)."
     if not 0<keep<=1: raise InputError(f"keep must be above 0 and at most 1, got {keep}")
     c = np.where(pool.parsed, np.asarray(pool.confidence, float), np.nan).round(9)
@@ -144,11 +132,8 @@ def prompt_ensemble(pool:Pool) -> Prediction:
     return blend(pool, pool.parsed, w, 'mean')
 
 # %% ../../nbs/4_strategies/04_beyond.ipynb #60ff3c1a
-def join(
-    pools, # At least two, of the same clips, labels, mode and kind
-    share:int=0, # The first answers taken of each; all if 0
-) -> Pool:
-    "Pools of several prompts as one; `prompt` numbers them in the given order."
+def join(pools:list, share:int=0) -> Pool:
+    "Pools of several prompts as one, numbered by `prompt`; the first `share` answers of each."
     first, *others = pools = list(pools)
     def what(o): return [*o.uids], o.labels, o.mode, o.kind
     if any(what(o)!=what(first) for o in others): raise InputError(
@@ -162,10 +147,7 @@ def join(
     return check_pool(replace(first, **made | dict(prompt=prompt)))
 
 # %% ../../nbs/4_strategies/04_beyond.ipynb #7ad96996
-def best_mixture(
-    pool:Pool, # Without further axes in front
-    y:SoftLabels, steps:int=300,
-) -> Dist:
+def best_mixture(pool:Pool, y:SoftLabels, steps:int=300) -> Dist:
     "Average of the answers nearest to y by exponentiated gradient (Kivinen and Warmuth, 1997)."
     w = pool.parsed/np.maximum(pool.parsed.sum(-1, keepdims=True), 1)
     best, least = blank(pool), np.full(len(y), np.inf)
@@ -181,10 +163,7 @@ def best_mixture(
     return best
 
 # %% ../../nbs/4_strategies/04_beyond.ipynb #0dc8b20d
-def bounds(
-    pool:Pool, # Without further axes in front
-    y:SoftLabels,
-) -> pd.DataFrame: # One row per clip: random, oracle, mixture
+def bounds(pool:Pool, y:SoftLabels) -> pd.DataFrame: # One row per clip: random, oracle, mixture
     "Divergence in bits of a random answer, the best answer and the best average."
     n = np.maximum(pool.parsed.sum(-1), 1)
     one = np.where(pool.parsed, each(pool, y, divergence), 0).sum(-1)/n

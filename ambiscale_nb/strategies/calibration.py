@@ -14,6 +14,7 @@ import pandas as pd
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import log_softmax, softmax
 from ..core import Dist, InputError, SoftLabels, choose, content_key
+from ..metrics.statistics import BySpeaker
 from .pool import STRATEGIES, Pool, applicable, rows, settings_of, take, ties
 from ambiscale_nb.strategies.budget import (RESERVED, BudgetPoint, budgets, curve, subset_count,
     subsets)
@@ -62,12 +63,8 @@ def fit_class_prior(dist:Dist, y:SoftLabels) -> Map:
     return Map('prior', same.W, logs(y.mean(0))-logs(apply_map(same, dist).mean(0)))
 
 # %% ../../nbs/4_strategies/07_calibration.ipynb #7ee19df2
-def map_loss(
-    x:np.ndarray, # (n, K+1) logs of predictions, and 1
-    y:SoftLabels,
-    weight:np.ndarray, # (K, K+1) of the penalty
-) -> tuple:
-    "Penalised cross-entropy as functions of the parameters: (loss, slope), and its Hessian."
+def map_loss(x:np.ndarray, y:SoftLabels, weight:np.ndarray) -> tuple:
+    "Penalised cross-entropy of x (n, K+1), as functions of the K (K+1) parameters."
     rest, n, K = np.eye(*weight.shape), len(x), len(weight)
     def loss(flat):
         q, off = log_softmax(x@flat.reshape(K, -1).T, -1), flat.reshape(K, -1)-rest
@@ -100,11 +97,7 @@ FITS = {'temperature': fit_temperature, 'prior': fit_class_prior, 'dirichlet': f
 class NothingToLearn(InputError):
     "No clip from which a calibration could be learnt."
 
-def fit_map(
-    how:str, # A name from `FITS`
-    dist:Dist,
-    y:SoftLabels, # NaN or 0 where nobody voted
-) -> Map:
+def fit_map(how:str, dist:Dist, y:SoftLabels) -> Map:
     "Learn a calibration from the clips with votes and a prediction that is not uniform."
     y = np.nan_to_num(np.asarray(y, float))
     use = (y.sum(-1)>0) & (np.ptp(dist, axis=-1)>1e-12)
@@ -114,9 +107,7 @@ def fit_map(
 # %% ../../nbs/4_strategies/07_calibration.ipynb #5f132849
 LEAST_SPEAKERS = 5
 
-def calibration_refused(
-    speakers, # (U,)
-) -> str: # '' if it is possible
+def calibration_refused(speakers:BySpeaker) -> str: # '' if it is possible
     "Why a calibration by other speakers is not possible, and the remedy."
     names = pd.Series(np.asarray(speakers, object), dtype=object)
     lost = int((names.isna() | names.eq('')).sum())
@@ -128,11 +119,8 @@ def calibration_refused(
     return ''
 
 # %% ../../nbs/4_strategies/07_calibration.ipynb #81594b5b
-def speaker_folds(
-    speakers, # (U,)
-    n:int=None, # Groups; if not given one per speaker, or 10 where there are over 20
-) -> np.ndarray: # (U,) number of the group
-    "Divide speakers into groups with about equal numbers of clips."
+def speaker_folds(speakers:BySpeaker, n:int=None) -> np.ndarray: # (U,)
+    "Group of each clip: n groups of speakers; one per speaker, or 10 if over 20, if not given."
     if reason := calibration_refused(speakers): raise InputError(reason)
     sizes = pd.Series(np.asarray(speakers, object)).value_counts()
     n = n or (len(sizes) if len(sizes)<=20 else 10)
@@ -153,13 +141,7 @@ class Calibrated:
     fold: np.ndarray # (U,) group of the clip
     maps: list # `Map` of each group
 
-def cross_fit(
-    how:str, # A name from `FITS`
-    dist:Dist, # Predictions along leading axes are learnt from together
-    y:SoftLabels, # NaN where nobody voted
-    speakers, # (U,)
-    n_folds:int=None, # See `speaker_folds`
-) -> Calibrated:
+def cross_fit(how:str, dist:Dist, y:SoftLabels, speakers:BySpeaker, n_folds:int=None) -> Calibrated:
     "Calibrate every clip with a map learnt from the clips of other speakers."
     fold, K, maps = speaker_folds(speakers, n_folds), np.shape(y)[-1], []
     flat, out = np.asarray(dist, float).reshape(-1, len(fold), K), np.array(dist, float)
@@ -188,11 +170,7 @@ def mapped(learnt:Map, metrics:dict, K:int) -> dict:
     return out | {f'label {i}': credit(i) for i in range(K)}
 
 # %% ../../nbs/4_strategies/07_calibration.ipynb #d6845d18
-def assembled(
-    parts:list, # `BudgetPoint` of each group
-    fold:np.ndarray, # (U,) group of each clip
-    K:int,
-) -> BudgetPoint:
+def assembled(parts:list, fold:np.ndarray, K:int) -> BudgetPoint:
     "Merge the results of the groups into one point."
     def join(get):
         out = np.zeros((len(fold), *np.shape(get(parts[0]))[1:]))
@@ -213,15 +191,10 @@ def assembled(
                        n_subsets=max(p.n_subsets for p in parts), **own)
 
 # %% ../../nbs/4_strategies/07_calibration.ipynb #f6373488
-def calibrated_curve(
-    pool:Pool, strategy_id:str,
-    how:str, # A name from `FITS`
-    y:SoftLabels,
-    speakers, # (U,)
-    ks:list=None, metrics:dict=None, n_subsets:int=None, seed:int=0, n_folds:int=None, few:int=4,
-    **settings, # Of the strategy
-) -> tuple: # `BudgetPoint` of each budget; maps of each budget
-    "Expected results of a calibrated strategy at every budget."
+def calibrated_curve(pool:Pool, strategy_id:str, how:str, y:SoftLabels, speakers:BySpeaker,
+        ks:list=None, metrics:dict=None, n_subsets:int=None, seed:int=0, n_folds:int=None,
+        few:int=4, **settings:object) -> tuple:
+    "`BudgetPoint` of a calibrated strategy, and maps of the groups, at every budget."
     if reason := applicable(strategy_id, pool, **settings): raise InputError(reason)
     points, maps, y = [], [], np.asarray(y)
     K, S = len(pool.labels), n_subsets or subset_count(len(pool.uids))
@@ -237,13 +210,9 @@ def calibrated_curve(
     return points, maps
 
 # %% ../../nbs/4_strategies/07_calibration.ipynb #35568dbc
-def calibrated_points(
-    pool:Pool, y:SoftLabels,
-    speakers, # (U,)
-    strategies=None, # Ids; all applicable ones if not given
-    how=tuple(FITS), # Names from `FITS`
-    **options, # As in `calibrated_curve`: ks, metrics, n_subsets, seed, n_folds
-) -> tuple: # {(strategy, how): list of `BudgetPoint`}; list of (strategy, how, reason)
+def calibrated_points(pool:Pool, y:SoftLabels, speakers:BySpeaker, strategies:list=None,
+        how:tuple=tuple(FITS), **options:object) -> tuple:
+    # -> {(strategy, how): list of `BudgetPoint`}; list of (strategy, how, reason)
     "Expected results of every strategy under every calibration."
     if strategies is None: strategies = [o for o in STRATEGIES if not applicable(o, pool)]
     pairs, points, refused = [(s, h) for s in strategies for h in how], {}, []

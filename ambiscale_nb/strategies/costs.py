@@ -17,10 +17,8 @@ from .budget import within
 from .adaptive import Stopped
 
 # %% ../../nbs/4_strategies/06_costs.ipynb #e548956d
-def calls_of(
-    rows:pd.DataFrame, # Answers without an error, of one prompt and decoding
-) -> pd.DataFrame: # uid, requests, n_in_tokens, block_size, n_audio_tokens
-    "One row per call, with its requests and the tokens that one request reads."
+def calls_of(rows:pd.DataFrame) -> pd.DataFrame:
+    "Requests of every call of some answers, and the tokens that one request reads."
     by = ['uid', 'block']
     n = rows.groupby(by).uid.transform('size')
     part = n.eq(1) & rows.block_size.gt(1) # One answer does not show the number of requests
@@ -52,20 +50,14 @@ class Ledger:
     each: PerClip # Answers per request
 
 # %% ../../nbs/4_strategies/06_costs.ipynb #c7acd28f
-def clip_seconds(
-    uids, # (U,)
-    durations, # uid -> seconds, or None
-) -> PerClip:
+def clip_seconds(uids:list, durations:dict|None) -> PerClip:
     "Duration of each clip in seconds, NaN where unknown."
     return pd.Series(durations if durations is not None else {}, dtype=float).reindex(
         list(uids)).to_numpy()
 
 # %% ../../nbs/4_strategies/06_costs.ipynb #92b6fd1d
-def reading_of(
-    rows:pd.DataFrame, # All rows of a model and corpus
-    like, # A row with the same prompt and condition
-) -> pd.DataFrame: # uid, n_in_tokens, n_audio_tokens
-    "What a request with a prompt reads, from the rows of other decodings."
+def reading_of(rows:pd.DataFrame, like:pd.Series) -> pd.DataFrame:
+    "Tokens that a request reads, per clip, from rows `like` one with the same prompt."
     same = rows.prompt_sha.eq(like.prompt_sha) & rows.condition.eq(like.condition)
     fine = rows[same & rows.error.eq('') & rows.n_in_tokens.notna() & rows.decode.ne('beam')]
     return fine.groupby('uid')[['n_in_tokens', 'n_audio_tokens']].min().reset_index()
@@ -98,12 +90,8 @@ def answer_ledger(
     return Ledger(np.asarray(uids, object), request, answer, size/requests)
 
 # %% ../../nbs/4_strategies/06_costs.ipynb #d7855298
-def bill(
-    ledger:Ledger,
-    k, # A number, or (U,)
-    requests=None, # As few as k answers need if not given
-) -> dict: # Resource -> (U,)
-    "Cost of k answers to each clip."
+def bill(ledger:Ledger, k:PerClip, requests:PerClip=None) -> dict:
+    "Cost of k answers to each clip, resource -> (U,); in as few requests as they need."
     k = np.broadcast_to(np.asarray(k, float), len(ledger.uids))
     if requests is None: requests = np.ceil(k/ledger.each-1e-9)
     return {o: requests*ledger.request[o]+k*ledger.answer[o] for o in RESOURCES}
@@ -137,11 +125,8 @@ def judged_at_k(pool:Pool, k:int) -> np.ndarray: # (U, K) in [0, 1]
     return 1-within(without, k, pool.n)
 
 # %% ../../nbs/4_strategies/06_costs.ipynb #322cae49
-def judged_bill(
-    strategy_id:str, pool:Pool, k:int,
-    verdicts:dict=None, # Resource -> (U, K), from `verdict_ledger`; (U,) if listwise
-) -> dict: # Resource -> (U,)
-    "Cost of the verdicts that a strategy needs."
+def judged_bill(strategy_id:str, pool:Pool, k:int, verdicts:dict=None) -> dict:
+    "Cost of a strategy's verdicts, resource -> (U,), from a ledger (U, K), or (U,) if listwise."
     needs = look_up(strategy_id, STRATEGIES, 'strategy').needs
     if not needs & {'verdicts', 'label_verdicts'}:
         return {o: np.zeros(len(pool.uids)) for o in RESOURCES}
@@ -177,13 +162,8 @@ def stopped_row(point:Stopped, ledger:Ledger) -> dict:
     return in_columns({o: np.zeros(len(v)) for o, v in full.items()}, full)
 
 # %% ../../nbs/4_strategies/06_costs.ipynb #ae8f5c45
-def pareto(
-    df:pd.DataFrame,
-    cost:str='answers', # Column, less is better
-    value:str='value', # Column
-    better:str='lower', # Or 'higher'
-) -> pd.Series: # bool
-    "Which rows are on the Pareto front; a row with an unknown number is not."
+def pareto(df:pd.DataFrame, cost:str='answers', value:str='value', better:str='lower') -> pd.Series:
+    "Rows on the front of cost and value ('lower' or 'higher' is better); none with NaN."
     sign = {'lower': 1, 'higher': -1}[choose(better, ('lower', 'higher'), 'direction')]
     c, v = df[cost].to_numpy(float), sign*df[value].to_numpy(float)
     known = np.isfinite(c) & np.isfinite(v)

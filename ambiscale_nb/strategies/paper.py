@@ -13,9 +13,10 @@ __all__ = ['SCORES', 'greedy', 'majority', 'mean', 'own_tokens', 'score_by', 'li
 from dataclasses import replace
 import numpy as np
 from scipy.special import digamma, polygamma
-from ..core import Dist, InputError, PerClip, choose
-from .pool import (KINDS, NEEDS, Answers, PerAnswer, Pool, Prediction, blend,
-    check_pool, known, nothing, outcome, predict, strategy, ties, weighted_sum)
+from ..core import Dist, InputError, PerClip, SoftLabels, Votes, choose
+from ambiscale_nb.strategies.pool import (KINDS, NEEDS, Answers, LabelVerdict, Mask, PerAnswer,
+    Pool, Prediction, Usable, blend, check_pool, known, nothing, outcome, predict, strategy, ties,
+    weighted_sum)
 
 # %% ../../nbs/4_strategies/02_paper.ipynb #1ff90d01
 @strategy(kinds=('greedy',), exact='constant')
@@ -108,7 +109,7 @@ NEEDS.update({
 })
 
 # %% ../../nbs/4_strategies/02_paper.ipynb #26e3ad57
-def best(score:PerAnswer) -> np.ndarray: # (..., U, N) bool
+def best(score:PerAnswer) -> Usable:
     "The answers with the highest score; a missing score never wins."
     s = np.where(np.isfinite(score), score, -np.inf)
     return np.isfinite(score) & (s==s.max(-1, keepdims=True))
@@ -126,13 +127,8 @@ def dedupe_by(pool:Pool, dedupe:str='auto') -> str:
     return dedupe if dedupe!='auto' else 'text' if pool.kind=='sample' else 'off'
 
 # %% ../../nbs/4_strategies/02_paper.ipynb #f6080f5d
-def once(
-    pool:Pool,
-    usable:np.ndarray, # (..., U, N) bool
-    weights:PerAnswer,
-    by:str, # 'off', 'text' or 'answer'
-) -> tuple: # Weights, numbers of copies
-    "Count equal answers once: their mean weight is shared out among the copies, (..., U, N) each."
+def once(pool:Pool, usable:Usable, weights:PerAnswer, by:str) -> tuple:
+    "Weights with equal answers ('text', 'answer') counted once, and the numbers of copies."
     if by=='off': return weights, np.ones(usable.shape)
     if by=='text' and pool.text_id is None: raise InputError(f"Weighing needs {NEEDS['texts'][1]}")
     key = pool.text_id
@@ -148,11 +144,8 @@ def once(
     return total/n**2, n
 
 # %% ../../nbs/4_strategies/02_paper.ipynb #a85d09c6
-def softmax_weights(
-    score:PerAnswer,
-    tau:float, # Above 0
-) -> PerAnswer:
-    "exp(score/tau), scaled to 1 for the best; 0 where the score is missing."
+def softmax_weights(score:PerAnswer, tau:float) -> PerAnswer:
+    "exp(score/tau), tau above 0, scaled to 1 for the best; 0 where the score is missing."
     if not tau>0:
         raise InputError(f"tau must be above 0, got {tau}: for selection use bon or alm_v")
     known = np.isfinite(score)
@@ -188,10 +181,8 @@ def alm_v(pool:Pool) -> Prediction:
     return blend(pool, np.isfinite(v), best(v), 'pick')
 
 # %% ../../nbs/4_strategies/02_paper.ipynb #05b59ed2
-def positive(
-    v:np.ndarray, # (..., M) at least 0, NaN where missing
-) -> np.ndarray: # (..., M)
-    "Numbers as weights: 0 where missing; equal weights where all known ones are 0."
+def positive(v:np.ndarray) -> np.ndarray:
+    "Numbers (..., M) as weights: 0 where missing; equal weights where all known ones are 0."
     known = np.isfinite(v)
     w = np.where(known, v, 0.)
     return np.where(w.sum(-1, keepdims=True)>0, w, known)
@@ -212,11 +203,8 @@ def w_alm_v(pool:Pool, weight:str='linear', tau:float=.1) -> Prediction:
     return blend(pool, np.isfinite(v), verdict_weights(v, weight, tau), 'vote')
 
 # %% ../../nbs/4_strategies/02_paper.ipynb #49f186b6
-def weighing(
-    pool:Pool, weigh:str='equal',
-    tau:float=1., # For 'likelihood'
-) -> tuple: # As `blend` takes them
-    "Usable answers, weights and numbers of copies for the setting `weigh`, (..., U, N) each."
+def weighing(pool:Pool, weigh:str='equal', tau:float=1.) -> tuple:
+    "Usable answers, weights and numbers of copies for the setting `weigh`, as in `blend`."
     choose(weigh, ('equal', 'likelihood', 'verdict'), 'weigh')
     if weigh=='equal': return pool.parsed, np.ones(pool.parsed.shape), 1
     if weigh=='verdict': return np.isfinite(v := verdicts(pool)), verdict_weights(v), 1
@@ -224,12 +212,8 @@ def weighing(
     return usable, *once(pool, usable, softmax_weights(s, tau), dedupe_by(pool, 'auto'))
 
 # %% ../../nbs/4_strategies/02_paper.ipynb #3ecd3bb2
-def vote_mean(
-    votes:np.ndarray, # (..., U, K) counts, whole or weighted
-    alpha0:float=None, # Sum of the prior's parameters; K/2 if not given
-    prior=None, # (K,) mean of the prior; uniform if not given
-) -> Dist:
-    "D1: mean of the Dirichlet distribution of votes on top of a prior."
+def vote_mean(votes:Votes, alpha0:float=None, prior:np.ndarray=None) -> Dist:
+    "D1: mean of votes on top of a prior; alpha0 is K/2 and the prior uniform if not given."
     K = votes.shape[-1]
     m = np.full(K, 1/K) if prior is None else np.asarray(prior, float)
     alpha0 = K/2 if alpha0 is None else alpha0
@@ -240,23 +224,15 @@ def vote_mean(
     return alpha/alpha.sum(-1)[..., None]
 
 # %% ../../nbs/4_strategies/02_paper.ipynb #6c1db5ff
-def mixture_mean(
-    parts:Answers, weights:PerAnswer,
-    kappa:float=10., # What each answer is worth, in votes
-    eps:float=.01, # Added to each parameter
-) -> Dist:
-    "D2: mean of the mixture of one Dirichlet per answer; NaN where there is no answer."
+def mixture_mean(parts:Answers, weights:PerAnswer, kappa:float=10., eps:float=.01) -> Dist:
+    "D2: mean of the mixture of Dir(kappa p + eps); NaN where there is no answer."
     if not (kappa>0 and eps>=0): raise InputError(f"kappa>0 and eps>=0, got {kappa} and {eps}")
     m = (kappa*parts+eps)/(kappa+parts.shape[-1]*eps)
     return np.where(weights.any(-1)[..., None], weighted_sum(weights, m), np.nan)
 
 # %% ../../nbs/4_strategies/02_paper.ipynb #1bbbad27
-def likeliest_dirichlet(
-    parts:np.ndarray, # (R, N, K) distributions, positive where weighted
-    weights:np.ndarray, # (R, N) sums to 1
-    steps:int=50, # At most
-) -> np.ndarray: # (R, K); NaN where there is no maximum
-    "Parameters of the most likely Dirichlet distribution."
+def likeliest_dirichlet(parts:Answers, weights:PerAnswer, steps:int=50) -> np.ndarray:
+    "Parameters (U, K) of the most likely Dirichlet of each clip; NaN without a maximum."
     mean_log = (weights[..., None]*np.log(np.where(weights[..., None]>0, parts, 1))).sum(-2)
     with np.errstate(all='ignore'):
         a = same_moments(parts, weights)
@@ -270,12 +246,8 @@ def likeliest_dirichlet(
     return np.where((abs(slope)<1e-6).all(-1) & (a.sum(-1)<1e6), a.T, np.nan).T
 
 # %% ../../nbs/4_strategies/02_paper.ipynb #1bbbad28
-def same_moments(
-    parts:np.ndarray, # (R, N, K) distributions
-    weights:np.ndarray, # (R, N) sums to 1
-    kappa:float=1e9, # So large that the answers are taken as they are
-) -> np.ndarray: # (R, K)
-    "Parameters of the Dirichlet distribution with the mean and variance of the answers."
+def same_moments(parts:Answers, weights:PerAnswer, kappa:float=1e9) -> np.ndarray:
+    "Parameters (U, K) of the Dirichlet with the mean and variance of the answers."
     m = kappa*parts/kappa
     E = weighted_sum(weights, m)
     V = np.maximum(weighted_sum(weights, m*(1-m)/(kappa+1)+m**2)-E**2, 0)
@@ -283,12 +255,9 @@ def same_moments(
     return E*np.clip(total, .1, 1e6)[..., None]
 
 # %% ../../nbs/4_strategies/02_paper.ipynb #29967193
-def dirichlet_mean(
-    pool:Pool,
-    p:Prediction, # From `blend`: its weights and effective sample size
-    form:str, alpha0:float, prior:np.ndarray, kappa:float, eps:float,
-) -> Dist:
-    "Mean of the Dirichlet distribution of each clip."
+def dirichlet_mean(pool:Pool, p:Prediction, form:str, alpha0:float, prior:np.ndarray, kappa:float,
+        eps:float) -> Dist:
+    "Mean of the Dirichlet of each clip, with the weights of a prediction."
     choose(form, ('auto', 'D1', 'D2', 'D3'), 'form')
     if form=='D1' or (form=='auto' and pool.mode=='label'):
         return vote_mean(weighted_sum(p.weights, pool.credit)*p.ess[..., None], alpha0, prior)
@@ -342,34 +311,23 @@ def to_judge(pool:Pool) -> np.ndarray: # (..., U, K) bool
     "The labels that some answer gives any mass; their number is D in the costs."
     return (pool.dist>0).any(-2)
 
-def with_verdicts(
-    pool:Pool,
-    label_verdict:np.ndarray, # (U, K) in [0, 1], NaN if absent
-    **fields, # `verifier`, `role`
-) -> Pool:
-    "The same answers with other verdicts."
+def with_verdicts(pool:Pool, label_verdict:LabelVerdict, **fields:str) -> Pool:
+    "The same answers with other verdicts, and other `verifier` and `role`."
     return check_pool(replace(pool, verdict=None, label_verdict=label_verdict, **fields))
 
 # %% ../../nbs/4_strategies/02_paper.ipynb #4fa563eb
-def differing(
-    pool:Pool,
-    use:np.ndarray, # (..., U, N) bool
-) -> np.ndarray: # (..., U) bool
+def differing(pool:Pool, use:Usable) -> Mask:
     "Clips on which the answers in use are not all the same."
     low = np.where(use[..., None], pool.dist, np.inf).min(-2)
     return (np.where(use[..., None], pool.dist, -np.inf).max(-2)-low>1e-9).any(-1)
 
-def real_choice(pool:Pool) -> np.ndarray: # (..., U) bool
+def real_choice(pool:Pool) -> Mask:
     "Clips on which the judged answers are not all the same."
     return differing(pool, np.isfinite(verdicts(pool)))
 
 # %% ../../nbs/4_strategies/02_paper.ipynb #ad2fed40
-def shuffle_values(
-    pool:Pool,
-    swapped:Pool, # The same answers, judged by the same verifier on another clip
-    y:np.ndarray=None, # (U, K) soft labels
-) -> dict:
-    "`changed`, `moved` from 0 to 1, `gain` from -1 to 1, (U,) each; NaN without a real choice."
+def shuffle_values(pool:Pool, swapped:Pool, y:SoftLabels=None) -> dict:
+    "`changed`, `moved` and, with y, `gain` of each clip; NaN without a real choice."
     own, other = predict('alm_v', pool).L, predict('alm_v', swapped).L
     gap = abs(verdicts(pool)-verdicts(swapped))
     moved = np.nansum(gap, -1)/np.maximum(np.isfinite(gap).sum(-1), 1)
@@ -379,10 +337,8 @@ def shuffle_values(
     return {k: np.where(use, v, np.nan) for k, v in each.items()}
 
 # %% ../../nbs/4_strategies/02_paper.ipynb #7763845f
-def listwise_verdicts(
-    scores:np.ndarray, # (P, U, N) verdicts under P orders, NaN where missing
-) -> PerAnswer:
-    "Mean verdict over at least two orders."
+def listwise_verdicts(scores:np.ndarray) -> PerAnswer:
+    "Mean verdict over P orders, at least two, from (P, U, N)."
     scores = np.asarray(scores, float)
     if len(scores)<2:
         raise InputError(f"Listwise verdicts need two orders or more, got {len(scores)}")
