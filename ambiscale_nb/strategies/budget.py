@@ -17,6 +17,7 @@ from math import comb
 from typing import Callable
 import numpy as np
 from scipy.stats import binom, hypergeom
+import ambiscale_nb.strategies.paper # noqa: F401 (registers its strategies)
 from ..core import Credit, Dist, InputError, PerClip, SoftLabels, Votes, rng_of
 from ambiscale_nb.strategies.pool import (STRATEGIES, Answers, Mask, PerAnswer, Pool, Prediction,
     Strategy, Usable, applicable, check_pool, check_prediction, exchangeable, expected_verdict,
