@@ -25,10 +25,12 @@ WHO = np.array([f's{o:02d}' for o in bench.WHO])
 
 def table_of(base, dists, votes, who, panel=None, **given):
     "`gain_table`, with labels, scores and entropies of the distributions themselves."
-    def of(f): return {k: np.array([f(p[None], v[None])[0] if np.isfinite(p).all() else np.nan*f(votes[:1], votes[:1])[0]
-                                    for p, v in zip(o, votes, strict=True)]) for k, o in dists.items()}
-    credit = given.get('credit') or of(lambda p, v: shared_credit(p))
-    scores = given.get('scores') or of(lambda p, v: per_clip('jsd', p, v))
+    def of(f):
+        read = {k: np.isfinite(o).all(1) for k, o in dists.items()}
+        found = {k: f(np.where(read[k][:, None], o, 1/o.shape[1])) for k, o in dists.items()}
+        return {k: np.where(read[k] if o.ndim==1 else read[k][:, None], o, np.nan) for k, o in found.items()}
+    credit = given.get('credit') or of(shared_credit)
+    scores = given.get('scores') or of(lambda p: per_clip('jsd', p, votes))
     return gain_table(base, dists, votes, who, panel, credit, scores, given.get('bits') or {k: entropy(o) for k, o in dists.items()})
 
 
