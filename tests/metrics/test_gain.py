@@ -11,7 +11,7 @@ from ambiscale_nb.corpora.ambiguity import (entropy, expand_votes, fit_prior, sh
     soft_labels, strata, top_labels)
 from ambiscale_nb.core import InputError, rng_of
 from ambiscale_nb.metrics.gain import (RATERS, averaged, beyond_donors, gain_shares, gain_table,
-    halves, has_donors, information, odds_gain, others_mix, per_clip,
+    has_donors, information, odds_gain, others_mix, per_clip,
     perfect_predictor, prior_scale, raw_gains)
 from ambiscale_nb.metrics.metrics import brier, jsd
 from ambiscale_nb.metrics.statistics import clusters_of
@@ -77,16 +77,6 @@ def test_shares_are_those_of_a_loop_over_clips_and_donors():
     assert np.isclose(found.effect.value, want[1]-want[0])
 
 
-def test_leaving_out_a_speaker_leaves_him_out_as_clip_and_as_donor():
-    _, votes, base, amb, made = study()
-    x, y = made['both strata'], soft_labels(votes)
-    group = base.argmax(1)*2+amb
-    use = has_donors(group, bench.WHO)[:, None]
-    found = beyond_donors(x, y*use, group, bench.WHO).trace(axis1=1, axis2=2)
-    assert np.isclose(found[0], by_hand(x, base, votes, WHO).sum())
-    for s in (0, 7, 23): assert np.isclose(found[1+s], by_hand(x, base, votes, WHO, bench.WHO!=s).sum())
-
-
 @pytest.mark.parametrize('kind', ['stated', 'strong'])
 def test_what_the_base_states_is_regressed_out(kind):
     _, votes, base, amb, made = study(kind)
@@ -104,13 +94,6 @@ def test_information_is_half_of_what_a_prediction_scores_better_than_its_donors(
     gain = sum(np.mean([brier(x[d], y[u]) for d in np.flatnonzero(who!=who[u])])-brier(x[u], y[u]) for u in range(60))
     info = beyond_donors(x, y, np.zeros(60, int), who)[0].trace()
     assert np.isclose(gain, 2*info)
-
-
-def test_donors_are_of_other_speakers_at_least_five_and_survive_each_speaker():
-    group, who = np.zeros(12, int), np.array([0]*6+[1]*5+[2])
-    assert has_donors(group, who).tolist()==[True]*6+[True]*5+[True]
-    assert not has_donors(group[:11], who[:11]).any() # donors of one speaker alone
-    assert has_donors(np.r_[np.zeros(6, int), 1], np.arange(7)).tolist()==[True]*6+[False]
 
 
 # --- what has no information -----------------------------------------------------------------------
@@ -376,11 +359,6 @@ def test_intervals_of_log_odds_hold_the_truth():
 
 
 # --- more raters and the table ---------------------------------------------------------------------
-def test_halves_share_no_rater_and_few_raters_are_left_out():
-    votes = np.array([[3, 3, 1], [2, 2, 1], [6, 0, 0]])
-    a, b = halves(expand_votes(votes), rng_of(0))
-    assert ((a+b)[[0, 2]]==votes[[0, 2]]).all() and (a+b)[1].sum()==0
-    assert list(a.sum(1))==[3, 0, 3]
 
 
 def test_an_average_of_splits_keeps_the_error_of_one():

@@ -7,8 +7,8 @@ from scipy import stats
 from ambiscale_nb.core import InputError
 from ambiscale_nb.metrics.metrics import hits, mean_of, of_sums, statistic
 from ambiscale_nb.metrics.statistics import (FEW, Comparison, Estimate, at_level, cluster_ci,
-    cluster_codes, compared, effective_clusters, group_mean, mean_ci, paired_difference,
-    paired_statistics, power_of, proportion_ci, tied_ranks)
+    cluster_codes, compared, mean_ci, paired_difference,
+    paired_statistics, proportion_ci, tied_ranks)
 
 def corpus(sizes, rng, icc=.05):
     "Values with mean 0 and variance 1, and their speakers."
@@ -44,14 +44,6 @@ def test_uar_is_a_brute_force_jackknife():
     share = np.bincount(who[np.isfinite(hits(L, votes))])
     half = stats.t.ppf(.975, share.sum()**2/(share**2).sum()-1)*np.sqrt(8/9*((left-got.value)**2).sum())
     assert np.isclose(got.high-got.value, half) and got.n==int(np.isfinite(hits(L, votes)).sum())
-
-def test_effective_speakers_are_those_of_equal_size_that_carry_as_much():
-    assert effective_clusters([7]*12)==pytest.approx(12)
-    assert effective_clusters([100, *[1]*9])==pytest.approx(109**2/10_009)
-    x, who = corpus([300, *[3]*9], np.random.default_rng(3))
-    got = mean_ci(x, who)
-    assert 'one of whom has 92% of the clips: they count as 1.2' in got.reason and np.isnan(got.low)
-    assert got.n==327 and got.clusters==10 and np.isfinite(got.value)
 
 @pytest.mark.parametrize('n_speakers', [8, 45])
 def test_nothing_depends_on_row_order_or_on_speakers_without_clips_that_count(n_speakers):
@@ -143,13 +135,6 @@ def test_size_and_power_of_the_paired_test(sd):
         runs += 1; found += null.p<=.05; power += compared(mean_ci(x+2, who)).p<=.05
     assert found/runs<.08 and power/runs>.95
 
-def test_power_is_that_of_simulated_tests():
-    rng = np.random.default_rng(21)
-    e = Estimate(0, -1, 1, 100, 10, 'cluster jackknife', se=.3, df=9.)
-    x = rng.normal(.8, .3*np.sqrt(10), (4000, 10))
-    found = (stats.ttest_1samp(x, 0, axis=1).pvalue<=.05).mean()
-    assert np.isclose(power_of(.8, e), found, atol=.03)
-
 def test_tied_means_not_significantly_worse_than_the_best():
     rng = np.random.default_rng(15)
     base, who = corpus([30]*12, rng)
@@ -213,9 +198,3 @@ def test_coverage_of_accuracies_near_one(speakers, per, p):
     assert np.mean(held)>.92
 
 # ------------------------------------------------------------------ comparisons
-
-def test_group_mean_is_the_mean_of_group_means():
-    values, groups = np.array([1, 3, 10, np.nan, 5]), np.array(['a', 'a', 'b', 'b', 'c'])
-    score = group_mean(values, groups)
-    assert np.allclose(score(np.array([[1., 1, 1, 1, 1], [1, 1, 1, 1, 0]])), [17/3, 6])
-    assert np.isnan(score(np.zeros((1, 5)))[0])

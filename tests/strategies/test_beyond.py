@@ -158,9 +158,3 @@ def test_bounds_are_bounds(seed):
         far = divergence(predict(rule, replace(p, text_id=np.arange(5)+np.zeros((8, 1), int))).dist, y)
         assert (far>=b.mixture-2e-3).all()
 
-
-def test_a_random_pick_is_the_mean_of_the_answers():
-    p = pool(lost=0)
-    y = rng_of('people').dirichlet(np.ones(3), 6)
-    close(bounds(p, y).random, np.mean([jsd(p.dist[:, j], y) for j in range(5)], 0))
-

@@ -9,7 +9,7 @@ from scipy.special import softmax
 from ambiscale_nb.strategies.budget import brier, curve
 from ambiscale_nb.strategies.calibration import (FITS, LEAST_SPEAKERS, Map, apply_map,
     calibrated_curve, calibrated_points, calibration_refused, cross_fit, fit_dirichlet, fit_map,
-    fit_class_prior, fit_temperature, learn_at, logs, map_cross_entropy, speaker_folds)
+    fit_class_prior, fit_temperature, learn_at, logs, speaker_folds)
 from ambiscale_nb.core import InputError
 from simulate import simulate
 from ambiscale_nb.strategies.pool import STRATEGIES, Pool, applicable, pool_of, predict, take, ties
@@ -33,12 +33,6 @@ def test_a_temperature_is_found_again(T):
     y = opinions()
     learnt = fit_temperature(softmax(np.log(y)*T, -1), y)
     assert learnt.temperature==pytest.approx(T, rel=.03)
-
-@pytest.mark.parametrize('how', FITS)
-def test_a_fit_is_not_worse_than_leaving_it(how):
-    p, y, _ = spoken()
-    as_is = map_cross_entropy(Map('none', np.eye(4), np.zeros(4)), p, y)
-    assert map_cross_entropy(fit_map(how, p, y), p, y)<as_is
 
 def test_prior_correction_is_a_ratio():
     p, y, _ = spoken()
@@ -179,14 +173,6 @@ def test_a_curve_equals_a_plain_loop_over_all_subsets(how, mode):
             np.testing.assert_allclose(point.L, L, atol=1e-9)
             np.testing.assert_allclose(point.L.sum(1), 1-point.empty, atol=1e-9)
 
-def test_at_the_whole_pool_a_curve_is_a_cross_fit():
-    sim = world(N=6)
-    pool = sim.pools['dist']
-    points, maps = calibrated_curve(pool, 'mean', 'dirichlet', sim.y, sim.speakers, [6], METRICS)
-    want = cross_fit('dirichlet', predict('mean', pool).dist, sim.y, sim.speakers)
-    np.testing.assert_allclose(points[0].metrics['brier'], brier(want.dist, sim.y), atol=1e-12)
-    assert len(maps[0])==6 and points[0].method('brier')=='exact'
-
 def test_what_is_drawn_has_an_error_and_is_near_the_truth():
     sim = world(N=12)
     pool = sim.pools['dist']
@@ -218,15 +204,6 @@ def test_learning_looks_at_random_subsets_of_the_right_size():
     assert learn_at(pool, 'mean', 3, 0, 4, {}).shape==(4, 24, 3)
     assert learn_at(pool, 'mean', 8, 0, 4, {}).shape==(1, 24, 3)
     np.testing.assert_allclose((learn_at(pool, 'mean', 3, 0, 4, {})*3).round()%1, 0)
-
-def test_calibration_helps_on_speakers_that_were_never_heard():
-    sim = simulate(np.random.default_rng(5), n_speakers=15, per_speaker=30, K=4, N=4, concentration=3., precision=4.,
-                   skill=.9, pools=('dist',))
-    pool = sim.pools['dist']
-    (one,), _ = calibrated_curve(pool, 'mean', 'temperature', sim.y, sim.speakers, [1], METRICS)
-    plain, = curve(pool, 'mean', [1], sim.y, METRICS)
-    assert one.metrics['brier'].mean()<plain.metrics['brier'].mean()-.01
-
 
 def test_where_nothing_was_read_nothing_is_learnt_and_that_is_told():
     "One pool without a readable answer must not stop the scoring of the others."

@@ -73,11 +73,6 @@ def test_what_a_row_does_not_say_is_unknown_never_zero(column, resource):
     for o in RESOURCES:
         if o!=resource: assert np.isfinite(got[o]).all(), o
 
-def test_one_answer_that_says_nothing_makes_the_mean_unknown():
-    rows = call('a', 0)
-    rows.loc[2, 'cost_measured'] = np.nan
-    assert np.isnan(answer_ledger(rows, ['a']).answer['usd']).all()
-
 def test_failed_calls_are_not_billed_and_a_clip_without_any_answer_is_refused():
     rows = pd.concat([call('a', 0), call('a', 1).assign(error='timeout', n_tokens=np.nan)])
     assert answer_ledger(rows, ['a']).answer['out_tokens'].tolist()==[6]

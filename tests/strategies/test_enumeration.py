@@ -268,7 +268,3 @@ def test_equal_verdicts_make_dirichlet_v_the_dirichlet(pool, v):
         a, b = predict('dirichlet_v', judged, form=o), predict('dirichlet', judged, form=o)
         np.testing.assert_allclose(a.dist, b.dist, atol=1e-9)
         np.testing.assert_allclose(a.L, b.L)
-
-def test_the_greedy_answer_is_smoothed_by_the_same_prior():
-    got = predict('dirichlet', demo([['sad']], kind='greedy')).dist
-    np.testing.assert_allclose(got, predict('dirichlet', demo([['sad']])).dist)
