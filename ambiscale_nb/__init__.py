@@ -12,7 +12,7 @@ HOMES = {
     'models.prompts': ('prompt',),
     'models.parser': ('parse',),
     'metrics.metrics': ('jsd',),
-    'strategies.paper': ('pool_of', 'predict', 'strategy'),
+    'strategies.pool': ('pool_of', 'predict', 'strategy'),
     'study.results': ('Study',),
 }
 HOME = {name: module for module, names in HOMES.items() for name in names}

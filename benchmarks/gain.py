@@ -30,8 +30,9 @@ from ambiscale_nb.corpora.ambiguity import (LEVELS, entropy, fit_prior, posterio
 
     soft_labels, strata, top_labels)
 from ambiscale_nb.core import rng_of
-from ambiscale_nb.metrics.gain import (compare_strata, effective_clusters, estimated, gain_shares,
-    perfect_predictor, prior_scale, sharpened)
+from ambiscale_nb.metrics.gain import (compare_strata, estimated, gain_shares, perfect_predictor,
+    prior_scale, sharpened)
+from ambiscale_nb.metrics.statistics import effective_clusters
 from ambiscale_nb.metrics.metrics import jsd
 
 SPEAKERS, EACH, K, DELTA = 24, 30, 6, .1

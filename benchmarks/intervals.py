@@ -18,7 +18,7 @@ import numpy as np
 
 from ambiscale_nb.metrics.metrics import METRICS, statistic
 from ambiscale_nb.metrics.statistics import cluster_ci
-from ambiscale_nb.strategies.paper import predict
+from ambiscale_nb.strategies.pool import predict
 
 sys.path.append(str(Path(__file__).parents[1]/'tests'))
 from simulate import simulate  # noqa: E402

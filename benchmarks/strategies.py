@@ -20,7 +20,7 @@ import numpy as np
 from ambiscale_nb.strategies import beyond  # noqa: F401 (registers its rules)
 from ambiscale_nb.strategies.budget import brier, curves, vote_at_k
 from ambiscale_nb.metrics.metrics import jsd
-from ambiscale_nb.strategies.paper import STRATEGIES
+from ambiscale_nb.strategies.pool import STRATEGIES
 
 sys.path.append(str(Path(__file__).parents[1]/'tests'))
 from simulate import simulate  # noqa: E402

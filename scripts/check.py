@@ -1,6 +1,6 @@
 """Executes every library notebook again and compares its text outputs with the committed ones.
 
-Names of notebooks (`01_paper`) check these alone; `--write` replaces the committed outputs instead. Pictures are
+Names of notebooks (`02_paper`) check these alone; `--write` replaces the committed outputs instead. Pictures are
 redrawn but not compared; text on stderr (progress bars, warnings of libraries) is left out.
 """
 import os

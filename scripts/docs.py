@@ -125,7 +125,7 @@ NOTEBOOK = re.compile(r'(?s)<(pre|a)\b.*?</\1>|<code>(?:nbs/)?((?:experiments/|f
 
 
 def linked(content: str, name: str, names, up: str) -> str:
-    "Prose in which `01_paper` and `nbs/figures/fig1_budget.ipynb` lead to their pages, where there are such."
+    "Prose in which `02_paper` and `nbs/figures/fig1_budget.ipynb` lead to their pages, where there are such."
     by_stem = {Path(o).stem: o for o in names}
     def link(found):
         folder, stem, ending = found[2] or '', found[3] or '', found[4]

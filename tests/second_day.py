@@ -55,7 +55,7 @@ for o in ('mind', 'echo'):
     register_model(ModelInfo(o, partial(Mind, o), 'local', 0, CAN, 'thinks aloud', options=()))
 '''
 STRATEGY = '''
-from ambiscale_nb.strategies.paper import STRATEGIES, blend, strategy
+from ambiscale_nb.strategies.pool import STRATEGIES, blend, strategy
 STRATEGIES.pop('one_of_them', None)
 @strategy()
 def one_of_them(pool):

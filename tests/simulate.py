@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import expit, ndtr, ndtri
 
 from ambiscale_nb.corpora.labels import LABEL_SETS
-from ambiscale_nb.strategies.paper import Pool
+from ambiscale_nb.strategies.pool import Pool
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import nbformat
 
-from ambiscale_nb.sampling.store import INT, STR, Store, Table
+from ambiscale_nb.sampling.files import INT, STR, Store, Table
 
 CALLS = 12
 NOTES = Table('notes', dict(key=STR, group=STR, model=STR, index=INT, text=STR, error=STR),

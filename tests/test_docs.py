@@ -23,7 +23,7 @@ def test_every_notebook_is_a_page_in_reading_order(site):
     pages = [o['page'] for o in json.loads((site/'pages.js').read_text()[len('const PAGES = '):-1])]
     books = [o for o in (ROOT/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in str(o)]
     assert sorted(pages)==sorted(str(o.relative_to(ROOT/'nbs').with_suffix('.html')) for o in books)
-    assert pages[0]=='index.html' and pages.index('01_core.html')<pages.index('4_strategies/01_paper.html')
+    assert pages[0]=='index.html' and pages.index('01_core.html')<pages.index('4_strategies/02_paper.html')
     assert pages.index('figures/fig2_strategies.html')<pages.index('figures/fig10_utterance.html')
 
 
@@ -36,7 +36,7 @@ def test_links_and_pictures_lead_somewhere_and_nothing_comes_from_elsewhere(site
 
 
 def test_pages_show_prose_code_and_outputs_and_no_marks_of_the_exporter(site):
-    text = (site/'4_strategies/02_budget.html').read_text()
+    text = (site/'4_strategies/03_budget.html').read_text()
     assert 'oracle_loss' in text and 'class="highlight' in text and '<table' in text+(site/'3_metrics/01_metrics.html').read_text()
     for path in site.rglob('*.html'): assert not re.search(r'#\| ?(export|hide|default_exp)', path.read_text()), path
 
@@ -76,18 +76,18 @@ def test_names_of_notebooks_are_links_to_their_pages(site):
                 assert link and (path.parent/link.split('"')[1]).resolve()==pages[stem].resolve(), (path.name, words)
                 named.add(words)
             else: assert not link, (path.name, words)
-    assert {'01_paper', '03_cards', 'nbs/figures/fig1_budget.ipynb', 'fig10_utterance.ipynb', 'nbs/6_study/05_claims.ipynb',
+    assert {'02_paper', '03_cards', 'nbs/figures/fig1_budget.ipynb', 'fig10_utterance.ipynb', 'nbs/6_study/05_claims.ipynb',
             '11_ambiguity', '05_claims'}<=named
 
 
 @pytest.mark.parametrize(('text', 'target'), [
-    ('<code>01_paper</code>', '01_paper'), ('<code>nbs/figures/fig3_size.ipynb</code>', 'figures/fig3_size'),
+    ('<code>02_paper</code>', '02_paper'), ('<code>nbs/figures/fig3_size.ipynb</code>', 'figures/fig3_size'),
     ('<code>fig3_size</code>', 'figures/fig3_size'), ('<code>claims.ipynb</code>', 'figures/claims'),
     ('<code>claims</code>', None), ('<code>99_none</code>', None), ('<code>experiments/fig3_size</code>', None),
-    ('<code>01_core</code>', None), ('<a href="x"><code>01_paper</code></a>', None),
-    ('<pre><code>01_paper</code></pre>', None), ('<code>figures/</code>', None)])
+    ('<code>01_core</code>', None), ('<a href="x"><code>02_paper</code></a>', None),
+    ('<pre><code>02_paper</code></pre>', None), ('<code>figures/</code>', None)])
 def test_a_name_is_a_link_where_it_names_another_page(text, target):
-    pages = ('01_core.html', '4_strategies/01_paper.html', 'figures/fig3_size.html', 'figures/claims.html')
+    pages = ('01_core.html', '4_strategies/02_paper.html', 'figures/fig3_size.html', 'figures/claims.html')
     assert docs.linked(text, '01_core.html', pages, '')==(f'<a href="{target}.html">{text}</a>' if target else text)
 
 
@@ -106,7 +106,7 @@ def test_formulas_are_drawn_by_the_browser_and_none_is_left_in_tex(site):
         rest = re.sub(r'(?s)<(pre|code|math)\b.*?</\1>', '', text)
         assert not re.search(r'\$[^$<]*\\[a-z]+|\\(?:frac|sum|hat|binom)\b', rest), path.name
         shown += want
-    assert shown>50 and '<mfrac' in (site/'4_strategies/02_budget.html').read_text()
+    assert shown>50 and '<mfrac' in (site/'4_strategies/03_budget.html').read_text()
 
 
 @pytest.mark.parametrize(('tex', 'parts'), [

@@ -11,7 +11,7 @@ from ambiscale_nb.core import load_plugins
 from ambiscale_nb.corpora.registry import CORPORA
 from ambiscale_nb.study.fanout import run_notebook
 from ambiscale_nb.models.contract import MODELS
-from ambiscale_nb.strategies.paper import STRATEGIES
+from ambiscale_nb.strategies.pool import STRATEGIES
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT/'scripts'))

@@ -13,8 +13,9 @@ from ..core import Credit, InputError, SoftLabels, Votes
 from ..corpora.ambiguity import top_labels
 from ..models.contract import Name
 from .verify import clip_of_list, label_verdicts, list_verdicts
-from ..strategies.paper import (Pool, applicable, listwise_verdicts, order_values,
-    predict, rows as some_of, shuffle_values, tie_values, to_judge, with_verdicts)
+from ..strategies.pool import Pool, applicable, predict, rows as some_of
+from ..strategies.paper import (listwise_verdicts, order_values, shuffle_values,
+    tie_values, to_judge, with_verdicts)
 from ..strategies.costs import verdict_ledger
 from ..metrics.statistics import Estimate, mean_ci
 

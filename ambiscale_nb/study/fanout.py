@@ -52,7 +52,7 @@ def clear_kernels(
     place:Path, # A folder for temporary files
 ):
     "Remove the folders of kernels whose worker was killed: nobody holds their locks."
-    from ambiscale_nb.sampling.store import lock
+    from ambiscale_nb.sampling.files import lock
     for o in filter(Path.is_file, place.glob('kernel-*/lock')):
         try:
             with open(o) as f:
@@ -62,7 +62,7 @@ def clear_kernels(
 @contextmanager
 def short_folder(): # -> Path; gone after the block
     "A new folder whose path leaves room for a socket in it, which has at most 107 bytes."
-    from ambiscale_nb.sampling.store import lock
+    from ambiscale_nb.sampling.files import lock
     fits = lambda o: len(os.fsencode(o))<=80 and os.access(o, os.W_OK)
     place = next(filter(fits, (tempfile.gettempdir(), '/tmp')), None)
     folder = Path(tempfile.mkdtemp(prefix='kernel-', dir=place))
@@ -390,7 +390,7 @@ def counted(
     rows, # Whole groups: a table, or a dict of lists
 ) -> Counter: # calls, failed, tokens, usd
     "What some rows of the store stand for."
-    from ambiscale_nb.sampling.store import spent_on
+    from ambiscale_nb.sampling.files import spent_on
     first = np.asarray(rows['index'], float)==0
     failed = int((first & (np.asarray(rows['error'], object)!='')).sum())
     return spent_on(rows)+Counter(failed=failed)
@@ -399,7 +399,7 @@ def count_file(
     path:Path, # A sealed file of the store
 ) -> Counter: # As `counted`
     "What a sealed file stands for."
-    from ambiscale_nb.sampling.store import COSTS
+    from ambiscale_nb.sampling.files import COSTS
     try: return counted(pd.read_parquet(path, columns=[*COSTS, 'error']))
     except FileNotFoundError: return Counter() # Merged with others a moment ago
 
@@ -410,7 +410,7 @@ def count_more(
     before:Counter|None=None, # What stood there
 ) -> tuple: # Up to which byte it is read now; what stands there
     "Count what was added to a journal."
-    from ambiscale_nb.sampling.store import COSTS
+    from ambiscale_nb.sampling.files import COSTS
     try:
         with open(path, 'rb') as f: f.seek(at); data = f.read()
     except FileNotFoundError: data = b'' # Sealed a moment ago

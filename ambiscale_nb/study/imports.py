@@ -32,7 +32,8 @@ from ..corpora.registry import CORPORA, VOTE, check_utterances, data_name, load_
     read_table, regroup, set_aside, stored_path, whole_counts
 from ..models.parser import ending, parse
 from ..models.prompts import MODES, STYLES
-from ..sampling.store import CANDIDATES, answers, candidate_row, group_key, slug
+from ..sampling.files import CANDIDATES, group_key, slug
+from ..sampling.store import answers, candidate_row
 from .results import Study
 
 # %% ../../nbs/6_study/06_imports.ipynb #301662fd

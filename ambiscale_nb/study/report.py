@@ -27,9 +27,10 @@ from ..sampling.audits import listens
 from ..corpora.registry import CORPORA, data_name, named, votes_of
 from ..sampling.inputs import versions
 from ..models.prompts import MODES, STYLES, prompt
-from ..sampling.store import CANDIDATES, answers, pool_rows, parts_of_plan, valid_text
+from ..sampling.files import CANDIDATES, valid_text
+from ..sampling.store import answers, pool_rows, parts_of_plan
 from ..sampling.verify import VERDICTS
-from ..strategies.paper import STRATEGIES
+from ..strategies.pool import STRATEGIES
 from .results import (MARK, MARKED, NEVER, Study, at_full_budget, lost_clips,
     plain_scores, unread_view, unscored, with_mark)
 from .claims import heading, verdict_words

@@ -34,13 +34,14 @@ from ..corpora.labels import LabelSet, label_set, label_text, target_of
 from ..corpora.registry import votes_of
 from ..corpora.ambiguity import (LEVELS, Judgements, expand_votes, fit_prior,
     judgements_of, noise_floor, plurality_accuracy, single_raters, soft_labels, strata, top_labels)
-from ..sampling.store import Store, answers, error_text, pool_rows
+from ..sampling.files import Store
+from ..sampling.store import answers, error_text, pool_rows
 from ..sampling.verify import clip_of_list, label_verdicts, verdict_rows
 
 # %% ../../nbs/6_study/01_results.ipynb #81f10db0
-from ambiscale_nb.strategies.paper import (STRATEGIES, Pool, Prediction, applicable, exchangeable,
-    pick, predict, role_of, rows as some_of, score_by, span_logprob, take, text_ids, ties, to_judge,
-    with_verdicts)
+from ..strategies.pool import (STRATEGIES, Pool, Prediction, applicable, exchangeable,
+    pick, predict, role_of, rows as some_of, take, text_ids, ties)
+from ..strategies.paper import score_by, span_logprob, to_judge, with_verdicts
 from ..strategies.budget import brier as pool_brier, curves, expected
 from ..strategies.beyond import bounds, divergence, join
 from ..strategies.calibration import calibrated_points

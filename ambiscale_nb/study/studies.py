@@ -375,7 +375,7 @@ def run_name(
     "Model, corpus as it is read, and condition."
     from ambiscale_nb.corpora.registry import data_name
     from ambiscale_nb.corpora.labels import label_set
-    from ambiscale_nb.sampling.store import slug
+    from ambiscale_nb.sampling.files import slug
     labels = label_set(run.labels).name if run.labels else ''
     data = data_name(corpus_of(run), run.split, labels, run.convention, run.options)
     return f'{slug(planned_model(run).name)}--{data}--{run.condition}'
@@ -444,7 +444,7 @@ def judging_tasks(
     study:StudyConfig, # A study
 ) -> list: # (notebook, target, parameters), to be run when those of `study_tasks` are done
     "The runs in which models judge the answers of other models side by side."
-    from ambiscale_nb.sampling.store import slug
+    from ambiscale_nb.sampling.files import slug
     tasks, names = [], [run_name(o) for o in study.runs]
     for name, run in zip(names, study.runs, strict=True):
         if not run.lists_of: continue
@@ -465,7 +465,8 @@ def plans_of(
     listwise:int, # Orders of a list
 ) -> list: # The plan of each
     "What other models were asked, if all of it was."
-    from ambiscale_nb.sampling.store import CANDIDATES, missing, slug
+    from ambiscale_nb.sampling.files import CANDIDATES, slug
+    from ambiscale_nb.sampling.store import missing
     if models and (not listwise or own in models): raise InputError(
         f"lists_of={list(models)}: name other models than {own}, and set listwise to 2 or more")
     found = {o: study.read('plans', f'{slug(o)}--{data}--none') for o in models}
@@ -835,7 +836,8 @@ def shown_answers(
     uids, # Clips that may be judged
 ) -> pd.DataFrame: # uid, options: see `verify.options_of`
     "The lists of answers of clips that were asked all there was to ask."
-    from ambiscale_nb.sampling.store import CANDIDATES, missing, pool_rows
+    from ambiscale_nb.sampling.files import CANDIDATES
+    from ambiscale_nb.sampling.store import missing, pool_rows
     from ambiscale_nb.sampling.verify import options_of
     mine = plan[plan.uid.isin(set(uids))]
     if not len(mine): return options_of(pool_rows(store, mine), chosen)
@@ -858,7 +860,8 @@ def waiting(
     plan:pd.DataFrame, # From `plan_pool`
 ) -> set: # uids
     "The clips of which calls were not yet made; one that failed was made."
-    from ambiscale_nb.sampling.store import CANDIDATES, missing
+    from ambiscale_nb.sampling.files import CANDIDATES
+    from ambiscale_nb.sampling.store import missing
     left = missing(store, CANDIDATES, plan)[0]
     return {*plan.uid[plan.group.isin(left.group[~left.again.astype(bool)])]}
 
@@ -978,7 +981,7 @@ def known_lists(
     had:dict, # See `read_clips`
 ) -> tuple: # For `judged_plans`
     "Whose answers will be judged side by side, as far as they are there."
-    from ambiscale_nb.sampling.store import slug
+    from ambiscale_nb.sampling.files import slug
     from ambiscale_nb.study.results import Study
     store, chosen = Study(study.name).store, read_clips(run, had)[2]
     of, pools = {run_name(o): o for o in study.runs}, [(len(run.modes)*len(run.styles), own)]
@@ -1115,7 +1118,7 @@ def table_of(
     folder:str, # Of `PLANS`
 ): # `CANDIDATES` or `VERDICTS`
     "Where the answers to a plan are kept."
-    from ambiscale_nb.sampling.store import CANDIDATES
+    from ambiscale_nb.sampling.files import CANDIDATES
     from ambiscale_nb.sampling.verify import VERDICTS
     return CANDIDATES if folder=='plans' else VERDICTS
 
@@ -1239,7 +1242,7 @@ def spent_text(
     name:str, # Folder under results/
 ) -> str: # One line
     "What a study has cost, over all its runs."
-    from ambiscale_nb.sampling.store import StoreLedger
+    from ambiscale_nb.sampling.files import StoreLedger
     spent = StoreLedger(RESULTS/name).total()
     return (f"Spent: {spent['calls']:,.0f} calls, {spent['failed']:,.0f} of them failed; "
             f"{spent['tokens']:,.0f} tokens; {spent['usd']:.2f} USD; "
@@ -1250,7 +1253,8 @@ def failures_text(
     name:str, # Folder under results/
 ) -> str: # Lines; '' where every call was answered
     "The most frequent messages of the calls that failed, by model."
-    from ambiscale_nb.sampling.store import CANDIDATES, StoreLedger, most_said
+    from ambiscale_nb.sampling.files import CANDIDATES, StoreLedger
+    from ambiscale_nb.sampling.store import most_said
     from ambiscale_nb.study.results import Study
     from ambiscale_nb.sampling.verify import VERDICTS
     if not StoreLedger(RESULTS/name).total()['failed']: return ''

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ambiscale_nb.core import InputError, rng_of
-from ambiscale_nb.metrics.equivalence import (INCONCLUSIVE, NOT_TESTABLE, OPPOSITE, RULES,
+from ambiscale_nb.metrics.equivalence import (INCONCLUSIVE, NOT_TESTABLE, OPPOSITE, CLAIM_RULES,
     SIZE_OPEN, SMALL, SUPPORTED, Effect, Ranked, effect_of, least_speakers, ranked, verdict,
     word_of)
 from ambiscale_nb.metrics.statistics import mean_ci
@@ -34,7 +34,7 @@ def test_partial_conjunction_is_the_worst_of_all_smaller_families(m):
         assert Ranked(parts, r).p(side)==pytest.approx(brute)
 
 
-@pytest.mark.parametrize(('rule', 'shared'), list(product(RULES, (-.15, 0, .5, .9))))
+@pytest.mark.parametrize(('rule', 'shared'), list(product(CLAIM_RULES, (-.15, 0, .5, .9))))
 def test_intervals_hold_the_order_statistic_of_the_true_effects(rule, shared):
     "Simes' bound in 1,500 studies each, with effects that depend on each other negatively, not, and positively."
     rng, truth, runs = rng_of('coverage', rule, shared), np.array([.3, .2, .2, .2, .2, .1]), 1500
@@ -46,7 +46,7 @@ def test_intervals_hold_the_order_statistic_of_the_true_effects(rule, shared):
     assert miss/runs<=.05+3*np.sqrt(.05*.95/runs)
 
 
-@pytest.mark.parametrize(('rule', 'seed'), list(product(RULES, range(6))))
+@pytest.mark.parametrize(('rule', 'seed'), list(product(CLAIM_RULES, range(6))))
 def test_interval_and_p_value_agree(rule, seed):
     whole = ranked({'a': ranked(some(5, seed), rule), 'b': ranked(some(3, seed+50), 'most'), 'c': some(1, seed)[0]}, rule)
     for side in (-1, 1):

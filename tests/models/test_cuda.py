@@ -15,7 +15,8 @@ from ambiscale_nb.core import InputError
 from ambiscale_nb.models.families import check_device, model_record
 from ambiscale_nb.models.local import LocalALM, seeded, toy_qwen2_audio
 from ambiscale_nb.models.contract import load_model
-from ambiscale_nb.sampling.store import CANDIDATES, Draw, Store, sample_pool
+from ambiscale_nb.sampling.files import CANDIDATES, Store
+from ambiscale_nb.sampling.store import Draw, sample_pool
 from ambiscale_nb.sampling.verify import VERDICTS, verify_pool
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')

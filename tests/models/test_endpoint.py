@@ -22,7 +22,8 @@ from ambiscale_nb.models.parser import parse
 from ambiscale_nb.models.prompts import prompt
 from ambiscale_nb.models.serving import ConcurrencyLimit, Retry, wav_bytes
 from ambiscale_nb.models.transport import Recorder, Unrecorded, record_offsets, wait_seconds
-from ambiscale_nb.sampling.store import CANDIDATES, Draw, Limits, Store, sample_pool
+from ambiscale_nb.sampling.files import CANDIDATES, Store
+from ambiscale_nb.sampling.store import Draw, Limits, sample_pool
 from ambiscale_nb.sampling.verify import VERDICTS, verify_pool
 from waiting import PATIENCE, until
 

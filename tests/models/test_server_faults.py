@@ -17,7 +17,8 @@ from ambiscale_nb.models.transport import Recorder, find_error, read_failure
 from ambiscale_nb.models.gemini import GeminiALM
 from ambiscale_nb.corpora.labels import label_set
 from ambiscale_nb.models.contract import CallError, cleaned, cleaner, load_model
-from ambiscale_nb.sampling.store import CANDIDATES, Draw, Limits, Store, answers, sample_pool
+from ambiscale_nb.sampling.files import CANDIDATES, Store
+from ambiscale_nb.sampling.store import Draw, Limits, answers, sample_pool
 from ambiscale_nb.models.prompts import prompt
 from ambiscale_nb.sampling.verify import VERDICTS, Judge, verify_pool
 from waiting import until

@@ -9,7 +9,8 @@ from ambiscale_nb.core import InputError
 from ambiscale_nb.models.endpoint import PROFILES
 from ambiscale_nb.sampling.estimate import stand_in
 from ambiscale_nb.models.contract import load_model
-from ambiscale_nb.sampling.store import CANDIDATES, Draw, Store, most_said, sample_pool
+from ambiscale_nb.sampling.files import CANDIDATES, Store
+from ambiscale_nb.sampling.store import Draw, most_said, sample_pool
 
 NAMES = {'vllm': 'demo', 'openai': 'gpt-audio-1.5', 'llamacpp': 'demo', 'gemini': 'gemini-3.8-flash'}
 SYSTEM = 'You listen closely.'

@@ -12,7 +12,8 @@ from ambiscale_nb.models import tiny_alm
 from ambiscale_nb.corpora.audio import wave_sha
 from ambiscale_nb.models.local import LocalALM
 from ambiscale_nb.models.contract import MODELS, load_model
-from ambiscale_nb.sampling.store import CANDIDATES, Draw, Store, sample_pool
+from ambiscale_nb.sampling.files import CANDIDATES, Store
+from ambiscale_nb.sampling.store import Draw, sample_pool
 from ambiscale_nb.models.parser import parse
 from ambiscale_nb.models.prompts import prompt, verify_prompt
 from ambiscale_nb.models.tiny_alm import (ASSETS, MAX_SECONDS, Recipe, TINY_SIZES, audio_tokens,

@@ -7,10 +7,10 @@ from ambiscale_nb.sampling.audits import (MEASURES, alone_values, audio_values, 
     listwise_ledger, listwise_pool, order_table)
 from ambiscale_nb.strategies.budget import curves
 from ambiscale_nb.models.contract import Reply
-from ambiscale_nb.sampling.store import Store
+from ambiscale_nb.sampling.files import Store
 from ambiscale_nb.metrics.statistics import mean_ci
-from ambiscale_nb.strategies.paper import (pool_of, rows as clips_of,
-    to_judge, with_verdicts)
+from ambiscale_nb.strategies.pool import pool_of, rows as clips_of
+from ambiscale_nb.strategies.paper import to_judge, with_verdicts
 from ambiscale_nb.sampling.verify import (Judge, label_verdicts, list_verdicts, plan_verdicts,
     verdict_rows, verify_pool)
 from test_store import FOUR, Scripted, wave_of

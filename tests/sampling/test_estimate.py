@@ -12,7 +12,8 @@ from ambiscale_nb.sampling.estimate import (COLUMNS, LIKELY, clip_seconds, estim
     requests_of, stand_in, totals)
 from ambiscale_nb.models.gemini import GEMINIS
 from ambiscale_nb.models.contract import MODELS, load_model
-from ambiscale_nb.sampling.store import CANDIDATES, Draw, Store, plan_pool, sample_pool
+from ambiscale_nb.sampling.files import CANDIDATES, Store
+from ambiscale_nb.sampling.store import Draw, plan_pool, sample_pool
 from ambiscale_nb.models.prompts import STYLES, prompt
 from ambiscale_nb.sampling.verify import Judge, plan_verdicts, verify_pool
 

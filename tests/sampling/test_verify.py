@@ -11,10 +11,11 @@ from ambiscale_nb.core import InputError, content_key
 from ambiscale_nb.models.endpoint import EndpointALM
 from ambiscale_nb.corpora.labels import label_set
 from ambiscale_nb.models.contract import Capabilities, Reply
-from ambiscale_nb.sampling.store import Draw, Store, plan_pool, pool_rows
+from ambiscale_nb.sampling.store import Draw, plan_pool, pool_rows
+from ambiscale_nb.sampling.files import Store
 from ambiscale_nb.models.prompts import listwise_prompt
-from ambiscale_nb.strategies.paper import (exchangeable, listwise_verdicts, pool_of, predict,
-    role_of, to_judge, verdict_pool, with_verdicts)
+from ambiscale_nb.strategies.pool import exchangeable, pool_of, predict, role_of
+from ambiscale_nb.strategies.paper import listwise_verdicts, to_judge, with_verdicts
 from verifiers import order_audit
 from ambiscale_nb.sampling.verify import (Judge, label_verdicts, list_verdicts, options_of,
     order_of, plan_verdicts, verdict_rows, verify_pool)
@@ -122,10 +123,11 @@ def test_a_verifiers_verdicts_are_its_own_and_go_with_any_pool(tmp_path):
 
 def test_the_verifier_alone_needs_no_answers():
     v = np.array([[.2, .4, .4, 0], [NAN]*4])
-    p = predict('verifier_alone', verdict_pool(['a', 'b'], FOUR, v, 'ear', 'external'))
+    unread = pool_of([[None]]*2, FOUR, label_verdict=v)
+    p = predict('verifier_alone', unread)
     np.testing.assert_allclose(p.L, [[0, .5, .5, 0], [0]*4])
     np.testing.assert_allclose(p.dist, [[.2, .4, .4, 0], [.25]*4])
-    with pytest.raises(InputError, match='verdict pool'): predict('alm_v', verdict_pool(['a', 'b'], FOUR, v))
+    assert predict('alm_v', unread).empty.all()
 
 def test_a_swapped_judge_hears_another_speaker(tmp_path):
     model, items = Ear(), clips()

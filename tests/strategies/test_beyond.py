@@ -11,15 +11,11 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.special import rel_entr, softmax
 
-from ambiscale_nb.strategies.beyond import (best_mixture, bests, bounds, divergence,
-    expected_divergence, join, pooled_logs)
-from ambiscale_nb.strategies.budget import subsets
+from ambiscale_nb.strategies.beyond import (best_mixture, bounds, divergence, expected_divergence,
+    join)
 from ambiscale_nb.core import InputError, rng_of
 from ambiscale_nb.metrics.metrics import circumplex_cost, jsd
-from ambiscale_nb.strategies.paper import (STRATEGIES, Pool, applicable, blend, likelihood, predict,
-    take, ties)
-
-RULES = ('log_pool', 'mbr', 'barycentre', 'mob', 'mob_v', 'deepconf', 'prompt_ensemble')
+from ambiscale_nb.strategies.pool import Pool, applicable, predict
 
 
 def pool(U=6, N=5, K=3, mode='dist', seed=0, lost=.2):
@@ -102,14 +98,6 @@ def test_majority_of_the_bests_against_all_sub_pools(rule, score, m):
         else: assert got.empty[i]
 
 
-def test_one_best_is_the_selector_and_bests_of_one_the_vote():
-    p = pool(mode='label', lost=0)
-    close(predict('mob', p, m=5).dist, predict('bon', p).dist)
-    close(predict('mob_v', p, m=5).dist, predict('alm_v', p).dist)
-    close(predict('mob', p, m=1).dist, predict('majority', p).dist)
-    assert bests(p, likelihood(p)).dist.shape==(6, 3)  # m is the root of N
-
-
 def test_confidence_that_is_equal_is_the_vote_and_the_share_kept_is_kept():
     p = replace(pool(mode='label'), confidence=np.ones((6, 5)))
     close(predict('deepconf', p, keep=1).dist, predict('majority', p).dist)
@@ -125,13 +113,6 @@ def test_a_share_that_makes_no_sense_is_told(keep):
     with pytest.raises(InputError, match='keep must be'): predict('deepconf', pool(), keep=keep)
 
 
-def test_prompts_count_the_same_however_many_answers_they_have():
-    p = pool(N=5, lost=0)  # three answers to one prompt, two to the other
-    close(predict('prompt_ensemble', p).dist, (p.dist[:, ::2].mean(1)+p.dist[:, 1::2].mean(1))/2)
-    one = replace(p, prompt=np.zeros((6, 5), int))
-    assert 'at least two prompts' in applicable('prompt_ensemble', one)
-
-
 def test_joined_pools_keep_every_answer_and_who_gave_it():
     a, b = pool(N=4), pool(N=3, seed=1)
     got = join([a, b])
@@ -139,38 +120,11 @@ def test_joined_pools_keep_every_answer_and_who_gave_it():
     assert got.n==7 and got.prompt[0].tolist()==[0]*4+[1]*3
     assert join([a, b], share=2).n==4
     assert join([replace(a, confidence=None), b]).confidence is None
+    assert 'at least two prompts' in applicable('prompt_ensemble', replace(got, prompt=np.zeros((6, 7), int)))
+    close(predict('prompt_ensemble', join([pool(N=3, lost=0), pool(N=2, lost=0)])).dist,
+          (pool(N=3, lost=0).dist.mean(1)+pool(N=2, lost=0).dist.mean(1))/2)
     for other in (replace(b, uids=b.uids[::-1]), replace(b, labels=tuple('xyz')), pool(mode='label')):
         with pytest.raises(InputError, match='same clips'): join([a, other])
-
-
-@pytest.mark.parametrize('rule', RULES)
-@pytest.mark.parametrize('mode', ['label', 'dist'])
-def test_every_rule_gives_distributions_whatever_the_order(rule, mode):
-    p = pool(mode=mode)
-    got, turned = predict(rule, p), predict(rule, take(p, [3, 1, 4, 0, 2]))
-    close(got.dist.sum(-1), np.ones(6), eps=1e-9)
-    assert (got.dist>=0).all() and np.isin(got.L.sum(-1).round(9), (0, 1)).all()
-    close(got.dist, turned.dist, eps=1e-8); close(got.L, turned.L, eps=1e-8)
-    assert STRATEGIES[rule].about.endswith(('.', ').'))
-
-
-@pytest.mark.parametrize('rule', RULES)
-def test_a_stack_of_sub_pools_is_each_of_them(rule):
-    p = pool(N=4, lost=0)
-    idx, _ = subsets(p, 3, 10)
-    stack = STRATEGIES[rule].aggregate(take(p, idx))
-    for i, o in enumerate(idx):
-        one = STRATEGIES[rule].aggregate(take(p, o[0]))
-        close(stack.dist[i], one.dist, eps=1e-8); close(stack.L[i], one.L, eps=1e-8)
-
-
-@pytest.mark.parametrize('rule', RULES)
-def test_nothing_read_is_nothing_said(rule):
-    p = pool()
-    p = replace(p, dist=p.dist*0, parsed=p.parsed & False)
-    got = STRATEGIES[rule].aggregate(p)
-    assert got.empty.all() and not got.L.any()
-    close(got.dist, np.full((6, 3), 1/3))
 
 
 def test_answers_without_a_score_do_not_win_and_none_at_all_is_a_vote():
@@ -204,15 +158,3 @@ def test_bounds_are_bounds(seed):
         far = divergence(predict(rule, replace(p, text_id=np.arange(5)+np.zeros((8, 1), int))).dist, y)
         assert (far>=b.mixture-2e-3).all()
 
-
-def test_a_random_pick_is_the_mean_of_the_answers():
-    p = pool(lost=0)
-    y = rng_of('people').dirichlet(np.ones(3), 6)
-    close(bounds(p, y).random, np.mean([jsd(p.dist[:, j], y) for j in range(5)], 0))
-
-
-def test_the_log_pool_needs_a_floor():
-    p = pool()
-    with pytest.raises(InputError, match='above 0'):
-        pooled_logs(blend(p, p.parsed, np.ones(p.parsed.shape)), 0)
-    close(ties(np.array([.5, .5, 0])), [.5, .5, 0])

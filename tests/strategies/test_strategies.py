@@ -10,11 +10,13 @@ from hypothesis.extra import numpy as hnp
 from ambiscale_nb.core import InputError
 from ambiscale_nb.corpora.labels import LabelSet
 from ambiscale_nb.models.contract import Reply, spelt_ends
-from ambiscale_nb.sampling.store import BLANK, CANDIDATES, answers, reply_row
+from ambiscale_nb.sampling.store import BLANK, answers, reply_row
+from ambiscale_nb.sampling.files import CANDIDATES
 from ambiscale_nb.study.results import make_pools
-from ambiscale_nb.strategies.paper import (NEEDS, STRATEGIES, Pool, applicable, blend, check_pool,
-    expected_verdict, likelihood, pick, pool_of, predict, rows, score_by, settings_of, span_logprob,
-    strategy, take, text_ids, ties, verdicts)
+import ambiscale_nb.strategies.beyond  # noqa: F401 (registers its strategies)
+from ambiscale_nb.strategies.pool import (NEEDS, STRATEGIES, Pool, applicable, check_pool, pick, pool_of, predict, take,
+    text_ids, ties)
+from ambiscale_nb.strategies.paper import score_by, span_logprob, verdicts
 
 POOLED = ('majority', 'mean', 'bon', 'w_bon', 'w_bon_mean', 'alm_v', 'w_alm_v')
 NAMES = ('angry', 'fearful', 'happy', 'sad')
@@ -92,40 +94,10 @@ def test_every_strategy_equals_the_plain_reference(pool):
             L, outcomes = reference(s, clip(pool, u), len(pool.labels))
             np.testing.assert_allclose(got.L[u], L, atol=1e-9, err_msg=s)
             np.testing.assert_allclose(got.dist[u], sum(w*d for w, d in outcomes), atol=1e-9, err_msg=s)
-
-@given(pools())
-@settings(max_examples=40, deadline=None, derandomize=True)
-def test_predictions_are_distributions_and_flags_are_true(pool):
-    for s in defined(pool):
-        p = predict(s, pool)
-        np.testing.assert_allclose(p.dist.sum(-1), 1)
-        np.testing.assert_allclose(p.L.sum(-1), ~p.empty, atol=1e-12)
-        np.testing.assert_array_equal(p.empty, ~pool.parsed.any(-1))
-        np.testing.assert_allclose(p.dist[p.empty], 1/len(pool.labels))
-        assert (p.ess<=p.n_eff+1e-9).all() and (p.ess[~p.empty]>=1-1e-9).all()
-        assert (p.n_eff<=pool.parsed.sum(-1)+1e-9).all() and not (p.ess[p.empty]).any()
-        assert set(p.flags.ravel()) <= {'', 'empty', 'fallback'}
-        if s in ('majority', 'mean'): assert not p.fallback.any()
-
-@given(pools(), st.randoms(use_true_random=False))
-@settings(max_examples=30, deadline=None, derandomize=True)
-def test_the_order_of_the_pool_changes_nothing(pool, random):
-    order = list(range(pool.n)); random.shuffle(order)
-    for s in defined(pool):
-        a, b = predict(s, pool), predict(s, take(pool, order))
-        np.testing.assert_allclose(a.dist, b.dist, atol=1e-12)
-        np.testing.assert_array_equal(a.L, b.L) if s!='bon' and s!='alm_v' else np.testing.assert_allclose(a.L, b.L)
-
-@given(pools(), st.randoms(use_true_random=False))
-@settings(max_examples=30, deadline=None, derandomize=True)
-def test_labels_may_be_renamed(pool, random):
-    perm = list(range(len(pool.labels))); random.shuffle(perm)
-    other = replace(pool, labels=tuple(pool.labels[i] for i in perm), dist=pool.dist[..., perm],
-                    label_verdict=pool.label_verdict[..., perm])
-    for s in defined(pool)+['verifier_alone']*(not applicable('verifier_alone', pool)):
-        a, b = predict(s, pool), predict(s, other)
-        np.testing.assert_allclose(a.L[..., perm], b.L, atol=1e-9)
-        np.testing.assert_allclose(a.dist[..., perm], b.dist, atol=1e-9)
+        np.testing.assert_allclose(got.L.sum(-1), ~got.empty, atol=1e-12)
+        np.testing.assert_array_equal(got.empty, ~pool.parsed.any(-1))
+        assert (got.ess<=got.n_eff+1e-9).all() and (got.ess[~got.empty]>=1-1e-9).all() and not got.ess[got.empty].any()
+        assert (got.n_eff<=pool.parsed.sum(-1)+1e-9).all() and not (got.fallback.any() and s in ('majority', 'mean'))
 
 @given(pools())
 @settings(max_examples=30, deadline=None, derandomize=True)
@@ -141,16 +113,6 @@ def test_a_pool_twice_over_changes_no_mean(pool):
             ok = ~a.fallback
             np.testing.assert_allclose(a.ess[ok], b.ess[ok])
             np.testing.assert_allclose(a.n_eff[ok], b.n_eff[ok])
-
-@given(pools(max_n=1))
-@settings(max_examples=25, deadline=None, derandomize=True)
-def test_one_candidate_is_every_strategys_answer(pool):
-    for s in defined(pool):
-        p = predict(s, pool)
-        np.testing.assert_allclose(p.L, pool.credit[:, 0])
-        want = pool.credit[:, 0] if s=='majority' or applicable(s, pool) else pool.dist[:, 0]
-        ok = ~p.empty & ~p.fallback
-        np.testing.assert_allclose(p.dist[ok], want[ok])
 
 @given(pools(missing=False))
 @settings(max_examples=30, deadline=None, derandomize=True)
@@ -171,36 +133,19 @@ def test_limits_of_the_weights(pool):
             np.testing.assert_allclose(predict('w_alm_v', equal, weight=weight).L, vote.L)
         np.testing.assert_allclose(predict('alm_v', equal).dist, mean.dist, atol=1e-12)
 
-@given(pools(mode='label'))
-@settings(max_examples=25, deadline=None, derandomize=True)
-def test_in_label_mode_mean_is_majority(pool):
-    a, b = predict('mean', pool), predict('majority', pool)
-    np.testing.assert_array_equal(a.L, b.L)
-    np.testing.assert_array_equal(a.dist, b.dist)
-
 @given(pools(min_n=2))
 @settings(max_examples=25, deadline=None, derandomize=True)
 def test_axes_in_front_are_the_same_as_a_loop(pool):
     rng = np.random.default_rng(0)
     idx = rng.integers(0, pool.n, (5, len(pool.uids), 2))
-    for s in defined(pool)+['verifier_alone']*(not applicable('verifier_alone', pool)):
-        stack = STRATEGIES[s].aggregate(take(pool, idx))
+    full = replace(pool, confidence=-pool.sum_logprob, prompt=np.tile(np.arange(pool.n)%2, (len(pool.uids), 1)))
+    for s in [o for o in STRATEGIES if o!='prompt_ensemble' and not applicable(o, full)]:
+        pool, stack = full, STRATEGIES[s].aggregate(take(pool, idx))
         for i in range(5):
             one = STRATEGIES[s].aggregate(take(pool, idx[i]))
-            np.testing.assert_allclose(stack.L[i], one.L)
-            np.testing.assert_allclose(stack.dist[i], one.dist)
+            np.testing.assert_allclose(stack.L[i], one.L, atol=1e-8)
+            np.testing.assert_allclose(stack.dist[i], one.dist, atol=1e-8)
             np.testing.assert_array_equal(stack.flags[i], one.flags)
-
-@given(pools())
-@settings(max_examples=20, deadline=None, derandomize=True)
-def test_dropping_unparsed_candidates_oneself_gives_the_same(pool):
-    for u in range(len(pool.uids)):
-        one = rows(pool, [u])
-        if not one.parsed.any(): continue
-        left = take(one, np.flatnonzero(one.parsed[0]))
-        for s in defined(one):
-            np.testing.assert_allclose(predict(s, one).L, predict(s, left).L, atol=1e-12)
-            np.testing.assert_allclose(predict(s, one).dist, predict(s, left).dist, atol=1e-12)
 
 # ---- degenerate pools
 
@@ -209,55 +154,11 @@ def demo(answers, **fields):
     return pool_of(answers, NAMES, **{'sum_logprob': np.full((len(answers), n), -1.), 'text_id': [[*range(n)]]*len(answers),
                    'n_tokens': np.ones((len(answers), n)), 'label_verdict': np.full((len(answers), 4), .5), **fields})
 
-def test_all_unparsed_is_empty_and_never_a_class():
-    pool = demo([[None, (), None]], sum_logprob=np.full((1, 3), np.nan))
-    for s in POOLED:
-        p = predict(s, pool)
-        assert p.flags.tolist()==['empty'] and p.L.sum()==0 and p.n_eff==0 and p.ess==0
-        np.testing.assert_allclose(p.dist, .25)
-
-def test_all_tied_shares_the_credit():
-    pool = demo([list(NAMES)])
-    for s in POOLED: np.testing.assert_allclose(predict(s, pool).L, .25)
-
-def test_one_label_is_certain():
-    pool = demo([['sad']*5])
-    for s in POOLED: np.testing.assert_allclose(predict(s, pool).dist, [[0, 0, 0, 1]])
-
-def test_missing_verdicts_exclude_and_then_fall_back():
-    v = [[.9, np.nan, .1, np.nan], [np.nan]*4]
-    pool = demo([['sad', 'sad', 'angry', 'happy'], ['sad', 'sad', 'angry', 'happy']], label_verdict=v)
-    for s in ('alm_v', 'w_alm_v'):
-        p = predict(s, pool)
-        assert p.flags.tolist()==['', 'fallback'] and p.n_eff.tolist()==[2, 4]
-        np.testing.assert_allclose(p.dist[1], predict('majority', pool).dist[1])
-        np.testing.assert_allclose(p.L[1], [0, 0, 0, 1])
-    np.testing.assert_allclose(predict('alm_v', pool).L[0], [1, 0, 0, 0])
-    p = predict('verifier_alone', pool)
-    assert p.flags.tolist()==['', 'empty']
-    np.testing.assert_allclose(p.dist, [[.9, 0, .1, 0], [.25]*4])
-
-def test_nan_and_infinite_scores_never_win():
-    pool = demo([['sad', 'angry', 'happy', 'fearful']], sum_logprob=[[np.nan, -5, np.inf, -np.inf]])
-    for s in ('bon', 'w_bon'): np.testing.assert_allclose(predict(s, pool).L, [[1, 0, 0, 0]])
-    assert predict('bon', demo([['sad', 'angry']], sum_logprob=[[-1, -2]], n_tokens=[[0, 1]])).L[0, 0]==1
-
 def test_verdicts_of_zero_are_verdicts():
     pool = demo([['sad', 'sad', 'angry', 'happy']], label_verdict=np.zeros((1, 4)))
     np.testing.assert_allclose(predict('w_alm_v', pool).dist, predict('mean', pool).dist)
     assert predict('w_alm_v', pool).flags.tolist()==['']
     np.testing.assert_allclose(predict('verifier_alone', pool).L, .25)
-
-def test_scores_by_hand():
-    pool = demo([['sad', 'angry']], sum_logprob=[[-3, -4]], n_tokens=[[2, 4]])
-    assert likelihood(pool).tolist()==[[-1.5, -1]]
-    assert predict('bon', pool).L[0, 0]==1 and predict('bon', pool, score='sum').L[0, 3]==1
-    np.testing.assert_allclose(likelihood(pool, 'lp', 1), likelihood(pool))
-    np.testing.assert_allclose(likelihood(pool, 'lp', .5), [[-3/2**.5, -2]])
-    for s, best, gap in (('w_bon_mean', 0, 1), ('w_bon', 3, 2)):
-        p = predict(s, pool, tau=.5)
-        np.testing.assert_allclose(p.dist[0, best], 1/(1+math.exp(-gap)))
-        np.testing.assert_allclose(p.ess, 1/(p.dist[0, 0]**2+p.dist[0, 3]**2))
 
 @pytest.mark.parametrize('tokens', [[2, 4, 2], [1, 1, 1], [1, 9, 3]])
 def test_weights_are_the_probabilities_of_the_strings_whatever_their_tokens(tokens):
@@ -359,13 +260,6 @@ def test_what_a_tie_draws_from_is_the_prediction(pool):
         assert not (some & (p.empty | (p.fallback & (s!='mbr')))).any()
         np.testing.assert_allclose((p.chance[..., None]*p.picks).sum(-2)[some], p.dist[some], atol=1e-9)
 
-def test_typical_ess_of_a_mean_and_a_sum():
-    rng = np.random.default_rng(0)
-    n = np.full((500, 5), 12.)
-    lp = -12*rng.gamma(4, .02, (500, 5))*4
-    pool = pool_of([['sad']*5]*500, NAMES, kind='beam', sum_logprob=lp, n_tokens=n)
-    assert predict('w_bon_mean', pool).ess.mean()>4.8 and predict('w_bon', pool, score='sum').ess.mean()<3
-
 def test_dedupe_counts_a_string_once_on_samples_only():
     fields = dict(sum_logprob=[[-1, -1, -1]], text_id=text_ids([['x', 'x', 'y']]))
     sample, beam = (demo([['sad', 'sad', 'angry']], kind=k, **fields) for k in ('sample', 'beam'))
@@ -415,13 +309,11 @@ def test_refusals_name_the_reason_and_a_remedy():
     (dict(label_verdict=np.ones((1, 3))), 'label_verdict has shape'), (dict(text_id=np.ones((2, 2))), 'text_id has shape'),
     (dict(dist=np.full((1, 2, 4), np.nan)), 'non-finite'), (dict(dist=np.array([[[2, -1, 0, 0], [1, 0, 0, 0.]]])), 'negative'),
     (dict(parsed=[[True, False]]), 'sum to 1'), (dict(dist=[[[.6, .4, 0, 0], [1, 0, 0, 0]]]), 'one-hot'),
-    (dict(mode='words'), 'mode'), (dict(kind='samples'), "Did you mean 'sample'"), (dict(label_verdict=[[2, 0, 0, 0]]), r'\[0, 1\]')])
+    (dict(uids=['a', 'a'], dist=np.eye(4)[[[0], [1]]], parsed=np.ones((2, 1)), verdict=None, sum_logprob=np.zeros((2, 1)),
+          n_tokens=np.ones((2, 1))), 'same uid'), (dict(mode='words'), 'mode'), (dict(kind='samples'), "Did you mean 'sample'"), (dict(label_verdict=[[2, 0, 0, 0]]), r'\[0, 1\]')])
 def test_a_bad_pool_is_refused(change, words):
     pool = pool_of([['sad', 'angry']], NAMES)
     with pytest.raises(InputError, match=words): check_pool(replace(pool, **change))
-
-def test_one_clip_cannot_stand_in_a_pool_twice():
-    with pytest.raises(InputError, match='twice'): pool_of([['sad'], ['sad']], NAMES, uids=['a', 'a'])
 
 # ---- the rest
 
@@ -431,21 +323,6 @@ def test_ties_are_not_broken_by_index():
     picks = pick(np.full((2000, 4), .25), [str(i) for i in range(2000)], 'majority', 0)
     assert (abs(np.bincount(picks, minlength=4)/2000-.25)<.05).all()
     np.testing.assert_array_equal(picks[:5], pick(np.full((5, 4), .25), [str(i) for i in range(5)], 'majority', 0))
-
-def test_expected_verdict_needs_only_what_the_answer_names():
-    v = expected_verdict([[[.5, .5, 0], [0, .5, .5]]], [[.2, .4, np.nan]])
-    np.testing.assert_allclose(v, [[.3, np.nan]])
-
-def test_a_new_strategy_is_one_function_and_its_decorator():
-    try:
-        @strategy(needs=('logprobs',))
-        def last(pool, power:float=1.):
-            "Prefers later candidates."
-            return blend(pool, pool.parsed, np.arange(1, pool.n+1)**power*np.ones(pool.parsed.shape))
-        pool = demo([['sad', 'angry']])
-        np.testing.assert_allclose(predict('last', pool, power=2.).dist[0, [0, 3]], [.8, .2])
-        assert settings_of('last')=={'power': 1.} and 'log-prob' in applicable('last', pool_of([['sad']], NAMES))
-    finally: STRATEGIES.pop('last', None)
 
 def test_registry_is_consistent():
     for s, o in STRATEGIES.items():

@@ -11,7 +11,7 @@ from ambiscale_nb.core import rng_of
 from ambiscale_nb.metrics.metrics import bhattacharyya, brier, hits, jsd, rater_noise
 from ambiscale_nb.study.results import (Truth, bounds_of, one_more_rater, predictions_of,
     references, score_pool, stored_metric)
-from ambiscale_nb.strategies.paper import pool_of
+from ambiscale_nb.strategies.pool import pool_of
 
 LABELS = ('angry', 'fearful', 'happy', 'sad')
 U, N = 60, 6

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from ambiscale_nb.study import fanout
 from ambiscale_nb.core import ROOT
 from ambiscale_nb.models.contract import Capabilities
-from ambiscale_nb.sampling.store import (CANDIDATES, Draw, Store, parts_of, plan_pool, spent_on,
-    take_part)
+from ambiscale_nb.sampling.files import CANDIDATES, Store, spent_on
+from ambiscale_nb.sampling.store import Draw, parts_of, plan_pool, take_part
 from ambiscale_nb.models.prompts import prompt
 from small_run import CALLS, CODE, NOTES, hold, notebook, release
 from waiting import PATIENCE, until

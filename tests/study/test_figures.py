@@ -14,7 +14,7 @@ from ambiscale_nb.core import ROOT, rng_of
 from ambiscale_nb.study.figures import CORE, STYLE, in_order, plain_rows, rank_cell, strategy_grid
 from ambiscale_nb.corpora.labels import label_set
 from ambiscale_nb.study.results import Study, predictions_of, score_pool, truth_of
-from ambiscale_nb.strategies.paper import STRATEGIES, pool_of
+from ambiscale_nb.strategies.pool import STRATEGIES, pool_of
 
 STEMS = sorted(o.stem for o in (ROOT/'nbs/figures').glob('*.ipynb') if o.stem.startswith('fig') or o.stem=='claims')
 FIGS = [o for o in STEMS if o.startswith('fig')]

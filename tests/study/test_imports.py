@@ -14,10 +14,10 @@ from ambiscale_nb.corpora.registry import Corpus, audio_path, load_corpus, regis
 from ambiscale_nb.study.imports import (LONGEST, ITEM, budgets_of, import_file, mark, read_items,
     said_by, texts_of, votes_from)
 from ambiscale_nb.corpora.labels import label_set
-from ambiscale_nb.sampling.store import CANDIDATES, false_keys
+from ambiscale_nb.sampling.files import CANDIDATES, false_keys
 from ambiscale_nb.study.report import claims_page
 from ambiscale_nb.study.results import Study, plain_scores, score_pool, score_study, truth_of
-from ambiscale_nb.strategies.paper import pool_of
+from ambiscale_nb.strategies.pool import pool_of
 
 SIX = label_set('six').labels
 CLIPS = [f'clip-{i:02d}' for i in range(24)]

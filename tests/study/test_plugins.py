@@ -6,14 +6,14 @@ import pytest
 
 from ambiscale_nb import core
 from ambiscale_nb.models import contract as models
-from ambiscale_nb.strategies import paper as strategies
+from ambiscale_nb.strategies import pool as strategies
 from ambiscale_nb.study import studies
 from ambiscale_nb.core import InputError, load_plugins
 from test_studies import call, place, tool
 
 MINE = """
 from ambiscale_nb.models.contract import Capabilities, ModelInfo, Reply, register_model
-from ambiscale_nb.strategies.paper import blend, strategy
+from ambiscale_nb.strategies.pool import blend, strategy
 
 class Calm:
     name, revision, n_params = 'calm', '1', 0
@@ -43,7 +43,7 @@ runs: [{model: calm, corpus: toyspeech, modes: [label], widths: [], verify: fals
     "from ambiscale_nb.models.contract import check_ready; check_ready('tiny-alm-nano')",
     "from ambiscale_nb.models.contract import model_table; assert {'tiny-alm-nano', 'gemini', 'vllm'}<set(model_table().model)",
     "from ambiscale_nb.corpora.registry import data_name; data_name('toyspeech', '', '', 'rater')",
-    "from ambiscale_nb.strategies.paper import pool_of, predict; predict('mbr', pool_of([['a', 'b', 'a']], ('a', 'b')))"],
+    "from ambiscale_nb.strategies.pool import pool_of, predict; predict('mbr', pool_of([['a', 'b', 'a']], ('a', 'b')))"],
     ids=['model', 'models', 'corpus', 'strategy'])
 def test_a_name_is_found_whatever_was_imported(code, tmp_path):
     assert call(tmp_path, sys.executable, '-c', code) == (0, '')

@@ -11,7 +11,8 @@ from ambiscale_nb.study import results
 from ambiscale_nb.core import InputError
 from ambiscale_nb.corpora.labels import label_set
 from ambiscale_nb.study.results import Study, plain_scores, run_pools, verifier_of
-from ambiscale_nb.strategies.paper import predict, with_verdicts
+from ambiscale_nb.strategies.pool import predict
+from ambiscale_nb.strategies.paper import with_verdicts
 from ambiscale_nb.study.studies import plans_of
 from ambiscale_nb.sampling.verify import VERDICTS
 

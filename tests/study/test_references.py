@@ -14,7 +14,7 @@ from ambiscale_nb.study.results import (DIST_METRICS, LABEL_METRICS, Truth, all_
     best_constant, fold_groups, interval, one_more_rater, references, score_pool,
     stratum_references, truth_of)
 from ambiscale_nb.metrics.statistics import cluster_ci, proportion_ci
-from ambiscale_nb.strategies.paper import pool_of
+from ambiscale_nb.strategies.pool import pool_of
 from types import SimpleNamespace
 
 SIX = label_set('six')

@@ -21,7 +21,8 @@ from ambiscale_nb.study import fanout, report
 from ambiscale_nb.core import ROOT
 from ambiscale_nb.corpora.labels import label_set
 from ambiscale_nb.models.contract import Capabilities, Reply
-from ambiscale_nb.sampling.store import Draw, Store, plan_pool, sample_pool, valid_text
+from ambiscale_nb.sampling.store import Draw, plan_pool, sample_pool
+from ambiscale_nb.sampling.files import Store, valid_text
 from ambiscale_nb.models.prompts import prompt
 
 FOUR = label_set('four').labels

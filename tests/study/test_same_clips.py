@@ -13,7 +13,7 @@ from ambiscale_nb.study import results
 from ambiscale_nb.corpora.audio import RATE, AudioError, load_wave, probe, probe_some, wave_sha
 from ambiscale_nb.core import ROOT, rng_of
 from ambiscale_nb.corpora.registry import limit
-from ambiscale_nb.sampling.store import CANDIDATES
+from ambiscale_nb.sampling.files import CANDIDATES
 from ambiscale_nb.study.results import Study, common_clips, lost_clips, lost_text, plain_scores
 from ambiscale_nb.study.studies import StudyConfig, check_long, run_parameters
 

@@ -11,7 +11,7 @@ from ambiscale_nb.study import results
 from ambiscale_nb.corpora.ambiguity import Judgements, soft_labels
 from ambiscale_nb.core import ROOT, rng_of
 from ambiscale_nb.metrics.metrics import statistic
-from ambiscale_nb.sampling.store import StoreLedger
+from ambiscale_nb.sampling.files import StoreLedger
 from ambiscale_nb.study.report import call_table, grid, opening, planned_pairs
 from ambiscale_nb.study.results import Study, correlation_ci, references, summary
 from ambiscale_nb.metrics.statistics import cluster_ci

@@ -97,7 +97,7 @@ def test_a_papermill_loop_gives_the_same_tables(commanded, looped, table):
 
 
 def test_a_papermill_loop_gives_the_same_answers(commanded, looped):
-    from ambiscale_nb.sampling.store import CANDIDATES, Store
+    from ambiscale_nb.sampling.files import CANDIDATES, Store
     from ambiscale_nb.sampling.verify import VERDICTS
     for table in (CANDIDATES, VERDICTS):
         ours, theirs = (Store(o/'results/small').read(table) for o in (commanded[0], looped))
@@ -250,7 +250,8 @@ def test_the_others_are_estimated_and_no_sum_leaves_a_run_out(commanded, monkeyp
 # Slips in a study
 
 def slips(tmp_path, text):
-    from ambiscale_nb.study.studies import InputError, read_study
+    from ambiscale_nb.core import InputError
+    from ambiscale_nb.study.studies import read_study
     (tmp_path/'s.yaml').write_text(text)
     with pytest.raises(InputError) as e: read_study(tmp_path/'s.yaml')
     return str(e.value)
@@ -401,7 +402,7 @@ def judged(tmp_path_factory):
 
 
 def test_a_run_in_parts_judges_the_same_lists(judged):
-    from ambiscale_nb.sampling.store import Store
+    from ambiscale_nb.sampling.files import Store
     from ambiscale_nb.sampling.verify import VERDICTS
     root, said = judged
     for code, text in said: assert code == 0, text[-3000:]

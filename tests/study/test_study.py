@@ -12,7 +12,7 @@ from waiting import PATIENCE, until
 
 from ambiscale_nb.study import results  # noqa: F401 (registers every strategy)
 from ambiscale_nb.core import ROOT, InputError
-from ambiscale_nb.strategies.paper import STRATEGIES
+from ambiscale_nb.strategies.pool import STRATEGIES
 
 PROJECT = ROOT
 SAMPLE, SCORE = (PROJECT/'nbs/experiments'/o for o in ('01_sample.ipynb', '02_score.ipynb'))
@@ -44,7 +44,7 @@ def journalled(root):
 
 def stored(root):
     "All candidates and verdicts, without what was measured."
-    from ambiscale_nb.sampling.store import CANDIDATES, Store
+    from ambiscale_nb.sampling.files import CANDIDATES, Store
     from ambiscale_nb.sampling.verify import VERDICTS
     parts = {}
     for table in (CANDIDATES, VERDICTS):
@@ -130,7 +130,8 @@ def test_names_of_clips_change_no_answer(whole):
     from ambiscale_nb.corpora.audio import load_wave, probe
     from ambiscale_nb.corpora.registry import audio_path, limit
     from ambiscale_nb.models.contract import load_model
-    from ambiscale_nb.sampling.store import CANDIDATES, Draw, Store, sample_pool
+    from ambiscale_nb.sampling.files import CANDIDATES, Store
+    from ambiscale_nb.sampling.store import Draw, sample_pool
     from ambiscale_nb.models.prompts import prompt
     from ambiscale_nb.corpora.toyspeech import EMOTIONS
     from ambiscale_nb.models import tiny_alm  # noqa: F401 (registers its sizes)
@@ -168,7 +169,7 @@ def test_wrong_input_is_told(tmp_path):
 ])
 def test_a_notebook_with_wrong_input_gets_no_name(tmp_path, monkeypatch, wrong, told):
     monkeypatch.setenv('AMBISCALE_ROOT', str(tmp_path))
-    from ambiscale_nb.study.cli import run_notebook
+    from ambiscale_nb.study.fanout import run_notebook
     with pytest.raises(Exception, match='.') as e:
         run_notebook(SAMPLE, tmp_path/'x.ipynb', {**SMALL, **wrong})
     assert told in str(e.value)
@@ -176,7 +177,7 @@ def test_a_notebook_with_wrong_input_gets_no_name(tmp_path, monkeypatch, wrong, 
 
 
 def test_the_shipped_studies_are_valid():
-    from ambiscale_nb.study.cli import read_study
+    from ambiscale_nb.study.studies import read_study
     for path in (PROJECT/'conf').glob('*.yaml'):
         study = read_study(path)
         for o in study.figures: assert (PROJECT/'nbs/figures'/f'{o}.ipynb').exists(), o

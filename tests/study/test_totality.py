@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from ambiscale_nb.study import results, studies
-from ambiscale_nb.strategies import paper as strategies
+from ambiscale_nb.strategies import pool as strategies
 from ambiscale_nb.core import ROOT, InputError, rng_of
 from ambiscale_nb.study.fanout import stamp_for, stamp_of
 from ambiscale_nb.study.figures import plain_rows
@@ -17,7 +17,8 @@ from ambiscale_nb.corpora.labels import label_set
 from ambiscale_nb.study.report import call_table, failures_page, refused_cells
 from ambiscale_nb.study.results import (FAILED, NEVER, Bills, Study, Verifier, outdate, pool_tables,
     replacing, said_of, score_study, summary, truth_of, unscored, unscored_text)
-from ambiscale_nb.strategies.paper import majority, pool_of, strategy
+from ambiscale_nb.strategies.pool import pool_of, strategy
+from ambiscale_nb.strategies.paper import majority
 from ambiscale_nb.study.studies import StudyConfig, forget_plans, run_tasks
 
 FOUR = label_set('four').labels
