@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from ambiscale_nb.corpora.ambiguity import Judgements, soft_labels
 from ambiscale_nb.core import rng_of
-from ambiscale_nb.metrics.metrics import brier, brier_debiased, mean_of, rater_noise
+from ambiscale_nb.metrics.metrics import brier, mean_of, rater_noise, utterance_scores
 from ambiscale_nb.study.results import interval
 from ambiscale_nb.metrics.statistics import (Clusters, cluster_ci, clusters_of, paired_difference,
     proportion_ci)
@@ -126,8 +126,8 @@ def brier_bias(raters, split, outside, runs, seed=0, clips=500):
         votes, noise = said.equal_votes, rater_noise(said)
         known = brier(guess, truth).mean()
         raw.append(brier(guess, soft_labels(votes)).mean()-known)
-        fair.append(brier_debiased(guess, votes, noise).mean()-known)
-        ratio.append(brier_debiased(guess, said.sums(said.said), noise).mean()-known)
+        fair.append(utterance_scores('brier_debiased', guess, votes, noise).mean()-known)
+        ratio.append(utterance_scores('brier_debiased', guess, said.sums(said.said), noise).mean()-known)
     return dict(raw=round(float(np.mean(raw)), 5), debiased=round(float(np.mean(fair)), 5),
                 error=round(float(np.std(fair)/np.sqrt(runs)), 5), by_mass_inside=round(float(np.mean(ratio)), 5))
 

@@ -14,10 +14,10 @@ from ambiscale_nb.core import InputError, ROOT
 from ambiscale_nb.corpora.ambiguity import expand_votes
 from ambiscale_nb.corpora.registry import load_corpus
 from ambiscale_nb.corpora.labels import LABEL_SETS, emotion_of, label_set, label_text, target_of
-from ambiscale_nb.metrics.metrics import macro_f1_of, macro_f1_of_counts
+from ambiscale_nb.metrics.metrics import mean_f1, statistic
 from ambiscale_nb.models.parser import parse
 from ambiscale_nb.models.prompts import prompt
-from ambiscale_nb.study.results import one_more_rater, references
+from ambiscale_nb.study.truth import one_more_rater, references
 from ambiscale_nb.study.studies import StudyConfig, read_study, run_name, run_parameters
 
 MOOD = """
@@ -193,7 +193,7 @@ def test_references_of_macro_f1_are_those_of_their_predictors():
     votes = rng.multinomial(5, [.4, .3, .2, .1], 60)
     refs, pairs = references(votes, np.arange(60)%6)['macro_f1'], one_more_rater(expand_votes(votes))
     uniform = np.full((60, 4), .25)
-    assert macro_f1_of_counts(refs['uniform'].sum(0)) == pytest.approx(macro_f1_of(uniform, votes)())
+    assert mean_f1(refs['uniform'].sum(0)) == pytest.approx(statistic('macro_f1', uniform, votes)())
     hits = np.zeros((3, 4))  # one more rater, by hand: each rater against the plurality of the others
     for row in votes:
         for k in np.flatnonzero(row):
@@ -203,6 +203,6 @@ def test_references_of_macro_f1_are_those_of_their_predictors():
             hits[:, t] += (w*(t == k), w, 0)
             hits[2, k] += w
     f1 = np.mean([2*h/(t+s) for h, t, s in hits.T if t > 0])
-    counts = pairs.weight.to_numpy() @ pairs.filter(like='macro_f1_').to_numpy()
-    assert macro_f1_of_counts(counts) == pytest.approx(f1)
-    assert f1 < macro_f1_of_counts(refs['noise_floor'].sum(0)) < 1
+    counts = pairs.weight.to_numpy() @ pairs.filter(like='macro_f1:').to_numpy()
+    assert mean_f1(counts) == pytest.approx(f1)
+    assert f1 < mean_f1(refs['noise_floor'].sum(0)) < 1

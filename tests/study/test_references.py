@@ -9,16 +9,16 @@ import pytest
 from ambiscale_nb.corpora.ambiguity import Judgements, expand_votes, strata
 from ambiscale_nb.corpora.registry import load_corpus
 from ambiscale_nb.corpora.labels import label_set
-from ambiscale_nb.metrics.metrics import brier, hits, rater_noise, statistic
-from ambiscale_nb.study.results import (DIST_METRICS, LABEL_METRICS, Truth, all_references,
-    best_constant, fold_groups, interval, one_more_rater, references, score_pool,
+from ambiscale_nb.metrics.metrics import METRICS, brier, hits, jsd, rater_noise, statistic
+from ambiscale_nb.study.scores import all_references, score_pool
+from ambiscale_nb.study.truth import (Truth, best_constant, fold_groups, interval, one_more_rater, references,
     stratum_references, truth_of)
 from ambiscale_nb.metrics.statistics import cluster_ci, proportion_ci
 from ambiscale_nb.strategies.paper import pool_of
 from types import SimpleNamespace
 
 SIX = label_set('six')
-BETTER_BELOW = ('jsd', 'brier_debiased')
+LABEL_METRICS = [o for o, m in METRICS.items() if m.scored and m.kind=='label']
 
 
 def truth_from(votes, who, groups=None):
@@ -34,7 +34,7 @@ def in_order(truth, clips=''):
     for (level, metric), o in all_references(truth).items():
         if not np.isfinite(o['one_more_rater']): continue
         gap = o['one_more_rater']-o['noise_floor']
-        assert (gap if metric in BETTER_BELOW else -gap)>0, (clips, level, metric, o)
+        assert (-gap if METRICS[metric].higher else gap)>0, (clips, level, metric, o)
         seen += 1
     return seen
 
@@ -157,7 +157,7 @@ def test_debiased_brier_of_a_study_counts_raters_alike():
     got = scores.query("strategy=='majority' and k==4 and stratum=='all'").set_index('metric').value
     want = (brier(pool.dist.mean(1), y)-rater_noise(js)).mean()
     assert np.isclose(got['brier_debiased'], want, atol=1e-12)
-    assert np.isclose(got['jsd'], DIST_METRICS['jsd'](pool.dist.mean(1), votes/votes.sum(1, keepdims=True)).mean())
+    assert np.isclose(got['jsd'], jsd(pool.dist.mean(1), votes/votes.sum(1, keepdims=True)).mean())
 
 
 def test_an_accuracy_of_one_has_an_interval_and_few_speakers_have_none():
