@@ -14,7 +14,8 @@ from ambiscale_nb.corpora.audio import RATE, AudioError, load_wave, probe, probe
 from ambiscale_nb.core import ROOT, rng_of
 from ambiscale_nb.corpora.registry import limit
 from ambiscale_nb.sampling.store import CANDIDATES
-from ambiscale_nb.study.results import Study, common_clips, lost_clips, lost_text, plain_scores
+from ambiscale_nb.study.results import Study, lost_clips, lost_text, plain_scores
+from ambiscale_nb.study.scoring import common_clips, score_study
 from ambiscale_nb.study.studies import StudyConfig, check_long, run_parameters
 
 SAMPLE, SCORE = (ROOT/'nbs/experiments'/o for o in ('01_sample.ipynb', '02_score.ipynb'))
@@ -121,7 +122,7 @@ def test_where_they_did_not_the_scores_are_of_those_that_both_heard(study):
     both = asked(here, 'patient') & asked(here, 'hasty')
     n, said = scored(here)
     assert 0<len(both)<8 and set(n.values())=={len(both)} and said['patient']==said['hasty']==both
-    assert 'are not compared, for other models could not hear them' in lost_text(here)
+    assert 'are not compared: other models could not hear them' in lost_text(here)
 
 
 def test_common_false_scores_what_each_heard(study):
@@ -129,10 +130,10 @@ def test_common_false_scores_what_each_heard(study):
     n, said = scored(here)
     whole = CLIPS-len(BROKEN)
     assert set(n.values())=={whole-len(LONG)} and stems(said['patient'])==NAMES-GONE-BAD
-    results.score_study(here, (1, 2), progress=False, common=False)
+    score_study(here, (1, 2), progress=False, common=False)
     assert scored(here)[0]==dict(patient=whole, hasty=whole-len(LONG))
     assert here.read('settings').uncommon.eq(0).all()
-    results.score_study(here, (1, 2), progress=False)
+    score_study(here, (1, 2), progress=False)
     assert scored(here)[0]==n and here.read('settings').groupby('model').uncommon.max().to_dict()==dict(hasty=0, patient=2)
 
 

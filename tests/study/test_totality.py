@@ -3,6 +3,7 @@ verdicts that cannot be read, corpora without a stratum, plans that are broken; 
 import json
 import os
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pandas as pd
@@ -15,15 +16,17 @@ from ambiscale_nb.study.fanout import stamp_for, stamp_of
 from ambiscale_nb.study.figures import plain_rows
 from ambiscale_nb.corpora.labels import label_set
 from ambiscale_nb.study.report import call_table, failures_page, refused_cells
-from ambiscale_nb.study.results import (FAILED, NEVER, Bills, Study, Verifier, outdate, pool_tables,
-    replacing, said_of, score_study, summary, truth_of, unscored, unscored_text)
+from ambiscale_nb.study.readings import Verifier
+from ambiscale_nb.study.results import (FAILED, Study, failure_text, outdate, replacing, summary, unscored,
+    unscored_text)
+from ambiscale_nb.study.scoring import pool_tables, score_study
+from ambiscale_nb.study.truth import truth_of
 from ambiscale_nb.strategies.paper import majority, pool_of, strategy
 from ambiscale_nb.study.studies import StudyConfig, forget_plans, run_tasks
 
 FOUR = label_set('four').labels
-SETTING = dict(model='m', corpus='c', condition='none', variant='sample', reading='plain', label_set='four', votes='rater',
-               failed=0, verifier='m', role='self', prompt='p')
-KEY = ['variant', 'mode', 'style', 'strategy', 'k', 'stratum', 'metric']
+SETTING = dict(model='m', corpus='c', condition='none', variant='sample', decoding='sample', width=1, reading='plain',
+               calibration='', label_set='four', votes='rater', failed=0, verifier='m', role='self', prompt='p')
 
 
 def utterances(p, rng, n=10):
@@ -50,8 +53,9 @@ def tables(pool, truth, heard=None):
 @pytest.fixture
 def registry(monkeypatch):
     monkeypatch.setattr(strategies, 'STRATEGIES', strategies.STRATEGIES.copy())
-    for module in ('results', 'budget', 'calibration', 'adaptive', 'beyond', 'costs'):
-        found = __import__(f'ambiscale_nb.{module}', fromlist=['STRATEGIES'])
+    for module in ('study.scores', 'study.readings', 'study.scoring', 'strategies.budget', 'strategies.calibration',
+                   'strategies.adaptive', 'strategies.beyond', 'strategies.costs'):
+        found = import_module(f'ambiscale_nb.{module}')
         if hasattr(found, 'STRATEGIES'): monkeypatch.setattr(found, 'STRATEGIES', strategies.STRATEGIES)
 
 
@@ -178,6 +182,9 @@ def test_log_probabilities_without_tokens_refuse_what_counts_tokens(study):
     lost = unscored(study)
     assert lost.strategies.str.contains('bon').any() and lost.reason.str.contains('n_tokens').any()
     assert {'majority', 'mean'}<=set(study.read('scores').strategy) and 'they on votes' in unscored_text(study)
+    page = failures_page(study, call_table(study))
+    assert 'Cells that could not be scored' in page and 'n_tokens' in page
+    assert not any('n_tokens' in o for o in refused_cells(study).values())
 
 
 @pytest.mark.parametrize('damage', ['plan', 'corpus'])
@@ -221,8 +228,8 @@ def test_a_study_that_ends_without_runs_has_no_tables(study):
 
 
 def test_what_is_said_of_an_exception_fits_a_line():
-    assert said_of(ValueError('a\n\tb\x1b[31m'+'x'*900)).startswith('ValueError: a b [31mxxx')
-    assert len(said_of(ValueError('x'*9000)))<600 and NEVER!=FAILED and Bills
+    assert failure_text(ValueError('a\n\tb\x1b[31m'+'x'*900)).startswith('ValueError: a b [31mxxx')
+    assert len(failure_text(ValueError('x'*9000)))<600
 
 
 # --- a study by its file -------------------------------------------------------------------------------------------------
@@ -284,10 +291,3 @@ def test_a_picture_that_cannot_be_drawn_again_is_not_left_among_new_ones(config,
     os.utime(here/'figures/fig6_pareto.png', (1e8, 1e8))
     assert studies.score_and_draw(study)==[('fig6_pareto', 'no answers')]
     assert [o.name for o in (here/'figures').iterdir()]==['fig1_budget.png'] and (here/'outdated/fig6_pareto.png').exists()
-
-
-def test_the_report_lists_what_could_not_be_scored(study):
-    score_study(study, (9,), progress=False)
-    page = failures_page(study, call_table(study))
-    assert 'Cells that could not be scored' in page and 'n_tokens' in page
-    assert not any('n_tokens' in o for o in refused_cells(study).values())
