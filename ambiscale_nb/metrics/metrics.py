@@ -156,6 +156,7 @@ class Statistic:
         "The score under these weights, one per row; by default all clips count alike."
         return self.of(np.ones(len(self.used)) if weights is None else np.asarray(weights, float))
 
+# %% ../../nbs/3_metrics/01_metrics.ipynb #d215eb25
 def of_sums(name:str, parts:Parts, finish:Callable, used:np.ndarray, undefined:str='') -> Statistic:
     "A score that is a function of sums over the clips that are used."
     parts = np.where(used[:, None], parts, 0.)
@@ -175,11 +176,13 @@ def mean_seen(values:np.ndarray) -> np.ndarray:
     seen = np.isfinite(values)
     return ratio(np.where(seen, values, 0).sum(-1), seen.sum(-1))
 
+# %% ../../nbs/3_metrics/01_metrics.ipynb #16c5ef4d
 def mean_recall(counts:np.ndarray) -> np.ndarray:
     "Mean recall over the classes that people heard, from sums of `class_counts`."
     hit, heard, _ = np.split(np.asarray(counts), 3, -1)
     return mean_seen(ratio(hit, heard))
 
+# %% ../../nbs/3_metrics/01_metrics.ipynb #7d231252
 def mean_f1(counts:np.ndarray) -> np.ndarray:
     "Mean F1 over the classes that people heard, from sums of `class_counts`."
     hit, heard, said = np.split(np.asarray(counts), 3, -1)
@@ -191,6 +194,7 @@ def heard_labels(q:Votes) -> Credit:
     top = top_labels(q)
     return (top*(top.sum(-1, keepdims=True)==1)).astype(float)
 
+# %% ../../nbs/3_metrics/01_metrics.ipynb #23343cee
 @metric(higher=True, bounds=(0, 1), source='van Rijsbergen 1979', kind='label', needs='label',
         finish=mean_f1, name='macro_f1', title='macro-F1')
 @metric(higher=True, bounds=(0, 1), source='Schuller et al. 2009', kind='label', needs='label',
@@ -218,6 +222,7 @@ def middle_ranks(values:PerClip, w:Weights) -> np.ndarray:
     mass = np.add.reduceat(w[..., order], starts, -1)
     return (np.cumsum(mass, -1)-mass/2-w.sum(-1, keepdims=True)/2)[..., group]
 
+# %% ../../nbs/3_metrics/01_metrics.ipynb #dd3870ae
 @metric(higher=True, bounds=(-1, 1), source='Spearman 1904', scope='corpus', scored=False)
 def entropy_correlation(p:Dist, q:SoftLabels) -> Statistic:
     "Rank correlation of the entropies of predictions and votes, from -1 to 1 (Spearman, 1904)."

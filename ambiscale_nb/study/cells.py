@@ -83,6 +83,7 @@ def expected(self:Cell, name:str, metric:Callable, of:str='dists') -> PerClip:
     if of!='dists' or name not in self.tied: return out
     return over_draws(out, self.tied[name], metric, self.votes)
 
+# %% ../../nbs/6_study/04_cells.ipynb #38112aa2
 @patch
 def value(self:Cell, name:str, metric:str='jsd') -> PerClip:
     "A registered metric of every clip of a prediction."
@@ -95,6 +96,7 @@ def score(self:Cell, name:str, metric:str='jsd') -> PerClip:
     "A metric of every clip, turned so that more is better."
     return self.value(name, metric)*(1 if METRICS[metric].higher else -1)
 
+# %% ../../nbs/6_study/04_cells.ipynb #af777eb6
 @patch
 def bits(self:Cell, name:str) -> PerClip:
     "Entropy of every clip's prediction."

@@ -120,6 +120,7 @@ def part_rows(effect:Outcome) -> pd.DataFrame:
         high=o.end(1, .025), se=o.se, df=o.df, n=o.n, speakers=o.speakers, reason=o.refusal(.025))
         for names, o, *_ in effect.leaves(.025, .025)])
 
+# %% ../../nbs/6_study/05_claims.ipynb #cd596e1c
 def shown_part(parts:pd.DataFrame, value:float, delta:float, family:int) -> dict:
     "shown, detectable and power: the part that has the value of the effect, and what it can find."
     same = parts[np.isclose(parts.effect, value, rtol=0, atol=1e-15)]
@@ -185,6 +186,7 @@ class Planned(Cell):
         size = rng_of('planned', self.model, name).uniform(1e3, 1e6)
         return size*np.resize([1., -1.], len(self.votes))
 
+# %% ../../nbs/6_study/05_claims.ipynb #5cb190d8
 def planned(model:str, corpus:str, speakers:int) -> Planned:
     "The cell of a model on a corpus of so many speakers, to be judged by `short_of_speakers`."
     votes = np.ones((speakers, 2)) # All ambiguous
@@ -232,6 +234,7 @@ def heading(claims:pd.DataFrame) -> str:
             f'single answer is one-hot, so any mixture comes closer to raters who disagree. Only '
             f'"{OPPOSITE}" contradicts a claim.')
 
+# %% ../../nbs/6_study/05_claims.ipynb #59265ae8
 def verdict_table(claims:pd.DataFrame) -> pd.DataFrame:
     "The verdicts alone: claim, says and a column per output mode."
     shown = claims.assign(verdict=[verdict_words(o) for o in claims.itertuples()])

@@ -36,6 +36,7 @@ def part(better:PerClip, worse:PerClip|float, speakers:Names|Clusters, use:Mask=
     gap = np.where(np.abs(gap)<1e-12, 0, gap)
     return effect_of(mean_ci(gap if use is None else np.where(use, gap, np.nan), speakers))
 
+# %% ../../nbs/6_study/04a_effects.ipynb #0671ccf0
 def untestable(reason:str) -> Effect:
     "An effect that cannot be estimated."
     return Effect(np.nan, np.nan, np.nan, reason=reason)
@@ -46,6 +47,7 @@ def unread_in(cells:list, names:tuple) -> tuple[float, str]:
     found = [(o.unread[k], k) for o in cells for k in names if k in o.unread]
     return max(found, default=(0., ''))
 
+# %% ../../nbs/6_study/04a_effects.ipynb #587d9afa
 def able(cells:list, names:tuple, metric:str='jsd') -> tuple[list, list]:
     "Cells of one mode that have all that a claim needs, and what each of the others lacks."
     use, lacking, label = [], [], METRICS[metric].kind=='label'
@@ -66,6 +68,7 @@ def improves(cells:list, metric:str='jsd') -> Ranked:
                                for s in SCALED}, 'most')
     return ranked({o.name: one(o) for o in cells}, 'most')
 
+# %% ../../nbs/6_study/04a_effects.ipynb #adf4f25e
 def gains_more(cells:list) -> Ranked:
     "Claim 2: the share recovered on ambiguous less on clear speech, per strategy and cell."
     prior = {o.corpus: fit_prior(o.votes) for o in cells}
@@ -105,6 +108,7 @@ def on_line(x:np.ndarray, y:np.ndarray) -> tuple[Effect, Effect]:
         return Effect(value, np.nan, df, reason=f'no spread between {len(x)} models')
     return one(fit.intercept, fit.intercept_stderr), one(fit.slope, fit.stderr)
 
+# %% ../../nbs/6_study/04a_effects.ipynb #ffcc4004
 def larger_gain(x:np.ndarray, y:np.ndarray) -> Effect:
     "Claim 3a: the gain per doubling of the parameters, from log2 of sizes and gains, (M,) each."
     return on_line(x, y)[1]
@@ -118,6 +122,7 @@ def small_lose(x:np.ndarray, y:np.ndarray) -> Ranked:
                    'loss of the smallest less that of the largest':
                        times(slope, np.ptp(x))}, 'every')
 
+# %% ../../nbs/6_study/04a_effects.ipynb #e1158bab
 def on_size(cells:list, effect:Callable, rule:str) -> Outcome:
     "A claim about size: an effect per strategy under a rule, with models as replicates."
     x, gains, _ = by_model(cells)
@@ -143,6 +148,7 @@ def deficits(cells:list) -> dict:
                 elif a!=b: out[a, b, o.name] = part(score[b], score[a], o.who)
     return out
 
+# %% ../../nbs/6_study/04a_effects.ipynb #9ee74c9b
 def closest(parts:dict) -> Ranked:
     "The least over strategies of their largest deficit, from `deficits`."
     def behind(s): return {f'behind {b}, {cell}': o for (a, b, cell), o in parts.items() if a==s}
@@ -184,12 +190,14 @@ def system_of(name:str) -> str:
     served = (MODELS[name].served or name) if name in MODELS else name
     return re.sub(r'(-\d{4}-\d\d-\d\d|-\d{8}|-\d{3}|-latest)$', '', served.lower())
 
+# %% ../../nbs/6_study/04a_effects.ipynb #109877de
 def strong_of(study:Study) -> tuple:
     "The systems of claim 5 in a study file; the paper's if it names none."
     path = study.root/'study.json'
     named = json.loads(path.read_text()).get('strong') if path.exists() else None
     return tuple(system_of(o) for o in named or STRONG)
 
+# %% ../../nbs/6_study/04a_effects.ipynb #2791c47f
 def recorded(system:str) -> bool:
     "Whether some study has recordings of a system, which could be replayed."
     def names(line): return [system_of(o) for o in re.findall(r'"model": ?"([^"]+)"', line)]
@@ -222,6 +230,7 @@ def strongest(cells:list, strong:tuple=STRONG) -> Outcome:
              for a in best for b in rest if a.corpus==b.corpus}
     return ranked(found, 'every') if found else untestable('no other model answered the same clips')
 
+# %% ../../nbs/6_study/04a_effects.ipynb #2a3a3b7d
 def fails(cells:list, strong:tuple=STRONG) -> Ranked:
     "Claim 5b: on ambiguous clips, the class prior against the single answer of a strong system."
     found = {}
@@ -238,6 +247,7 @@ def weighted_better(cells:list) -> Ranked:
     return ranked({f'{s} over {rival}, {o.name}': part(o.score(s), o.score(rival), o.who)
                    for o in cells for s, rival in pairs}, 'every')
 
+# %% ../../nbs/6_study/04a_effects.ipynb #109598a8
 def beats_plain(cells:list) -> Ranked:
     "Claim 6b: weighting against the plain average of the same answers, in every cell."
     return ranked({f'{s} over {PLAIN}, {o.name}': part(o.score(s), o.score(PLAIN), o.who)

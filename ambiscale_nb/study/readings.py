@@ -38,12 +38,14 @@ def verifier_in(setting:dict, strategy:str) -> str:
     judges = strategy in STRATEGIES and JUDGING & STRATEGIES[strategy].needs
     return setting['verifier'] if judges else ''
 
+# %% ../../nbs/6_study/01c_readings.ipynb #33dd64a1
 def labelled(df:pd.DataFrame, setting:dict) -> pd.DataFrame:
     "A table of a pool with the columns of its setting."
     out = df.assign(**{o: setting[o] for o in SETTING_COLUMNS})
     if 'strategy' not in df: return out
     return out.assign(verifier=[verifier_in(setting, o) for o in df.strategy])
 
+# %% ../../nbs/6_study/01c_readings.ipynb #3f954857
 def refusal(setting:dict, pool:Pool, strategy:str, reason:str, kind:str=NEVER) -> dict:
     "A row of `refusals`: what was not scored, and why."
     return {o: setting[o] for o in SETTING_COLUMNS} | dict(mode=pool.mode, style=pool.style,
@@ -80,6 +82,7 @@ class Verifier:
     lists_of: tuple = () # Other models whose lists it was to judge
     swapped: pd.DataFrame|None = None # Verdicts with another speaker's audio, as stored
 
+# %% ../../nbs/6_study/01c_readings.ipynb #25a636fd
 def verifier_of(study:Study, run:dict, labels:tuple) -> Verifier|None:
     "The verifier of a run; None if the model judged nothing."
     def rows(folder): # None if that was not asked
@@ -105,6 +108,7 @@ def judge_labels(v:Verifier, pool:Pool, setting:dict, bills:Bills, seconds:dict)
     judged = with_verdicts(pool, view, verifier=v.model, role=setting['role'])
     return judged, Bills(bills.answers, verdict_ledger(v.rows, pool.uids, pool.labels, seconds))
 
+# %% ../../nbs/6_study/01c_readings.ipynb #ce67eb6f
 def some_clips(ledger:Ledger, keep:Mask) -> Ledger:
     "The costs of some of the clips."
     request, answer = ({k: v[keep] for k, v in o.items()} for o in (ledger.request, ledger.answer))
@@ -117,6 +121,7 @@ def unlisted(pool:Pool, listed:pd.DataFrame) -> int:
     found = clip_of_list(listed, pool.uids, pool.labels, shown)
     return int(((shown.sum(-1)>1) & ~np.isin(np.arange(len(shown)), found)).sum())
 
+# %% ../../nbs/6_study/01c_readings.ipynb #87022d48
 def judge_lists(v:Verifier, pool:Pool, setting:dict, bills:Bills, seconds:dict) -> tuple|str|None:
     "A pool and its costs under a listwise verifier, as `judge_labels`."
     if v.listed is None or setting['model'] not in (v.model, *v.lists_of): return None
@@ -156,6 +161,7 @@ def joined_ledgers(parts:list) -> Ledger:
     each = np.min([p.each for p in parts], 0)
     return Ledger(parts[0].uids, mean('request'), mean('answer'), each)
 
+# %% ../../nbs/6_study/01c_readings.ipynb #a3b3081c
 def both_styles(made:list) -> tuple: # `made` and result: as in `judged_again`
     "Half of the samples of each prompt style as one pool, per output mode; and refusals."
     out, refused = [], []

@@ -56,6 +56,7 @@ def read(self:Study, *parts:str) -> pd.DataFrame:
         f"(`ambiscale run`, or experiments/01_sample and 02_score), or set `study` to one "
         f"that has them: {', '.join(there) or 'there is none yet'}")
 
+# %% ../../nbs/6_study/01_results.ipynb #de80b19d
 @patch
 def runs(self:Study) -> list:
     "The finished sampling runs, a dict each: model, corpus, condition, plan and settings."
@@ -70,6 +71,7 @@ def keep_labels(self:Study, chosen:LabelSet):
     if (text := label_text(chosen))==chosen.name: return
     write_atomic(self.root/'label_sets'/f'{chosen.name}.json', text)
 
+# %% ../../nbs/6_study/01_results.ipynb #f84d15d2
 @patch
 def labels(self:Study, name:str) -> LabelSet:
     "The label set of a run, by the name that the run states."
@@ -87,6 +89,7 @@ def failure_text(e:Exception) -> str:
     text = '' if text==repr(e) else text.replace(f'{ROOT}/', '')
     return text if type(e) is InputError else f"{type(e).__name__}: {text or 'no message'}"
 
+# %% ../../nbs/6_study/01_results.ipynb #0c34d5ed
 def guarded(
     function, # It may fail
     *args, # Of it
@@ -105,6 +108,7 @@ def unscored(study:Study) -> pd.DataFrame:
     by = df.groupby(columns[:3], sort=False).strategy
     return by.agg(strategies=lambda o: ', '.join(dict.fromkeys(o)), cells='size').reset_index()
 
+# %% ../../nbs/6_study/01_results.ipynb #be1f3c1b
 def unscored_text(study:Study) -> str:
     "The same as lines of text; '' if every cell could be scored."
     found = unscored(study)
@@ -150,6 +154,7 @@ def clip_strata(study:Study, corpus:str) -> pd.DataFrame:
     label = [names[o].removeprefix('votes_') for o in votes.argmax(1)]
     return pd.DataFrame(dict(level=[LEVELS[o] for o in strata(votes)], label=label), clips.uid)
 
+# %% ../../nbs/6_study/01_results.ipynb #9f4934ac
 def left_out(study:Study, run:str) -> pd.DataFrame:
     "uid and reason of the clips that a run left out or cropped."
     parts = study.read('left_out', run)
@@ -204,6 +209,7 @@ class Unread(NamedTuple):
     note: str # Such as '83 % unread', or ''
     testable: bool # Whether a claim may rest on the other answers
 
+# %% ../../nbs/6_study/01_results.ipynb #0e04473e
 def unread_view(share:float) -> Unread:
     "How a share of unread answers is shown; NaN counts as none."
     share = 0. if pd.isna(share) else float(share)
@@ -211,6 +217,7 @@ def unread_view(share:float) -> Unread:
     text = '>99' if .995<=share<1 else f'{100*share:.0f}'
     return Unread(MARK, f'{text} % unread', share<=TOO_MANY+1e-9)
 
+# %% ../../nbs/6_study/01_results.ipynb #16485d95
 def with_mark(text:str, share:float) -> str:
     "A score or name, marked if it rests on too few answers that could be read."
     return f'{text} {mark}' if (mark := unread_view(share).mark) else text
@@ -220,12 +227,14 @@ def plain_scores(scores:pd.DataFrame) -> pd.DataFrame:
     "Rows without other verifiers, calibration and joined prompts."
     return scores[scores.reading=='plain'] if 'reading' in scores else scores
 
+# %% ../../nbs/6_study/01_results.ipynb #bf7ab27e
 def at_full_budget(scores:pd.DataFrame, condition:str='') -> pd.DataFrame:
     "Rows with the largest `k` of each model, prompt, strategy and pool; of any condition if empty."
     if condition: scores = scores[scores.condition==condition]
     cell = ['model', 'corpus', 'condition', 'mode', 'style', 'variant', 'strategy']
     return scores[scores.k==scores.groupby(cell).k.transform('max')]
 
+# %% ../../nbs/6_study/01_results.ipynb #096112ee
 def first_metric(scores:pd.DataFrame) -> str:
     "The metric by which a table of scores is judged first: the first registered that it has."
     have = set(scores.metric)

@@ -110,6 +110,7 @@ def against_votes(
         point.se |= {k: v for k, v in again[key].se.items() if k in ms}
     return found
 
+# %% ../../nbs/6_study/01b_scores.ipynb #d9a67983
 def curve_points(pool:Pool, truth:Truth, names:list, ks:list|None, seed:int=0) -> list:
     "(strategy, `BudgetPoint`) of strategies at budgets `ks`, or of the whole pool."
     def points(y, metrics):
@@ -155,12 +156,14 @@ class Bills:
     answers: Ledger # From `answer_ledger`
     verdicts: dict|None = None # From `verdict_ledger`, if there are verdicts
 
+# %% ../../nbs/6_study/01b_scores.ipynb #cec7f9d2
 def point_cost(strategy:str, point:BudgetPoint, pool:Pool, bills:Bills=None) -> dict:
     "What a point costs per clip, as from `cost_row`; empty without bills."
     if bills is None: return {}
     if strategy not in STRATEGIES: return stopped_row(point, bills.answers)
     return cost_row(strategy, pool, point.k, bills.answers, bills.verdicts)
 
+# %% ../../nbs/6_study/01b_scores.ipynb #d7d0bd5c
 def cell_of(point:BudgetPoint, strategy:str, pool:Pool) -> dict:
     "mode, style, strategy and k of a point."
     k = 1 if strategy=='verifier_alone' or pool.kind=='score' else point.k
@@ -186,6 +189,7 @@ def score_point(
             mc_se=float(point.mc_se(metric)) if drawn else np.nan)
     return [one(o, m) for o in truth.levels for m in truth.metrics]
 
+# %% ../../nbs/6_study/01b_scores.ipynb #bf1f676b
 def all_references(truth:Truth) -> dict:
     "(stratum, metric) -> references of a pool's clips; the same for all strategies."
     return {(s, m): stratum_references(m, truth, s) for s in truth.levels for m in truth.metrics}
@@ -222,6 +226,7 @@ def tied_picks(p:Prediction) -> dict:
         chance[u] = np.bincount(back.ravel(), p.chance[u][some]).tolist()
     return dict(tied=tied, chance=chance)
 
+# %% ../../nbs/6_study/01b_scores.ipynb #1ab1d247
 def prediction_rows(strategy:str, pool:Pool) -> pd.DataFrame:
     "What one strategy predicts for each clip, from the whole pool."
     p = predict(strategy, pool)
@@ -251,6 +256,7 @@ def tied_draws(rows:pd.DataFrame) -> tuple:
     def flat(column): return np.array([x for many in column for x in many], float)
     return np.repeat(np.arange(len(rows)), n), flat(rows.tied).reshape(-1, K), flat(rows.chance)
 
+# %% ../../nbs/6_study/01b_scores.ipynb #0dc7457a
 def over_draws(
     out:PerClip, # A metric of `dist`; changed in place
     draws:tuple, # From `tied_draws`
@@ -264,6 +270,7 @@ def over_draws(
     out[tied] = value[tied]
     return out
 
+# %% ../../nbs/6_study/01b_scores.ipynb #61de0c0d
 def stored_metric(rows:pd.DataFrame, metric:Callable, y:SoftLabels) -> PerClip:
     "A metric of the stored predictions of one strategy; of a tied pick, its mean over a fair draw."
     out = np.array(metric(np.array(rows.dist.tolist(), float), y), float)

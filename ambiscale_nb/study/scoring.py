@@ -29,6 +29,7 @@ def of_pool(rows:pd.DataFrame, key:tuple) -> pd.DataFrame: # `key`: mode, style,
     columns = ('mode', 'style', 'decode', 'width')
     return rows[np.all([rows[o].eq(v) for o, v in zip(columns, key, strict=True)], 0)]
 
+# %% ../../nbs/6_study/01d_scoring.ipynb #ce1af749
 def settings_row(run:dict, rows:pd.DataFrame, key:tuple, pool:Pool) -> dict:
     "A row of `settings`, from the rows of its answers."
     mode, style, kind, width = key
@@ -96,6 +97,7 @@ def attempt(
     if why: refused.append((what, why, FAILED))
     return pd.DataFrame() if why else found
 
+# %% ../../nbs/6_study/01d_scoring.ipynb #ea8bd6ec
 def unread_verdicts(refused:list, heard:Verifier|None) -> list:
     "Refusals that state the reason if a verifier was asked but no verdict can be read."
     v = None if heard is None else heard.verdicts
@@ -154,6 +156,7 @@ def heard_by(study:Study, run:dict) -> tuple[set, set]:
     lost = study.read('left_out', run['plan']) if there else pd.DataFrame()
     return heard, {*lost.uid[lost.kind.ne('')]} if 'kind' in lost else set()
 
+# %% ../../nbs/6_study/01d_scoring.ipynb #bba37311
 def common_clips(study:Study, runs:list) -> dict:
     "plan -> (clips that are compared, how many are not), for runs that lose some."
     of, out = {o['plan']: guarded(heard_by, study, o)[0] for o in runs}, {}
@@ -176,6 +179,7 @@ def budgets_in(run:dict, pool:Pool, ks:tuple, only:tuple) -> tuple:
     own = str(run.get('revision', '')).startswith('imported-')
     return tuple(sorted({*ks, pool.n})) if own else ks
 
+# %% ../../nbs/6_study/01d_scoring.ipynb #fda55947
 def known_verifiers(study:Study, runs:list) -> tuple[list, list]:
     "The verifiers of a study, and refusals of those whose verdicts cannot be used."
     heard, refused = [], []
@@ -185,6 +189,7 @@ def known_verifiers(study:Study, runs:list) -> tuple[list, list]:
         if why: refused.append(run_refusal(run, why, 'verdicts'))
     return heard, refused
 
+# %% ../../nbs/6_study/01d_scoring.ipynb #86035efa
 def truth_refusals(run:dict, truth:Truth) -> list:
     "What a corpus leaves unknown: metrics that fail, and the disagreement of single raters."
     lost = [run_refusal(run, why, f'metric {o}') for o, why in truth.lost.items()]
@@ -213,6 +218,7 @@ def jobs_of(study:Study, ks:tuple, common:bool=True) -> tuple[list, list]:
                   by.get(setting['verifier'])) for pool, setting, bills, only in made[0]]
     return jobs, refused
 
+# %% ../../nbs/6_study/01d_scoring.ipynb #453fe5bb
 def job_tables(
     *job, # Arguments of `pool_tables`
 ) -> dict:

@@ -48,10 +48,12 @@ def scored_metrics(acted:bool=False) -> list:
     "Registered metrics that scores report; for acted labels those that need no votes."
     return [o for o in METRICS.values() if o.scored and (o.needs=='label' or not acted)]
 
+# %% ../../nbs/6_study/01a_truth.ipynb #4fff2bd6
 def applied(m:Metric, p:Dist, y:SoftLabels) -> PerClip|Parts:
     "A metric of distributions; a label metric takes their top labels."
     return m.fn(shared_credit(p) if m.kind=='label' else p, y)
 
+# %% ../../nbs/6_study/01a_truth.ipynb #354f34a2
 def lone_raters(votes:Votes, who:Judgements) -> bool:
     "Whether no clip was judged by two raters."
     return bool(who.raters.max(initial=0)<2 or votes.sum(1).max(initial=0)<1.5)
@@ -160,6 +162,7 @@ def clip_rows(known:Names, uids:Names) -> np.ndarray:
                          f"{np.asarray(uids)[at<0][0]}: run the sampling again")
     return at
 
+# %% ../../nbs/6_study/01a_truth.ipynb #04eec721
 @patch
 def rows(self:Truth, uids:Names) -> Truth:
     "The truth of these clips, in this order."
@@ -190,6 +193,7 @@ def truth_of(
     return Truth(uids, votes, speakers, names, refs, rater_noise(who), source,
                  votes if acted else who.equal_votes, pairs, groups, lost)
 
+# %% ../../nbs/6_study/01a_truth.ipynb #64589072
 def truths_of(study:Study, runs:list) -> dict:
     "The `Truth` of every corpus of these runs, by its name."
     def one(run):
@@ -204,6 +208,7 @@ def reference_value(m:Metric, found:PerClip|Parts, weights:np.ndarray) -> float:
     if m.finish is None: return float(mean_of(found)(weights))
     return float(m.finish(weights@found)) if np.ndim(found)==2 else np.nan
 
+# %% ../../nbs/6_study/01a_truth.ipynb #3e08b962
 def stratum_references(metric:str, truth:Truth, level:str='all', clips:Mask=None) -> dict:
     "Every reference of a metric in a stratum; of some clips only if `clips` is given."
     m, pairs = METRICS[metric], truth.raters
@@ -225,6 +230,7 @@ def hit_weights(m:Metric, votes:Votes, use:Mask) -> np.ndarray:
     n = heard.sum(0)
     return (heard/np.maximum(n, 1)).sum(1)/(n>0).sum()
 
+# %% ../../nbs/6_study/01a_truth.ipynb #fd792d6c
 def interval(
     metric:str,
     point, # A `BudgetPoint` of the clips of `truth`

@@ -148,6 +148,9 @@ def test_what_cannot_be_is_refused(tmp_path, text, match):
     with pytest.raises(InputError, match=match): label_set(str(tmp_path/'mine.yaml'))
 
 
+def own(*labels, **more): return label_set(dict(name='own', labels=[*labels], **more))
+
+
 def test_every_value_of_a_file_is_text(tmp_path):
     (tmp_path/'mine.yaml').write_text('labels: [no, yes, one   10, true, traurig sehr]\nsynonyms: {no: off, yes: [on, 2024-01-01]}')
     found = label_set(str(tmp_path/'mine.yaml'))
@@ -155,26 +158,24 @@ def test_every_value_of_a_file_is_text(tmp_path):
     assert dict(found.merged)['2024-01-01'] == 'yes'
 
 
-def test_a_label_stands_for_the_emotion_that_it_names():
-    nouns = label_set(dict(name='nouns', labels=['anger', 'joy', 'sadness', 'neutral']))
-    assert [target_of(o, nouns) for o in ('angry', 'happy', 'sad', 'neutral', 'fearful')] == [
-        'anger', 'joy', 'sadness', 'neutral', None]
-    for text, label in (('Angry', 'anger'), ('anger', 'anger'), ('wütend', 'anger'), ('happiness', 'joy'), ('sad', 'sadness')):
-        assert parse(text, 'label', 'direct', nouns.labels, nouns.merged).label == (label,)
-    both = label_set(dict(name='both', labels=['happy', 'joy']))  # happy is a label: joy stands for itself alone
-    assert [target_of(o, both) for o in ('happy', 'joy')] == ['happy', 'joy']
+NOUNS, BOTH = own('anger', 'joy', 'sadness', 'neutral'), own('happy', 'joy')
+TAKEN, REST = own('gloomy', 'sad', synonyms={'gloomy': ['unhappy', 'tired']}), own('happy', 'other')
 
 
-def test_a_word_of_another_emotion_can_be_taken_over():
-    own = label_set(dict(name='own', labels=['gloomy', 'sad'], synonyms={'gloomy': ['unhappy', 'tired']}))
-    for text, label in (('unhappy', 'gloomy'), ('sorrow', 'sad'), ('I think tired.', 'gloomy')):
-        assert parse(text, 'label', 'direct', own.labels, own.merged).label == (label,)
-        assert target_of(emotion_of(text.removeprefix('I think ').strip('.'), own), own) == label
+@pytest.mark.parametrize(('chosen', 'emotions', 'targets'), [
+    (NOUNS, ('angry', 'happy', 'sad', 'neutral', 'fearful'), ['anger', 'joy', 'sadness', 'neutral', None]),
+    (BOTH, ('happy', 'joy'), ['happy', 'joy']),  # happy is a label: joy stands for itself alone
+    (REST, ('happy', 'sad', 'excited'), ['happy', 'other', 'other'])], ids=['its noun', 'itself', 'the rest'])
+def test_a_label_stands_for_the_emotion_that_it_names(chosen, emotions, targets):
+    assert [target_of(o, chosen) for o in emotions] == targets
 
 
-def test_the_class_other_takes_the_rest():
-    own = label_set(dict(name='own', labels=['happy', 'other']))
-    assert [target_of(o, own) for o in ('happy', 'sad', 'excited')] == ['happy', 'other', 'other']
+@pytest.mark.parametrize(('chosen', 'text', 'label'), [
+    *((NOUNS, *o) for o in (('Angry', 'anger'), ('anger', 'anger'), ('wütend', 'anger'), ('happiness', 'joy'), ('sad', 'sadness'))),
+    *((TAKEN, *o) for o in (('unhappy', 'gloomy'), ('sorrow', 'sad'), ('I think tired.', 'gloomy')))])
+def test_answers_name_labels_by_their_words(chosen, text, label):
+    assert parse(text, 'label', 'direct', chosen.labels, chosen.merged).label == (label,)
+    if chosen is TAKEN: assert target_of(emotion_of(text.removeprefix('I think ').strip('.'), chosen), chosen) == label
 
 
 @pytest.mark.parametrize('name', [*LABEL_SETS, 'four+other'])
@@ -184,7 +185,7 @@ def test_registered_sets_are_text_as_they_are(name):
 
 
 def test_prompts_name_the_labels():
-    ask = prompt('label', 'direct', label_set(dict(name='x', labels=['zwei', 'eins'])).labels)
+    ask = prompt('label', 'direct', own('zwei', 'eins').labels)
     assert ask.text.endswith('eins or zwei.') and ask.labels == ('eins', 'zwei')
 
 
