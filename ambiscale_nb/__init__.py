@@ -11,7 +11,7 @@ HOMES = {
     'models.contract': ('Capabilities', 'ModelInfo', 'Reply', 'load_model', 'register_model'),
     'models.prompts': ('prompt',),
     'models.parser': ('parse',),
-    'metrics.metrics': ('jsd',),
+    'metrics.metrics': ('jsd', 'metric'),
     'strategies.pool': ('pool_of', 'predict', 'strategy'),
     'study.results': ('Study',),
 }

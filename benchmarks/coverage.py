@@ -3,7 +3,7 @@
     python benchmarks/coverage.py [--simulations 4000] [--only accuracy] [--save]
 
 Corpora of 10 speakers with 400 clips each and of 91 with 80, equal or with lognormal numbers of clips
-(sd .5 is mild, 1 is severe), in which 5 % of the variance lies between speakers. `results.interval` is
+(sd .5 is mild, 1 is severe), in which 5 % of the variance lies between speakers. `truth.interval` is
 asked for a mean of a value per clip and for UAR over six classes, half of the clips being of one class;
 the truth of both is known. The share of interval and p-value that disagree is counted. Accuracies from .5 to .995 are asked
 for as well, by the two functions that `interval` calls for them; near 1 often all answers are right. Then the debiased Brier score, at 3 and 10 raters, whole votes, split
@@ -20,8 +20,8 @@ from tqdm import tqdm
 
 from ambiscale_nb.corpora.ambiguity import Judgements, soft_labels
 from ambiscale_nb.core import rng_of
-from ambiscale_nb.metrics.metrics import brier, brier_debiased, mean_of, rater_noise
-from ambiscale_nb.study.results import interval
+from ambiscale_nb.metrics.metrics import brier, mean_of, rater_noise, utterance_scores
+from ambiscale_nb.study.truth import interval
 from ambiscale_nb.metrics.statistics import (Clusters, cluster_ci, clusters_of, paired_difference,
     proportion_ci)
 
@@ -46,7 +46,7 @@ def clustered(who, icc, rng):
 
 
 def corpus(n, per, sd, rng):
-    "A truth and a scored point, as `results.interval` takes them, and clips of a known mean."
+    "A truth and a scored point, as `truth.interval` takes them, and clips of a known mean."
     who = speakers(n, per, sd, rng)
     heard = np.searchsorted(MIX.cumsum()[:-1], rng.random(len(who)), side='right')
     other = (heard+rng.integers(1, 6, len(who)))%6
@@ -126,8 +126,8 @@ def brier_bias(raters, split, outside, runs, seed=0, clips=500):
         votes, noise = said.equal_votes, rater_noise(said)
         known = brier(guess, truth).mean()
         raw.append(brier(guess, soft_labels(votes)).mean()-known)
-        fair.append(brier_debiased(guess, votes, noise).mean()-known)
-        ratio.append(brier_debiased(guess, said.sums(said.said), noise).mean()-known)
+        fair.append(utterance_scores('brier_debiased', guess, votes, noise).mean()-known)
+        ratio.append(utterance_scores('brier_debiased', guess, said.sums(said.said), noise).mean()-known)
     return dict(raw=round(float(np.mean(raw)), 5), debiased=round(float(np.mean(fair)), 5),
                 error=round(float(np.std(fair)/np.sqrt(runs)), 5), by_mass_inside=round(float(np.mean(ratio)), 5))
 

@@ -27,7 +27,7 @@ from ambiscale_nb.core import rng_of
 from ambiscale_nb.corpora.registry import load_corpus
 from ambiscale_nb.corpora.labels import label_set
 from ambiscale_nb.metrics.metrics import brier, jsd
-from ambiscale_nb.study.results import stratum_references, truth_of
+from ambiscale_nb.study.truth import stratum_references, truth_of
 
 METRICS = {'accuracy': plurality_accuracy, 'jsd': jsd, 'brier': brier}
 MIX = np.array([.35, .25, .15, .1, .1, .05])

@@ -19,7 +19,7 @@ smooth at random, or know something of ambiguous or of clear clips alone or of b
 of clear clips and as much more of ambiguous ones as the effect says (`gain.py` has more settings).
 
 Comparisons are computed by the closed form of the delete-one-speaker jackknife of a mean, and the ends of intervals for all
-studies at once; the script checks that `claims.part` gives the same on single clips, and `claims.judged` the same verdicts on
+studies at once; the script checks that `effects.part` gives the same on single clips, and `claims.judged` the same verdicts on
 the first studies of each line. Ends with one JSON line.
 """
 import argparse
@@ -33,11 +33,12 @@ import numpy as np
 from scipy import special
 from tqdm import tqdm
 
-from ambiscale_nb.study import claims
+from ambiscale_nb.study import claims, effects
 from ambiscale_nb.metrics import gain
 from ambiscale_nb.corpora.ambiguity import strata
 from ambiscale_nb.study.cells import BASE, PLAIN, SCALED, WEIGHTED, Cell
-from ambiscale_nb.study.claims import CLAIMS, STRONG
+from ambiscale_nb.study.claims import CLAIMS
+from ambiscale_nb.study.effects import STRONG
 from ambiscale_nb.core import rng_of
 from ambiscale_nb.metrics.equivalence import Effect, Ranked, word_of
 
@@ -46,7 +47,7 @@ EFFECTS = (-2., 0., .3, .7, 1., 2.)  # In units of delta
 MODELS = (5, 8, 16)
 SPEAKER, CLIP, BETWEEN = .015, .15, .01  # Standard deviations
 NAMES = (BASE, *SCALED, PLAIN)
-slow_part = claims.part
+slow_part = effects.part
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def words(key, cells, first=2):
 def by_clips(studies, keys, keep):
     "Verdicts on the claims about clips and speakers."
     check()
-    claims.part, claims.others_mix, claims.utterance_scores = fast_part, lambda *_: None, lambda *_: np.zeros(1)
+    effects.part, effects.others_mix, effects.utterance_scores = fast_part, lambda *_: None, lambda *_: np.zeros(1)
     for key, effect, clips in tqdm([*product(keys, EFFECTS, CORPORA)]):
         rng = rng_of('verdicts', key, effect, clips)
         keep(f'{key}, {effect:g} delta, {clips} clips', Counter(words(key, cells_of(
@@ -206,15 +207,15 @@ def by_strata(studies, worlds, keep):
     for clips in CORPORA:
         rng, counts = rng_of('strata', clips), {o: Counter() for o in worlds}
         for i in tqdm(range(studies), desc=f'{clips} clips'):
-            claims.fit_prior, claims.perfect_predictor, gain.prior_scale = map(cache_of, SLOW)
+            effects.fit_prior, effects.perfect_predictor, gain.prior_scale = map(cache_of, SLOW)
             for world, made in zip(worlds, heard(worlds, clips, rng), strict=True):
-                claims.gain_shares = cache_of(whole_gain)
+                effects.gain_shares = cache_of(whole_gain)
                 counts[world][claims.judged(CLAIMS['2'], [made], family=2)[1].word] += 1
             if i%20==19 or i==studies-1:
                 for world in worlds: keep(f'2, {world}, {clips} clips', counts[world])
 
 
-SLOW, whole_gain = (claims.fit_prior, claims.perfect_predictor, gain.prior_scale), claims.gain_shares
+SLOW, whole_gain = (effects.fit_prior, effects.perfect_predictor, gain.prior_scale), effects.gain_shares
 
 
 def cache_of(function):

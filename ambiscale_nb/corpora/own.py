@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from ..core import InputError
 from .labels import LabelSet
-from .registry import Corpus, corpus_root, find_file, named, plain_name, \
-    read_ratings, read_table, register_corpus
+from .registry import (Corpus, corpus_root, find_file, named, plain_name,
+    read_ratings, read_table, register_corpus)
 
 # %% ../../nbs/1_corpora/09_own.ipynb #bd8b65ba
 FACTS = ('speaker', 'session', 'gender', 'transcript')

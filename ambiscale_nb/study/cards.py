@@ -19,7 +19,7 @@ from ambiscale_nb.corpora.ambiguity import (LEVELS, Judgements, entropy, expand_
     soft_labels, strata)
 from ..metrics.metrics import jsd
 from ..metrics.gain import others_mix
-from .results import fold_groups
+from .truth import fold_groups
 from .figures import house_style
 
 # %% ../../nbs/6_study/03_cards.ipynb #64fb9fdd

@@ -7,17 +7,19 @@ __all__ = ['BASE', 'PLAIN', 'SCALED', 'WEIGHTED', 'MODES', 'recipe', 'claimed_sc
            'cells_of', 'main_cell']
 
 # %% ../../nbs/6_study/04_cells.ipynb #ce110002
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 import numpy as np
 import pandas as pd
 from fastcore.basics import patch
-from ..core import InputError
+from ..core import InputError, PerClip, Votes, look_up
 from ..corpora.ambiguity import LEVELS, entropy, strata
-from ..metrics.metrics import utterance_scores
-from ambiscale_nb.study.results import Study, over_draws, places, tied_draws, truths_of, \
-    unread_view
+from ..metrics.metrics import METRICS, utterance_scores
 from ..metrics.statistics import clusters_of
+from .results import Names, Study, unread_view
+from .truth import Truth, clip_rows, truths_of
+from .scores import over_draws, tied_draws
 
 # %% ../../nbs/6_study/04_cells.ipynb #32fa023d
 BASE, PLAIN = 'direct', 'mean'
@@ -27,20 +29,16 @@ MODES = {'dist': 'shares of all labels', 'label': 'one label'}
 
 def recipe(
     name:str, # One of the above
-    variant:str='sample', # Pool of the strategies that have one; `beam5`, ...
-    style:str='direct', # Prompt of that pool
-) -> tuple: # strategy, style, variant, as in `predictions`
-    "Where the prediction of a name is stored."
+    variant:str='sample', style:str='direct') -> tuple: # Pool and prompt of what aggregates
+    "strategy, style and variant under which a prediction is stored."
     if name in (BASE, 'cot'): return 'greedy', name, 'greedy'
     if name in ('majority', 'self_consistency'):
         return 'majority', 'direct' if name=='majority' else 'cot', 'sample'
     return name, style, variant
 
 # %% ../../nbs/6_study/04_cells.ipynb #ce110005
-def claimed_scores(
-    table:pd.DataFrame, # From `results.summary`
-) -> pd.DataFrame: # Rows of the predictions that the claims compare, under their names
-    "The scores that the claims are about."
+def claimed_scores(table:pd.DataFrame) -> pd.DataFrame: # `table`: from `results.summary`
+    "Rows of a summary that the claims compare, under their names."
     names = {recipe(o): o for o in (BASE, *SCALED, PLAIN)}
     key = zip(table.strategy, table['style'], table.variant, strict=True)
     found = table.assign(strategy=[names.get(o, '') for o in key])
@@ -53,19 +51,21 @@ def claimed_scores(
 # %% ../../nbs/6_study/04_cells.ipynb #3dd831d4
 @dataclass(frozen=True)
 class Cell:
-    "One model on one corpus in one output mode."
+    "One model on one corpus in one output mode; dictionaries are by name of the prediction."
     model: str
     corpus: str
-    votes: np.ndarray # (U, K)
-    speakers: np.ndarray # (U,) names
-    dists: dict # Name -> (U, K) distributions, or NaN
-    credit: dict = field(default_factory=dict) # Name -> (U, K) labels as expected credit, or NaN
+    votes: Votes
+    speakers: Names
+    dists: dict # (U, K) distributions, or NaN
+    credit: dict = field(default_factory=dict) # (U, K) labels as expected credit, or NaN
     params: float = np.nan # Parameters of the model; NaN if unknown
     acted: bool = False # Nobody voted: labels are what an actor was asked for
-    mode: str = 'dist' # Output mode of the prompts: `dist` or `label`
-    tied: dict = field(default_factory=dict) # Name -> `results.tied_draws`, where picks tie
-    unread: dict = field(default_factory=dict) # Name -> share of its answers that are unread
-    groups: np.ndarray = None # (U,) names, from `results.fold_groups`; the speakers if None
+    mode: str = 'dist' # Output mode of the prompts
+    tied: dict = field(default_factory=dict) # What ties draw from, see `tied_draws`
+    unread: dict = field(default_factory=dict) # Share of answers that are unread
+    groups: Names = None # From `fold_groups`; the speakers if None
+    decoding: str = 'sample' # Of the pool that strategies aggregate
+    width: int = 1 # Of its beams
 
     name = property(lambda self: f'{self.model} on {self.corpus}')
     @cached_property
@@ -75,47 +75,39 @@ class Cell:
 
 # %% ../../nbs/6_study/04_cells.ipynb #08bf63a9
 @patch
-def expected(
-    self:Cell,
-    name:str, # Of a prediction
-    metric, # (predictions, votes) to (U,)
-    of:str='dists', # Or `credit`, whose ties are shared
-) -> np.ndarray: # (U,), NaN where there is no prediction
-    "A metric of every clip."
+def expected(self:Cell, name:str, metric:Callable, of:str='dists') -> PerClip:
+    "A function of predictions and votes for every clip; of distributions, or of `credit`."
     given, out = getattr(self, of)[name], np.full(len(self.votes), np.nan)
     use = np.isfinite(given).all(1)
     if use.any(): out[use] = metric(given[use], self.votes[use])
     if of!='dists' or name not in self.tied: return out
     return over_draws(out, self.tied[name], metric, self.votes)
 
+# %% ../../nbs/6_study/04_cells.ipynb #38112aa2
+@patch
+def value(self:Cell, name:str, metric:str='jsd') -> PerClip:
+    "A registered metric of every clip of a prediction."
+    of = 'credit' if look_up(metric, METRICS, 'metric').kind=='label' else 'dists'
+    return self.expected(name, lambda p, y: utterance_scores(metric, p, y), of)
+
 # %% ../../nbs/6_study/04_cells.ipynb #a2560bbc
 @patch
-def score(
-    self:Cell,
-    name:str, # Of a prediction
-    metric:str='jsd', # A loss, or `accuracy`
-) -> np.ndarray: # (U,), more is better; NaN where it does not count
+def score(self:Cell, name:str, metric:str='jsd') -> PerClip:
     "A metric of every clip, turned so that more is better."
-    m = partial(utterance_scores, metric)
-    return self.expected(name, m, 'credit') if metric=='accuracy' else -self.expected(name, m)
+    return self.value(name, metric)*(1 if METRICS[metric].higher else -1)
 
+# %% ../../nbs/6_study/04_cells.ipynb #af777eb6
 @patch
-def bits(
-    self:Cell,
-    name:str, # Of a prediction
-) -> np.ndarray: # (U,), NaN where there is none
-    "Entropy of every clip."
+def bits(self:Cell, name:str) -> PerClip:
+    "Entropy of every clip's prediction."
     return self.expected(name, lambda p, _: entropy(p))
 
 # %% ../../nbs/6_study/04_cells.ipynb #77bef180
 def laid_out(
     part:pd.DataFrame, # Predictions of one model, corpus and mode
-    uids:np.ndarray, # (U,) clips
-    labels:tuple, # K class names
-    how:dict, # Name -> `recipe`
-    column:str, # `dist`, `credit`, `tied` for what ties draw from, or `unparsed`
-) -> dict: # Name -> (U, K), `tied_draws`, or a share; names without predictions are left out
-    "Stored predictions as arrays over all clips of a corpus."
+    uids:Names, labels:tuple, how:dict, # `how`: name -> `recipe`
+    column:str) -> dict: # `dist`, `credit`, `tied` for what ties draw from, or `unparsed`
+    "Stored predictions over all clips of a corpus; names without predictions are left out."
     out = {}
     for name, (strategy, style, variant) in how.items():
         rows = part[part.strategy.eq(strategy) & part['style'].eq(style) & part.variant.eq(variant)]
@@ -123,35 +115,28 @@ def laid_out(
         if column=='unparsed': out[name] = float(rows.get(column, pd.Series([0.])).max()); continue
         if column=='tied':
             clip, *draws = tied_draws(rows)
-            if len(clip): out[name] = (places(uids, rows.uid)[clip], *draws)
+            if len(clip): out[name] = (clip_rows(uids, rows.uid)[clip], *draws)
             continue
         out[name] = np.full((len(uids), len(labels)), np.nan)
-        out[name][places(uids, rows.uid)] = np.array(rows[column].tolist(), float)
+        out[name][clip_rows(uids, rows.uid)] = np.array(rows[column].tolist(), float)
     return out
 
-# %% ../../nbs/6_study/04_cells.ipynb #1a42aeb3
-def cell_of_run(
-    run:dict, # From `Study.runs`
-    truth, # From `results.truths_of`
-    rows:pd.DataFrame, # Predictions of the run
-    how:dict, # Name -> `recipe`
-    mode:str='dist', # Output mode
-) -> Cell: # May lack some names
-    "One model on one corpus in one mode, from stored tables."
+# %% ../../nbs/6_study/04_cells.ipynb #12d00df6
+def cell_of_run(run:dict, truth:Truth, rows:pd.DataFrame, how:dict, mode:str='dist') -> Cell:
+    "One model on one corpus in one mode, from the predictions of a run; it may lack some names."
     rows = rows[rows['mode'].eq(mode)]
     dists, credit, tied, unread = (laid_out(rows, truth.uids, truth.labels, how, o)
                                    for o in ('dist', 'credit', 'tied', 'unparsed'))
+    own = how.get(PLAIN, ('', '', 'sample'))[2]
+    pool = rows[rows.variant.eq(own)] if 'width' in rows else rows[:0]
+    drawn = dict(decoding=pool.decoding.iloc[0], width=int(pool.width.iloc[0])) if len(pool) else {}
     return Cell(run['model'], run['corpus'], truth.votes, truth.speakers, dists, credit,
                 float(run.get('n_params') or np.nan), truth.source=='acted', mode, tied, unread,
-                truth.groups)
+                truth.groups, **drawn)
 
 # %% ../../nbs/6_study/04_cells.ipynb #70616644
-def cells_of(
-    study:Study, # Scored
-    variant:str='sample', # Pool of the strategies: `sample`, `beam3`, ...
-    style:str='direct', # Prompt of that pool
-) -> list: # Of `Cell`
-    "The cells that the claims are about, in both output modes."
+def cells_of(study:Study, variant:str='sample', style:str='direct') -> list:
+    "The `Cell`s that the claims are about, in both modes; `variant` and `style` choose the pool."
     runs, cells = [o for o in study.runs() if o['condition']=='none'], []
     how = {o: recipe(o, variant, style) for o in (BASE, *SCALED, PLAIN)}
     rows, truths = study.read('predictions').query("condition=='none'"), truths_of(study, runs)
@@ -162,12 +147,8 @@ def cells_of(
     return cells
 
 # %% ../../nbs/6_study/04_cells.ipynb #f6c80d31
-def main_cell(
-    cells, # Of `Cell`
-    model:str='', # Its name; '' for any
-    corpus:str='', # Its name; '' for any
-) -> Cell: # With votes, a single answer and samples
-    "The cell that a figure shows."
+def main_cell(cells:list, model:str='', corpus:str='') -> Cell:
+    "The cell that a figure shows: with votes, a single answer and samples."
     found = [o for o in cells if not o.acted and {BASE, PLAIN}<=set(o.dists)
              and o.model==(model or o.model) and o.corpus==(corpus or o.corpus)]
     if not found:

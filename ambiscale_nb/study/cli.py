@@ -309,8 +309,8 @@ def claims(study:StudyName=EMBEDDED,
                help='Systems of claim 5; by default those of the study file.')]=None,
            as_json:AsJson=False):
     "What a study says of the claims that were stated beforehand, in both output modes."
-    from ambiscale_nb.study.claims import (beside_published, claim_text, claims_of, heading,
-        strong_of)
+    from ambiscale_nb.study.claims import beside_published, claim_text, claims_of, heading
+    from ambiscale_nb.study.effects import strong_of
     from ambiscale_nb.study.cells import cells_of
     from ambiscale_nb.study.results import Study
     here = Study(study)

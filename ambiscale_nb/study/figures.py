@@ -28,8 +28,8 @@ from matplotlib.lines import Line2D
 from ..core import InputError, write_atomic
 from ..metrics.gain import RATERS
 from ..metrics.metrics import mean_of
-from ambiscale_nb.study.results import CELLS, MARK, unread_view, with_interval, \
-    with_mark
+from .scoring import CELLS
+from .results import MARK, unread_view, with_interval, with_mark
 from ..metrics.statistics import tied_ranks
 
 # %% ../../nbs/6_study/02_figures.ipynb #6dff6842

@@ -28,8 +28,8 @@ import numpy as np
 import pandas as pd
 from ..core import InputError, choose, content_key, look_up, write_atomic
 from ..corpora.labels import CODES, NO_LABEL, SYNONYMS, WORDS, emotion_of, label_set
-from ..corpora.registry import CORPORA, VOTE, check_utterances, data_name, load_corpus, \
-    read_table, regroup, set_aside, stored_path, whole_counts
+from ..corpora.registry import (CORPORA, VOTE, check_utterances, data_name, load_corpus,
+    read_table, regroup, set_aside, stored_path, whole_counts)
 from ..models.parser import ending, parse
 from ..models.prompts import MODES, STYLES
 from ..sampling.files import CANDIDATES, group_key, slug

@@ -32,10 +32,10 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
-from ..core import InputError, RESULTS, ROOT, choose, content_key, load_plugins, \
-    plugin_prints, write_atomic
-from ..typed import all_misread, mismatch, parameter_types, place_in, \
-    read_yaml, spelt, wrong_arguments, wrong_types
+from ..core import (InputError, RESULTS, ROOT, choose, content_key, load_plugins,
+    plugin_prints, write_atomic)
+from ..typed import (all_misread, mismatch, parameter_types, place_in, read_yaml, spelt,
+    wrong_arguments, wrong_types)
 from .fanout import (StudyWatch, code_fingerprint, ctrl_c_waits, is_done,
     processes, run_notebook, run_shards, stamp_of, whole_name)
 
@@ -1080,7 +1080,8 @@ def estimate_study(
     study:StudyConfig, # A study
 ) -> tuple: # A row per run and kind of call (`estimate.COLUMNS`, `run`); three lists of texts
     "Its cost, by published sizes where a corpus is missing; what is missing, sizes, weak claims."
-    from ambiscale_nb.study.claims import STRONG, short_of_speakers
+    from ambiscale_nb.study.effects import STRONG
+    from ambiscale_nb.study.claims import short_of_speakers
     from ambiscale_nb.sampling.estimate import COLUMNS
     parts, lacking, published, had, seen, cells, modes = [], [], [], {}, set(), [], set()
     for run in study.runs:

@@ -12,7 +12,7 @@ from ambiscale_nb.corpora.labels import LabelSet
 from ambiscale_nb.models.contract import Reply, spelt_ends
 from ambiscale_nb.sampling.store import BLANK, answers, reply_row
 from ambiscale_nb.sampling.files import CANDIDATES
-from ambiscale_nb.study.results import make_pools
+from ambiscale_nb.study.scores import make_pools
 import ambiscale_nb.strategies.beyond  # noqa: F401 (registers its strategies)
 from ambiscale_nb.strategies.pool import (NEEDS, STRATEGIES, Pool, applicable, check_pool, pick, pool_of, predict, take,
     text_ids, ties)

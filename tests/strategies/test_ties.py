@@ -9,8 +9,9 @@ from ambiscale_nb.strategies.beyond import divergence
 from ambiscale_nb.study.cells import cell_of_run, recipe
 from ambiscale_nb.core import rng_of
 from ambiscale_nb.metrics.metrics import bhattacharyya, brier, hits, jsd, rater_noise
-from ambiscale_nb.study.results import (Truth, bounds_of, one_more_rater, predictions_of,
-    references, score_pool, stored_metric)
+from ambiscale_nb.study.truth import Truth
+from ambiscale_nb.study.scores import bounds_of, predictions_of, score_pool, stored_metric
+from ambiscale_nb.study.truth import one_more_rater, references
 from ambiscale_nb.strategies.pool import pool_of
 
 LABELS = ('angry', 'fearful', 'happy', 'sad')

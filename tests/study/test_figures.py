@@ -13,7 +13,9 @@ from ambiscale_nb.study import results
 from ambiscale_nb.core import ROOT, rng_of
 from ambiscale_nb.study.figures import CORE, STYLE, in_order, plain_rows, rank_cell, strategy_grid
 from ambiscale_nb.corpora.labels import label_set
-from ambiscale_nb.study.results import Study, predictions_of, score_pool, truth_of
+from ambiscale_nb.study.results import Study
+from ambiscale_nb.study.scores import predictions_of, score_pool
+from ambiscale_nb.study.truth import truth_of
 from ambiscale_nb.strategies.pool import STRATEGIES, pool_of
 
 STEMS = sorted(o.stem for o in (ROOT/'nbs/figures').glob('*.ipynb') if o.stem.startswith('fig') or o.stem=='claims')

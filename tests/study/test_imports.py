@@ -16,7 +16,10 @@ from ambiscale_nb.study.imports import (LONGEST, ITEM, budgets_of, import_file, 
 from ambiscale_nb.corpora.labels import label_set
 from ambiscale_nb.sampling.files import CANDIDATES, false_keys
 from ambiscale_nb.study.report import claims_page
-from ambiscale_nb.study.results import Study, plain_scores, score_pool, score_study, truth_of
+from ambiscale_nb.study.results import Study, plain_scores
+from ambiscale_nb.study.scores import score_pool
+from ambiscale_nb.study.scoring import score_study
+from ambiscale_nb.study.truth import truth_of
 from ambiscale_nb.strategies.pool import pool_of
 
 SIX = label_set('six').labels

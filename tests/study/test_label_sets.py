@@ -14,10 +14,10 @@ from ambiscale_nb.core import InputError, ROOT
 from ambiscale_nb.corpora.ambiguity import expand_votes
 from ambiscale_nb.corpora.registry import load_corpus
 from ambiscale_nb.corpora.labels import LABEL_SETS, emotion_of, label_set, label_text, target_of
-from ambiscale_nb.metrics.metrics import macro_f1_of, macro_f1_of_counts
+from ambiscale_nb.metrics.metrics import mean_f1, statistic
 from ambiscale_nb.models.parser import parse
 from ambiscale_nb.models.prompts import prompt
-from ambiscale_nb.study.results import one_more_rater, references
+from ambiscale_nb.study.truth import one_more_rater, references
 from ambiscale_nb.study.studies import StudyConfig, read_study, run_name, run_parameters
 
 MOOD = """
@@ -148,6 +148,9 @@ def test_what_cannot_be_is_refused(tmp_path, text, match):
     with pytest.raises(InputError, match=match): label_set(str(tmp_path/'mine.yaml'))
 
 
+def own(*labels, **more): return label_set(dict(name='own', labels=[*labels], **more))
+
+
 def test_every_value_of_a_file_is_text(tmp_path):
     (tmp_path/'mine.yaml').write_text('labels: [no, yes, one   10, true, traurig sehr]\nsynonyms: {no: off, yes: [on, 2024-01-01]}')
     found = label_set(str(tmp_path/'mine.yaml'))
@@ -155,26 +158,24 @@ def test_every_value_of_a_file_is_text(tmp_path):
     assert dict(found.merged)['2024-01-01'] == 'yes'
 
 
-def test_a_label_stands_for_the_emotion_that_it_names():
-    nouns = label_set(dict(name='nouns', labels=['anger', 'joy', 'sadness', 'neutral']))
-    assert [target_of(o, nouns) for o in ('angry', 'happy', 'sad', 'neutral', 'fearful')] == [
-        'anger', 'joy', 'sadness', 'neutral', None]
-    for text, label in (('Angry', 'anger'), ('anger', 'anger'), ('wütend', 'anger'), ('happiness', 'joy'), ('sad', 'sadness')):
-        assert parse(text, 'label', 'direct', nouns.labels, nouns.merged).label == (label,)
-    both = label_set(dict(name='both', labels=['happy', 'joy']))  # happy is a label: joy stands for itself alone
-    assert [target_of(o, both) for o in ('happy', 'joy')] == ['happy', 'joy']
+NOUNS, BOTH = own('anger', 'joy', 'sadness', 'neutral'), own('happy', 'joy')
+TAKEN, REST = own('gloomy', 'sad', synonyms={'gloomy': ['unhappy', 'tired']}), own('happy', 'other')
 
 
-def test_a_word_of_another_emotion_can_be_taken_over():
-    own = label_set(dict(name='own', labels=['gloomy', 'sad'], synonyms={'gloomy': ['unhappy', 'tired']}))
-    for text, label in (('unhappy', 'gloomy'), ('sorrow', 'sad'), ('I think tired.', 'gloomy')):
-        assert parse(text, 'label', 'direct', own.labels, own.merged).label == (label,)
-        assert target_of(emotion_of(text.removeprefix('I think ').strip('.'), own), own) == label
+@pytest.mark.parametrize(('chosen', 'emotions', 'targets'), [
+    (NOUNS, ('angry', 'happy', 'sad', 'neutral', 'fearful'), ['anger', 'joy', 'sadness', 'neutral', None]),
+    (BOTH, ('happy', 'joy'), ['happy', 'joy']),  # happy is a label: joy stands for itself alone
+    (REST, ('happy', 'sad', 'excited'), ['happy', 'other', 'other'])], ids=['its noun', 'itself', 'the rest'])
+def test_a_label_stands_for_the_emotion_that_it_names(chosen, emotions, targets):
+    assert [target_of(o, chosen) for o in emotions] == targets
 
 
-def test_the_class_other_takes_the_rest():
-    own = label_set(dict(name='own', labels=['happy', 'other']))
-    assert [target_of(o, own) for o in ('happy', 'sad', 'excited')] == ['happy', 'other', 'other']
+@pytest.mark.parametrize(('chosen', 'text', 'label'), [
+    *((NOUNS, *o) for o in (('Angry', 'anger'), ('anger', 'anger'), ('wütend', 'anger'), ('happiness', 'joy'), ('sad', 'sadness'))),
+    *((TAKEN, *o) for o in (('unhappy', 'gloomy'), ('sorrow', 'sad'), ('I think tired.', 'gloomy')))])
+def test_answers_name_labels_by_their_words(chosen, text, label):
+    assert parse(text, 'label', 'direct', chosen.labels, chosen.merged).label == (label,)
+    if chosen is TAKEN: assert target_of(emotion_of(text.removeprefix('I think ').strip('.'), chosen), chosen) == label
 
 
 @pytest.mark.parametrize('name', [*LABEL_SETS, 'four+other'])
@@ -184,7 +185,7 @@ def test_registered_sets_are_text_as_they_are(name):
 
 
 def test_prompts_name_the_labels():
-    ask = prompt('label', 'direct', label_set(dict(name='x', labels=['zwei', 'eins'])).labels)
+    ask = prompt('label', 'direct', own('zwei', 'eins').labels)
     assert ask.text.endswith('eins or zwei.') and ask.labels == ('eins', 'zwei')
 
 
@@ -193,7 +194,7 @@ def test_references_of_macro_f1_are_those_of_their_predictors():
     votes = rng.multinomial(5, [.4, .3, .2, .1], 60)
     refs, pairs = references(votes, np.arange(60)%6)['macro_f1'], one_more_rater(expand_votes(votes))
     uniform = np.full((60, 4), .25)
-    assert macro_f1_of_counts(refs['uniform'].sum(0)) == pytest.approx(macro_f1_of(uniform, votes)())
+    assert mean_f1(refs['uniform'].sum(0)) == pytest.approx(statistic('macro_f1', uniform, votes)())
     hits = np.zeros((3, 4))  # one more rater, by hand: each rater against the plurality of the others
     for row in votes:
         for k in np.flatnonzero(row):
@@ -203,6 +204,6 @@ def test_references_of_macro_f1_are_those_of_their_predictors():
             hits[:, t] += (w*(t == k), w, 0)
             hits[2, k] += w
     f1 = np.mean([2*h/(t+s) for h, t, s in hits.T if t > 0])
-    counts = pairs.weight.to_numpy() @ pairs.filter(like='macro_f1_').to_numpy()
-    assert macro_f1_of_counts(counts) == pytest.approx(f1)
-    assert f1 < macro_f1_of_counts(refs['noise_floor'].sum(0)) < 1
+    counts = pairs.weight.to_numpy() @ pairs.filter(like='macro_f1:').to_numpy()
+    assert mean_f1(counts) == pytest.approx(f1)
+    assert f1 < mean_f1(refs['noise_floor'].sum(0)) < 1

@@ -10,7 +10,9 @@ from ambiscale_nb.sampling import store as pool
 from ambiscale_nb.study import results
 from ambiscale_nb.core import InputError
 from ambiscale_nb.corpora.labels import label_set
-from ambiscale_nb.study.results import Study, plain_scores, run_pools, verifier_of
+from ambiscale_nb.study.readings import verifier_of
+from ambiscale_nb.study.results import Study, plain_scores
+from ambiscale_nb.study.scoring import run_pools
 from ambiscale_nb.strategies.pool import predict
 from ambiscale_nb.strategies.paper import with_verdicts
 from ambiscale_nb.study.studies import plans_of
@@ -66,18 +68,22 @@ def test_plain_rows_do_not_change_when_another_model_joins(alone, both):
     pd.testing.assert_frame_equal(of(alone), of(both))
 
 
-def test_every_reading_is_named_in_scores_and_settings(both):
+def test_columns_tell_readings_apart(both):
+    "Each reading has rows of its own in scores and settings, at the full budget; `variant` is what columns say, as text."
     scores, settings = table(both, 'scores'), table(both, 'settings')
     assert set(scores.reading) == {'plain', 'other verifier', 'both prompts', 'calibrated', 'side by side'}
     key = ['model', 'corpus', 'condition', 'mode', 'style', 'variant']
-    assert not settings.duplicated(key).any()
     known = settings.set_index(key).reading
+    assert known.index.is_unique
     assert (known.reindex(pd.MultiIndex.from_frame(scores[key])).to_numpy() == scores.reading.to_numpy()).all()
-    assert not scores.duplicated([*key, 'strategy', 'k', 'stratum', 'metric']).any()
-
-
-def test_only_plain_pools_have_curves(both):
-    scores = table(both, 'scores')
+    cell = ['strategy', 'k', 'stratum', 'metric']
+    columns = ['decoding', 'width', 'verifier', 'reading', 'calibration']
+    assert not scores.duplicated([*key[:-1], *columns, *cell]).any() and not scores.duplicated([*key, *cell]).any()
+    assert set(scores.decoding) == {'greedy', 'sample', 'score', 'beam'} and set(scores.width[scores.decoding.eq('beam')]) == {3}
+    assert set(scores.calibration) == {'', 'temperature', 'prior', 'dirichlet'}
+    judged = scores[scores.strategy.isin(['alm_v', 'w_alm_v'])]
+    assert judged.verifier.str.startswith('tiny-alm').all() and scores.verifier[scores.strategy.eq('majority')].eq('').all()
+    for name in ('predictions', 'costs', 'refusals'): assert set(columns) <= set(table(both, name))
     many = scores[scores.model=='tiny-alm-nano'].groupby(['reading', 'variant', 'strategy', 'style']).k.nunique()
     assert (many.drop('plain') == 1).all() and many['plain'].max() == 3
 
@@ -98,12 +104,15 @@ def test_the_other_model_judges_as_by_hand(study):
     np.testing.assert_allclose(np.stack(said.set_index('uid').dist[list(own.uids)]), want)
 
 
-def test_who_has_not_judged_every_clip_is_refused(both):
+def test_who_has_not_judged_every_clip_is_refused_and_who_has_costs_calls(both):
     refused, scores = table(both, 'refusals'), table(both, 'scores')
     why = refused[refused.variant.eq('sample by tiny-alm-tiny')]
     assert set(why.reason) == {'tiny-alm-tiny judged all but 14 of 30 clips'}
     assert {'alm_v', 'w_alm_v'} <= set(why.strategy)
     assert not scores.variant.eq('sample by tiny-alm-tiny').any()
+    costs = table(both, 'costs').query("model=='tiny-alm-tiny' and strategy=='w_alm_v' and k==8 and style=='cot'")
+    calls = costs.set_index('variant').calls
+    assert calls['sample by tiny-alm-nano'] == calls['sample'] > 1
 
 
 def test_joined_prompts_are_the_mean_of_their_halves(study):
@@ -118,13 +127,6 @@ def test_joined_prompts_are_the_mean_of_their_halves(study):
     one = said[said.model.eq('tiny-alm-nano') & said.strategy.eq('prompt_ensemble')].set_index('uid')
     assert (one['style'] == 'both').all() and use.sum() > 20
     np.testing.assert_allclose(np.stack(one.dist[list(parts[0].uids)])[use], want[use])
-
-
-def test_another_judge_costs_its_calls(both):
-    costs = table(both, 'costs')
-    at = costs[costs.model.eq('tiny-alm-tiny') & costs.strategy.eq('w_alm_v') & costs.k.eq(8)
-               & costs['style'].eq('cot')].set_index('variant')
-    assert at.calls['sample by tiny-alm-nano'] == at.calls['sample'] > 1
 
 
 def test_whoever_saw_the_lists_of_another_model_judges_its_pools(both):

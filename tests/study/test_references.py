@@ -9,16 +9,16 @@ import pytest
 from ambiscale_nb.corpora.ambiguity import Judgements, expand_votes, strata
 from ambiscale_nb.corpora.registry import load_corpus
 from ambiscale_nb.corpora.labels import label_set
-from ambiscale_nb.metrics.metrics import brier, hits, rater_noise, statistic
-from ambiscale_nb.study.results import (DIST_METRICS, LABEL_METRICS, Truth, all_references,
-    best_constant, fold_groups, interval, one_more_rater, references, score_pool,
+from ambiscale_nb.metrics.metrics import METRICS, brier, hits, jsd, rater_noise, statistic
+from ambiscale_nb.study.scores import all_references, score_pool
+from ambiscale_nb.study.truth import (Truth, best_constant, fold_groups, interval, one_more_rater, references,
     stratum_references, truth_of)
 from ambiscale_nb.metrics.statistics import cluster_ci, proportion_ci
 from ambiscale_nb.strategies.pool import pool_of
 from types import SimpleNamespace
 
 SIX = label_set('six')
-BETTER_BELOW = ('jsd', 'brier_debiased')
+LABEL_METRICS = [o for o, m in METRICS.items() if m.scored and m.kind=='label']
 
 
 def truth_from(votes, who, groups=None):
@@ -34,7 +34,7 @@ def in_order(truth, clips=''):
     for (level, metric), o in all_references(truth).items():
         if not np.isfinite(o['one_more_rater']): continue
         gap = o['one_more_rater']-o['noise_floor']
-        assert (gap if metric in BETTER_BELOW else -gap)>0, (clips, level, metric, o)
+        assert (-gap if METRICS[metric].higher else gap)>0, (clips, level, metric, o)
         seen += 1
     return seen
 
@@ -118,14 +118,6 @@ def test_the_best_constant_answer_is_never_below_a_uniform_guess(balanced):
         assert np.allclose(own[who==s], (n==n.max())/(n==n.max()).sum())
 
 
-def test_sessions_that_hold_whole_speakers_are_left_out_together():
-    u = pd.DataFrame(dict(speaker=list('abcdab'), session=['s1', 's1', 's2', 's2', 's1', 's1']))
-    assert fold_groups(u).tolist()==['s1', 's1', 's2', 's2', 's1', 's1']
-    assert fold_groups(u.assign(session=['s1', 's1', 's2', 's2', 's2', 's1'])).tolist()==list('abcdab')
-    assert fold_groups(u.assign(session='one')).tolist()==list('abcdab')
-    assert fold_groups(u.assign(session=[None]*6)).tolist()==list('abcdab')
-
-
 def test_nothing_is_learnt_from_the_other_speaker_of_a_dialogue():
     "The prior of a clip does not change when the votes of its own session do."
     rng = np.random.default_rng(2)
@@ -133,12 +125,12 @@ def test_nothing_is_learnt_from_the_other_speaker_of_a_dialogue():
     groups = np.array([f'session {o//2}' for o in who])
     other = votes.copy()
     other[groups=='session 0'] = [0, 0, 5]
-    a, b = (references(v, groups) for v in (votes, other))
-    assert not np.allclose(references(votes, who)['jsd']['prior'], a['jsd']['prior'])
-    mine = who==0
-    one, two = references(votes, groups), references(np.where(mine[:, None], votes, other), groups)
-    assert np.allclose(one['jsd']['prior'][mine], two['jsd']['prior'][mine])
-    assert np.isfinite(b['jsd']['prior']).all()
+    mine, one = who==0, references(votes, groups)['jsd']['prior']
+    assert not np.allclose(references(votes, who)['jsd']['prior'], one)
+    two = references(np.where(mine[:, None], votes, other), groups)['jsd']['prior']
+    assert np.allclose(one[mine], two[mine]) and np.isfinite(references(other, groups)['jsd']['prior']).all()
+    constant = pd.DataFrame(dict(speaker=list('abcdab'), session=['one']*6))
+    for session in (['one']*6, [None]*6): assert fold_groups(constant.assign(session=session)).tolist()==list('abcdab')
 
 
 def test_debiased_brier_of_a_study_counts_raters_alike():
@@ -157,7 +149,7 @@ def test_debiased_brier_of_a_study_counts_raters_alike():
     got = scores.query("strategy=='majority' and k==4 and stratum=='all'").set_index('metric').value
     want = (brier(pool.dist.mean(1), y)-rater_noise(js)).mean()
     assert np.isclose(got['brier_debiased'], want, atol=1e-12)
-    assert np.isclose(got['jsd'], DIST_METRICS['jsd'](pool.dist.mean(1), votes/votes.sum(1, keepdims=True)).mean())
+    assert np.isclose(got['jsd'], jsd(pool.dist.mean(1), votes/votes.sum(1, keepdims=True)).mean())
 
 
 def test_an_accuracy_of_one_has_an_interval_and_few_speakers_have_none():

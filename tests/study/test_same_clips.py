@@ -14,7 +14,8 @@ from ambiscale_nb.corpora.audio import RATE, AudioError, load_wave, probe, probe
 from ambiscale_nb.core import ROOT, rng_of
 from ambiscale_nb.corpora.registry import limit
 from ambiscale_nb.sampling.files import CANDIDATES
-from ambiscale_nb.study.results import Study, common_clips, lost_clips, lost_text, plain_scores
+from ambiscale_nb.study.results import Study, lost_clips, lost_text, plain_scores
+from ambiscale_nb.study.scoring import common_clips, score_study
 from ambiscale_nb.study.studies import StudyConfig, check_long, run_parameters
 
 SAMPLE, SCORE = (ROOT/'nbs/experiments'/o for o in ('01_sample.ipynb', '02_score.ipynb'))
@@ -66,15 +67,13 @@ def root(tmp_path_factory):
     root = tmp_path_factory.mktemp('clips')
     (root/'mine.py').write_text(MODELS)
     clips = corpus(root/'audio')
+    how = dict(window=[dict(limit=8, window=3.), dict(limit=8, window=0.)], apart=[dict(limit=8)]*2, every=[dict(limit=0)]*2,
+               crop=[dict(limit=0), dict(limit=0, max_seconds='crop')])
     with pytest.MonkeyPatch.context() as m:
         m.setenv('AMBISCALE_PLUGINS', str(root/'mine.py'))
-        both = [('patient', {}), ('hasty', {})]
-        steps = [run('window', o, clips, limit=8, window=3.*(o=='patient')) for o, _ in both]
-        steps += [run('apart', o, clips, limit=8) for o, _ in both]
-        steps += [run('every', 'patient', clips, limit=0), run('every', 'hasty', clips, limit=0)]
-        steps += [run('crop', 'patient', clips, limit=0), run('crop', 'hasty', clips, limit=0, max_seconds='crop')]
-        steps += [(SCORE, dict(study=o, ks=[1, 2])) for o in ('window', 'apart', 'every', 'crop')]
-        execute(root, *steps)
+        steps = [run(name, model, clips, **more) for name, both in how.items()
+                 for model, more in zip(('patient', 'hasty'), both, strict=True)]
+        execute(root, *steps, *((SCORE, dict(study=o, ks=[1, 2])) for o in how))
     return root
 
 
@@ -84,8 +83,7 @@ def study(root, monkeypatch):
     return Study
 
 
-def asked(here, model):
-    return {*here.read('plans', f'{model}--own-four--none').uid}
+def asked(here, model): return {*here.read('plans', f'{model}--own-four--none').uid}
 
 
 def scored(here):
@@ -95,69 +93,53 @@ def scored(here):
     return df.groupby('model').n.max().to_dict(), said
 
 
-NAMES = {f'c{i:02d}' for i in range(CLIPS)}
-GONE, BAD = ({f'c{i:02d}' for i in o} for o in (LONG, BROKEN))
+NAMES, GONE, BAD = ({f'c{i:02d}' for i in o} for o in (range(CLIPS), LONG, BROKEN))
 
 
 def stems(uids): return {os.path.basename(o).partition('.')[0] for o in uids}
 
 
-def test_a_limit_counts_the_clips_that_can_be_heard(study):
-    "Eight are asked for, three of sixteen files are broken and two are too long: eight are there."
-    for name in ('window', 'apart'):
-        for model in ('patient', 'hasty'): assert len(asked(study(name), model))==8, (name, model)
-    assert stems(asked(study('window'), 'patient')) & (GONE | BAD)==set()
-
-
-def test_models_of_a_study_hear_the_same_clips(study):
-    here = study('window')
-    assert asked(here, 'patient')==asked(here, 'hasty')
+def test_a_limit_counts_clips_that_can_be_heard_and_scores_are_of_those_that_all_heard(study):
+    "Eight are asked for, three of sixteen files are broken and two are too long for one model: eight are there."
+    here, other = study('window'), study('apart')
+    for model in ('patient', 'hasty'): assert len(asked(here, model))==len(asked(other, model))==8
+    assert stems(asked(here, 'patient')) & (GONE | BAD)==set() and asked(here, 'patient')==asked(here, 'hasty')
     n, said = scored(here)
     assert n==dict(patient=8, hasty=8) and said['patient']==said['hasty']
-
-
-def test_where_they_did_not_the_scores_are_of_those_that_both_heard(study):
-    here = study('apart')
-    both = asked(here, 'patient') & asked(here, 'hasty')
-    n, said = scored(here)
+    both, (n, said) = asked(other, 'patient') & asked(other, 'hasty'), scored(other)
     assert 0<len(both)<8 and set(n.values())=={len(both)} and said['patient']==said['hasty']==both
-    assert 'are not compared, for other models could not hear them' in lost_text(here)
+    assert 'are not compared: other models could not hear them' in lost_text(other)
 
 
 def test_common_false_scores_what_each_heard(study):
-    here = study('every')
+    here, whole = study('every'), CLIPS-len(BROKEN)
     n, said = scored(here)
-    whole = CLIPS-len(BROKEN)
     assert set(n.values())=={whole-len(LONG)} and stems(said['patient'])==NAMES-GONE-BAD
-    results.score_study(here, (1, 2), progress=False, common=False)
-    assert scored(here)[0]==dict(patient=whole, hasty=whole-len(LONG))
-    assert here.read('settings').uncommon.eq(0).all()
-    results.score_study(here, (1, 2), progress=False)
+    score_study(here, (1, 2), progress=False, common=False)
+    assert scored(here)[0]==dict(patient=whole, hasty=whole-len(LONG)) and here.read('settings').uncommon.eq(0).all()
+    score_study(here, (1, 2), progress=False)
     assert scored(here)[0]==n and here.read('settings').groupby('model').uncommon.max().to_dict()==dict(hasty=0, patient=2)
 
 
 def test_what_is_left_out_is_counted_with_its_strata(study):
     "Both long clips are sad: c02 is clear, c07 is not."
     lost = lost_clips(study('every')).set_index(['run', 'reason'])
-    too_long = lost.loc[('hasty--own-four--none', 'too long')]
-    assert too_long.to_dict()==dict(clips=2, clear=1, ambiguous=1, labels='sad 2')
+    assert lost.loc[('hasty--own-four--none', 'too long')].to_dict()==dict(clips=2, clear=1, ambiguous=1, labels='sad 2')
     for model in ('hasty', 'patient'):
         broken = lost.loc[(f'{model}--own-four--none', 'truncated')]
-        assert broken.clips==3 and (broken.clear, broken.ambiguous)==(1, 2)
+        assert (broken.clips, broken.clear, broken.ambiguous)==(3, 1, 2)
     assert ('patient--own-four--none', 'too long') not in lost.index
     assert 'hasty--own-four--none: 2 clips, too long (1 clear, 1 ambiguous; sad 2)' in lost_text(study('every'))
 
 
 def test_a_cropped_clip_says_so(study):
     here = study('crop')
-    assert stems(asked(here, 'hasty'))==NAMES-BAD
     rows = here.store.read(CANDIDATES)
     mine = rows[rows.model.eq('hasty')]
+    assert stems(asked(here, 'hasty'))==NAMES-BAD and rows[rows.model.eq('patient')].cropped_from.isna().all()
     assert set(stems(mine.uid[mine.cropped_from.notna()]))==GONE and mine.cropped_from.dropna().eq(5).all()
-    assert rows[rows.model.eq('patient')].cropped_from.isna().all()
     assert scored(here)[0]==dict.fromkeys(('patient', 'hasty'), CLIPS-len(BROKEN))
-    seconds = here.read('plans', 'hasty--own-four--none').groupby('uid').seconds.first()
-    assert seconds.max()==3
+    assert here.read('plans', 'hasty--own-four--none').seconds.max()==3
     row = lost_clips(here).query("run.str.startswith('hasty') and reason.str.startswith('cropped')")
     assert row[['clips', 'clear', 'ambiguous', 'labels']].to_numpy().tolist()==[[2, 1, 1, 'sad 2']]
     record = json.loads((here.root/'plans/hasty--own-four--none.json').read_text())

@@ -13,7 +13,8 @@ from ambiscale_nb.core import ROOT, rng_of
 from ambiscale_nb.metrics.metrics import statistic
 from ambiscale_nb.sampling.files import StoreLedger
 from ambiscale_nb.study.report import call_table, grid, opening, planned_pairs
-from ambiscale_nb.study.results import Study, correlation_ci, references, summary
+from ambiscale_nb.study.results import Study, summary
+from ambiscale_nb.study.truth import correlation_ci, references
 from ambiscale_nb.metrics.statistics import cluster_ci
 
 SAMPLE, SCORE = (ROOT/'nbs/experiments'/o for o in ('01_sample.ipynb', '02_score.ipynb'))

@@ -429,7 +429,8 @@ def test_stored_lists_become_pools_and_audits(judged, monkeypatch):
     from ambiscale_nb.sampling.audits import audit_rows, listwise_ledger, listwise_pool
     from ambiscale_nb.corpora.labels import label_set
     from ambiscale_nb.sampling.store import pool_rows
-    from ambiscale_nb.study.results import Study, make_pools
+    from ambiscale_nb.study.results import Study
+    from ambiscale_nb.study.scores import make_pools
     from ambiscale_nb.sampling.verify import verdict_rows
     monkeypatch.setattr('ambiscale_nb.study.results.RESULTS', judged[0])
     study = Study('whole')

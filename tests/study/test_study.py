@@ -1,5 +1,6 @@
 """A study from end to end: killed and resumed, renamed, and started with wrong input."""
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,9 +11,9 @@ import pytest
 from in_one import execute
 from waiting import PATIENCE, until
 
-from ambiscale_nb.study import results  # noqa: F401 (registers every strategy)
 from ambiscale_nb.core import ROOT, InputError
 from ambiscale_nb.strategies.pool import STRATEGIES
+from ambiscale_nb.study import scoring  # noqa: F401 (registers every strategy)
 
 PROJECT = ROOT
 SAMPLE, SCORE = (PROJECT/'nbs/experiments'/o for o in ('01_sample.ipynb', '02_score.ipynb'))
@@ -20,14 +21,10 @@ SMALL = dict(study='small', model='tiny-alm-nano', limit=30, beam_limit=6, n=8, 
 SCORED = dict(study='small', ks=[1, 4, 8], workers=1)
 
 
-def script(notebook, target, parameters):
-    return ("from ambiscale_nb.study.cli import run_notebook; "
-            f"run_notebook({str(notebook)!r}, {str(target)!r}, {parameters!r})")
-
-
 def start(root, notebook, parameters, **env):
     "Execute a notebook in a process group of its own, writing under `root`."
-    code = script(notebook, root/'runs'/notebook.name, parameters)
+    code = ("from ambiscale_nb.study.cli import run_notebook; "
+            f"run_notebook({str(notebook)!r}, {str(root/'runs'/notebook.name)!r}, {parameters!r})")
     return subprocess.Popen([sys.executable, '-c', code], env=os.environ | {'AMBISCALE_ROOT': str(root)} | env,
                             start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
@@ -38,8 +35,7 @@ def finish(root, notebook, parameters):
     assert process.returncode == 0, said[-3000:]
 
 
-def journalled(root):
-    return sum(o.read_bytes().count(b'\n') for o in root.rglob('*.jsonl'))
+def journalled(root): return sum(o.read_bytes().count(b'\n') for o in root.rglob('*.jsonl'))
 
 
 def stored(root):
@@ -78,20 +74,15 @@ def resumed(tmp_path_factory):
     return root
 
 
-def test_a_killed_study_has_the_same_candidates(whole, resumed):
-    for name, df in stored(whole).items():
+def test_a_killed_study_has_the_same_answers_tables_and_costs(whole, resumed):
+    both = [stored(o) for o in (whole, resumed)]
+    for name, df in both[0].items():
         assert len(df) > 100
-        pd.testing.assert_frame_equal(df, stored(resumed)[name])
-
-
-@pytest.mark.parametrize('table', ['scores', 'predictions', 'settings', 'refusals', 'marginals', 'bounds', 'claims'])
-def test_a_killed_study_has_the_same_tables_byte_for_byte(whole, resumed, table):
-    a, b = ((o/'results'/'small'/f'{table}.parquet').read_bytes() for o in (whole, resumed))
-    assert a == b
-
-
-def test_a_killed_study_costs_the_same(whole, resumed):
-    a, b = (pd.read_parquet(o/'results'/'small'/'costs.parquet') for o in (whole, resumed))
+        pd.testing.assert_frame_equal(df, both[1][name])
+    a, b = (o/'results'/'small' for o in (whole, resumed))
+    for table in ('scores', 'predictions', 'settings', 'refusals', 'marginals', 'bounds', 'claims'):
+        assert (a/f'{table}.parquet').read_bytes() == (b/f'{table}.parquet').read_bytes(), table
+    a, b = (pd.read_parquet(o/'costs.parquet') for o in (a, b))
     told = [c for c in a if not c.endswith('_measured')]
     pd.testing.assert_frame_equal(a[told], b[told])
     sampled = a[a.variant.eq('sample') & a.strategy.eq('majority') & a.k.eq(8)]
@@ -100,8 +91,7 @@ def test_a_killed_study_costs_the_same(whole, resumed):
 
 
 def test_every_cell_has_its_floor_and_one_more_rater(whole):
-    scores = pd.read_parquet(whole/'results'/'small'/'scores.parquet')
-    refused = pd.read_parquet(whole/'results'/'small'/'refusals.parquet')
+    scores, refused = (pd.read_parquet(whole/'results'/'small'/f'{o}.parquet') for o in ('scores', 'refusals'))
     assert set(scores.strategy) >= {'greedy', 'majority', 'mean', 'bon', 'w_bon', 'alm_v', 'w_alm_v',
                                     'label_logprob', 'verifier_alone'}
     stopped = {o for o in scores.strategy if o.startswith('adaptive_')}
@@ -117,28 +107,24 @@ def test_every_cell_has_its_floor_and_one_more_rater(whole):
 
 
 def test_running_again_samples_nothing(whole):
-    before = {o: o.stat().st_mtime_ns for o in (whole/'results').rglob('shard-*.parquet')}
+    def files(): return {o: o.stat().st_mtime_ns for t in ('candidates', 'verdicts')
+                         for o in (whole/'results/small'/t).rglob('*.parquet')}
+    before = files()
     execute(whole, (SAMPLE, SMALL))
-    after = {o: o.stat().st_mtime_ns for o in (whole/'results').rglob('shard-*.parquet')}
-    assert before == after and not list((whole/'results').rglob('*.jsonl'))
+    assert before == files() and not list((whole/'results').rglob('*.jsonl'))
 
 
 def test_names_of_clips_change_no_answer(whole):
     "The model is given sound and prompt only: the same sound under other names answers the same."
-    import shutil
-
     from ambiscale_nb.corpora.audio import load_wave, probe
     from ambiscale_nb.corpora.registry import audio_path, limit
+    from ambiscale_nb.corpora.toyspeech import EMOTIONS
     from ambiscale_nb.models.contract import load_model
+    from ambiscale_nb.models.prompts import prompt
     from ambiscale_nb.sampling.files import CANDIDATES, Store
     from ambiscale_nb.sampling.store import Draw, sample_pool
-    from ambiscale_nb.models.prompts import prompt
-    from ambiscale_nb.corpora.toyspeech import EMOTIONS
-    from ambiscale_nb.models import tiny_alm  # noqa: F401 (registers its sizes)
-    known = pd.read_parquet(whole/'results'/'small'/'utterances'/'toyspeech.parquet')
-    some = limit(known, 30).head(5)
-    names = {uid: f'renamed-{i}' for i, uid in enumerate(some.uid)}
-    folder = whole/'renamed'
+    some = limit(pd.read_parquet(whole/'results'/'small'/'utterances'/'toyspeech.parquet'), 30).head(5)
+    names, folder = {uid: f'renamed-{i}' for i, uid in enumerate(some.uid)}, whole/'renamed'
     folder.mkdir(exist_ok=True)
     paths = {names[u]: shutil.copy(audio_path(p, 'toyspeech'), folder/f'{names[u]}.wav')
              for u, p in zip(some.uid, some.path, strict=True)}
@@ -146,10 +132,9 @@ def test_names_of_clips_change_no_answer(whole):
     store = Store(whole/'renamed-store')
     report = sample_pool(load_model('tiny-alm-nano'), clips, lambda o: load_wave(paths[o], 3.),
                          [prompt('label', 'cot', EMOTIONS)], Draw(8, 1.), store, progress=False)
-    assert report.failed == 0
     ours = store.read(CANDIDATES).set_index('key')
     theirs = stored(whole)['candidates'].set_index('key').loc[ours.index]
-    assert len(ours) == 5*(1+8)
+    assert report.failed == 0 and len(ours) == 5*(1+8)
     assert (ours.text == theirs.text).all() and (ours.uid != theirs.uid).all()
 
 
@@ -157,29 +142,20 @@ WRONG = [(dict(condition='swapped'), "Unknown condition 'swapped'"), (dict(n=-1)
          (dict(root='/nowhere/at/all', corpus='toyspech'), "Unknown corpus 'toyspech'")]
 
 
-def test_wrong_input_is_told(tmp_path):
+def test_wrong_input_is_told_and_leaves_nothing(tmp_path, monkeypatch):
     found = execute(tmp_path, *((SAMPLE, SMALL | wrong) for wrong, _ in WRONG), stop=False)
     for said, (_, told) in zip(found, WRONG, strict=True): assert told in said
-    assert not list(tmp_path.rglob('plans/*'))
-
-
-@pytest.mark.parametrize('wrong, told', [
-    (dict(modle='x'), "Unknown parameter of 01_sample.ipynb 'modle'"),
-    (dict(model='tiny-alm-huge'), "Unknown model 'tiny-alm-huge'"),
-])
-def test_a_notebook_with_wrong_input_gets_no_name(tmp_path, monkeypatch, wrong, told):
     monkeypatch.setenv('AMBISCALE_ROOT', str(tmp_path))
     from ambiscale_nb.study.fanout import run_notebook
-    with pytest.raises(Exception, match='.') as e:
-        run_notebook(SAMPLE, tmp_path/'x.ipynb', {**SMALL, **wrong})
-    assert told in str(e.value)
-    assert not (tmp_path/'x.ipynb').exists()
+    for wrong, told in ((dict(modle='x'), "Unknown parameter of 01_sample.ipynb 'modle'"),
+                        (dict(model='tiny-alm-huge'), "Unknown model 'tiny-alm-huge'")):
+        with pytest.raises(Exception, match='.') as e: run_notebook(SAMPLE, tmp_path/'x.ipynb', {**SMALL, **wrong})
+        assert told in str(e.value) and not (tmp_path/'x.ipynb').exists()
+    assert not list(tmp_path.rglob('plans/*'))
 
 
 def test_the_shipped_studies_are_valid():
     from ambiscale_nb.study.studies import read_study
     for path in (PROJECT/'conf').glob('*.yaml'):
-        study = read_study(path)
-        for o in study.figures: assert (PROJECT/'nbs/figures'/f'{o}.ipynb').exists(), o
-    with pytest.raises(InputError, match='there are: conf|there are conf'):
-        read_study(PROJECT/'conf/none.yaml')
+        for o in read_study(path).figures: assert (PROJECT/'nbs/figures'/f'{o}.ipynb').exists(), o
+    with pytest.raises(InputError, match='there are: conf|there are conf'): read_study(PROJECT/'conf/none.yaml')

@@ -3,28 +3,31 @@ verdicts that cannot be read, corpora without a stratum, plans that are broken; 
 import json
 import os
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from ambiscale_nb.study import results, studies
-from ambiscale_nb.strategies import pool as strategies
+from ambiscale_nb.strategies import paper as strategies
 from ambiscale_nb.core import ROOT, InputError, rng_of
 from ambiscale_nb.study.fanout import stamp_for, stamp_of
 from ambiscale_nb.study.figures import plain_rows
 from ambiscale_nb.corpora.labels import label_set
 from ambiscale_nb.study.report import call_table, failures_page, refused_cells
-from ambiscale_nb.study.results import (FAILED, NEVER, Bills, Study, Verifier, outdate, pool_tables,
-    replacing, said_of, score_study, summary, truth_of, unscored, unscored_text)
-from ambiscale_nb.strategies.pool import pool_of, strategy
+from ambiscale_nb.study.readings import Verifier
+from ambiscale_nb.study.results import (FAILED, Study, failure_text, outdate, replacing, summary, unscored,
+    unscored_text)
+from ambiscale_nb.study.scoring import pool_tables, score_study
+from ambiscale_nb.study.truth import truth_of
 from ambiscale_nb.strategies.paper import majority
+from ambiscale_nb.strategies.pool import pool_of, strategy
 from ambiscale_nb.study.studies import StudyConfig, forget_plans, run_tasks
 
 FOUR = label_set('four').labels
-SETTING = dict(model='m', corpus='c', condition='none', variant='sample', reading='plain', label_set='four', votes='rater',
-               failed=0, verifier='m', role='self', prompt='p')
-KEY = ['variant', 'mode', 'style', 'strategy', 'k', 'stratum', 'metric']
+SETTING = dict(model='m', corpus='c', condition='none', variant='sample', decoding='sample', width=1, reading='plain',
+               calibration='', label_set='four', votes='rater', failed=0, verifier='m', role='self', prompt='p')
 
 
 def utterances(p, rng, n=10):
@@ -51,8 +54,9 @@ def tables(pool, truth, heard=None):
 @pytest.fixture
 def registry(monkeypatch):
     monkeypatch.setattr(strategies, 'STRATEGIES', strategies.STRATEGIES.copy())
-    for module in ('results', 'budget', 'calibration', 'adaptive', 'beyond', 'costs'):
-        found = __import__(f'ambiscale_nb.{module}', fromlist=['STRATEGIES'])
+    for module in ('study.scores', 'study.readings', 'study.scoring', 'strategies.budget', 'strategies.calibration',
+                   'strategies.adaptive', 'strategies.beyond', 'strategies.costs'):
+        found = import_module(f'ambiscale_nb.{module}')
         if hasattr(found, 'STRATEGIES'): monkeypatch.setattr(found, 'STRATEGIES', strategies.STRATEGIES)
 
 
@@ -100,27 +104,21 @@ def test_a_strategy_that_fails_is_refused_alone(made, registry, name):
     assert not mine.reason.str.contains(r'[\n\x00-\x1f]').any()
 
 
-def test_where_a_budget_fails_the_others_are_scored(made, registry):
+def test_a_budget_or_a_score_that_fails_is_refused_alone(made, registry):
     "A strategy that needs two answers has no score at k = 1, and those of the majority elsewhere."
     def two(pool):
         if pool.n<2: raise RuntimeError('two answers are needed')
         return majority(pool)
+    def likeliest(pool): return majority(pool)
     strategy(exact='')(two)
+    strategy(exact='select', score=lambda pool: pool.parsed[..., :1]*1.)(likeliest)
     found = tables(*made)
     own, vote = (found['scores'].query(f"strategy=='{o}' and reading=='plain'") for o in ('two', 'majority'))
-    assert set(own.k)=={2, 4}
     jsd = [o.query("metric=='jsd' and stratum=='all'").set_index('k').value for o in (own, vote)]
-    assert jsd[0][4]==pytest.approx(jsd[1][4]) and jsd[0][2]==pytest.approx(jsd[1][2], abs=.02)
-    refused = found['refusals'].query("strategy=='two'")
-    assert refused.reason.tolist()==['at k = 1: RuntimeError: two answers are needed']
-    assert 'two' in set(found['predictions'].strategy)
-
-
-def test_a_score_of_another_shape_is_refused(made, registry):
-    def likeliest(pool): return majority(pool)
-    strategy(exact='select', score=lambda pool: pool.parsed[..., :1]*1.)(likeliest)
-    reasons = tables(*made)['refusals'].query("strategy=='likeliest'").reason
-    assert reasons.str.contains(r"score has shape \(24, 1\), not \(24, 4\)").any()
+    assert set(own.k)=={2, 4} and jsd[0][4]==pytest.approx(jsd[1][4]) and jsd[0][2]==pytest.approx(jsd[1][2], abs=.02)
+    reasons = found['refusals'].groupby('strategy').reason.agg(list)
+    assert reasons['two']==['at k = 1: RuntimeError: two answers are needed'] and 'two' in set(found['predictions'].strategy)
+    assert any('score has shape (24, 1), not (24, 4)' in o for o in reasons['likeliest'])
 
 
 def test_verdicts_that_cannot_be_read_refuse_what_needs_them(made):
@@ -168,17 +166,14 @@ def study(tmp_path, monkeypatch, made):
     return Study('theirs')
 
 
-def test_an_import_is_scored_at_its_own_number_of_answers(study):
+def test_an_import_is_scored_at_its_own_number_and_what_counts_tokens_is_refused(study):
     score_study(study, (1, 2, 4, 8, 16), progress=False)
-    scores = plain_rows(study.read('scores'))
-    assert set(scores[scores.strategy.eq('majority')].k)=={1, 2, 4, 8, 9}
-
-
-def test_log_probabilities_without_tokens_refuse_what_counts_tokens(study):
-    score_study(study, (1, 9), progress=False)
-    lost = unscored(study)
+    scores, lost = plain_rows(study.read('scores')), unscored(study)
+    assert set(scores[scores.strategy.eq('majority')].k)=={1, 2, 4, 8, 9} and 'mean' in set(scores.strategy)
     assert lost.strategies.str.contains('bon').any() and lost.reason.str.contains('n_tokens').any()
-    assert {'majority', 'mean'}<=set(study.read('scores').strategy) and 'they on votes' in unscored_text(study)
+    page = failures_page(study, call_table(study))
+    assert 'they on votes' in unscored_text(study) and 'Cells that could not be scored' in page and 'n_tokens' in page
+    assert not any('n_tokens' in o for o in refused_cells(study).values())
 
 
 @pytest.mark.parametrize('damage', ['plan', 'corpus'])
@@ -194,6 +189,8 @@ def test_a_run_that_cannot_be_read_stops_no_other(study, damage, tmp_path):
 
 
 def test_where_nothing_can_be_scored_the_tables_say_so(study):
+    score_study(study, (9,), progress=False)
+    assert 'scores.parquet' in outdate(study) and not list(study.root.glob('*.parquet')) and outdate(study)=={}
     (study.root/'plans/they--votes--none.parquet').unlink()
     score_study(study, (9,), progress=False)
     scores = study.read('scores')
@@ -216,14 +213,9 @@ def test_nothing_old_passes_for_new(study):
     assert not study.table('claims').exists() and (study.root/'outdated/claims.parquet').exists()
 
 
-def test_a_study_that_ends_without_runs_has_no_tables(study):
-    score_study(study, (9,), progress=False)
-    assert 'scores.parquet' in outdate(study) and not list(study.root.glob('*.parquet')) and outdate(study)=={}
-
-
 def test_what_is_said_of_an_exception_fits_a_line():
-    assert said_of(ValueError('a\n\tb\x1b[31m'+'x'*900)).startswith('ValueError: a b [31mxxx')
-    assert len(said_of(ValueError('x'*9000)))<600 and NEVER!=FAILED and Bills
+    assert failure_text(ValueError('a\n\tb\x1b[31m'+'x'*900)).startswith('ValueError: a b [31mxxx')
+    assert len(failure_text(ValueError('x'*9000)))<600
 
 
 # --- a study by its file -------------------------------------------------------------------------------------------------
@@ -285,10 +277,3 @@ def test_a_picture_that_cannot_be_drawn_again_is_not_left_among_new_ones(config,
     os.utime(here/'figures/fig6_pareto.png', (1e8, 1e8))
     assert studies.score_and_draw(study)==[('fig6_pareto', 'no answers')]
     assert [o.name for o in (here/'figures').iterdir()]==['fig1_budget.png'] and (here/'outdated/fig6_pareto.png').exists()
-
-
-def test_the_report_lists_what_could_not_be_scored(study):
-    score_study(study, (9,), progress=False)
-    page = failures_page(study, call_table(study))
-    assert 'Cells that could not be scored' in page and 'n_tokens' in page
-    assert not any('n_tokens' in o for o in refused_cells(study).values())

@@ -11,16 +11,18 @@ from test_figures import pool as answers_of
 
 from ambiscale_nb.study import results
 from ambiscale_nb.study.cells import BASE, PLAIN, cells_of, main_cell
-from ambiscale_nb.study.claims import (STRONG, beside_published, claim_text, claims_of,
-    verdict_table, verdict_words)
+from ambiscale_nb.study.effects import STRONG
+from ambiscale_nb.study.claims import (beside_published, claim_text, claims_of, verdict_table,
+    verdict_words)
 from ambiscale_nb.core import rng_of
 from ambiscale_nb.metrics.equivalence import NOT_TESTABLE
 from ambiscale_nb.study.figures import one_prompt, plain_rows, unread_text
 from ambiscale_nb.corpora.labels import label_set
 from ambiscale_nb.study.report import (claims_page, grid, grid_page, leaderboard, leaderboard_page,
     planned_pairs)
-from ambiscale_nb.study.results import (MARK, Study, predictions_of, score_pool, summary, truth_of,
-    unread_view)
+from ambiscale_nb.study.results import MARK, Study, summary
+from ambiscale_nb.study.scores import predictions_of, score_pool
+from ambiscale_nb.study.truth import truth_of
 
 LOST = dict(few=3, some=15, most=60) # Of 72 clips: 4, 21 and 83 % of the answers
 NOTE = dict(some='21 % unread', most='83 % unread')
@@ -155,6 +157,7 @@ def test_claims_rest_on_what_was_read(studies, name):
         assert set(stated.verdict)=={NOT_TESTABLE} and set(map(verdict_words, stated.itertuples()))=={
             'not testable: 83 % unread'}
         assert stated.note.str.startswith('83 % unread').all() and 'large on demo' in stated.note['6a']
+        assert 'not testable: 83 % unread' in claims_page(claims.reset_index())
     elif name=='some': assert words==f"{stated.verdict['6a']} {MARK} (21 % unread)"
     else: assert words==stated.verdict['6a']
     table = verdict_table(claims.reset_index()).set_index('claim')
@@ -201,15 +204,3 @@ def test_a_published_number_beside_unread_answers_says_so():
     assert 'unread' not in beside_published(pd.DataFrame([one | dict(unparsed=.05)]))
     near = beside_published(pd.DataFrame([one | dict(unparsed=.4)]))
     assert near.set_index('strategy').unread['w_bon']=='40 % unread'
-
-
-def test_the_report_says_what_a_verdict_rests_on(studies):
-    page = claims_page(claims_of(cells_of(Study('most')), STRONG)[0])
-    assert 'not testable: 83 % unread' in page
-
-
-@pytest.mark.parametrize(('share', 'mark', 'testable'), [(0, '', True), (.05, '', True), (1-.95, '', True), (.0501, MARK, True),
-                                                         (.5, MARK, True), (.51, MARK, False), (1, MARK, False)])
-def test_the_thresholds(share, mark, testable):
-    view = unread_view(share)
-    assert (view.mark, view.testable)==(mark, testable) and bool(view.note)==bool(mark)
