@@ -23,7 +23,7 @@ from itertools import product
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from ..core import InputError, content_key, write_atomic
+from ..core import ROOT, InputError, content_key, write_atomic
 from ..corpora.registry import CORPORA, data_name, named, votes_of
 from ..models.prompts import MODES, STYLES, prompt
 from ..sampling.audits import listens
@@ -170,10 +170,12 @@ def claims_page(claims:pd.DataFrame|None=None, published:pd.DataFrame|None=None)
     return Page(''.join(parts))
 
 # %% ../../nbs/6_study/07_report.ipynb #f1905ea1
-def figure_files(folder:Path) -> list:
-    "The pictures in a folder in the order of their numbers, those without a number last."
+def figure_files(study:Study) -> list:
+    "The pictures of a study in the order of their numbers, those without a number last."
+    folder = (ROOT if study.name=='embedded' else study.root)/'figures' # See `figure_folder`
+    if (study.root/'figures-partial').exists(): folder = study.root/'figures-partial'
     def place(o): return int((re.match(r'fig(\d+)', o.stem) or ('', 99))[1]), o.stem
-    return sorted(Path(folder).glob('*.png'), key=place)
+    return sorted(folder.glob('*.png'), key=place)
 
 def figures_page(files:list) -> Page:
     "Pictures, each under its name."
@@ -522,8 +524,8 @@ def call_table(study:Study) -> pd.DataFrame:
     rows = rows.assign(tokens_in=rows.tokens_in.where(rows['index'].eq(0)), hours=rows.hours/3600,
                        failed=rows.error.ne('')) # What was read is counted once per call
     by = rows.groupby(['model', 'corpus', 'part', 'failed', 'error'])
-    counts = by.agg(calls=('group', 'nunique'), answers=('key', 'nunique'),
-                    said=('error_text', 'min'))
+    counts = by.agg(dict(group='nunique', key='nunique', error_text='min'))
+    counts = counts.rename(columns=dict(group='calls', key='answers', error_text='said'))
     return counts.join(by[[*MEASURED.values()]].sum(min_count=1)).reset_index()
 
 # %% ../../nbs/6_study/07_report.ipynb #20e6fbef
