@@ -51,8 +51,8 @@ def judgements_in(
     if ratings is None: return expand_votes(votes_of(utterances, labels.labels))
     return judgements_of(ratings, utterances.uid, labels.labels)
 
-def reference_marks(votes:Votes, groups, who:Judgements) -> pd.Series: # `groups`: see `fold_groups`
-    "Mean JSD in bits of the references of a corpus."
+def reference_marks(votes:Votes, groups:np.ndarray, who:Judgements) -> pd.Series:
+    "Mean JSD in bits of the references of a corpus; `groups`: see `fold_groups`."
     y = soft_labels(votes)
     out = {f'floor, {k} prior': v for k, v in floor_sensitivity(votes, jsd, 200).items()}
     if who.raters.max()>3:

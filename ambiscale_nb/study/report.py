@@ -38,7 +38,7 @@ from .results import (MARK, MARKED, NEVER, Study, at_full_budget, lost_clips,
 # %% ../../nbs/6_study/07_report.ipynb #a3f03bb9
 KEEP = chr(160) # A space at which no line is broken
 
-def visible(text, most:int=300) -> str:
+def visible(text:object, most:int=300) -> str:
     "Readable text on one line, not escaped: invisible characters spelled out, long text cut."
     text = valid_text(str(text))
     def spell(c): return c if c.isprintable() or c==KEEP else c.encode('unicode_escape').decode()
@@ -191,7 +191,7 @@ def headline(scores:pd.DataFrame) -> str: # Of one corpus
     "The metric that a corpus is first judged by."
     return 'jsd' if (scores.metric=='jsd').any() else 'accuracy'
 
-def signs(shares) -> str: # Of unread answers
+def signs(shares:pd.Series) -> str: # Of unread answers
     "What the sign of unread answers means, if any share has one."
     if not any(unread_view(o).mark for o in shares): return ''
     return f' {MARK}: more than {100*MARKED:.0f} % of its answers could not be read.'
