@@ -139,14 +139,14 @@ def unread_text(table:pd.DataFrame) -> str:
     if marked.empty: return ''
     by = [o for o in ('model', 'corpus', 'mode', 'style') if o in marked]
     by = [o for o in by if o in ('model', 'mode') or table[o].nunique()>1]
-    told = []
+    cells = []
     for key, part in marked.groupby(by, sort=False) if by else [((), marked)]:
         words = ', '.join(PROMPTS.get(o, str(o)) for o in key)
         notes = [*dict.fromkeys(unread_view(o).note for o in sorted(part.unparsed))]
         notes = ' to '.join(dict.fromkeys([notes[0], notes[-1]]))
-        told.append(f'{words}: {notes}' if words else notes)
+        cells.append(f'{words}: {notes}' if words else notes)
     return (f' {MARK} Many answers could not be read and are left out; where none is left, a label '
-            f"counts as wrong and shares as uniform ({'; '.join(told)}).")
+            f"counts as wrong and shares as uniform ({'; '.join(cells)}).")
 
 # %% ../../nbs/6_study/02_figures.ipynb #3f3449ca
 def caption(fig:Figure, text:str, rows:pd.DataFrame|None=None, ncols:int=3):
@@ -319,9 +319,9 @@ def budget_curves(
         words = f"{'all clips' if stratum=='all' else stratum}, {part.n.max()} clips"
         row[0].set_ylabel(f"{words}\n{better(metric).replace(' (', chr(10)+'(')}")
         for mode, ax in zip(modes, row, strict=True):
-            here = part[part['mode'].eq(mode)]
-            if here.empty: ax.set_axis_off()
-            else: budget_panel(ax, here, y_limits(part), mode==modes[-1])
+            panel = part[part['mode'].eq(mode)]
+            if panel.empty: ax.set_axis_off()
+            else: budget_panel(ax, panel, y_limits(part), mode==modes[-1])
     for mode, ax in zip(modes, axes[0], strict=True): ax.set_title(PROMPTS[mode])
     for ax in axes[-1]: ax.set_xlabel('answers drawn per clip')
     return fig
@@ -333,9 +333,9 @@ def rank_cell(
     "Values, intervals, `rank`, `last` (worst possible rank) and `tied` per stratum and strategy."
     level, parts = np.asarray(level), []
     for o in dict.fromkeys(level):
-        here = {k: mean_of(np.where(level==o, v, np.nan)) for k, v in values.items()}
-        here = {k: s for k, s in here.items() if s.used.any()}
-        if here: parts.append(tied_ranks(here, speakers, direction).assign(stratum=o))
+        scored = {k: mean_of(np.where(level==o, v, np.nan)) for k, v in values.items()}
+        scored = {k: s for k, s in scored.items() if s.used.any()}
+        if scored: parts.append(tied_ranks(scored, speakers, direction).assign(stratum=o))
     if not parts: raise InputError('No clip counts for any strategy of this cell')
     return pd.concat(parts, ignore_index=True).rename(columns=dict(best='rank', worst='last'))
 
@@ -478,8 +478,8 @@ def audio_control(table:Rows) -> Figure: # With prompt, condition, by_chance and
         if len(one): draw_estimates(ax, at, one, colour, marker, False, label=label, lw=1.4)
         if len(one) and condition=='swap':
             ax.plot(one.by_chance, at, 'kx', mew=1.4, label='expected by chance', zorder=5)
-    told = table.drop_duplicates(['model', 'prompt']).verdict if 'verdict' in table else ()
-    for i, o in enumerate(told):
+    verdicts = table.drop_duplicates(['model', 'prompt']).verdict if 'verdict' in table else ()
+    for i, o in enumerate(verdicts):
         if isinstance(o, str): ax.text(.995, i-.08, o, ha='right', va='bottom', fontsize=SMALLEST)
     ax.set_yticks(range(len(names)), [literal(f'{m}: {p}') for m, p in names])
     ax.tick_params(axis='y', length=0); ax.grid(axis='y', color='.93'); ax.set_axisbelow(True)
@@ -567,12 +567,12 @@ def reliability_panels(table:pd.DataFrame, correlations:pd.DataFrame) -> Figure:
     words = {'shares': ('predicted share of a label', "share of people's votes"),
              'entropy': ('entropy of the prediction, bits', "entropy of people's votes, bits")}
     for (panel, (x, y)), ax in zip(words.items(), axes, strict=True):
-        mine = table[table.panel==panel]
-        for name, one in mine.groupby('strategy', sort=False):
+        rows = table[table.panel==panel]
+        for name, one in rows.groupby('strategy', sort=False):
             colour, marker, label = look_of(name)
             draw_estimates(ax, one.said, one.assign(value=one.heard), colour, marker+'-',
                            label=label)
-        most = np.fmax(1., mine[['said', 'heard']].to_numpy().max(initial=1.))
+        most = np.fmax(1., rows[['said', 'heard']].to_numpy().max(initial=1.))
         ax.plot([0, most], [0, most], color='.6', lw=.8, ls='--', label='predicted = observed')
         ax.set(xlabel=x, ylabel=y)
     lines = [Line2D([], [], color=look_of(o.strategy)[0], marker=look_of(o.strategy)[1], ms=4.5,

@@ -335,9 +335,9 @@ def listening(study:Study) -> pd.DataFrame:
         own = single_answers(study, runs[model, corpus, 'none'])
         both = own.join(single_answers(study, run).add_suffix('+'), how='inner')
         for (mode, style), rows in both.groupby(level=['mode', 'style']):
-            here, p = clips.loc[rows.index.get_level_values('uid')], np.hsplit(rows.to_numpy(), 2)
+            heard, p = clips.loc[rows.index.get_level_values('uid')], np.hsplit(rows.to_numpy(), 2)
             found.append(dict(model=model, corpus=corpus, mode=mode, style=style) | listens(
-                *p, votes_of(here, list(own)), here.speaker))
+                *p, votes_of(heard, list(own)), heard.speaker))
     return pd.DataFrame(found)
 
 # %% ../../nbs/6_study/07_report.ipynb #b2e70d03
@@ -355,12 +355,12 @@ def skill_of(scores:pd.DataFrame) -> pd.DataFrame:
 def listening_page(study:Study, scores:pd.DataFrame) -> Page:
     "Whether the models listen, and whether their single answers say more than no audio."
     cell = ['model', 'corpus', 'mode', 'style']
-    df, told = skill_of(scores), listening(study)
-    if len(told): df = df.merge(told, how='outer', on=cell)
+    df, heard = skill_of(scores), listening(study)
+    if len(heard): df = df.merge(heard, how='outer', on=cell)
     known = df.votes.dropna()
     text = (f"{known.ne('better than no audio').sum()} of {len(known)} single answers predict the "
             'votes no better than the class prior of other speakers, which uses no audio. ')
-    if len(told): text += (f"{df.verdict.dropna().ne('listens').sum()} of {df.verdict.count()} "
+    if len(heard): text += (f"{df.verdict.dropna().ne('listens').sum()} of {df.verdict.count()} "
                            'are not shown to listen.')
     else: text += ("No run has another speaker's audio (`condition: swap`), so there is no "
                    'evidence whether the models listen.')
