@@ -204,13 +204,14 @@ def score_texts(rows:pd.DataFrame) -> list:
 # %% ../../nbs/6_study/07_report.ipynb #5cee5a97
 def leaderboard(scores:pd.DataFrame, corpus:str, most:int=100) -> pd.DataFrame:
     "Settings of a corpus, best first, with references and cost; without a rank: fewer clips."
-    from ambiscale_nb.study.figures import LOWER
+    from ambiscale_nb.study.figures import direction
     df = plain_scores(at_full_budget(scores[scores.corpus==corpus], 'none'))
     metric = headline(df)
     main = df[df.metric.eq(metric) & df.stratum.eq('all')]
     main = main[main.n==main.groupby('model').n.transform('max')]
     main = main.assign(whole=main.n>=FULL*main.n.max(), asked=main['mode']+', '+main['style'])
-    main = main.sort_values(['whole', 'value'], ascending=[False, metric in LOWER], kind='stable')
+    up = direction(metric)=='lower'
+    main = main.sort_values(['whole', 'value'], ascending=[False, up], kind='stable')
     rank = (main.groupby('whole').cumcount()+1.).where(main.whole)
     out = main[['model', 'asked', 'strategy', 'variant', 'k']].assign(**{metric: score_texts(main)})
     keys = pd.MultiIndex.from_frame(main[SETTING])
@@ -466,7 +467,7 @@ def search_page(scores:pd.DataFrame) -> Page:
 # %% ../../nbs/6_study/07_report.ipynb #95e2a619
 def curve_panel(rows:pd.DataFrame, metric:str, stratum:str) -> dict:
     "Lines and references of one panel, as data."
-    from ambiscale_nb.study.figures import GUIDES, METRIC_NAMES, SELECTS, in_order, look_of
+    from ambiscale_nb.study.figures import GUIDES, SELECTS, in_order, look_of, metric_title
     rows = rows[rows.metric.eq(metric) & rows.stratum.eq(stratum) & rows.value.notna()]
     rows, lines = rows.sort_values('k'), []
     for name in in_order(rows.strategy):
@@ -476,7 +477,7 @@ def curve_panel(rows:pd.DataFrame, metric:str, stratum:str) -> dict:
                           selects=name in SELECTS, points=json.loads(points)))
     known = rows[['noise_floor', 'one_more_rater']].mean().dropna()
     guides = {GUIDES[o][0]: round(v, 4) for o, v in known.items()}
-    return dict(title=f'{METRIC_NAMES[metric]}, {stratum}', lines=lines, guides=guides)
+    return dict(title=f'{metric_title(metric)}, {stratum}', lines=lines, guides=guides)
 
 # %% ../../nbs/6_study/07_report.ipynb #e08992e5
 def curves_page(scores:pd.DataFrame) -> Page:
