@@ -6,11 +6,11 @@
 __all__ = ['KEEP', 'SETTING', 'FULL', 'LEADERS', 'SIDE', 'BY_LABEL', 'SHOWN', 'MEASURED', 'visible', 'Page', 'nonce_of',
            'publish', 'readable', 'table', 'titled', 'fold', 'paragraph', 'page_data', 'picture', 'spreadsheet',
            'opening', 'stored_claims', 'verdicts_page', 'claims_page', 'figure_files', 'figures_page', 'headline',
-           'signs', 'score_texts', 'leaderboard', 'rows_page', 'leaderboard_page', 'names_page', 'w_bon_page',
-           'readings', 'fold_by', 'readings_page', 'side_page', 'single_answers', 'listening', 'skill_of',
-           'listening_page', 'planned_pairs', 'refused_cells', 'cell_texts', 'grid', 'grid_page', 'search_page',
-           'curve_panel', 'curves_page', 'corpora_page', 'call_table', 'cost_page', 'unread_page', 'failed_runs',
-           'missing_calls', 'failures_page', 'prompts_page', 'provenance_page']
+           'signs', 'score_texts', 'leaderboard', 'rows_page', 'leaderboard_page', 'names_page', 'readings', 'fold_by',
+           'readings_page', 'side_page', 'single_answers', 'listening', 'skill_of', 'listening_page', 'planned_pairs',
+           'refused_cells', 'cell_texts', 'grid', 'grid_page', 'search_page', 'curve_panel', 'curves_page',
+           'corpora_page', 'call_table', 'cost_page', 'unread_page', 'failed_runs', 'missing_calls', 'failures_page',
+           'prompts_page', 'provenance_page']
 
 # %% ../../nbs/6_study/07_report.ipynb #da643234
 import base64
@@ -256,20 +256,6 @@ def names_page(scores:pd.DataFrame) -> Page:
     return fold('What the names of strategies mean', table(pd.DataFrame(dict(
         strategy=names, name=[look_of(o)[2] for o in names], about=about))))
 
-# %% ../../nbs/6_study/07_report.ipynb #5921b57e
-def w_bon_page(scores:pd.DataFrame) -> Page:
-    "W-BoN by its two scores at full budget, in a fold; empty if no pool has log-probabilities."
-    df = plain_scores(at_full_budget(scores, 'none'))
-    df = df[df.strategy.isin(['w_bon', 'w_bon_mean']) & df.stratum.eq('all')
-            & df.metric.isin(['jsd', 'accuracy'])]
-    if df.empty: return Page('')
-    df = df.replace({'strategy': dict(w_bon='answer', w_bon_mean='mean')})
-    cell = ['corpus', 'model', 'mode', 'style', 'variant', 'metric', 'n']
-    wide = df.pivot(index=cell, columns='strategy', values=['value', 'ess'])
-    wide.columns = [b if a=='value' else f'ESS, {b}' for a, b in wide.columns]
-    digits = dict.fromkeys(wide.columns, 3)
-    return fold('W-BoN by its two scores', table(wide.reset_index(), digits))
-
 # %% ../../nbs/6_study/07_report.ipynb #c02b7be4
 def readings(scores:pd.DataFrame, corpus:str) -> pd.DataFrame:
     "Settings that are not plain, next to the plain score of the same strategy; NaN: there is none."
@@ -451,7 +437,7 @@ def grid_page(cells:pd.DataFrame, refused:dict|None=None) -> Page:
 
 # %% ../../nbs/6_study/07_report.ipynb #f0e0a552
 SHOWN = ('model corpus condition mode style strategy variant k stratum metric value low high n '
-         'speakers noise_floor one_more_rater prior uniform unparsed calls tokens').split()
+         'speakers noise_floor one_more_rater prior uniform unparsed calls tokens ess').split()
 
 def search_page(scores:pd.DataFrame) -> Page:
     "All scores at full budget, with a box to type in."
