@@ -1,6 +1,5 @@
-"""Every figure notebook has its picture and the data behind it, drawn from the embedded study; rows that are not
-plain change no figure; the marks of the grid follow the tests. (That each notebook can be executed by itself is tested
-in `test_notebooks.py`.)"""
+"""Every figure notebook has its picture and its data; rows that are not plain change no figure; the marks of the grid
+follow the tests. (That each notebook runs by itself is tested in `test_notebooks.py`.)"""
 import json
 from functools import cache
 
@@ -9,33 +8,30 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ambiscale_nb.study import results
 from ambiscale_nb.core import ROOT, rng_of
-from ambiscale_nb.study.figures import CORE, STYLE, in_order, plain_rows, rank_cell, strategy_grid
 from ambiscale_nb.corpora.labels import label_set
+from ambiscale_nb.strategies.pool import STRATEGIES, pool_of
+from ambiscale_nb.study import results
+from ambiscale_nb.study.figures import CORE, STYLE, in_order, rank_cell, strategy_grid
 from ambiscale_nb.study.results import Study
 from ambiscale_nb.study.scores import predictions_of, score_pool
 from ambiscale_nb.study.truth import truth_of
-from ambiscale_nb.strategies.pool import STRATEGIES, pool_of
 
 STEMS = sorted(o.stem for o in (ROOT/'nbs/figures').glob('*.ipynb') if o.stem.startswith('fig') or o.stem=='claims')
 FIGS = [o for o in STEMS if o.startswith('fig')]
 FOUR = label_set('four').labels
 SIZES = {'little': 1e6, 'large': 9e6}
+FORMS = {'.pdf', '.svg', '.png', '.csv'}
 
 
-@pytest.mark.parametrize('stem', STEMS)
-def test_each_figure_is_there_in_three_forms_with_its_data(stem):
-    files = {o.suffix: o for o in (ROOT/'figures').glob(f'{stem}.*')}
-    assert set(files)=={'.pdf', '.svg', '.png', '.csv'}, 'draw it: make figures, make claims'
-    assert len(pd.read_csv(files['.csv']))>=2
+def test_each_figure_is_committed_with_its_data():
+    assert {o.stem for o in (ROOT/'figures').glob('[!.]*')}=={*STEMS}, 'draw it: make figures, make claims'
+    for stem in STEMS:
+        files = {o.suffix: o for o in (ROOT/'figures').glob(f'{stem}.*')}
+        assert set(files)==FORMS and len(pd.read_csv(files['.csv']))>=2, stem
 
 
-def test_no_picture_is_without_its_notebook():
-    assert {o.stem for o in (ROOT/'figures').glob('[!.]*')}=={*STEMS}
-
-
-# --- a study in small, with real scores of made-up answers -----------------------------------------------------------
+# --- a small study: real scores of invented answers ------------------------------------------------------------------
 def clips():
     "Seventy-two clips of twelve speakers, ten raters each; half of them divide people."
     rng = rng_of('clips of a figure')
@@ -59,14 +55,14 @@ def pool(p, rng, mode, style, kind, N=8, worded=False):
 
 
 def tables(p, truth, corpus='demo', worded=False):
-    "Scores, predictions and marginals of two models."
+    "Scores, predictions and marginals of two models, and their pools."
     out, pools = {'scores': [], 'predictions': [], 'marginals': []}, {}
+    prompts = [(m, s, k, 'none') for m in ('label', 'dist') for s in ('direct', 'cot') for k in ('sample', 'greedy')]
     for model, blur in (('little', .5), ('large', .2)):
-        for mode, style, kind, condition in [(m, s, k, 'none') for m in ('label', 'dist') for s in ('direct', 'cot')
-                                             for k in ('sample', 'greedy')]+[('label', 'direct', 'greedy', 'swap')]:
-            rng = rng_of(model, mode, style, kind, condition)
+        for mode, style, kind, condition in [*prompts, ('label', 'direct', 'greedy', 'swap')]:
             near = (1-blur)*(p if condition=='none' else p[::-1])+blur/4
-            one = pool(near, rng, mode, style, kind, 8 if kind=='sample' else 1, worded)
+            one = pool(near, rng_of(model, mode, style, kind, condition), mode, style, kind,
+                       8 if kind=='sample' else 1, worded)
             pools[model, mode, style, kind] = one
             who = dict(model=model, corpus=corpus, condition=condition, variant=kind)
             out['scores'].append(score_pool(one, truth, (1, 2, 4, 8))[0].assign(**who, source=truth.source))
@@ -79,50 +75,46 @@ def tables(p, truth, corpus='demo', worded=False):
 
 
 def more(df):
-    "Rows that no figure may show, each with numbers that would be seen."
+    "Further rows that no figure may show, each with numbers that would be seen."
     if 'metric' in df: strange = df.assign(value=.001, low=0., high=.002, noise_floor=.0005)
     else: strange = df.assign(**{o: [np.eye(4)[0]]*len(df) for o in ('dist', 'credit')}, tied=[[]]*len(df),
                              chance=[[]]*len(df))
     sampled = strange[strange.variant=='sample']
     extra = [strange.assign(variant=strange.variant+o) for o in (' temperature', ' prior', ' dirichlet')]
-    extra += [sampled.assign(variant=f'sample by {o}') for o in SIZES]
-    extra += [sampled.assign(variant='beam5'), sampled[sampled.strategy=='mean'].assign(
-        style='both', strategy='prompt_ensemble')]
+    extra += [sampled.assign(variant=o) for o in ('sample by little', 'sample by large', 'beam5')]
+    extra += [sampled[sampled.strategy=='mean'].assign(style='both', strategy='prompt_ensemble')]
     return pd.concat([*extra[:3], df, *extra[3:]], ignore_index=True)
 
 
 @pytest.fixture(scope='module')
 def study(tmp_path_factory):
-    """Two studies with the same plain rows, one of which has others; a third with a second corpus, on which nobody
-    voted; and a function that draws a figure of one."""
-    root = tmp_path_factory.mktemp('figures')
-    p, utterances = clips()
+    """A function that draws a figure of a study: `plain`; `more`, with further rows; `worded`, with yes/no verdicts;
+    `acted`, with a second corpus on which nobody voted."""
+    root, (p, utterances) = tmp_path_factory.mktemp('figures'), clips()
     truth = truth_of(utterances, None, label_set('four'))
     found, pools = tables(p, truth)
-    told = dict(ambiguity_source='acted', acted=[FOUR[o] for o in p.argmax(1)])
-    acted = utterances.assign(**told, corpus='stage').drop(columns=[f'votes_{o}' for o in FOUR])
+    acted = utterances.assign(ambiguity_source='acted', acted=[FOUR[o] for o in p.argmax(1)], corpus='stage')
+    acted = acted.drop(columns=[f'votes_{o}' for o in FOUR])
+    stage, worded = tables(p, truth_of(acted, None, label_set('four')), 'stage')[0], tables(p, truth, worded=True)[0]
+    def both(table, name): return pd.concat([table, stage[name]], ignore_index=True)
+
+    def asked(store, plan):  # the pools of a model; `others` has beams, which fig10 must leave out
+        rows = [dict(model=k[0], mode=k[1], style=k[2], decode=k[3]) for k in pools if k[0]==plan.model[0]]
+        odd = [o | dict(decode='beam') for o in rows if o['decode']=='sample'] if plan.others[0] else []
+        return pd.DataFrame(odd+rows)
+
+    def laid(rows, labels, verdicts=None):
+        key = [tuple(o) for o in rows[['model', 'mode', 'style', 'decode']].to_numpy()]
+        return {(*o[1:], 0): pools[o] for o in key}
     with pytest.MonkeyPatch.context() as m:
         m.setattr(results, 'RESULTS', root)
-        stage = tables(p, truth_of(acted, None, label_set('four')), 'stage')[0]
-        told = tables(p, truth, worded=True)[0]
-        for name, change in (('plain', lambda o, _: o), ('more', lambda o, _: more(o)),
-                             ('worded', lambda _, k: told[k]),
-                             ('acted', lambda o, k: pd.concat([o, stage[k]], ignore_index=True))):
-            here = Study(name)
-            for k, df in found.items(): here.write(change(df, k) if k!='marginals' or name=='acted' else df, k)
-            for corpus, clip_table in (('demo', utterances), ('stage', acted))[:1+(name=='acted')]:
-                here.write(clip_table, 'utterances', corpus)
-                plan_runs(here, corpus)
-
-        def asked(store, plan):  # rows of `candidates`, of which fig10 wants those of one prompt
-            rows = [dict(model=plan.model[0], mode=k[1], style=k[2], decode=k[3]) for k in pools if k[0]==plan.model[0]]
-            odd = [o | dict(decode='beam') for o in rows if o['decode']=='sample'] if plan.others[0] else []
-            return pd.DataFrame(odd+rows)
-
-        def laid(rows, labels, verdicts=None):
-            key = [tuple(o) for o in rows[['model', 'mode', 'style', 'decode']].to_numpy()]
-            return {(*o[1:], 0): pools[o] for o in key}
-        m.setattr('ambiscale_nb.study.report.pool_rows', lambda store, plan: pd.DataFrame())  # Which models listen is not the point
+        for name, change in (('plain', lambda o, _: o), ('worded', lambda _, k: worded[k]), ('acted', both),
+                             ('more', lambda o, k: o if k=='marginals' else more(o))):
+            for k, df in found.items(): Study(name).write(change(df, k), k)
+            for table in (utterances, acted)[:1+(name=='acted')]:
+                Study(name).write(table, 'utterances', table.corpus[0])
+                plan_runs(Study(name), table.corpus[0])
+        m.setattr('ambiscale_nb.study.report.pool_rows', lambda store, plan: pd.DataFrame())  # who listens
         m.setattr('ambiscale_nb.sampling.store.pool_rows', asked)
         m.setattr(results, 'make_pools', laid)
         yield cache(lambda stem, name: drawn(stem, name, root/name))
@@ -131,46 +123,39 @@ def study(tmp_path_factory):
 def plan_runs(here, corpus):
     "What a study knows of its runs."
     (here.root/'plans').mkdir(parents=True, exist_ok=True)
-    for model, size in SIZES.items():
-        for condition in ('none', 'swap'):
-            stem = f'{model}--{corpus}--{condition}'
-            (here.root/'plans'/f'{stem}.json').write_text(json.dumps(dict(
-                model=model, corpus=corpus, condition=condition, label_set='four', has_ratings=False, n_params=size,
-                clips=72, verified=True)))
-            here.write(pd.DataFrame(dict(model=[model], others=[here.name=='more'])), 'plans', stem)
+    for model, condition in [(m, c) for m in SIZES for c in ('none', 'swap')]:
+        stem = f'{model}--{corpus}--{condition}'
+        (here.root/'plans'/f'{stem}.json').write_text(json.dumps(dict(
+            model=model, corpus=corpus, condition=condition, label_set='four', has_ratings=False,
+            n_params=SIZES[model], clips=72, verified=True)))
+        here.write(pd.DataFrame(dict(model=[model], others=[here.name=='more'])), 'plans', stem)
 
 
 def drawn(stem, name, out):
-    "Execute a figure's notebook in this process; its files."
-    cells = json.loads((ROOT/f'nbs/figures/{stem}.ipynb').read_text())['cells']
+    "Execute a figure's notebook in this process; its files and its variables."
     space = {}
-    for cell in (o for o in cells if o['cell_type']=='code'):
-        exec(compile(''.join(cell['source']), stem, 'exec'), space)
+    for cell in json.loads((ROOT/f'nbs/figures/{stem}.ipynb').read_text())['cells']:
+        if cell['cell_type']=='code': exec(compile(''.join(cell['source']), stem, 'exec'), space)
         if 'parameters' in cell['metadata'].get('tags', ()): space |= dict(study=name, out=str(out))
     plt.close('all')
     return {o.suffix: o.read_bytes() for o in out.glob(f'{stem}.*')}, space
 
 
+KEYS = dict(fig1_budget=['mode', 'metric', 'stratum', 'strategy', 'k'], fig6_pareto=['strategy', 'k'],
+            fig2_strategies=['model', 'stratum', 'strategy'], fig3_size=['model', 'metric', 'strategy'],
+            fig8_human=['model', 'stratum', 'strategy'])
+
+
 @pytest.mark.parametrize('stem', FIGS)
 def test_rows_that_are_not_plain_change_no_figure(study, stem):
-    (plain, _), (with_others, _) = study(stem, 'plain'), study(stem, 'more')
-    assert set(plain)=={'.pdf', '.svg', '.png', '.csv'}
-    for kind in ('.csv', '.png', '.svg', '.pdf'): assert plain[kind]==with_others[kind], f'{stem}{kind}'
-
-
-def test_every_point_of_a_figure_is_one_row(study):
-    for stem, key in (('fig1_budget', ['mode', 'metric', 'stratum', 'strategy', 'k']),
-                      ('fig2_strategies', ['model', 'stratum', 'strategy']),
-                      ('fig3_size', ['model', 'metric', 'strategy']), ('fig6_pareto', ['strategy', 'k']),
-                      ('fig8_human', ['model', 'stratum', 'strategy'])):
-        out = study(stem, 'more')[1]
-        table = out.get('table', out.get('rows'))
-        assert len(table) and not table.duplicated(key).any(), stem
+    (plain, _), (others, space) = study(stem, 'plain'), study(stem, 'more')
+    assert set(plain)==FORMS and [o for o in plain if plain[o]!=others[o]]==[]
+    if stem in KEYS: assert not space.get('table', space.get('rows')).duplicated(KEYS[stem]).any()  # a point is a row
 
 
 @pytest.mark.parametrize('name', ['more', 'worded'])
 def test_the_grid_agrees_with_the_scores(study, name):
-    "Also where verdicts are yes or no, and most choices are ties: one value a cell."
+    "Also where verdicts are yes or no and most choices are ties: one value per cell."
     space = study('fig2_strategies', name)[1]
     assert len(space['both'])==len(space['table'])==2*2*len(CORE)  # models, strata, strategies
     assert set(space['table'].strategy)==set(CORE)
@@ -178,87 +163,63 @@ def test_the_grid_agrees_with_the_scores(study, name):
 
 
 @pytest.mark.parametrize('stem', FIGS)
-def test_a_corpus_without_votes_changes_no_figure_of_another(study, stem):
-    "All but the two with a panel for each corpus show the one that has votes."
+def test_a_corpus_without_votes(study, stem):
+    "It changes no figure of another corpus, is named, and leaves every title and caption on the page."
     out, space = study(stem, 'acted')
-    assert set(out)=={'.pdf', '.svg', '.png', '.csv'}
-    said = ' '.join(' '.join(o.get_title().get_text() for o in space['fig'].legends).split())
-    if stem=='fig8_human': assert 'nobody voted there: stage' in said
-    elif stem=='fig2_strategies': assert 'Nobody voted on stage' in said
+    fig = space['fig']
+    said = ' '.join(' '.join(o.get_title().get_text() for o in fig.legends).split())
+    if stem=='fig8_human': assert 'Nobody voted on stage' in said
+    elif stem=='fig2_strategies': assert 'because nobody voted: stage' in said
     elif stem!='fig4_audio': assert out['.csv']==study(stem, 'plain')[0]['.csv']
+    fig.set_dpi(160)
+    fig.draw_without_rendering()
+    inside, (width, height) = fig.get_tightbbox(), fig.get_size_inches()
+    assert inside.x0>=0 and inside.x1<=width+.02 and inside.y0>=-.02 and inside.y1<=height+.02, inside
 
 
 def test_where_nobody_voted_the_grid_has_accuracy(study):
     space = study('fig2_strategies', 'acted')[1]
-    table, both = space['table'], space['both']
+    table, stage = space['table'], space['table'].query("corpus=='stage'")
     assert table.groupby('corpus').metric.unique().map(list).to_dict()=={'demo': ['jsd'], 'stage': ['accuracy']}
-    assert set(table[table.corpus=='stage'].stratum)=={'all'} and len(both)==len(table)
-    assert table[table.corpus=='stage'].noise_floor.isna().all() and table[table.corpus=='stage'].prior.notna().all()
-    names = {ax.get_xlabel() for ax in space['fig'].axes}
-    assert names=={'JSD, bits', 'accuracy'}
+    assert set(stage.stratum)=={'all'} and len(space['both'])==len(table)
+    assert stage.noise_floor.isna().all() and stage.prior.notna().all()
+    assert {ax.get_xlabel() for ax in space['fig'].axes}=={'JSD, bits', 'accuracy'}
     assert sum('is the vote'==o.get_text() for ax in space['fig'].axes for o in ax.texts)==len(SIZES)
 
 
-def test_titles_and_notes_are_not_cut(study):
-    "Everything lies on the page, at the resolution of the picture."
-    for stem in FIGS:
-        fig = study(stem, 'acted')[1]['fig']
-        fig.set_dpi(160)
-        fig.draw_without_rendering()
-        inside = fig.get_tightbbox()
-        width, height = fig.get_size_inches()
-        assert inside.x0>=-.02 and inside.x1<=width+.02 and inside.y0>=-.02 and inside.y1<=height+.02, (stem, inside)
-
-
 # --- the marks of the grid -------------------------------------------------------------------------------------------
-def cell(gap, speakers=20, each=30, noise=.05, by_speaker=0., world=()):
+def cell(gap, speakers=20, each=30, by_speaker=0., world=()):
     "The first two differ by noise alone, the third is worse by `gap`."
     rng = rng_of('a made-up cell', gap, speakers, *world)
     base = rng.uniform(.1, .5, speakers*each)
     who = np.repeat([f's{i:02d}' for i in range(speakers)], each)
     lean = np.repeat(rng.normal(0, by_speaker, speakers), each)
-    values = {o: base+by+rng.normal(0, noise, len(base))+lean*(o=='bon') for o, by in
-              (('mean', 0.), ('majority', 0.), ('bon', gap))}
-    return values, who
+    return {o: base+by+rng.normal(0, .05, len(base))+lean*(o=='bon') for o, by in
+            (('mean', 0.), ('majority', 0.), ('bon', gap))}, who
 
 
 def ties(values, who, **how):
-    found = rank_cell(values, who, ['all']*len(who), **how).set_index('strategy')
-    return {k: bool(v) for k, v in found.tied.items()}
+    return rank_cell(values, who, ['all']*len(who), **how).set_index('strategy').tied.map(bool).to_dict()
 
 
-def test_a_known_tie_is_marked_and_what_is_worse_is_not():
+def test_direction_clusters_and_strata_of_ties():
     values, who = cell(.1)
-    assert values['mean'].mean()!=values['majority'].mean()
-    assert ties(values, who)=={'mean': True, 'majority': True, 'bon': False}
     turned = {k: -v for k, v in values.items()}
-    assert ties(turned, who, direction='higher')==ties(values, who)
-    assert ties(values, who, direction='higher')=={'mean': False, 'majority': False, 'bon': True}
-
-
-def test_a_difference_of_few_speakers_alone_is_a_tie():
-    "The unit is the speaker: .02 on average that leans each way by .1 is nothing, whatever the number of clips."
+    assert ties(turned, who, direction='higher')==ties(values, who)==dict(mean=True, majority=True, bon=False)
+    assert ties(values, who, direction='higher')==dict(mean=False, majority=False, bon=True)
+    # the unit is the speaker: .02 on average that leans each way by .1 is nothing, whatever the number of clips
     worlds = [cell(.02, speakers=8, each=400, by_speaker=.1, world=[i]) for i in range(60)]
-    assert np.mean([ties(*o)['bon'] for o in worlds])>.9
-    values, who = cell(.02, speakers=40, each=400)
-    assert not ties(values, who)['bon']
+    assert np.mean([ties(*o)['bon'] for o in worlds])>.9 and not ties(*cell(.02, speakers=40, each=400))['bon']
+    clear = np.arange(len(who))%2==0
+    values['bon'] = np.where(clear, values['bon'], values['mean'])
+    found = rank_cell(values, who, np.where(clear, 'clear', 'ambiguous')).set_index(['stratum', 'strategy'])
+    assert found.tied['ambiguous'].all() and not found.tied['clear', 'bon']
 
 
 def test_intervals_that_overlap_do_not_make_a_tie():
     values, who = cell(.012)
     found = rank_cell(values, who, ['all']*len(who)).set_index('strategy')
     assert found.low['bon']<found.high['mean'] and not found.tied['bon']
-
-
-def test_each_stratum_has_ties_of_its_own_and_too_few_speakers_say_so():
-    values, who = cell(.1)
-    clear = np.arange(len(who))%2==0
-    values['bon'] = np.where(clear, values['bon'], values['mean'])
-    found = rank_cell(values, who, np.where(clear, 'clear', 'ambiguous')).set_index(['stratum', 'strategy'])
-    assert found.tied['ambiguous'].all() and not found.tied['clear', 'bon']
-    few, who = cell(.1, speakers=4)
-    found = rank_cell(few, who, ['all']*len(who))
-    assert found.tied.all() and found.reason.str.contains('an interval needs').all()
 
 
 def test_marks_in_the_picture_are_those_of_the_table():
@@ -273,14 +234,7 @@ def test_marks_in_the_picture_are_those_of_the_table():
     plt.close('all')
 
 
-# --- one style -------------------------------------------------------------------------------------------------------
 def test_every_strategy_has_a_look_of_its_own():
     assert set(STRATEGIES)<=set(STYLE), 'name it in STYLE of 02_figures'
-    looks = [(colour, marker) for colour, marker, _ in STYLE.values()]
-    assert len(set(looks))==len(looks) and len({o[2] for o in STYLE.values()})==len(STYLE)
+    assert len({o[:2] for o in STYLE.values()})==len({o[2] for o in STYLE.values()})==len(STYLE)
     assert in_order(STYLE)==[*STYLE]
-
-
-def test_a_table_without_plain_rows_is_refused():
-    rows = pd.DataFrame(dict(strategy=['mean'], variant=['sample prior'], style=['direct']))
-    with pytest.raises(ValueError, match='No plain rows'): plain_rows(rows)

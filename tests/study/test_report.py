@@ -1,6 +1,6 @@
-"""The report on hostile ground: names, answers, errors and notes of a study are written to break out of their
-page. It must stand whole, load nothing and run nothing that is not its own: read as text here, and in a real
-browser where there is one. Each fault ends in one line `fault -> outcome`."""
+"""The report on hostile ground: names, answers, errors and notes of a study are written to break out of their page. It
+must remain whole, load nothing and run nothing but its own scripts: read as text here, and in a real browser if there
+is one."""
 import base64
 import json
 import re
@@ -17,13 +17,13 @@ import pandas as pd
 import pytest
 from waiting import PATIENCE
 
-from ambiscale_nb.study import fanout, report
 from ambiscale_nb.core import ROOT
 from ambiscale_nb.corpora.labels import label_set
 from ambiscale_nb.models.contract import Capabilities, Reply
+from ambiscale_nb.models.prompts import prompt
 from ambiscale_nb.sampling.store import Draw, plan_pool, sample_pool
 from ambiscale_nb.sampling.files import Store, valid_text
-from ambiscale_nb.models.prompts import prompt
+from ambiscale_nb.study import fanout, report, results
 
 FOUR = label_set('four').labels
 SOURCE = ROOT/'nbs/figures/report.ipynb'
@@ -43,7 +43,7 @@ def attacks(trap):
         'markdown': f'![x]({trap}/md) [y](javascript:{js})', 'attribute': f'" onmouseover="{js}" x="',
         'refresh': f'<meta http-equiv="refresh" content="0;url={trap}/meta">',
         'base': f'<base href="{trap}/">', 'formula': f'=HYPERLINK("{trap}/csv")',
-        'template': '{{constructor.constructor("alert(1)")()}}${alert(1)}',
+        'template': '{{constructor.constructor("alert(1)")()}}${alert(1)}', 'heading': f'<h2>x</h2><script>{js}',
         'control': 'a\x00b\x1b]0;PWNED\x07\x1b[2J', 'direction': 'safe\u202egnp.exe', 'surrogate': 'x\ud800y',
         'long': '<b>'+'A'*1_000_000}
 
@@ -54,56 +54,52 @@ class Hostile:
     def __init__(self, name, texts): self.name, self.texts, self.calls = name, texts, 0
     def say(self):
         self.calls += 1
-        text = 'sad' if self.calls % 3 else self.texts[self.calls % len(self.texts)]
+        text = 'sad' if self.calls%3 else self.texts[self.calls%len(self.texts)]
         return Reply(text, [1], 'stop', None, dict(prompt_tokens=5, output_tokens=1))
     def greedy(self, wave, prompt):
-        if self.calls % 7 == 3: self.calls += 1; raise RuntimeError(self.texts[self.calls % len(self.texts)])
+        if self.calls%7==3: self.calls += 1; raise RuntimeError(self.texts[self.calls%len(self.texts)])
         return self.say()
     def sample(self, wave, prompt, n, seed, temperature): return [self.say() for _ in range(n)]
 
 
 def clips(corpus, n=12):
     "Clips of four speakers, each with five votes."
-    votes = np.array([[5, 0, 0, 0], [2, 2, 1, 0], [1, 4, 0, 0], [2, 1, 1, 1]])[np.arange(n) % 4]
+    votes = np.array([[5, 0, 0, 0], [2, 2, 1, 0], [1, 4, 0, 0], [2, 1, 1, 1]], float)[np.arange(n)%4]
     df = pd.DataFrame(dict(corpus=corpus, uid=[f'u{i}' for i in range(n)], path='', duration=1.,
-                           speaker=[f's{i % 4}' for i in range(n)], audio_sha=[f'sha{i}' for i in range(n)],
+                           speaker=[f's{i%4}' for i in range(n)], audio_sha=[f'sha{i}' for i in range(n)],
                            n_raters=5, out_of_set=0., flags='', ambiguity_source='votes'))
-    return df.assign(**{f'votes_{o}': votes[:, i].astype(float) for i, o in enumerate(FOUR)})
+    return df.assign(**{f'votes_{o}': votes[:, i] for i, o in enumerate(FOUR)})
 
 
-def failed_notebook(path, text):
-    out = nbformat.v4.new_output('error', ename='ValueError', evalue=text, traceback=[text])
-    cell = nbformat.v4.new_code_cell('x', outputs=[out])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(nbformat.writes(nbformat.v4.new_notebook(cells=[cell])))
+def silence(uid): return np.zeros(160, np.float32)
 
 
 def hostile_study(root, texts, model, corpus):
     "A study, sampled and scored by our own code, whatever its texts say."
-    from ambiscale_nb.study import results
     study, items = results.Study('bad'), clips(corpus)
     asked = [prompt('label', s, FOUR) for s in ('direct', 'cot')]
-    alm, draw, store = Hostile(model, texts), Draw(4), Store(study.root)
-    def make(items, asked, draw):
-        silence = lambda uid: np.zeros(160, np.float32)
-        return sample_pool(alm, items, silence, asked, draw, store, progress=False)
-    while make(items, asked, draw).failed: pass  # a failed call is made again
-    assert make(clips(corpus, 60), asked[:1], Draw(None)).failed  # these are left as they are
-    plan = plan_pool(alm, items, asked, draw)
-    study.write(plan, 'plans', 'one')
+    alm, store = Hostile(model, texts), Store(study.root)
+    def make(items, asked, draw): return sample_pool(alm, items, silence, asked, draw, store, progress=False).failed
+    while make(items, asked, Draw(4)): pass  # a failed call is made again
+    assert make(clips(corpus, 60), asked[:1], Draw(None))  # these are left as they are
+    study.write(plan_pool(alm, items, asked, Draw(4)), 'plans', 'one')
     study.write(items.drop(columns='audio_sha'), 'utterances', corpus)
     study.write(pd.DataFrame(dict(uid=['u98'], reason=[texts[0]])), 'left_out', 'one')
-    run = dict(model=model, revision=texts[1], n_params=None, corpus=corpus, condition='none',
-               label_set='four', convention='rater', has_ratings=False, verified=False, n=4, temperature=.7,
-               seed=0, clips=12)
-    (study.root/'plans'/'one.json').write_text(json.dumps(run))
-    (study.root/'study.json').write_text(json.dumps(dict(about=texts[2], runs=[
-        dict(model=model, corpus=corpus), dict(model='never-run', corpus=corpus)])))
-    (study.root/'manifest.json').write_text(json.dumps({texts[3]: texts[4]}, indent=1))
+    run = dict(model=model, revision=texts[1], n_params=None, corpus=corpus, condition='none', label_set='four',
+               convention='rater', has_ratings=False, verified=False, n=4, temperature=.7, seed=0, clips=12)
+    plan = dict(about=texts[2], runs=[dict(model=o, corpus=corpus) for o in (model, 'never-run')])
+    for name, value in (('plans/one', run), ('study', plan), ('manifest', {texts[3]: texts[4]})):
+        (study.root/f'{name}.json').write_text(json.dumps(value, indent=1))
     told = [valid_text(o) for o in texts]
-    claims = pd.DataFrame(dict(claim=told, effect=np.nan, verdict=told[::-1]))
-    study.write(claims, 'claims')
-    failed_notebook(study.root/'runs'/'one.failed.ipynb', texts[0])
+    study.write(pd.DataFrame(dict(claim=told, effect=np.nan, verdict=told[::-1])), 'claims')
+    cell = nbformat.v4.new_code_cell('x', outputs=[nbformat.v4.new_output(
+        'error', ename='ValueError', evalue=texts[0], traceback=[texts[0]])])
+    (study.root/'runs').mkdir()
+    (study.root/'runs/one.failed.ipynb').write_text(nbformat.writes(nbformat.v4.new_notebook(cells=[cell])))
+    for folder in ('figures', 'figures-partial'):
+        for stem in ('fig1_budget', 'fig10_utterance', 'claims'):
+            (study.root/folder).mkdir(exist_ok=True)
+            shutil.copy(ROOT/f'figures/{stem}.png', study.root/folder)
     results.score_study(study, (1, 2, 4), progress=False)
     return study
 
@@ -116,7 +112,7 @@ class Trap(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope='module')
 def trap():
-    "A server that nothing may ever ask."
+    "A server that no page may ask."
     server = ThreadingHTTPServer(('127.0.0.1', 0), Trap)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f'http://127.0.0.1:{server.server_port}'
@@ -125,10 +121,9 @@ def trap():
 
 @pytest.fixture(scope='module')
 def page(tmp_path_factory, trap):
-    "The report of a hostile study: (root, text of the page, its study)."
+    "The report of a hostile study: (root, text of the page, its nonce)."
     root, texts = tmp_path_factory.mktemp('hostile'), list(attacks(trap).values())
     with pytest.MonkeyPatch.context() as m:
-        from ambiscale_nb.study import results
         m.setattr(results, 'RESULTS', root/'results')
         m.setenv('AMBISCALE_ROOT', str(root))
         study = hostile_study(root, texts, texts[2].replace('/', ''), 'c'+texts[0].replace('/', ''))
@@ -138,7 +133,7 @@ def page(tmp_path_factory, trap):
 
 
 class Reader(HTMLParser):
-    "Every element of a page with its attributes."
+    "Every element of a page with its attributes, and its text."
     def __init__(self, text):
         super().__init__()
         self.found, self.text = [], []
@@ -148,27 +143,32 @@ class Reader(HTMLParser):
 
 
 def test_nothing_hostile_is_markup(page):
-    root, text, nonce = page
+    _, text, nonce = page
     found = Reader(text).found
-    tags = {t for t, _ in found}
-    assert not tags & {'iframe', 'object', 'embed', 'base', 'link', 'form', 'svg', 'textarea', 'b'}, tags
-    odd = ('srcdoc', 'srcset', 'formaction')
-    assert not [a for _, at in found for a in at if a.startswith('on') or a in odd]
-    assert {at.get('nonce') for t, at in found if t == 'script'} == {nonce}
+    assert not {t for t, _ in found} & {'iframe', 'object', 'embed', 'base', 'link', 'form', 'svg', 'textarea'}
+    assert not [a for _, at in found for a in at if a.startswith('on') or a in ('srcdoc', 'srcset', 'formaction')]
+    assert {at.get('nonce', at.get('type')) for t, at in found if t=='script'}=={nonce, 'text/plain'}
     links = [v for _, at in found for k, v in at.items() if k in ('src', 'href', 'action')]
     assert links and all(o.startswith(('data:image/png;base64,', '#')) for o in links), links
-    print(f'19 hostile texts in 10 places -> none of {len(found)} elements is theirs, no attribute or address')
+    assert [at['http-equiv'] for _, at in found if 'http-equiv' in at]==['Content-Security-Policy']
 
 
 def test_the_page_forbids_what_it_does_not_need(page):
     _, text, nonce = page
-    head = text[:text.index('<body>')]
-    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', head).group(1)
+    policy = re.search('http-equiv="Content-Security-Policy" content="([^"]*)"', text[:text.index('<body>')])[1]
     assert policy.startswith("default-src 'none'") and f"script-src 'nonce-{nonce}';" in policy
     assert 'unsafe-eval' not in policy and "script-src 'unsafe" not in policy and 'connect-src' not in policy
-    assert text.count('plotly.js v') <= 2 and text.count('Plotly.newPlot(') < 20
-    heads = [at['http-equiv'] for _, at in Reader(text).found if 'http-equiv' in at]
-    assert heads == ['Content-Security-Policy']
+
+
+def test_the_page_opens_with_verdicts_and_a_figure_and_has_a_contents_list(page):
+    found, text = Reader(page[1]).found, page[1]
+    opening, contents = text.index('<header>'), text.index('<nav')
+    assert opening < text.index('verdict', opening) < text.index('fig1_budget', opening) < contents
+    ids, links = [at['id'] for t, at in found if t=='section'], [at['href'] for t, at in found if t=='a']
+    assert [f'#{o}' for o in ids]==links and len(ids)>10
+    drawn = [at['alt'].split()[1].strip(':') for t, at in found if t=='img' and at['alt'].startswith('Figure ')]
+    assert drawn==['fig1_budget', 'fig10_utterance', 'claims']  # every figure of the study
+    assert len(text)<4e6
 
 
 def test_what_is_shown_is_what_was_said(page):
@@ -176,27 +176,22 @@ def test_what_is_shown_is_what_was_said(page):
     seen = ' '.join(Reader(page[1]).text)
     spelled = ('safe\\u202egnp.exe', 'a\\x00b\\x1b]0;PWNED', 'x\\ud800y')
     for o in (*spelled, '(1,000,003 characters)', '<img src=x onerror'): assert o in seen, o
-    prose = re.sub('<script.*?</script>', '', page[1], flags=re.S)  # Plotly has some of its own
-    assert not re.search('[\x00-\x08\x0b-\x1f\x7f\u202e]', prose)
-    assert len(page[1]) < 8e6
+    assert not re.search('[\x00-\x08\x0b-\x1f\x7f\u202e]', page[1])
 
 
 def test_every_cell_is_there_or_called_missing(page):
-    root, text, _ = page
-    cells = pd.read_csv(root/'out'/'report_cells.csv', keep_default_na=False)
-    assert len(cells) == 2*4*3 and not (cells == '').any().any()
-    never = cells[cells.model == 'never-run'].iloc[:, 4:]
-    assert set(never.to_numpy().ravel()) == {'missing', 'does not apply'}
-    ours = cells[cells.model != 'never-run'].set_index(['asked', 'stratum'])
+    cells = pd.read_csv(page[0]/'out'/'report_cells.csv', keep_default_na=False)
+    assert len(cells)==2*4*3 and not (cells=='').any().any()
+    never = cells[cells.model=='never-run'].iloc[:, 4:]
+    assert set(never.to_numpy().ravel())=={'missing', 'does not apply'}
+    ours = cells[cells.model!='never-run'].set_index(['asked', 'stratum'])
     assert re.match(r'0\.\d+ \[', ours.majority['label, direct', 'ambiguous'])
-    assert ours.bon['label, direct', 'all'] == 'does not apply'  # no log-probabilities
-    assert ours.majority['dist, direct', 'all'] == 'missing' and 'missing' in text
-    print('a model that was never run -> every cell of it says missing')
+    assert ours.bon['label, direct', 'all']=='does not apply'  # no log-probabilities
+    assert ours.majority['dist, direct', 'all']=='missing' and 'missing' in page[1]
 
 
 def test_what_does_not_apply_was_refused_on_the_pool_it_is_for(tmp_path, monkeypatch):
     "A refusal on another pool, or with other audio, says nothing; what a model lacks does."
-    from ambiscale_nb.study import results
     monkeypatch.setattr(results, 'RESULTS', tmp_path)
     study = results.Study('s')
     rows = [('sample', 'none', 'bon'), ('beam3', 'none', 'greedy'), ('greedy', 'none', 'dirichlet'),
@@ -206,98 +201,98 @@ def test_what_does_not_apply_was_refused_on_the_pool_it_is_for(tmp_path, monkeyp
     run = dict(model='m', corpus='c', condition='none', lacks=['m has no beams', 'm has no label_scoring'])
     (study.root/'plans').mkdir()
     (study.root/'plans'/'one.json').write_text(json.dumps(run))
-    refused = report.refused_cells(study)
-    assert {k[4]: v for k, v in refused.items()} == {
-        'bon': 'bon on sample', 'verifier_alone': 'verifier_alone on score',
-        'label_logprob': 'm has no label_scoring'}
-    cell = ('m', 'c', 'label', 'direct')
-    told = [report.why_not((*cell, o), refused) for o in ('bon', 'label_logprob', 'greedy', 'dirichlet', 'mean')]
-    assert told == ['does not apply']*2+['missing']*3
+    assert {k[4]: v for k, v in report.refused_cells(study).items()}=={
+        'bon': 'bon on sample', 'verifier_alone': 'verifier_alone on score', 'label_logprob': 'm has no label_scoring'}
 
 
-def test_who_heard_fewer_clips_is_not_ranked():
+def board_rows(n=(100, 296, 300), **more):
+    return pd.DataFrame([dict(
+        model=m, corpus='c', condition='none', mode='label', style='direct', k=1, strategy='greedy', variant='greedy',
+        stratum='all', metric='jsd', value=v, low=v-.1, high=v+.1, n=k, speakers=9, noise_floor=.1, one_more_rater=.3,
+        prior=.4, uniform=.5, unparsed=0., calls=1, tokens=np.nan) | more
+        for m, v, k in zip('abc', (.1, .2, .3), n, strict=True)])
+
+
+def test_a_model_with_fewer_clips_is_not_ranked():
     "A few clips that failed do not matter; a mean over a third of the clips is another mean."
-    rows = [dict(model=m, corpus='c', condition='none', mode='label', style='direct', k=1, strategy='greedy',
-                 variant='greedy', stratum='all', metric='jsd', value=v, low=v-.1, high=v+.1, n=n, speakers=9,
-                 noise_floor=.1, one_more_rater=.3, prior=.4, uniform=.5, unparsed=0., calls=1, tokens=1.)
-            for m, v, n in (('third', .1, 100), ('most', .2, 296), ('all', .3, 300))]
-    board = report.leaderboard(pd.DataFrame(rows), 'c')
-    assert board.model.tolist() == ['most', 'all', 'third']
-    assert board['rank'].fillna(-1).tolist() == [1, 2, -1]
-    assert 'not ranked: fewer clips' in report.leaderboard_page(pd.DataFrame(rows))
-    assert 'not ranked' not in report.leaderboard_page(pd.DataFrame(rows[1:]))
-    shown = report.leaderboard_page(pd.DataFrame(rows))
+    rows = board_rows()
+    board = report.leaderboard(rows, 'c')
+    assert board.model.tolist()==['b', 'c', 'a'] and board['rank'].fillna(-1).tolist()==[1, 2, -1]
+    shown = report.leaderboard_page(rows)
+    assert 'Without a rank' in shown and 'Without a rank' not in report.leaderboard_page(rows[1:])
     assert shown.count('class="box list"')==2 and 'headers="unparsed"' in shown  # the name of a number in a list
+    assert '>–</td>' in shown and 'nan' not in shown.lower()  # an unknown number is a dash
+    many = report.leaderboard_page(pd.concat([rows[1:].assign(model=f'm{i}') for i in range(12)]))
+    assert '2 more</summary>' in many or '14 more</summary>' in many
 
 
-def test_a_dash_stands_for_what_nobody_knows_and_names_are_told():
-    shown = report.table(pd.DataFrame(dict(model=['m'], tokens=[np.nan])))
-    assert '>–</td>' in shown and 'nan' not in shown.lower()
-    names = report.names_page(pd.DataFrame(dict(strategy=['bon', 'mine', 'bon'])))
-    assert 'likeliest answer (BoN)' in names and names.count('headers="strategy"')==2
+def test_a_study_without_votes_is_judged_by_accuracy():
+    "An acted corpus has no strata and no divergence."
+    none = dict.fromkeys(('low', 'high', 'noise_floor'), np.nan)
+    scores = pd.concat([board_rows((9, 9, 9), metric=o, **none) for o in ('accuracy', 'uar')])
+    board = report.leaderboard(scores, 'c')
+    assert board.accuracy.iloc[0]=='0.300 [–]' and 'clear' not in board and 'jsd' not in board
+    cells = report.grid(scores, {('c', 'c')})
+    assert set(cells.stratum)=={'all'} and cells.greedy[0]=='0.300 [–]'
+    assert 'accuracy' in report.leaderboard_page(scores) and 'several budgets' in report.curves_page(scores)
 
 
 def test_calls_that_were_never_made_are_counted(tmp_path, monkeypatch):
-    "A call that failed was made; it stands among those that failed."
-    from ambiscale_nb.study import results
+    "A call that failed was made; it is among those that failed."
     monkeypatch.setattr(results, 'RESULTS', tmp_path)
     study, alm, items, draw = results.Study('s'), Hostile('m', ['x']*9), clips('c'), Draw(4)
     asked = [prompt('label', 'direct', FOUR)]
     study.write(plan_pool(alm, items, asked, draw), 'plans', 'one')
-    silence = lambda uid: np.zeros(160, np.float32)
-    done = sample_pool(alm, items.head(5), silence, asked, draw, study.store, progress=False)
-    assert done.failed
-    assert report.missing_calls(study).to_dict('records') == [
-        dict(run='one', asked='candidates', calls=24, missing=14)]
+    assert sample_pool(alm, items.head(5), silence, asked, draw, study.store, progress=False).failed
+    assert report.missing_calls(study).to_dict('records')==[dict(run='one', asked='candidates', calls=24, missing=14)]
 
 
-def test_no_text_becomes_a_formula(page, trap):
+def test_no_text_becomes_a_formula():
     cells = report.spreadsheet(pd.DataFrame(dict(a=['=1', '+1', '-1', '@a', '\t=1', '\r=1', 'b'], n=[-1.]*7)))
     for line in cells.splitlines()[1:]: assert line[0] not in '=+-@\t\r', line
 
 
-def chromium():
-    return next((o for o in map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome')) if o), None)
+def test_the_password_depends_on_the_scores(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, 'RESULTS', tmp_path)
+    study, seen = results.Study('s'), set()
+    for value in (.1, .2):
+        study.write(pd.DataFrame(dict(value=[value])), 'scores')
+        seen.add(report.nonce_of(study))
+    assert len(seen)==2 and all(re.fullmatch('[0-9a-f]{32}', o) for o in seen)
 
 
-def browse(path, folder, *more):
-    "(title, text, console) of a page after its scripts have run."
-    done = subprocess.run(
-        [chromium(), '--headless', '--no-sandbox', '--disable-gpu', f'--user-data-dir={folder}', '--dump-dom',
-         '--virtual-time-budget=15000', '--enable-logging=stderr', '--disable-background-networking',
-         '--disable-component-update', '--no-first-run',
-         '--log-net-log='+str(folder/'net.json'), *more, path.as_uri()],
-        capture_output=True, text=True, timeout=PATIENCE, errors='replace')
-    return re.search('<title>(.*?)</title>', done.stdout, re.S).group(1), done.stdout, done.stderr
-
-
-def asked_for(log):
-    """The addresses that a page asked for. What the browser wants for itself has no page as its origin; what
-    a policy refused never reaches the trap, which counts for itself."""
-    events = [o.get('params') or {} for o in json.loads(log.read_text())['events']]
-    own, none = ('file:', 'data:', 'blob:', 'about:', 'http://127.0.0.1:'), 'not an origin'
-    asked = {o['url'] for o in events if 'url' in o and o.get('initiator', none) != none}
-    return {o for o in asked if not o.startswith(own)}
+# --- in a browser ----------------------------------------------------------------------------------------------------
+CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
 
 
 @pytest.fixture
-def browser():
-    if not chromium():
+def browse(tmp_path):
+    "A function: (title, DOM, console, addresses that were asked for) of a page after its scripts have run."
+    if not CHROMIUM:
         warnings.warn('THE REPORT IS NOT TESTED IN A BROWSER: apt-get install chromium', stacklevel=1)
         pytest.skip('THE REPORT IS NOT TESTED IN A BROWSER: apt-get install chromium')
-
-
-def test_in_a_browser_nothing_is_asked_for_and_nothing_hostile_runs(page, trap, browser, tmp_path):
-    root, _, _ = page
+    def look(path, *more):
+        done = subprocess.run(
+            [CHROMIUM, '--headless', '--no-sandbox', '--disable-gpu', f'--user-data-dir={tmp_path}', '--dump-dom',
+             '--virtual-time-budget=15000', '--enable-logging=stderr', '--disable-background-networking',
+             '--disable-component-update', '--no-first-run', f'--log-net-log={tmp_path}/net.json', *more,
+             path.as_uri()], capture_output=True, text=True, timeout=PATIENCE, errors='replace')
+        events = [o.get('params') or {} for o in json.loads((tmp_path/'net.json').read_text())['events']]
+        none, own = 'not an origin', ('file:', 'data:', 'blob:', 'about:', 'http://127.0.0.1:')  # the trap counts
+        asked = {o['url'] for o in events if 'url' in o and o.get('initiator', none)!=none}
+        return (re.search('<title>(.*?)</title>', done.stdout, re.S)[1], done.stdout, done.stderr,
+                {o for o in asked if not o.startswith(own)})
     Trap.hits.clear()
-    title, dom, said = browse(root/'report.html', tmp_path)
-    assert title.startswith('&lt;script&gt;') and 'PWNED' not in title[:8]
-    assert Trap.hits == [] and asked_for(tmp_path/'net.json') == set()
-    assert dom.count('class="main-svg"') >= 1, 'the curves were not drawn'
-    assert len(re.findall('<tr><td>', dom)) > 20, 'the table of all scores was not drawn'
+    return look
+
+
+def test_in_a_browser_nothing_is_asked_for_and_nothing_hostile_runs(page, browse):
+    title, dom, said, asked = browse(page[0]/'report.html')
+    assert title.startswith('&lt;script&gt;') and Trap.hits==[] and asked==set()
+    assert dom.count('class="curve"')>=1, 'the curves were not drawn'
+    assert len(re.findall('<tr><td>', dom))>20, 'the table of all scores was not drawn'
     refused = [o for o in said.splitlines() if 'CONSOLE' in o]
     assert not refused, refused
-    print('the page in chromium -> 0 requests, title unchanged, curves and tables drawn, 0 messages')
 
 
 MEASURE = """addEventListener('load', () => setTimeout(() => {
@@ -309,62 +304,20 @@ MEASURE = """addEventListener('load', () => setTimeout(() => {
 
 
 @pytest.mark.parametrize('width', [520, 900, 1400])
-def test_the_page_fits_its_window(page, browser, tmp_path, width):
-    "No width makes the page itself wider than its window; where it is narrow, no number of the leaderboard is cut."
-    _, text, nonce = page
+def test_the_page_fits_its_window(page, browse, tmp_path, width):
+    "The page is never wider than its window; where that is narrow, no number of the leaderboard is cut."
     path = tmp_path/'narrow.html'
-    path.write_text(text.replace('</body>', f'<script nonce="{nonce}">{MEASURE}</script></body>'))
-    title, _, _ = browse(path, tmp_path, f'--window-size={width},900')
-    whole, cells, out, seen = title.split()
-    assert int(seen)==width and int(cells)>100, title
-    assert whole=='whole', title
-    if width<720: assert out=='0', title
+    path.write_text(page[1].replace('</body>', f'<script nonce="{page[2]}">{MEASURE}</script></body>'))
+    whole, cells, out, seen = browse(path, f'--window-size={width},900')[0].split()
+    assert int(seen)==width and int(cells)>100 and whole=='whole' and (width>=720 or out=='0')
 
 
-def test_the_policy_alone_would_hold(page, trap, browser, tmp_path):
-    "The same page with an attack put into it unescaped, as if a library had failed us."
-    root, text, _ = page
-    Trap.hits.clear()
-    six = ('script', 'event', 'picture', 'frame', 'style', 'data frame')
-    raw = [attacks(trap)[o] for o in six]
-    path = root/'broken.html'
-    path.write_text(text.replace('<title>', '<title>ours ', 1).replace('<body>', '<body>'+''.join(raw), 1))
-    title, _, said = browse(path, tmp_path)
-    assert title.startswith('ours ') and Trap.hits == [] and asked_for(tmp_path/'net.json') == set()
-    assert 'Content Security Policy' in said
-    print('six attacks unescaped on the page -> all refused by its policy')
-
-
-def test_without_the_policy_the_attacks_are_real(page, trap, browser, tmp_path):
-    "Or the two tests above would hold for want of an attack."
-    Trap.hits.clear()
-    path = page[0]/'plain.html'
-    some = attacks(trap)
-    path.write_text('<!doctype html><title>ours</title><body>'+some['event']+some['picture'])
-    title, _, _ = browse(path, tmp_path)
-    assert title == 'PWNED' and '/img' in Trap.hits
-
-
-def test_a_study_without_votes_is_told_by_accuracy(tmp_path):
-    "An acted corpus has no strata, and no divergence."
-    rows = [dict(model='m', corpus='acted', condition='none', mode='label', style='direct', k=1,
-                 strategy='greedy', variant='greedy', stratum='all', metric=o, value=.5, low=np.nan,
-                 high=np.nan, n=9, speakers=1, noise_floor=np.nan, one_more_rater=np.nan, prior=.2, uniform=.1,
-                 unparsed=0., calls=1, tokens=1.)
-            for o in ('accuracy', 'uar')]
-    scores = pd.DataFrame(rows)
-    board = report.leaderboard(scores, 'acted')
-    assert board.accuracy.tolist() == ['0.500 [no interval]'] and 'clear' not in board
-    cells = report.grid(scores, {('m', 'acted')}, asked=(('label', 'direct'),))
-    assert cells.stratum.tolist() == ['all'] and cells.greedy[0] == '0.500 [no interval]'
-    assert 'accuracy' in report.leaderboard_page(scores) and report.curves(scores, 'acted') is None
-
-
-def test_the_password_depends_on_the_scores(tmp_path, monkeypatch):
-    from ambiscale_nb.study import results
-    monkeypatch.setattr(results, 'RESULTS', tmp_path)
-    study, seen = results.Study('s'), set()
-    for value in (.1, .2):
-        study.write(pd.DataFrame(dict(value=[value])), 'scores')
-        seen.add(report.nonce_of(study))
-    assert len(seen) == 2 and all(re.fullmatch('[0-9a-f]{32}', o) for o in seen)
+def test_the_policy_alone_would_hold(page, trap, browse):
+    "The same page with attacks put into it unescaped, as if a library had failed; without the policy they work."
+    raw = [attacks(trap)[o] for o in ('script', 'event', 'picture', 'frame', 'style', 'data frame')]
+    path = page[0]/'broken.html'
+    path.write_text(page[1].replace('<title>', '<title>ours ', 1).replace('<body>', '<body>'+''.join(raw), 1))
+    title, _, said, asked = browse(path)
+    assert title.startswith('ours ') and Trap.hits==[] and asked==set() and 'Content Security Policy' in said
+    path.write_text('<!doctype html><title>ours</title><body>'+raw[1]+raw[2])
+    assert browse(path)[0]=='PWNED' and '/img' in Trap.hits
