@@ -130,7 +130,7 @@ def test_wrong_folders(tmp_path):
 # --- all of it ------------------------------------------------------------------------------------
 def counted(clips, ratings):
     "Published lines that do not depend on how votes spread."
-    return pd.DataFrame(iemocap.published(clips, ratings)).set_index('check')
+    return pd.DataFrame(iemocap.check_iemocap(clips, ratings)).set_index('check')
 
 
 def test_published_counts_of_the_full_tree(full):
@@ -142,7 +142,7 @@ def test_published_counts_of_the_full_tree(full):
                                       ('session4', 2103), ('session5', 2170), ('improvised', 4784),
                                       ('scripted', 5255), ('not-session1', 8220)])
 def test_splits(full, split, n):
-    assert len(iemocap.part_of(full[0], split, ''))==n
+    assert len(iemocap.select_split(full[0], split, ''))==n
 
 
 @pytest.mark.parametrize('wrong, line', [('mocap letter', 'women'), ('self-reports counted', 'observers, most'),
