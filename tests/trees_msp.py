@@ -1,9 +1,7 @@
 """Trees that look like releases of MSP-Podcast: a small one in every layout, with invented clips and
-workers, and one of the size of release 2.0, for timing. `python tests/trees_msp.py FOLDER [detail]`
-writes the large one."""
+workers, and one of the size of release 2.0, for timing."""
 import csv
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
@@ -202,6 +200,3 @@ def large_release(root, layout='2.0', n=264_705, repeats=500, seed=0):
         names = ['FileName', 'EmoDetail']
     pacsv.write_csv(pa.table(columns, names), labels/'labels_detailed.csv')
     return dict(letter=letter, answers=len(clip), repeats=repeats)
-
-if __name__=='__main__':
-    print(large_release(sys.argv[1], '1.12' if 'detail' in sys.argv else '2.0'))

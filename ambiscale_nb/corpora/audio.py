@@ -6,7 +6,7 @@
 __all__ = ['RATE', 'MIN_SECONDS', 'LOUDEST', 'FAULTS', 'CHANNELS', 'SAMPLE_RATES', 'MAX_HOURS', 'SLACK', 'check_wave',
            'AudioError', 'opened', 'Header', 'check_header', 'find_chunk', 'wav_header', 'flac_header', 'ogg_header',
            'read_header', 'find_span', 'decoder', 'check_samples', 'to_model', 'load_wave', 'decoded_header',
-           'inspect_files', 'identical', 'wave_sha', 'wave_reader', 'sound_alike', 'probe', 'span_seconds',
+           'inspect_files', 'identical', 'wave_sha', 'wave_reader', 'span_seconds', 'sound_alike', 'probe',
            'probe_some']
 
 # %% ../../nbs/1_corpora/03_audio.ipynb #a3f48940
@@ -311,7 +311,8 @@ def inspect_files(paths:Iterable[str|Path], deep:bool=False, progress:bool=True)
         row = dict(path=str(path), fault='ok', why='', bytes=np.nan, seconds=np.nan)
         try:
             with opened(path) as (fd, name, size):
-                row['bytes'], header = size, read_header(fd, size, name)
+                row['bytes'] = size
+                header = read_header(fd, size, name)
             if deep: header = decoded_header(path)
             _, rate, channels, frames = header
             row |= dict(rate=rate or np.nan, channels=channels or np.nan)
@@ -356,6 +357,12 @@ def wave_reader(clips:pd.DataFrame, max_seconds:float=30., crop:bool=False) -> C
         return load_wave(path, max_seconds, start, end, crop)
     return read
 
+# %% ../../nbs/1_corpora/03_audio.ipynb #4bfbcbbd
+def span_seconds(path:str|Path, start:float|None=None, end:float|None=None) -> float:
+    "The length of a clip in s, from the header of its file."
+    with decoder(path) as (f, name):
+        return find_span(f.frames, f.samplerate, start, end, name)[1]/f.samplerate
+
 # %% ../../nbs/1_corpora/03_audio.ipynb #40258fc7
 def sound_alike(kept:pd.DataFrame) -> pd.DataFrame: # With `uid` and `audio_sha`
     "Add `duplicate_of`: the first clip with the same samples, or ''."
@@ -383,12 +390,6 @@ def probe(utterances:pd.DataFrame, max_seconds:float=30., progress:bool=True, cr
     kept = utterances[~utterances.uid.isin(lost.uid)]
     facts = pd.DataFrame(good, kept.index, ['audio_sha', 'duration', 'cropped_from'])
     return sound_alike(kept.assign(**facts)), lost
-
-# %% ../../nbs/1_corpora/03_audio.ipynb #4bfbcbbd
-def span_seconds(path:str|Path, start:float|None=None, end:float|None=None) -> float:
-    "The length of a clip in s, from the header of its file."
-    with decoder(path) as (f, name):
-        return find_span(f.frames, f.samplerate, start, end, name)[1]/f.samplerate
 
 # %% ../../nbs/1_corpora/03_audio.ipynb #c271677a
 def probe_some(utterances:pd.DataFrame, n:int=0, *how:object, by:Callable=probe) -> tuple:

@@ -185,6 +185,7 @@ def uids_of(files:Iterable[str], paths:pd.Series, root:Path) -> dict: # File -> 
     full = {o: str(find_file(root, o.strip(), known)) for o in files}
     return {o: uid.get(place(p), uid.get(place(os.path.realpath(p)))) for o, p in full.items()}
 
+# %% ../../nbs/1_corpora/02_registry.ipynb #ae1f51f1
 def read_ratings(path:str|Path, paths:pd.Series, root:Path, labels:LabelSet|None=None
                  ) -> pd.DataFrame: # As `uids_of`; a custom label set adds its words
     "Ratings (uid, rater, label, order) from a CSV file; attrs['dropped']: lines without label."

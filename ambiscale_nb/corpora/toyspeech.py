@@ -255,6 +255,7 @@ def render(split:str, clips:list, root:Path) -> list: # Paths of WAV files
         write_atomic(path, sound.getvalue())
     return paths
 
+# %% ../../nbs/1_corpora/10_toyspeech.ipynb #78e62ab9
 def load_toyspeech(root:Path=None, split:str='test', n:int=None) -> tuple: # clips and ratings
     "The first n clips of a split (default: all), kept below `root` (default: in RESULTS)."
     n = DEFAULT_SIZE[choose(split, SPLITS, 'split of toyspeech')] if n is None else n
@@ -270,6 +271,7 @@ def load_toyspeech(root:Path=None, split:str='test', n:int=None) -> tuple: # cli
                for c in clips for r, s in zip(c['raters'], c['said'], strict=True)]
     return pd.DataFrame(rows), pd.DataFrame(ratings)
 
+# %% ../../nbs/1_corpora/10_toyspeech.ipynb #30833296
 register_corpus(Corpus('toyspeech', load_toyspeech, 'six', '10 simulated of 40',
     'Apache-2.0, made by this package', 'synthetic emotional speech whose ambiguity is known',
     splits=('test', 'train', 'val')));
