@@ -144,6 +144,7 @@ def write_atomic(path:Path, data:bytes|str) -> Path:
         raise
     return path
 
+# %% ../nbs/01_core.ipynb #2440ddca
 def write_table(df:pd.DataFrame, path:Path) -> Path:
     "Write a table as zstd Parquet, atomically; returns `path`."
     return write_atomic(path, df.to_parquet(index=False, compression='zstd'))

@@ -121,6 +121,7 @@ def parameter_types(call:Callable) -> dict: # Name -> type hint; for a class, of
         return hint|None if default is None and isinstance(hint, type) else hint
     return {k: plain(hints[k], o.default) for k, o in takes.items() if k in hints}
 
+# %% ../nbs/02_typed.ipynb #c62e76ff
 def wrong_arguments(types:dict, given:dict) -> list:
     "Wrong types among named arguments: (place, value, wanted), as in `wrong_types`."
     return [((o, *place), *wrong) for o, value in given.items()
@@ -185,6 +186,7 @@ def misread(value:object, text:str) -> str: # `text`: as written, without quotes
                     f'"{text}" for text')
     return f'found {text} (a date): write "{text}"' if isinstance(value, date) else ''
 
+# %% ../nbs/02_typed.ipynb #22cca70b
 def all_misread(written:Written) -> list: # (place, what is wrong)
     "The unquoted values of a file that YAML reads differently, whatever is wanted there."
     def value(place):

@@ -77,15 +77,14 @@ def shared_credit(p:Votes) -> np.ndarray: # Also of distributions; (..., K), row
 def vote_loglik(votes:Votes, alpha:np.ndarray) -> PerClip: # `alpha`: (K,), positive
     "Dirichlet-multinomial log-likelihood (nats) of each clip's votes, as one sequence of votes."
     n, total = votes.sum(-1), np.sum(alpha)
-    return (gammaln(total)-gammaln(n+total)
-            + (gammaln(votes+alpha)-gammaln(alpha)).sum(-1))
+    return (gammaln(total)-gammaln(n+total) + (gammaln(votes+alpha)-gammaln(alpha)).sum(-1))
 
 # %% ../../nbs/1_corpora/04_ambiguity.ipynb #4d9fdee8
 def fit_prior(votes:Votes, bounds:tuple=(1e-3, 1e3)) -> np.ndarray: # (K,), within the bounds
     "Dirichlet parameters that make the votes of a corpus most likely (Minka, 2000)."
     votes = checked_votes(votes)
     if votes.sum(1).max()<1.5:
-        raise InputError("No clip has two votes, so nothing tells how people disagree: "
+        raise InputError("No clip has two votes, so disagreement cannot be estimated: "
                          "take alpha from another corpus")
     rows, times = np.unique(votes, axis=0, return_counts=True)
     n, share = rows.sum(1), times/times.sum()
@@ -178,6 +177,7 @@ def whole_votes(votes:Votes) -> np.ndarray: # (U, K), integers
                          "needs whole votes or single judgements, see `judgements_of`")
     return np.rint(votes).astype(int)
 
+# %% ../../nbs/1_corpora/04_ambiguity.ipynb #1e029dff
 def expand_votes(votes:Votes) -> Judgements: # Whole votes
     "Judgements from counts: every vote is one rater's."
     votes = whole_votes(votes)

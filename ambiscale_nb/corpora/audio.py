@@ -27,6 +27,7 @@ RATE = 16_000 # Samples per second, of every waveform in this project
 MIN_SECONDS = .1 # Some models hear nothing of shorter clips, without an error
 LOUDEST = 1.001 # A higher peak cannot result from rounding a waveform in [-1, 1]
 
+# %% ../../nbs/1_corpora/03_audio.ipynb #3329388d
 def check_wave(wave:Wave, max_seconds:float=30., name:str='the clip') -> Wave:
     "Return `wave`, or raise InputError for what a model (with its window) would mishear."
     def refuse(why, remedy): raise InputError(f"{name}: {why}; {remedy}")
@@ -108,6 +109,7 @@ class Header(NamedTuple):
     channels: int = None
     frames: int = None
 
+# %% ../../nbs/1_corpora/03_audio.ipynb #b0237245
 def check_header(header:Header, name:str) -> Header: # `name` is for the message
     "Return a header whose numbers are possible for speech; raises AudioError for others."
     kind, rate, channels, frames = header
@@ -183,6 +185,7 @@ def flac_header(head:bytes, name:str) -> Header:
         raise AudioError(name, 'streamed', 'its header does not say how long it is')
     return check_header(Header('FLAC', bits>>44, (bits>>41&7)+1, bits & 2**36-1), name)
 
+# %% ../../nbs/1_corpora/03_audio.ipynb #5aa56e8c
 def ogg_header(fd:int, size:int, name:str) -> Header:
     "The header of an Ogg file, which must end with a whole page that is marked as the last."
     tail = _at(fd, max(0, size-2**16-512), 2**16+512)
@@ -213,9 +216,10 @@ def read_header(fd:int, size:int, name:str) -> Header: # Bytes of the file, name
     if head[8:12]!=b'WAVE': raise AudioError(name, 'not audio', f"RIFF holds {head[8:12]!r} here")
     return wav_header(fd, head, size, name)
 
-# %% ../../nbs/1_corpora/03_audio.ipynb #4237594c
+# %% ../../nbs/1_corpora/03_audio.ipynb #dce35139
 SLACK = .01 # Seconds by which a rounded `end` may exceed the file
 
+# %% ../../nbs/1_corpora/03_audio.ipynb #7e42a6f2
 def find_span(frames:int, rate:int, start:float|None=None, end:float|None=None,
               name:str='the clip') -> tuple: # First frame, number of frames
     "A part of a file, from `start` to `end` in s; raises AudioError where it is not in the file."
@@ -345,6 +349,7 @@ def _spans(clips): # Triples: path, start, end; the last two are None where they
         return [None if pd.isna(o) else o for o in clips.get(column, [None]*len(clips))]
     return list(zip(clips.path, bound('start'), bound('end'), strict=True))
 
+# %% ../../nbs/1_corpora/03_audio.ipynb #e3ec9deb
 def wave_reader(clips:pd.DataFrame, max_seconds:float=30., crop:bool=False) -> Callable:
     "A function that loads a clip by uid, from uid, path and optional start and end in s."
     twice = clips.uid[clips.uid.duplicated()]

@@ -76,6 +76,7 @@ def check_arithmetic(table:pd.DataFrame):
 # %% ../../nbs/1_corpora/05_crema_d.ipynb #c5a4ab24
 PRACTICE, SLOW = 7442, 10_000 # Higher clip numbers are practice; ms until the first click
 
+# %% ../../nbs/1_corpora/05_crema_d.ipynb #01f92517
 def read_responses(root:Path, modality:str='voice', filtered:bool=True) -> tuple:
     "Single ratings of one query type, and how many were left out by reason."
     query = MODALITIES[choose(modality, MODALITIES, 'modality')]
@@ -212,6 +213,7 @@ def check_crema_d(clips:pd.DataFrame, ratings:pd.DataFrame|None=None) -> list: #
     def plain(o): return int(o) if float(o).is_integer() else float(o)
     return [count_check(k, plain(column[k]), plain(v)) for k, v in count_votes(clips).items()]
 
+# %% ../../nbs/1_corpora/05_crema_d.ipynb #4130eeb7
 register_corpus(Corpus('crema_d', load_crema_d, 'six', raters='4 to 12, mean 9.2 by voice',
     licence='ODbL 1.0 and DbCL 1.0: with attribution, share-alike', splits=('all', *FOLDS),
     about='acted sentences, judged by crowd listeners', published=check_crema_d,

@@ -20,6 +20,7 @@ MANNERS = {'amused': 'amused', 'angry': 'angry', 'anger': 'angry', 'disgusted': 
            'disgust': 'disgusted', 'neutral': 'neutral', 'sleepy': 'sleepy', 'sleepiness': 'sleepy'}
 NAME = re.compile(r'(amused|anger|disgust|neutral|sleepiness)_(\d+)[-_](\d+)_(\d{4})\.wav', re.I)
 
+# %% ../../nbs/1_corpora/08_emov_db.ipynb #cc8e2d62
 def read_path(folder:str, file:str) -> dict|None: # `folder`: 'bea_Amused' or 'bea/Amused'
     "What the path of a clip states: uid, speaker, gender, acted, sentence, flags; None if no clip."
     parts, name = re.split(r'[_/\\]', folder.lower()), NAME.fullmatch(file)
@@ -74,6 +75,7 @@ MANNER_COUNTS = pd.DataFrame(dict(jenie=(417, 222, 523, 466, 189), bea=(373, 309
     sam=(493, 501, 468, 495, 497), josh=(302, 298, 0, 263, 0)),
     ['neutral', 'amused', 'angry', 'sleepy', 'disgusted'])
 
+# %% ../../nbs/1_corpora/08_emov_db.ipynb #edee5149
 def check_emov_db(clips:pd.DataFrame, ratings:None=None) -> list: # All speakers
     "EmoV-DB against the counts of its authors' README, as lines of `count_check`."
     return [count_check('clips', 7000, len(clips)),

@@ -30,6 +30,7 @@ SESSIONS = tuple(f'session{i}' for i in range(1, 6))
 DIALOG = r'Ses(?P<session>0[1-5])(?P<mocap>[FM])_(?P<scene>impro0[1-8][ab]?|script0[1-3]_[1-3]b?)'
 UTTERANCE = re.compile(DIALOG+r'_(?P<speaker>[FM])(?P<index>\d{3})')
 
+# %% ../../nbs/1_corpora/06_iemocap.ipynb #0ea5f46c
 def read_ids(uids:Iterable[str]) -> pd.DataFrame: # dialog, session, scene, speaker, gender
     "What the names of utterances state; raises InputError for other names."
     found = [UTTERANCE.fullmatch(o) for o in uids]

@@ -65,44 +65,38 @@ def target_of(emotion:str, labels:LabelSet) -> str|None:
     if label in labels.labels: return label
     return 'other' if 'other' in labels.labels else None
 
-# %% ../../nbs/1_corpora/01_labels.ipynb #094eab27
-SYNONYMS = {
-    'angry': ('anger', 'angrily', 'angrier', 'angriest', 'angered', 'mad', 'furious', 'fury',
-              'enraged', 'rage', 'outraged', 'irate', 'livid', 'wütend', 'wut', 'ärger',
-              'ärgerlich', 'verärgert', 'zornig', 'zorn', '愤怒', '生气', '气愤', '恼怒', '憤怒', '生氣',
-              '氣憤', '惱怒', 'colère', 'furieux', 'furieuse', 'enojado', 'enojada'),
-    'disgusted': ('disgust', 'disgusting', 'revolted', 'revulsion', 'repulsed', 'angewidert',
-                  'angeekelt', 'ekel', '厌恶', '恶心', '反感', '厭惡', '噁心',
-                  'dégoût', 'dégoûté', 'asco'),
-    'fearful': ('fear', 'afraid', 'scared', 'frightened', 'terrified', 'terror', 'fright',
-                'horrified', 'panicked', 'petrified', 'ängstlich', 'angst', 'verängstigt',
-                'furcht', '恐惧', '害怕', '恐慌', '恐懼', 'peur', 'miedo'),
-    'happy': ('happiness', 'happier', 'happiest', 'joy', 'joyful', 'joyfully', 'joyous',
-              'happily', 'cheerful', 'cheerfully', 'cheerfulness', 'delighted', 'overjoyed',
-              'ecstatic', 'gleeful', 'delight', 'glad', 'gladness', 'elated', 'elation',
-              'glücklich', 'fröhlich', 'freude', 'freudig', '高兴', '快乐', '开心', '喜悦', '愉快', '高興',
-              '快樂', '開心', '喜悅', 'joie', 'joyeux', 'joyeuse', 'heureux', 'heureuse', 'feliz',
-              'alegría'),
-    'neutral': ('neutrality', 'neutrally', 'calm', 'neutral state', 'unemotional',
-                'emotionless', 'ruhig', '中性', '平静', '中立', '平靜', 'neutre', 'neutro'),
-    'sad': ('sadness', 'saddness', 'sadly', 'sadder', 'saddest', 'unhappy', 'unhappiness',
-            'sorrow', 'sorrowful', 'grief', 'mournful', 'melancholy', 'melancholic',
-            'heartbroken', 'miserable', 'misery', 'dejected', 'gloomy', 'unglücklich',
-            'traurig', 'trauer', 'traurigkeit', '悲伤', '难过', '伤心', '忧伤', '悲哀', '悲傷', '難過', '傷心',
-            '憂傷', 'triste', 'tristesse', 'tristeza'),
-    'surprised': ('surprise', 'astonished', 'astonishment', 'überrascht', '惊讶', '驚訝'),
-    'contemptuous': ('contempt', 'scornful', 'verachtung', '轻蔑', '輕蔑'),
-    'amused': ('amusement', 'amusing'),
-    'annoyed': ('annoyance', 'irritated', 'irritation'),
-    'concerned': ('concern', 'worried'),
-    'confused': ('confusion',),
-    'depressed': ('depression',),
-    'disappointed': ('disappointment', 'dissapointed', '失望'),
-    'sleepy': ('sleepiness', 'tired', 'drowsy'),
-    'excited': ('excitement', 'aufgeregt', '兴奋', '興奮'),
-    'frustrated': ('frustration', 'frustriert', '沮丧', '沮喪'),
-    'other': ('others', 'none', 'unknown', 'mixed'),
-}
+# %% ../../nbs/1_corpora/01_labels.ipynb #e28ec398
+SYNONYMS = {emotion: tuple(words.split(', ')) for emotion, words in yaml.safe_load('''
+angry: anger, angrily, angrier, angriest, angered, mad, furious, fury, enraged, rage, outraged,
+  irate, livid, wütend, wut, ärger, ärgerlich, verärgert, zornig, zorn, 愤怒, 生气, 气愤, 恼怒, 憤怒, 生氣,
+  氣憤, 惱怒, colère, furieux, furieuse, enojado, enojada
+disgusted: disgust, disgusting, revolted, revulsion, repulsed, angewidert, angeekelt, ekel, 厌恶,
+  恶心, 反感, 厭惡, 噁心, dégoût, dégoûté, asco
+fearful: fear, afraid, scared, frightened, terrified, terror, fright, horrified, panicked,
+  petrified, ängstlich, angst, verängstigt, furcht, 恐惧, 害怕, 恐慌, 恐懼, peur, miedo
+happy: happiness, happier, happiest, joy, joyful, joyfully, joyous, happily, cheerful, cheerfully,
+  cheerfulness, delighted, overjoyed, ecstatic, gleeful, delight, glad, gladness, elated, elation,
+  glücklich, fröhlich, freude, freudig, 高兴, 快乐, 开心, 喜悦, 愉快, 高興, 快樂, 開心, 喜悅, joie, joyeux, joyeuse,
+  heureux, heureuse, feliz, alegría
+neutral: neutrality, neutrally, calm, neutral state, unemotional, emotionless, ruhig, 中性, 平静, 中立,
+  平靜, neutre, neutro
+sad: sadness, saddness, sadly, sadder, saddest, unhappy, unhappiness, sorrow, sorrowful, grief,
+  mournful, melancholy, melancholic, heartbroken, miserable, misery, dejected, gloomy,
+  unglücklich, traurig, trauer, traurigkeit, 悲伤, 难过, 伤心, 忧伤, 悲哀, 悲傷, 難過, 傷心, 憂傷, triste,
+  tristesse, tristeza
+surprised: surprise, astonished, astonishment, überrascht, 惊讶, 驚訝
+contemptuous: contempt, scornful, verachtung, 轻蔑, 輕蔑
+amused: amusement, amusing
+annoyed: annoyance, irritated, irritation
+concerned: concern, worried
+confused: confusion
+depressed: depression
+disappointed: disappointment, dissapointed, 失望
+sleepy: sleepiness, tired, drowsy
+excited: excitement, aufgeregt, 兴奋, 興奮
+frustrated: frustration, frustriert, 沮丧, 沮喪
+other: others, none, unknown, mixed
+''').items()}
 
 # %% ../../nbs/1_corpora/01_labels.ipynb #7329fd56
 INFLECTED = ('angewidert', 'angeekelt', 'ängstlich', 'ärgerlich', 'aufgeregt', 'freudig',
@@ -122,6 +116,7 @@ CODES = {'ang': 'angry', 'dis': 'disgusted', 'disg': 'disgusted', 'exc': 'excite
          'sur': 'surprised', 'surp': 'surprised'} # Of CREMA-D, IEMOCAP and corpora like them
 NO_LABEL = ('', 'none', 'nan', 'null', 'n/a', 'na', '<na>', 'nat') # No emotion was chosen
 
+# %% ../../nbs/1_corpora/01_labels.ipynb #6c0d0a06
 def emotion_of(word:str, labels:LabelSet|None=None) -> str: # A custom set adds its own words
     "The emotion (or label of `labels`) that a word names; raises InputError for other words."
     pairs = [*labels.merged, *((o, o) for o in labels.labels)] if labels else ()
@@ -164,6 +159,7 @@ def spelling(word:object, what:str) -> str: # `what` is for the message
         f"{what} is {word!r}, which means no label in lists of ratings: choose another word")
     return word
 
+# %% ../../nbs/1_corpora/01_labels.ipynb #55f04541
 def words_of(given:dict, field:str, labels:tuple) -> list: # Pairs (word, label)
     "The words under `synonyms`, or the emotions under `merges`, that count as each label."
     if not isinstance(given, dict): raise InputError(f"{field} needs the words of each label, such "

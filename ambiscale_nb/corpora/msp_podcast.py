@@ -37,6 +37,7 @@ SECONDARY = {**PRIMARY, **{o: o.lower() for o in ('Amused', 'Frustrated', 'Depre
     'Disappointed', 'Excited', 'Confused', 'Annoyed')}, 'Dissapointed': 'disappointed'} # sic
 ANSWERS = ('primary', 'secondary', 'both')
 
+# %% ../../nbs/1_corpora/07_msp_podcast.ipynb #736cacea
 def primary_of(text:str) -> str:
     "The primary emotion as our adjective, or `other`."
     return PRIMARY.get(text.strip(), 'other')
@@ -77,6 +78,7 @@ def parse_lines(lines:Iterable[str]) -> pd.DataFrame: # Categories
     return pd.DataFrame({o.name: found.field(o.name).dictionary_encode().to_pandas()
                          for o in found.type})
 
+# %% ../../nbs/1_corpora/07_msp_podcast.ipynb #925e9d4a
 def judgements(file:Iterable[str], lines:Iterable[str]) -> pd.DataFrame: # Categories
     "Who chose what, from workers' lines and the clip of each: file, rater, primary, secondary."
     df = parse_lines(lines)
@@ -151,6 +153,7 @@ STATED = {'filename': 'file', 'emoclass': 'letter', 'emoclass_major': 'letter',
           'emoact': 'arousal', 'emoval': 'valence', 'emodom': 'dominance', 'spkrid': 'speaker',
           'gender': 'gender', 'split_set': 'split'}
 
+# %% ../../nbs/1_corpora/07_msp_podcast.ipynb #7081123f
 def read_consensus(path:Path) -> pd.DataFrame: # Those columns of `STATED` that the file has
     "What labels_consensus.csv or .json states of each clip, as text."
     if path.suffix.lower()=='.json':
@@ -185,6 +188,7 @@ def extra_facts(folders:list) -> pd.DataFrame: # Root and label folder; file, sp
 # %% ../../nbs/1_corpora/07_msp_podcast.ipynb #4f6b8a7b
 OPEN = ('', 'NA', 'nan', 'None', 'Unknown', 'unknown') # Words for: not stated
 
+# %% ../../nbs/1_corpora/07_msp_podcast.ipynb #059703d2
 def complete(stated:pd.DataFrame, extra:pd.DataFrame) -> pd.DataFrame: # One row per clip
     "What is known of each clip from all files, also of clips that only Test3 lists."
     stated = stated.drop_duplicates('file')
@@ -408,6 +412,7 @@ def check_msp_podcast(clips:pd.DataFrame, ratings:pd.DataFrame|None=None) -> lis
 # %% ../../nbs/1_corpora/07_msp_podcast.ipynb #7073331b
 HOURS = {'1.8': 113.6, '1.11': 235.94, '1.12': 324.4, '2.0': 409.} # Of all labelled clips
 
+# %% ../../nbs/1_corpora/07_msp_podcast.ipynb #13d3b1f3
 def msp_size(split:str, release:str|None=None, **options:object) -> tuple|None: # None if unknown
     "Published clips of a split (default: latest release), their mean length in s, a description."
     release = release or RELEASES[-1]

@@ -150,6 +150,7 @@ def plain_name(name:str) -> str:
     "A file name in one spelling: with slashes, in Unicode's composed form (NFC)."
     return unicodedata.normalize('NFC', str(name).strip().replace('\\', '/'))
 
+# %% ../../nbs/1_corpora/02_registry.ipynb #1d9fde20
 def find_file(root:str|Path, name:str, known:dict) -> Path: # `known`: cache of folders, {} at first
     "The file of this name below `root`, whatever its accents; `root/name` if there is none."
     if (exact := Path(root)/name).exists(): return exact
@@ -229,6 +230,7 @@ class Corpus:
     @property
     def takes_labels(self): return 'labels' in inspect.signature(self.load).parameters
 
+# %% ../../nbs/1_corpora/02_registry.ipynb #9e8f8b28
 CORPORA = {}
 
 def register_corpus(corpus:Corpus) -> Corpus:
