@@ -257,7 +257,7 @@ IEMOCAP_COUNTS = {
     **{s: {'utterances': PER_SESSION[s], 'dialogs': d,
            **{o: n for o, n in PER_SPEAKER.items() if o[4]==s[-1]},
            'in four classes': int(FOUR.loc[s].sum()),
-           **{f'code {c}': int(n) for c, n in FOUR.loc[s].items()}}
+           **{f'code {c}': int(FOUR.loc[s, c]) for c in SUMMARISED if c in FOUR}}
        for s, d in zip(SESSIONS, (28, 30, 32, 30, 31), strict=True)},
     'improvised': {'utterances': 4784, 'in four classes': 2943},
     'scripted': {'utterances': 5255, 'in four classes': 2588},
