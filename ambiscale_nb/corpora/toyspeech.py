@@ -97,6 +97,7 @@ PHONES = { # Duration in ms, voicing gain, noise gain, noise centre in Hz
     'v': (60, .3, .04, 3800), 'z': (70, .3, .08, 5000), 'k': (70, 0., .12, 2000),
     'p': (65, 0., .08, 1000), 't': (65, 0., .15, 4000)}
 
+# %% ../../nbs/1_corpora/10_toyspeech.ipynb #65403e86
 def timing(sentence:str, factor:float) -> tuple: # (T,) index of the phone; (T,) 0 to 1 within it
     "Which phone each frame of 8 ms belongs to; `factor` scales all durations."
     ms = np.array([PHONES[o][0] for o in sentence])*factor*1.25 # Slower than in `PHONES`
@@ -213,6 +214,7 @@ def rater_population(n:int, name:str) -> dict: # attention (n, 8), bias (n, 8), 
     return dict(attention=attention, bias=rng.normal(0, .15, (n, len(DIMENSIONS))),
                 prior=rng.normal(0, .35, (n, len(EMOTIONS)))+.1*(np.array(EMOTIONS)=='neutral'))
 
+# %% ../../nbs/1_corpora/10_toyspeech.ipynb #122c56de
 def judge(z:np.ndarray, raters:dict, rng:np.random.Generator) -> tuple: # (n,) index; (n, 8) heard
     "What each rater chooses: mostly the emotion whose prototype is nearest to what they heard."
     heard = z+raters['bias']+rng.normal(0, .35, raters['bias'].shape)
@@ -238,6 +240,7 @@ def clip(split:str, index:int, reference:bool=False) -> dict: # `reference`: als
         out['reference'] = np.bincount(many, minlength=len(EMOTIONS))/len(many)
     return out
 
+# %% ../../nbs/1_corpora/10_toyspeech.ipynb #c0476940
 def clip_wave(c:dict) -> Wave:
     "The sound of a clip."
     return synthesise(c['sentence'], c['z'], c['speaker'], rng_of('sound', VERSION, c['uid']))[0]
