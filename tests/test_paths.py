@@ -2,6 +2,7 @@
 out without being counted, and a figure with its sound is not replaced by one without."""
 import os
 import shutil
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import soundfile
 from ambiscale_nb.corpora import registry as corpora
 from ambiscale_nb.corpora.registry import audio_path, load_corpus, stored_path
 from ambiscale_nb.core import InputError
-from test_studies import call, place, tool
+sys.path.insert(0, str(Path(__file__).parent/'study'))
+from test_studies import call, place, tool  # noqa: E402
 
 NFC, NFD = (unicodedata.normalize(o, 'Amélie') for o in ('NFC', 'NFD'))
 CLIPS = [('bea', 'Amused', 'amused_1-28_0001.wav'), ('bea', 'Neutral', 'neutral_1-28_0002.wav'), ('sam', 'Angry', 'anger_1-28_0003.wav')]
@@ -75,23 +77,20 @@ def test_each_real_folder_is_used_once_and_loops_end(tmp_path):
     assert not any(os.path.islink(os.path.dirname(o)) for o in paths)  # real folders come first
 
 
-def test_what_leads_nowhere_and_what_is_no_clip_is_counted(tmp_path):
-    root = tree(tmp_path/'emov')
+def test_what_cannot_be_read_and_what_is_no_clip_is_counted(tmp_path, monkeypatch):
+    root, scan = tree(tmp_path/'emov'), os.scandir
     (root/'bea_Sleepy').symlink_to(tmp_path/'gone')
     (root/'sam_Angry'/'noise.wav').touch()
     (root/'more').symlink_to(root/'sam_Angry')  # the same file under another name is counted once
-    assert load_corpus('emov_db', root)[0].attrs['dropped'] == {'WAV files that are no clips of the corpus': 1,
-                                                                'folders or links that cannot be read': 1}
-
-
-def test_a_folder_that_cannot_be_listed_is_counted(tmp_path, monkeypatch):
-    root, scan = tree(tmp_path/'emov'), os.scandir
+    counts = {'WAV files that are no clips of the corpus': 1, 'folders or links that cannot be read': 1}
+    assert load_corpus('emov_db', root)[0].attrs['dropped'] == counts
     def scandir(path):
         if str(path).endswith('sam_Angry'): raise PermissionError(13, 'no')
         return scan(path)
     monkeypatch.setattr(corpora.os, 'scandir', scandir)
+    (root/'more').unlink()
     clips = load_corpus('emov_db', root)[0]
-    assert len(clips) == 2 and clips.attrs['dropped'] == {'folders or links that cannot be read': 1}
+    assert len(clips) == 2 and clips.attrs['dropped'] == {'folders or links that cannot be read': 2}
 
 
 def test_judgements_name_clips_through_links(tmp_path):
@@ -122,16 +121,18 @@ def test_names_that_look_alike_are_the_same(tmp_path, on_disk, in_list):
     assert len(ratings) == 2 and clips.n_raters.tolist() == [2]
 
 
-def test_a_list_may_spell_one_file_in_two_ways(tmp_path):
-    clips, _ = own(tmp_path, [f'x/{NFD}.wav'], [f'x/{NFC}.wav,A,sad', f'x\\{NFD}.wav,B,happy'])
+def test_names_of_one_file_and_of_several(tmp_path):
+    "A list may spell one file in two ways; files that differ stay two, and a name that matches nothing is flagged."
+    clips, _ = own(tmp_path/'one', [f'x/{NFD}.wav'], [f'x/{NFC}.wav,A,sad', f'x\\{NFD}.wav,B,happy'])
     assert clips.uid.tolist() == [f'x/{NFC}.wav'] and clips.n_raters.tolist() == [2]
-
-
-def test_a_name_that_matches_nothing_is_flagged_and_files_that_differ_stay_two(tmp_path):
     clips, _ = own(tmp_path, ['a.wav', 'b/a.wav'], ['a.wav,A,sad', 'b\\a.wav,A,happy', 'c.wav,A,sad'])
     flags = clips.set_index('uid')['flags']
     assert flags['c.wav'].endswith('no_audio') and not flags[['a.wav', 'b/a.wav']].str.contains('no_audio').any()
     with pytest.raises(InputError, match='None of the 1 files'): own(tmp_path/'x', ['d.wav'], ['e.wav,A,sad'])
+    (tmp_path/'home').mkdir()
+    (tmp_path/'home/wav').symlink_to(tmp_path)
+    clips, _ = own(tmp_path/'home', ['wav/a.wav'], ['wav/a.wav,A,sad'])  # behind a link
+    assert not clips['flags'].str.contains('no_audio').any()
 
 
 @pytest.mark.parametrize('other', ['./x/a.wav', 'x//a.wav', 'x/../x/a.wav', 'y/a.wav', 'b.wav', 'loop/x/a.wav', '../own/x/a.wav'])
@@ -143,14 +144,6 @@ def test_two_names_of_one_file_are_refused(tmp_path, other):
     (root/'loop').symlink_to('.')
     (root/'b.wav').symlink_to('x/a.wav')
     with pytest.raises(InputError, match='are one file'): own(root, ['x/a.wav'], ['x/a.wav,A,sad', f'{other},B,sad'])
-
-
-def test_own_audio_behind_a_link_is_there(tmp_path):
-    (tmp_path/'data').mkdir()
-    (tmp_path/'home').mkdir()
-    (tmp_path/'home/wav').symlink_to(tmp_path/'data')
-    clips, _ = own(tmp_path/'home', ['wav/a.wav'], ['wav/a.wav,A,sad'])
-    assert not clips['flags'].str.contains('no_audio').any()
 
 
 def test_paths_of_a_study_are_relative_to_the_project_or_the_corpus(tmp_path, monkeypatch):

@@ -33,83 +33,52 @@ def read(tmp_path, text):
 
 SLURM = [
     ('walltime: 12:00:00', 'walltime: found 12:00:00, which YAML reads as 43200, wanted text: write walltime: "12:00:00"'),
-    ('walltime: 90', 'walltime: found 90 (a whole number), wanted text: write walltime: "90"'),
     ('account: 0123', 'account: found 0123, which YAML reads as 83, wanted text: write account: "0123"'),
-    ('queue: on', 'queue: found on, which YAML reads as true, wanted text: write queue: "on"'),
     ('memory: 4', 'memory: found 4 (a whole number), wanted text, such as memory: 4GB'),
     ('cores: "4"', 'cores: found "4" (text), wanted a whole number: write cores: 4'),
     ('cores: 0', 'cores: Input should be greater than or equal to 1, got 0'),
-    ('processes: yes', 'processes: found yes, which YAML reads as true, wanted a whole number'),
-    ('interface: 1e0', 'interface: found 1e0, which YAML reads as 1.0, wanted text: write interface: "1e0"'),
     ('job_script_prologue: module load x', 'job_script_prologue: found "module load x" (text), wanted a list: write'),
     ('job_extra_directives: [2]', 'job_extra_directives[0]: found 2 (a whole number), wanted text: write "2"'),
     ('wall_time: "1"', "wall_time: Unknown field 'wall_time'. Did you mean 'walltime'?")]
 LOAD = [
     ('record: 2024_10', 'record: found 2024_10, which YAML reads as 202410, wanted text: write record: "2024_10"'),
     ('replay: 2026-10-01', 'replay: found 2026-10-01 (a date), wanted text: write replay: "2026-10-01"'),
-    ('revision: 1234567', 'revision: found 1234567 (a whole number), wanted text: write revision: "1234567"'),
-    ('revision: 0x1f', 'revision: found 0x1f, which YAML reads as 31, wanted text: write revision: "0x1f"'),
     ('revision: 12e3', 'revision: found 12e3, which YAML reads as 12000.0, wanted text: write revision: "12e3"'),
-    ('name: 2024', 'name: found 2024 (a whole number), wanted text: write name: "2024"'),
-    ('name: .5', 'name: found .5, which YAML reads as 0.5, wanted text: write name: ".5"'),
     ('name: no', 'name: found no, which YAML reads as false, wanted text: write name: "no"'),
     ('name: ~', 'name: found ~, which YAML reads as nothing, wanted text: write name: "~"'),
     ('base_urls: 8000', 'base_urls: found 8000 (a whole number), wanted text or a list, such as base_urls: http://127'),
     ('base_urls: [8000]', 'base_urls[0]: found 8000 (a whole number), wanted text, such as http://127.0.0.1:8000/v1'),
-    ('base_urls: [[a]]', 'base_urls[0]: found a list, wanted text'),
     ('retry: 3', 'retry: found 3 (a whole number), wanted names and values, such as retry: {tries: 3}'),
     ('retry: {tries: "3"}', 'retry.tries: found "3" (text), wanted a number: write tries: 3'),
-    ('system: 2024', 'system: found 2024 (a whole number), wanted text: write system: "2024"'),
     ('system: off', 'system: found off, which YAML reads as false, wanted text: write system: "off"'),
-    ('system: [be brief]', 'system: found a list, wanted text'),
-    ('extra_body: 1.5', 'extra_body: found 1.5 (a number), wanted names and values'),
-    ('extra_body: yes', 'extra_body: found yes, which YAML reads as true, wanted names and values'),
-    ('extra_body: think', 'extra_body: found "think" (text), wanted names and values'),
     ('extra_body: [top_k]', 'extra_body: found a list, wanted names and values'),
     ('extra_body: {1: 2}', 'extra_body[1]: found 1 (a whole number), wanted text'),
     ('extra_body: {max_tokens: 1:30}', 'extra_body.max_tokens: found 1:30, which YAML reads as 90'),
     ('seconds: "30"', 'seconds: found "30" (text), wanted a number: write seconds: 30'),
     ('seconds: 1:30', 'seconds: found 1:30, which YAML reads as 90 (base 60): write 90, or "1:30" for text'),
-    ('seconds: null', 'seconds: found null, which YAML reads as nothing, wanted a number'),
-    ('seconds: [30]', 'seconds: found a list, wanted a number'),
     ('ceiling: 1e2', 'ceiling: found 1e2, which YAML reads as 100.0, wanted a whole number: write ceiling: 100'),
     ('ceiling: 010', 'ceiling: found 010, which YAML reads as 8 (octal): write 8, or "010" for text'),
     ('confidence: "yes"', 'confidence: found "yes" (text), wanted true or false: write confidence: true'),
     ('without: n', 'without: found "n" (text), wanted a list: write without: [n]'),
-    ('without: [n, no]', 'without[1]: found no, which YAML reads as false, wanted text: write "no"'),
     ('names: {demo: {since: 2026-06-01}}', 'names.demo.since: found 2026-06-01 (a date): write "2026-06-01"'),
     ('1: 2', '[1]: found 1 (a whole number), wanted text')]
 FIELDS = [
     ('verify: "no"', 'verify: found "no" (text), wanted true or false: write verify: false'),
-    ('verify: 1', 'verify: found 1 (a whole number), wanted true or false'),
     ('modes: label', 'modes: found "label" (text), wanted a list: write modes: [label]'),
-    ('modes: [no]', 'modes[0]: found no, which YAML reads as false, wanted text: write "no"'),
     ('modes: [[label]]', 'modes[0]: found a list, wanted text'),
-    ('split: 2024-01-01', 'split: found 2024-01-01 (a date), wanted text: write split: "2024-01-01"'),
     ('labels: 6', 'labels: found 6 (a whole number), wanted text or names and values: write labels: "6"'),
     ('widths: ["3"]', 'widths[0]: found "3" (text), wanted a whole number: write 3'),
-    ('widths: 3', 'widths: found 3 (a whole number), wanted a list: write widths: [3]'),
-    ('parts: yes', 'parts: found yes, which YAML reads as true, wanted a whole number'),
-    ('limit: "12"', 'limit: found "12" (text), wanted a whole number: write limit: 12'),
     ('options: {n: "3"}', 'options.n: found "3" (text), wanted a whole number: write n: 3'),
     ('corpus: msp_podcast, options: {release: 1.10}', 'options.release: found 1.10, which YAML reads as 1.1, wanted text: '
      'write release: "1.10"')]
 TOP = [
     ('n: "8"', 'n: found "8" (text), wanted a whole number: write n: 8'),
     ('n: 8.0', 'n: found 8.0 (a number), wanted a whole number: write n: 8'),
-    ('n: 1e3', 'n: found 1e3, which YAML reads as 1000.0, wanted a whole number: write n: 1000'),
-    ('n: 1:30', 'n: found 1:30, which YAML reads as 90 (base 60): write 90'),
-    ('n: true', 'n: found true, wanted a whole number'), ('n:', 'n: found nothing, wanted a whole number'),
     ('seed: 0123', 'seed: found 0123, which YAML reads as 83 (octal): write 83, or "0123" for text'),
-    ('temperature: "1"', 'temperature: found "1" (text), wanted a number: write temperature: 1'),
     ('temperature: .inf', 'temperature: found .inf, wanted a finite number'),
-    ('temperature: .nan', 'temperature: '), ('ks: 4', 'ks: found 4 (a whole number), wanted a list: write ks: [4]'),
-    ('figures: [1, fig2]', 'figures[0]: found 1 (a whole number), wanted text: write "1"'),
-    ('slurm: yes', 'slurm: found yes, which YAML reads as true, wanted names and values'),
+    ('ks: 4', 'ks: found 4 (a whole number), wanted a list: write ks: [4]'),
     ('limits: 5', 'limits: found 5 (a whole number), wanted names and values'),
     ('limits:', 'limits: found nothing, wanted names and values'),
-    ('limits: {usd: "5"}', 'limits.usd: found "5" (text), wanted a number: write usd: 5'),
-    ('limits: {calls: true}', 'limits.calls: found true, wanted a whole number'),
     ('limits: {seconds: 1:00:00}', 'limits.seconds: found 1:00:00, which YAML reads as 3600 (base 60): write 3600'),
     ('limits: {fail_on_error: "yes"}', 'limits.fail_on_error: found "yes" (text), wanted true or false or a number'),
     ('limits: {fail_on_error: -1}', 'limits.fail_on_error: Input should be greater than or equal to 0, got -1')]
@@ -169,16 +138,15 @@ def test_an_address_with_a_key_is_not_repeated(url):
     assert 'sentinel' not in str(e.value)
 
 
-def test_a_value_of_another_type_is_refused_where_a_model_is_loaded_by_hand():
-    for options, said in ((dict(retry=dict(tries=3.5)), 'retry.tries: found 3.5 .a number., wanted a whole number'),
-                          (dict(retry=dict(tries=0)), 'retry wants 1 try or more'), (dict(retry=dict(first=-1)), 'no seconds below 0'),
-                          (dict(names=dict(m=dict(text_in='1'))), 'm.text_in: found "1" .text., wanted a number'),
-                          (dict(names=dict(m=dict(since=2026))), 'm.since: found 2026'),
-                          (dict(base_urls='http://[::1/v1'), 'No address of a server'),
-                          (dict(base_urls='http://h:99999/v1'), 'No address of a server'), (dict(revision=1234567), 'vllm: revision: found 1234567'), (dict(retry=3), 'vllm: retry: found 3'),
-                          (dict(system=5), 'vllm: system: found 5'), (dict(extra_body='x'), 'vllm: extra_body: found'),
-                          (dict(base_urls=[8000]), r'vllm: base_urls\[0\]: found 8000')):
-        with pytest.raises(InputError, match=said): models.load_model('vllm', model='demo', **options)
+@pytest.mark.parametrize(('options', 'message'), [
+    (dict(retry=dict(tries=3.5)), 'retry.tries: found 3.5 .a number., wanted a whole number'),
+    (dict(retry=dict(tries=0)), 'retry wants 1 try or more'), (dict(retry=dict(first=-1)), 'no seconds below 0'),
+    (dict(names=dict(m=dict(text_in='1'))), 'm.text_in: found "1" .text., wanted a number'),
+    (dict(names=dict(m=dict(since=2026))), 'm.since: found 2026'),
+    (dict(base_urls='http://[::1/v1'), 'No address of a server'), (dict(base_urls='http://h:99999/v1'), 'No address of a server'),
+    (dict(revision=1234567), 'vllm: revision: found 1234567'), (dict(base_urls=[8000]), r'vllm: base_urls\[0\]: found 8000')])
+def test_a_value_of_another_type_is_refused_where_a_model_is_loaded_by_hand(options, message):
+    with pytest.raises(InputError, match=message): models.load_model('vllm', model='demo', **options)
 
 
 # Parameters of a notebook

@@ -1,9 +1,7 @@
 """Look-alikes of IEMOCAP, written by the tests: `write_small` has two sessions and every trap that is known,
 `write_full` has 10,039 utterances in 151 dialogs with the published counts. Every word and number in them is
-invented; only the names of files and utterances follow the pattern of the real ones. Write the second one
-for a benchmark with `python tests/trees_iemocap.py FOLDER [empty|tiny]`."""
+invented; only the names of files and utterances follow the pattern of the real ones."""
 import io
-import sys
 import wave
 from itertools import chain, cycle, islice
 from pathlib import Path
@@ -100,9 +98,9 @@ def write_small(folder):
 # --- full scale -----------------------------------------------------------------------------------
 SPEAKERS = dict(Ses01F=873, Ses01M=946, Ses02F=859, Ses02M=952, Ses03F=1048, Ses03M=1088, Ses04F=987,
                 Ses04M=1116, Ses05F=1033, Ses05M=1137)
-FOUR = [dict(neu=384, ang=229, sad=194, hap=135, exc=143), dict(neu=362, ang=137, sad=197, hap=117, exc=210),
-        dict(neu=320, ang=240, sad=305, hap=135, exc=151), dict(neu=258, ang=327, sad=143, hap=65, exc=238),
-        dict(neu=384, ang=170, sad=245, hap=143, exc=299)] # agreed codes a session
+FOUR = [dict(zip(('neu', 'ang', 'sad', 'hap', 'exc'), o, strict=True)) for o in (
+    (384, 229, 194, 135, 143), (362, 137, 197, 117, 210), (320, 240, 305, 135, 151), (258, 327, 143, 65, 238),
+    (384, 170, 245, 143, 299))] # agreed codes a session
 REST = dict(xxx=2507, fru=1849, sur=107, fea=40, oth=3, dis=2) # the other codes, in all
 TOTAL, IMPROVISED, IMPROVISED_FOUR, SECONDS = 10_039, 4784, 2943, 12.44*3600
 MOCAP = 4941 # utterances of dialogs in which the woman wore the markers
@@ -189,10 +187,9 @@ def _rows(places, rng):
             for (_, _, uid), t in zip(places, seconds, strict=True)]
 
 
-def write_full(folder, audio=''):
-    "All of it; `audio` is '' for none, `empty` or `tiny` for files of utterances. Returns the release folder."
+def write_full(folder):
+    "All of it, without audio. Returns the release folder."
     release, dialogs = Path(folder)/'IEMOCAP_full_release', {}
-    content = {'': None, 'empty': b'', 'tiny': tiny_wave()}[audio]
     for row in full_table(): dialogs.setdefault(row[0][:-5], []).append(row)
     for name, rows in dialogs.items():
         at, blocks, words = 1., [], []
@@ -202,11 +199,5 @@ def write_full(folder, audio=''):
             blocks.append(block(uid, code, raters, at, at+seconds, ['val 3; act 2; dom  2;']*len(said)))
             words.append(f'{uid} [{at:08.4f}-{at+seconds:08.4f}]: invented words of {uid[-4:]}')
             at += seconds+.5
-        session = write_dialog(release, name, blocks, words)
-        if content is None: continue
-        (session/'sentences'/'wav'/name).mkdir(parents=True)
-        for row in rows: (session/'sentences'/'wav'/name/f'{row[0]}.wav').write_bytes(content)
+        write_dialog(release, name, blocks, words)
     return release
-
-
-if __name__=='__main__': print(write_full(*sys.argv[1:]))

@@ -1,10 +1,7 @@
 """Trees that look like releases of MSP-Podcast: a small one in every layout, with invented clips and
-workers, and one of the size of release 2.0, for timing. `python tests/trees_msp.py FOLDER [detail]`
-writes the large one."""
+workers, and one of the size of release 2.0, for timing."""
 import csv
-import io
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
@@ -67,33 +64,25 @@ class Layout:
     partitions: str = 'Partitions.txt'
     known: bool = True # Are speaker, gender and split columns of the consensus?
     development: str = 'Development'
-    quoted: bool = True # Are commas quoted?
 
 LAYOUTS = {
     '1.6': Layout('label', 'Audio', 'concensus', 'columns', 'Workers', partitions='Partition.txt',
                   known=False, development='Validation'),
-    '1.6 unquoted': Layout('label', 'Audio', 'concensus', 'columns', 'Workers', known=False,
-                           development='Validation', quoted=False),
     '1.7': Layout(spelling='concensus', development='Validation', partitions='Partition.txt'),
     '1.8': Layout(spelling='concensus', development='Validation'),
     '1.8 json': Layout('label', 'Audio', 'concensus', files=('json',), development='Validation'),
     '1.8 txt': Layout('label', files=('txt',), txt='Labels.txt', known=False, development='Validation'),
     '1.9': Layout('labels', spelling='concensus'),
     '1.10': Layout(), '1.11': Layout(files=('csv', 'json', 'txt')),
-    '1.11 unquoted': Layout(quoted=False), '1.12': Layout('LABELS', 'Audios'),
+    '1.12': Layout('LABELS', 'Audios'),
     '2024-11': Layout(partitions='Partition.txt'), '2.0': Layout(detail='columns'),
     '2.0 json': Layout(files=('json',)),
 }
 
-def worker_line(worker, answer, numbers=(4., 3.5, 5.)):
-    a, v, d = numbers
-    return f'{worker}; {answer[0]}; {answer[1]}; A:{a:.6f}; V:{v:.6f}; D:{d:.6f};'
+def worker_line(worker, answer): return f'{worker}; {answer[0]}; {answer[1]}; A:4.000000; V:3.500000; D:5.000000;'
 
-def write_rows(path, rows, quoted=True):
-    text = io.StringIO()
-    if quoted: csv.writer(text, lineterminator='\n').writerows(rows)
-    else: text.writelines(','.join(map(str, o))+'\n' for o in rows)
-    path.write_text(text.getvalue(), encoding='utf-8')
+def write_rows(path, rows):
+    with open(path, 'w', encoding='utf-8', newline='') as f: csv.writer(f, lineterminator='\n').writerows(rows)
 
 def answers_of(clip):
     "(worker, answer), in the order of the file."
@@ -135,7 +124,7 @@ def write_csv(labels, layout, clips, file, part):
     else:
         head = ['FileName', layout.rater, 'EmoClass_Major', 'EmoClass_Second', 'EmoAct', 'EmoVal', 'EmoDom']
         rows = [[file(o), w, *a, 4., 3.5, 5.] for o in clips for w, a in answers_of(o)]
-    write_rows(labels/'labels_detailed.csv', [head, *rows], layout.quoted)
+    write_rows(labels/'labels_detailed.csv', [head, *rows])
 
 def write_json(labels, layout, clips, file, part):
     stated = {file(o): dict(EmoClass=o.letter, EmoAct=4., EmoDom=5., EmoVal=3.5, Gender=o.gender,
@@ -211,6 +200,3 @@ def large_release(root, layout='2.0', n=264_705, repeats=500, seed=0):
         names = ['FileName', 'EmoDetail']
     pacsv.write_csv(pa.table(columns, names), labels/'labels_detailed.csv')
     return dict(letter=letter, answers=len(clip), repeats=repeats)
-
-if __name__=='__main__':
-    print(large_release(sys.argv[1], '1.12' if 'detail' in sys.argv else '2.0'))

@@ -12,7 +12,6 @@ import pytest
 from in_one import execute
 from typer.testing import CliRunner
 
-from ambiscale_nb.corpora import crema_d
 from ambiscale_nb.corpora.ambiguity import strata
 from ambiscale_nb.study.cli import app
 from ambiscale_nb.core import ROOT
@@ -119,17 +118,8 @@ def test_the_artifact_says_by_itself_that_these_models_are_no_better_than_no_aud
     assert drawn.verdict.notna().all() and len(drawn)==8
 
 
-def test_a_clip_beside_its_votes_is_drawn_without_any_recording(tmp_path):
-    import soundfile
-    soundfile.write(tmp_path/'a.wav', np.sin(np.arange(16_000)*.1)*.3, 16_000)
-    clip = dict(uid='a', path=str(tmp_path/'a.wav'), transcript='A', acted='sad', n_raters=3,
-                **{f'votes_{o}': int(o=='sad')*3 for o in SIX})
-    fig = crema_d.draw_clips(pd.DataFrame([clip, clip]))
-    assert len(fig.axes)==6 and fig.axes[2].get_title()=='acted sad'
-
-
 def test_the_committed_notebook_has_no_picture_of_a_recording():
     import nbformat
-    cells = nbformat.read(ROOT/'nbs/1_corpora/03_crema_d.ipynb', as_version=4).cells
+    cells = nbformat.read(ROOT/'nbs/1_corpora/05_crema_d.ipynb', as_version=4).cells
     real = [o for o in cells if 'two_real(root_of' in o.source]
     assert len(real)==1 and real[0].outputs==[]

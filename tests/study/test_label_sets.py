@@ -142,7 +142,7 @@ def test_a_changed_definition_is_a_changed_run(folder, tmp_path):
     ('labels: [a, b]\nmerges: [happy]', 'merges needs the words of each label'),
     ('labels: [a, b]\nmerges: {a: happy, b: joy}', "'happy' is for 'b' and for 'a'"),
     ('labels: [a, b]\nsynonyms: {a: b}', "'b' is for 'a' and for 'b'"),
-    ('labels: [a, none]', 'stands for no label'), ('labels: [a, b]\nsynonym: {a: c}', "Did you mean 'synonyms'"), ('', 'A label set has `labels')])
+    ('labels: [a, none]', 'means no label'), ('labels: [a, b]\nsynonym: {a: c}', "Did you mean 'synonyms'"), ('', 'A label set has `labels')])
 def test_what_cannot_be_is_refused(tmp_path, text, match):
     (tmp_path/'mine.yaml').write_text(text)
     with pytest.raises(InputError, match=match): label_set(str(tmp_path/'mine.yaml'))
