@@ -259,8 +259,8 @@ def _fields(o:_Masked) -> list:
     out = []
     for m in _P.field.finditer(o.text, o.start):
         if _P.minor.search(o.text, max(0, m.start()-16), m.start()): continue
-        end = o.text.find(']', m.end()) if m[1] else _P.stop.search(o.text, m.end()).start()
-        weights = _weighed(o, m.end(), end if end>=0 else len(o.text))
+        stop = (_P.closed if m[1] else _P.stop).search(o.text, m.end(), m.end()+300)
+        weights = _weighed(o, m.end(), stop.start())
         out += [e for e in weights if weights[e]==max(weights.values())>0]
     return out
 
@@ -359,17 +359,18 @@ def _balanced(read:list) -> tuple:
 
 # %% ../../nbs/2_models/01_parser.ipynb #9704d37b
 def _flat(text:str, label:dict) -> list:
-    "What `_pairs` gives, of a plain object of labels with numbers; [] if it is anything else."
-    found = _P.entry.findall(text) if _P.flat.fullmatch(text) else []
+    "What `_pairs` gives, of a text that is nothing but labels with numbers; else []."
+    simple = _P.flat.fullmatch(text) and text.count('{')==text.count('}')
+    found = _P.entry.findall(text) if simple else []
     read = [(label.get(o.lower(), ''), o.lower(), *_share(n, unit)) for o, n, unit in found]
     return read if '' not in [o[0] for o in read] else []
 
 # %% ../../nbs/2_models/01_parser.ipynb #e810fac7
 def _spread(text:str, style:str, words:tuple) -> tuple:
     "Label -> mass, the span and a note, of the object or the list of a text."
-    if read := _flat(text, words[0]):
+    if (style=='direct' or '{' in text) and (read := _flat(text, words[0])):
         mass, note = _balanced(read)
-        return mass, (text.index('{'), text.rindex('}')+1), note
+        return mass, (0, len(text)), note or ('' if '{' in text else 'read from a list')
     seen = _visible(text)
     o = _masked(seen, words)
     start, marked = _after_marker(o.text)
@@ -393,7 +394,8 @@ def _read_dist(text:str, style:str, labels:tuple, words:tuple, choices:tuple) ->
 
 # %% ../../nbs/2_models/01_parser.ipynb #e81dccc0
 RULES = 3
-PARSER_VERSION = f"{RULES}-" + content_key([sorted(WORDS.items()), sorted(OUTSIDE), CUES])[:8]
+PARSER_VERSION = f"{RULES}-" + content_key(
+    [sorted(WORDS.items()), sorted(OUTSIDE), _expanded(CUES)])[:8]
 
 def parse(text:str, mode:str, style:str, labels:tuple, merged:tuple=(), finish:str='stop',
           choices:tuple=()) -> Answer:
