@@ -22,8 +22,8 @@ class Prompt:
     mode: str # 'label': a word; 'dist': a distribution; 'verify', 'listwise': a verdict, or several
     style: str # 'direct' or 'cot' (chain of thought: reasons first)
     text: str # As the model reads it, after the audio
-    max_new_tokens: int # Budget of the answer, tokens
-    labels: tuple = () # Class names; of a list side by side, the answers on it
+    max_new_tokens: int
+    labels: tuple = () # Class names; in a listwise prompt, the answers to be judged
 
     @property
     def sha(self): return content_key(['prompt', self.text])
@@ -45,23 +45,16 @@ TEXTS = {
         'Answer yes or no.'}
 
 # %% ../../nbs/2_models/02_prompts.ipynb #08e3bf51
-def prompt(
-    mode:str, # `label` or `dist`
-    style:str, # `direct` or `cot`
-    labels, # Class names, in the order in which they are listed
-) -> Prompt: # The question
-    "The prompt of a mode and a style."
+def prompt(mode:str, style:str, labels:tuple) -> Prompt:
+    "The prompt of a mode and a style, with the labels listed in their order."
     text = TEXTS[choose(mode, MODES, 'mode'), choose(style, STYLES, 'style')]
     listed = f"{', '.join(labels[:-1])} or {labels[-1]}"
     return Prompt(mode, style, text.format(labels=listed), MAX_NEW_TOKENS[mode, style],
                   tuple(labels))
 
 # %% ../../nbs/2_models/02_prompts.ipynb #ec19ce69
-def verify_prompt(
-    label:str, # The answer to be judged
-    labels, # Class names
-) -> Prompt: # A question to be answered with yes or no
-    "The prompt that lets a model judge an answer (pointwise verifier)."
+def verify_prompt(label:str, labels:tuple) -> Prompt:
+    "The yes-or-no prompt by which a pointwise verifier judges the answer `label`."
     text = TEXTS['verify', 'direct'].format(label=choose(label, labels, 'label'))
     return Prompt('verify', 'direct', text, MAX_NEW_TOKENS['verify', 'direct'], tuple(labels))
 
@@ -71,16 +64,13 @@ LISTWISE = {
         'Answer with one of these words: {labels}.',
     'text': 'How well does each of these emotions fit this voice: {labels}? Answer with JSON: '
         'for each of them a number from 0, not at all, to 100, perfectly.'}
-LISTWISE_TOKENS = {'score': 8, 'text': 128} # Budgets of the answer
+LISTWISE_TOKENS = {'score': 8, 'text': 128} # Limits of the answer
 
-def listwise_prompt(
-    options, # The answers to be judged, at least two, in the order in which they are listed
-    way:str='score', # 'score': one of the words; 'text': a number for each
-) -> Prompt: # A question about all of them
-    "The prompt that lets a model judge several answers at once (listwise verifier)."
+def listwise_prompt(options:tuple, way:str='score') -> Prompt:
+    "The prompt by which a verifier judges two or more answers: by a word, or numbers (`text`)."
     options, text = list(options), LISTWISE[choose(way, LISTWISE, 'way of asking')]
     if len(options)<2 or len(set(options))<len(options):
-        raise InputError(f"A list needs two different answers or more, got {options}")
+        raise InputError(f"A listwise prompt needs two different answers or more, got {options}")
     listed = f"{', '.join(options[:-1])} or {options[-1]}"
     return Prompt('listwise', 'direct', text.format(labels=listed), LISTWISE_TOKENS[way],
                   tuple(options))
