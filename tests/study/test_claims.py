@@ -23,7 +23,7 @@ from ambiscale_nb.metrics.equivalence import (INCONCLUSIVE, NOT_TESTABLE, OPPOSI
 from ambiscale_nb.metrics.metrics import jsd
 from ambiscale_nb.study.results import Study
 from ambiscale_nb.metrics.statistics import paired_difference
-from ambiscale_nb.study.studies import read_study
+from ambiscale_nb.study.config import read_study
 
 EVEN = dict.fromkeys((*SCALED, PLAIN), .3)
 

@@ -12,7 +12,7 @@ from ambiscale_nb.core import InputError
 from ambiscale_nb.corpora.labels import label_set
 from ambiscale_nb.study.results import Study, plain_scores, run_pools, verifier_of
 from ambiscale_nb.strategies.paper import predict, with_verdicts
-from ambiscale_nb.study.studies import plans_of
+from ambiscale_nb.study.sample import plans_of
 from ambiscale_nb.sampling.verify import VERDICTS
 
 ONE = dict(study='small', model='tiny-alm-nano', limit=30, beam_limit=6, n=8, widths=[3], modes=['label'])

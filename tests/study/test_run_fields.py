@@ -8,8 +8,9 @@ from in_one import execute
 
 from ambiscale_nb.core import InputError, ROOT
 from ambiscale_nb.models.prompts import MODES, STYLES
-from ambiscale_nb.study.studies import (estimate_study, read_study, run_name, run_parameters,
-    study_tasks)
+from ambiscale_nb.study.config import read_study, run_name, run_parameters
+from ambiscale_nb.study.plans import estimate_study
+from ambiscale_nb.study.run import study_tasks
 
 STUDY = dict(name='two', n=4, temperature=1., seed=0, limit=6, ks=[1, 2, 4], runs=[
     dict(model='tiny-alm-nano', alias='hot', temperature=1.5, styles=['direct'], verify=False),

@@ -15,7 +15,7 @@ from ambiscale_nb.core import ROOT, rng_of
 from ambiscale_nb.corpora.registry import limit
 from ambiscale_nb.sampling.store import CANDIDATES
 from ambiscale_nb.study.results import Study, common_clips, lost_clips, lost_text, plain_scores
-from ambiscale_nb.study.studies import StudyConfig, check_long, run_parameters
+from ambiscale_nb.study.config import StudyConfig, check_long, run_parameters
 
 SAMPLE, SCORE = (ROOT/'nbs/experiments'/o for o in ('01_sample.ipynb', '02_score.ipynb'))
 HEARD = ('angry', 'happy', 'sad', 'neutral')

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ambiscale_nb.study import results, studies
+from ambiscale_nb.study import results, run as studies
 from ambiscale_nb.strategies import paper as strategies
 from ambiscale_nb.core import ROOT, InputError, rng_of
 from ambiscale_nb.study.fanout import stamp_for, stamp_of
@@ -18,7 +18,8 @@ from ambiscale_nb.study.report import call_table, failures_page, refused_cells
 from ambiscale_nb.study.results import (FAILED, NEVER, Bills, Study, Verifier, outdate, pool_tables,
     replacing, said_of, score_study, summary, truth_of, unscored, unscored_text)
 from ambiscale_nb.strategies.paper import majority, pool_of, strategy
-from ambiscale_nb.study.studies import StudyConfig, forget_plans, run_tasks
+from ambiscale_nb.study.config import StudyConfig
+from ambiscale_nb.study.run import forget_plans, run_tasks
 
 FOUR = label_set('four').labels
 SETTING = dict(model='m', corpus='c', condition='none', variant='sample', reading='plain', label_set='four', votes='rater',
@@ -229,7 +230,6 @@ def test_what_is_said_of_an_exception_fits_a_line():
 @pytest.fixture
 def config(tmp_path, monkeypatch):
     "A study of two runs by its file, and its folder; its notebooks do nothing but write scores."
-    monkeypatch.setattr(studies, 'RESULTS', tmp_path/'results')
     monkeypatch.setattr(results, 'RESULTS', tmp_path/'results')
     monkeypatch.setattr(studies, 'ROOT', tmp_path)
     (tmp_path/'nbs').symlink_to(ROOT/'nbs')
