@@ -16,7 +16,7 @@ import pandas as pd
 import soundfile
 
 from ambiscale_nb import core
-from ambiscale_nb.study import config, fanout, plans, run as running
+from ambiscale_nb.study import config, fanout, notebooks, plans, run as running
 from ambiscale_nb.core import RESULTS, ROOT
 from ambiscale_nb.study.imports import import_file
 from in_one import run as run_in_shell
@@ -68,7 +68,7 @@ SCORED = ('scores', 'predictions', 'settings', 'refusals', 'marginals', 'bounds'
 
 
 def execute(source, target, parameters):
-    if said := run_in_shell(source, parameters): raise fanout.NotebookError(said)
+    if said := run_in_shell(source, parameters): raise notebooks.NotebookError(said)
     Path(target).parent.mkdir(parents=True, exist_ok=True)
     Path(target).write_text('{}')
     return target
@@ -153,7 +153,7 @@ def step(what, study, same=None, imports='', **how):
 
 
 def main():
-    fanout.run_notebook = running.run_notebook = execute
+    notebooks.run_notebook = running.run_notebook = execute
     running.run_shards = one_by_one
     dice = np.random.default_rng(7)
     write_corpus('clinic_a', .03+.01*np.arange(6), dice)

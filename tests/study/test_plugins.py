@@ -75,6 +75,7 @@ def test_without_the_file_its_names_are_unknown(study):
 
 def test_a_changed_strategy_is_scored_again(study, monkeypatch):
     asked, root = [], study[0]
+    load_plugins() # Into the registries that stay
     for module in (changes, config, run, core): monkeypatch.setattr(module, 'ROOT', root)
     monkeypatch.setattr(results, 'RESULTS', root/'results')
     monkeypatch.setattr(run, 'run_notebook', lambda *o: asked.append(o[0].name))

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 from waiting import PATIENCE
 
-from ambiscale_nb.study import fanout, report
+from ambiscale_nb.study import notebooks, report
 from ambiscale_nb.core import ROOT
 from ambiscale_nb.corpora.labels import label_set
 from ambiscale_nb.models.contract import Capabilities, Reply
@@ -131,7 +131,7 @@ def page(tmp_path_factory, trap):
         m.setattr(results, 'RESULTS', root/'results')
         m.setenv('AMBISCALE_ROOT', str(root))
         study = hostile_study(root, texts, texts[2].replace('/', ''), 'c'+texts[0].replace('/', ''))
-        done = fanout.run_notebook(SOURCE, root/'runs'/'report.ipynb', dict(study='bad', out='out'))
+        done = notebooks.run_notebook(SOURCE, root/'runs'/'report.ipynb', dict(study='bad', out='out'))
         path = report.publish(done, root/'report.html', report.nonce_of(study), texts[0])
         yield root, path.read_text(), report.nonce_of(study)
 

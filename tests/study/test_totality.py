@@ -11,7 +11,7 @@ import pytest
 from ambiscale_nb.study import results, run as studies
 from ambiscale_nb.strategies import paper as strategies
 from ambiscale_nb.core import ROOT, InputError, rng_of
-from ambiscale_nb.study.fanout import stamp_for, stamp_of
+from ambiscale_nb.study.notebooks import stamp_for, stamp_of
 from ambiscale_nb.study.figures import plain_rows
 from ambiscale_nb.corpora.labels import label_set
 from ambiscale_nb.study.report import call_table, failures_page, refused_cells
