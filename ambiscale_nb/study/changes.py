@@ -13,9 +13,12 @@ import time
 from pathlib import Path
 import pandas as pd
 from ..core import InputError, ROOT
-from ambiscale_nb.study.config import RunConfig, StudyConfig, folder_of, planned_model, \
-    run_name, run_parameters
-from .plans import PLANS, plan_counts, plan_run, read_clips, table_of
+from ambiscale_nb.sampling.inputs import clip_prints, corpus_changes, model_file, records, \
+    setting_changes
+from ambiscale_nb.study.config import folder_of, planned_model, run_name, run_parameters, \
+    RunConfig, StudyConfig
+from .plans import plan_counts, plan_run, PLANS, read_clips, table_of
+from .results import Study
 
 # %% ../../nbs/6_study/13_changes.ipynb #35e6836e
 def corpus_news(
@@ -24,7 +27,6 @@ def corpus_news(
     had:dict, # As for `read_clips`
 ) -> list:
     "What changed in the corpus of a run since it last ran, see `inputs.corpus_changes`."
-    from ambiscale_nb.sampling.inputs import clip_prints, corpus_changes
     file = folder_of(study.name)/f'inputs/{run_name(run)}.parquet'
     if not (plans and file.exists()): return []
     now = clip_prints(*read_clips(run, had)[:2])
@@ -38,7 +40,6 @@ def model_news(
     old:dict, # Its record, see `inputs.records`
 ) -> list:
     "A line if the file that defines your own model has changed."
-    from ambiscale_nb.sampling.inputs import model_file
     if model_file(run.model)==old['model']['file']: return []
     return [f'answers of {run.model}: reused, though the file that defines it has changed: if its '
             'answers change too, change its `revision` there, or run with --force']
@@ -46,7 +47,6 @@ def model_news(
 # %% ../../nbs/6_study/13_changes.ipynb #3ca66c3a
 def setting_news(study:StudyConfig, run:RunConfig, old:dict, plans:dict) -> list:
     "Settings and prompts of a run that are not those of its record."
-    from ambiscale_nb.sampling.inputs import setting_changes
     known = {o['id']: o['sha'] for o in old['prompts']}
     asked = {(k, v) for o in plans.values() for k, v in zip(o.prompt_id, o.prompt_sha, strict=True)}
     prompts = {f'prompt {k} changed' for k, sha in asked if known.get(k, sha)!=sha}
@@ -54,7 +54,6 @@ def setting_news(study:StudyConfig, run:RunConfig, old:dict, plans:dict) -> list
 
 def run_news(study:StudyConfig, run:RunConfig, old:dict, had:dict) -> tuple:
     "Lines on what a run reuses and does again; whether its calls or its corpus have changed."
-    from ambiscale_nb.study.results import Study
     try: plans = plan_run(study, run, had)[1]
     except InputError: return [], False # The notebook says what is wrong
     counts = [plan_counts(Study(study.name), k, o) for k, o in plans.items()]
@@ -93,7 +92,6 @@ def what_changed(
     say, # Called with each line
 ):
     "Report what is reused, and let what has changed be done again."
-    from ambiscale_nb.sampling.inputs import records
     known, had = records(folder_of(study.name)), {}
     for o in no_longer_asked(study):
         forget(study.name, o, True)
@@ -107,7 +105,6 @@ def what_changed(
 # %% ../../nbs/6_study/13_changes.ipynb #53db72ce
 def put_aside(study:StudyConfig) -> str:
     "Move the answers of a study's models out of its store; returns what was done."
-    from ambiscale_nb.study.results import Study
     store, models = Study(study.name).store, sorted({planned_model(o).name for o in study.runs})
     to, moved = Path('superseded')/time.strftime('%Y-%m-%dT%H-%M-%S'), 0
     for table in (table_of('plans'), table_of('verdict_plans')):

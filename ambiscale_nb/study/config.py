@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['Orders', 'Long', 'Counts', 'Values', 'Model', 'Folder', 'check_orders', 'check_long', 'RunConfig', 'LimitsConfig',
            'SlurmConfig', 'StudyConfig', 'field_error', 'field_errors', 'wrong_at', 'wrong_reading', 'corpus_of',
-           'wrong_values', 'two_of_a_name', 'two_folders', 'figure_stem', 'wrong_run', 'wrong_names', 'study_file',
-           'study_name', 'folder_of', 'raise_wrong', 'read_study', 'last_run', 'check_parameters', 'planned_model',
-           'run_name', 'common_window', 'run_parameters']
+           'wrong_values', 'named_twice', 'figure_stem', 'wrong_run', 'wrong_names', 'study_file', 'study_name',
+           'folder_of', 'raise_wrong', 'read_study', 'last_run', 'check_parameters', 'planned_model', 'run_name',
+           'common_window', 'run_parameters']
 
 # %% ../../nbs/6_study/10_config.ipynb #07ff5182
 import difflib
@@ -18,9 +18,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
-from ..core import InputError, ROOT, choose, load_plugins
-from ..typed import all_misread, mismatch, parameter_types, place_in, \
-    read_yaml, spelt, wrong_arguments, wrong_types
+from ..core import choose, InputError, load_plugins, ROOT
+from ..typed import all_misread, mismatch, parameter_types, place_in, read_yaml, \
+    spelt, wrong_arguments, wrong_types
+from ..corpora.labels import label_set, label_text
+from ..corpora.registry import CONVENTIONS, CORPORA, data_name, located, named
+from ..models.contract import check_options, MODELS, wrong_options
+from ..models.prompts import MODES, STYLES
+from ..sampling.estimate import stand_in
+from ..sampling.store import CONDITIONS, slug
+from .results import Study
 
 # %% ../../nbs/6_study/10_config.ipynb #5c6f80d7
 def check_orders(n:int) -> int:
@@ -184,10 +191,6 @@ def wrong_reading(
     corpus, # A `Corpus`
 ) -> list:
     "(place, what is wrong): what a run wants of its corpus that is not there."
-    from ambiscale_nb.corpora.registry import CONVENTIONS
-    from ambiscale_nb.corpora.labels import label_set
-    from ambiscale_nb.sampling.store import CONDITIONS
-    from ambiscale_nb.models.prompts import MODES, STYLES
     takes = [*inspect.signature(corpus.load).parameters.values()][2:]
     takes = [o for o in takes if o.name!='labels'] # A field of its own
     options = () if any(o.kind==o.VAR_KEYWORD for o in takes) else run.options
@@ -204,41 +207,30 @@ def wrong_reading(
 # %% ../../nbs/6_study/10_config.ipynb #16944825
 def corpus_of(run:RunConfig) -> str:
     "The name of a run's corpus, such as `crema_d` or `clinic_a`; registers a named one."
-    from ambiscale_nb.corpora.registry import named
     return named(run.corpus, run.name)
 
 def wrong_values(at:tuple, run:RunConfig) -> list:
     "(place, value, wanted type) of options of the model and the loader; both must be registered."
-    from ambiscale_nb.corpora.registry import CORPORA
-    from ambiscale_nb.models.contract import MODELS, wrong_options
     types = parameter_types(CORPORA[run.corpus].load)
     return [((*at, field, *place), *wrong) for field, found in (
                 ('load', wrong_options(MODELS[run.model], run.load)),
                 ('options', wrong_arguments(types, run.options))) for place, *wrong in found]
 
 # %% ../../nbs/6_study/10_config.ipynb #90e98409
-def two_of_a_name(study:StudyConfig) -> list:
-    "(place, what is wrong): label sets of one name that differ."
-    from ambiscale_nb.corpora.labels import label_set
-    known, found = {}, []
+def named_twice(study:StudyConfig, folders:bool=True) -> list:
+    "(place, what is wrong): label sets, and corpora in two folders, that share a name."
+    sets, places, found = {}, {}, []
     for i, run in enumerate(study.runs):
         try: chosen = label_set(run.labels or 'six')
         except InputError: continue # Reported by `wrong_reading`
-        if known.setdefault(chosen.name, chosen)!=chosen: found.append((('runs', i, 'labels'),
+        if sets.setdefault(chosen.name, chosen)!=chosen: found.append((('runs', i, 'labels'),
             f'Two label sets of this study are called {chosen.name!r}: rename one'))
-    return found
-
-def two_folders(study:StudyConfig) -> list:
-    "(place, what is wrong): corpora of one name in two folders."
-    from ambiscale_nb.corpora.registry import located
-    known, found = {}, []
-    for i, run in enumerate(study.runs):
-        corpus = corpus_of(run)
+        if not folders: continue
+        corpus, remedy = corpus_of(run), 'give each of them a `name`'
         folder = os.path.realpath(o) if (o := located(run.root, corpus)) else 'that of its loader'
-        if (first := known.setdefault(corpus, folder))==folder: continue
-        remedy = 'give each of them a `name`' if run.corpus=='own' else 'keep one of them'
-        found.append((('runs', i, 'root'),
-                      f'{corpus} is read from two folders, {first} and {folder}: {remedy}'))
+        if run.corpus!='own': remedy = 'keep one of them'
+        if (first := places.setdefault(corpus, folder))!=folder: found.append((('runs', i, 'root'),
+            f'{corpus} is read from two folders, {first} and {folder}: {remedy}'))
     return found
 
 # %% ../../nbs/6_study/10_config.ipynb #e92b5d05
@@ -252,8 +244,6 @@ def figure_stem(figure:str) -> str:
 # %% ../../nbs/6_study/10_config.ipynb #e92b5d06
 def wrong_run(at:tuple, run:RunConfig, texts:dict) -> list:
     "(place, what is wrong) with the names and options of a run."
-    from ambiscale_nb.corpora.registry import CORPORA
-    from ambiscale_nb.models.contract import MODELS, check_options
     known = sorted(o for o, c in CORPORA.items() if not c.base)
     found = wrong_at((*at, 'model'), choose, run.model, sorted(MODELS), 'model')
     found += (wrong_at((*at, 'corpus'), choose, run.corpus, known, 'corpus')
@@ -266,10 +256,9 @@ def wrong_run(at:tuple, run:RunConfig, texts:dict) -> list:
 
 def wrong_names(study:StudyConfig, texts:dict|None=None) -> list:
     "(place, what is wrong) with the names of a study whose fields are right."
-    from ambiscale_nb.models.contract import MODELS
     load_plugins()
     found = [x for i, o in enumerate(study.runs) for x in wrong_run(('runs', i), o, texts or {})]
-    found += two_of_a_name(study)+([] if found else two_folders(study))
+    found += named_twice(study, folders=not found)
     names = sorted({*MODELS, *(o.served for o in MODELS.values())}-{''})
     for i, o in enumerate(study.strong): found += wrong_at(('strong', i), choose, o, names, 'model')
     for i, o in enumerate(study.figures): found += wrong_at(('figures', i), figure_stem, o)
@@ -296,7 +285,6 @@ def study_name(study:str|Path) -> str:
 
 def folder_of(study:str) -> Path:
     "The folder of a study under results/."
-    from ambiscale_nb.study.results import Study
     return Study(study).root
 
 # %% ../../nbs/6_study/10_config.ipynb #08be92d5
@@ -353,15 +341,11 @@ def check_parameters(given:dict):
 # %% ../../nbs/6_study/10_config.ipynb #25fb1753
 def planned_model(run:RunConfig) -> Model:
     "The model of a run as the registry describes it, under its name in the results."
-    from ambiscale_nb.sampling.estimate import stand_in
     found = stand_in(run.model, **run.load)
     return replace(found, name=run.alias) if run.alias else found
 
 def run_name(run:RunConfig) -> str:
     "Model, corpus as it is read, and condition: `tiny-alm-nano--toyspeech--none`."
-    from ambiscale_nb.corpora.registry import data_name
-    from ambiscale_nb.corpora.labels import label_set
-    from ambiscale_nb.sampling.store import slug
     labels = label_set(run.labels).name if run.labels else ''
     data = data_name(corpus_of(run), run.split, labels, run.convention, run.options)
     return f'{slug(planned_model(run).name)}--{data}--{run.condition}'
@@ -380,7 +364,6 @@ def common_window(study:StudyConfig, run:RunConfig) -> float:
 # %% ../../nbs/6_study/10_config.ipynb #ce3fa692
 def run_parameters(study:StudyConfig, run:RunConfig) -> dict:
     "The parameters of `01_sample` for a run; what it leaves out is the study's."
-    from ambiscale_nb.corpora.labels import label_text
     own = run.model_dump(exclude={'parts'}) | dict(labels=label_text(run.labels))
     shared = ('n', 'limit', 'widths', 'temperature', 'seed', 'max_seconds')
     own |= {o: getattr(study, o) for o in shared if own[o] is None}

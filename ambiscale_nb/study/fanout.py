@@ -28,7 +28,8 @@ import numpy as np
 import pandas as pd
 from ..core import InputError, RESULTS, ROOT
 from ..models.contract import cleaned
-from .notebooks import NotebookError, is_done, run_once, stamp_of
+from ..sampling.store import COSTS, spent_on
+from .notebooks import is_done, NotebookError, run_once, stamp_of
 
 # %% ../../nbs/6_study/09_fanout.ipynb #e8d2eb37
 @dataclass
@@ -194,20 +195,17 @@ def connect(
 # %% ../../nbs/6_study/09_fanout.ipynb #794c6cbe
 def count_rows(rows:pd.DataFrame|dict) -> Counter:
     "Calls, failed, tokens and usd of whole groups of rows."
-    from ambiscale_nb.sampling.store import spent_on
     first = np.asarray(rows['index'], float)==0
     failed = int((first & (np.asarray(rows['error'], object)!='')).sum())
     return spent_on(rows)+Counter(failed=failed)
 
 def count_file(path:Path) -> Counter:
     "What a finished file of the store holds, as `count_rows`."
-    from ambiscale_nb.sampling.store import COSTS
     try: return count_rows(pd.read_parquet(path, columns=[*COSTS, 'error']))
     except FileNotFoundError: return Counter() # Moved a moment ago
 
 def count_more(path:Path, at:int=0, before:Counter|None=None) -> tuple:
     "Count the lines of a journal from byte `at` on: the byte that was reached, and the sum."
-    from ambiscale_nb.sampling.store import COSTS
     try:
         with open(path, 'rb') as f: f.seek(at); data = f.read()
     except FileNotFoundError: data = b'' # Moved a moment ago

@@ -15,9 +15,20 @@ from functools import partial
 from itertools import product
 import numpy as np
 import pandas as pd
-from ..core import InputError, choose, content_key
-from .config import Folder, Model, RunConfig, StudyConfig, corpus_of, \
-    folder_of, planned_model, run_name, run_parameters
+from ..core import choose, content_key, InputError
+from ..corpora.labels import label_set
+from ..corpora.registry import CORPORA, limit as take_some, load_corpus, set_aside
+from ..models.contract import check_ready
+from ..models.prompts import prompt
+from ..sampling.estimate import clip_seconds, COLUMNS, estimate_run
+from ..sampling.inputs import as_it_was, decoded, planned_clips
+from ..sampling.store import answers, CANDIDATES, check_price, Draw, heard, Limits, \
+    missing, most_said, parts_of_plan, plan_pool, pool_rows, slug, StoreLedger
+from ..sampling.verify import Judge, options_of, plan_verdicts, VERDICTS
+from .claims import planned, short_of_speakers, STRONG
+from .config import corpus_of, Folder, folder_of, Model, planned_model, \
+    run_name, run_parameters, RunConfig, StudyConfig
+from .results import Study
 
 # %% ../../nbs/6_study/11_plans.ipynb #2c63275f
 def draws_of(
@@ -26,8 +37,6 @@ def draws_of(
     beams:bool=True, # Whether the model has them; if not, `widths` do not apply
 ) -> list:
     "(clips, Draw): samples of all clips, beams of some."
-    from ambiscale_nb.corpora.registry import limit as take_some
-    from ambiscale_nb.sampling.store import Draw
     how = (asked['temperature'], asked['seed'], asked['condition'])
     out = [(clips, Draw(asked['n'] or None, *how, score=labels if asked['score'] else ()))]
     if asked['widths'] and beams:
@@ -41,7 +50,6 @@ def waiting(
     plan:pd.DataFrame,
 ) -> set:
     "The uids of clips with calls that were not made yet."
-    from ambiscale_nb.sampling.store import CANDIDATES, missing
     left = missing(store, CANDIDATES, plan)[0]
     return {*plan.uid[plan.group.isin(left.group[~left.again.astype(bool)])]}
 
@@ -52,8 +60,6 @@ def shown_answers(
     uids, # Clips that may be judged
 ) -> pd.DataFrame:
     "The lists of answers (uid, options) of clips whose calls were all made."
-    from ambiscale_nb.sampling.store import pool_rows
-    from ambiscale_nb.sampling.verify import options_of
     mine = plan[plan.uid.isin(set(uids))]
     if len(mine): mine = mine[~mine.uid.isin(waiting(store, mine))]
     return options_of(pool_rows(store, mine), chosen)
@@ -64,7 +70,6 @@ def judges_of(
     condition:str='none', # Or swap: with another speaker's audio
 ) -> dict:
     "Folder of plans -> how a verifier is asked: about labels, about lists of answers."
-    from ambiscale_nb.sampling.verify import Judge
     can, found = model.capabilities, {}
     listwise = 'listwise' if can.label_scoring else 'listwise-text'
     if asked['verify']: found['verdict_plans'] = Judge('score' if can.verify else 'text', condition)
@@ -75,7 +80,6 @@ def judges_of(
 # %% ../../nbs/6_study/11_plans.ipynb #618c88af
 def without_swap(clips:pd.DataFrame) -> str:
     "Why clips cannot be heard with another speaker's audio; '' if they can."
-    from ambiscale_nb.sampling.store import heard
     try: heard(clips, 'swap')
     except InputError as e: return f'no audit of audio: {e}'
     return ''
@@ -87,7 +91,6 @@ def listed_plan(
     lists:tuple, # Known lists (uid, options); (pools, uids) of clips whose lists are not known
 ) -> pd.DataFrame:
     "What a listwise verifier is asked, one row per list and order."
-    from ambiscale_nb.sampling.verify import plan_verdicts
     known, waits = lists
     plans = [plan_verdicts(model, clips, labels, judge, known)] if len(known) else []
     for i, uids in enumerate(uids for pools, uids in waits for _ in range(pools)):
@@ -99,7 +102,6 @@ def listed_plan(
 
 def heard_plans(model:Model, clips:pd.DataFrame, labels:tuple, how:dict, lists:tuple) -> dict:
     "Folder of plans -> plan, of judges that `how` has; `lists` as for `listed_plan`."
-    from ambiscale_nb.sampling.verify import plan_verdicts
     found = {o: listed_plan(model, clips, labels, judge, lists) if judge.listwise else
              plan_verdicts(model, clips, labels, judge) for o, judge in how.items()}
     return {k: v for k, v in found.items() if len(v) or not how[k].listwise}
@@ -110,7 +112,6 @@ def judged_plans(
     lists:tuple|None=None, # As for `listed_plan`; None: no list is known
 ) -> dict:
     "Folder -> plan of a verifier: `verdict_plans`, `listwise_plans`, `audit_plans`."
-    from ambiscale_nb.corpora.registry import limit as take_some
     few, some = (take_some(clips, asked[o] or None) for o in ('listwise_limit', 'audit'))
     pools = len(asked['styles'])*len(asked['modes'])+4*len(asked['lists_of']) # Others: 2 x 2
     known, waits = lists or (pd.DataFrame(dict(uid=[], options=[])), [(pools, few.uid)])
@@ -133,8 +134,6 @@ def plans_for(
     lists=None, # Drawn plan -> `lists` of `judged_plans`; None: no list is known
 ) -> dict:
     "Folder -> plan of what a model is asked; `beams` apart from `plans`."
-    from ambiscale_nb.sampling.store import plan_pool
-    from ambiscale_nb.models.prompts import prompt
     prompts = [prompt(*o, labels) for o in product(asked['modes'], asked['styles'])]
     draws = draws_of(clips, labels, asked, model.capabilities.beams) if prompts else []
     drawn = {o: plan_pool(model, items, prompts, draw)
@@ -148,8 +147,6 @@ class NoCorpus(InputError):
 
 def read_clips(run:RunConfig, had:dict) -> tuple:
     "Utterances, ratings, `LabelSet`, and the utterances that are not set aside."
-    from ambiscale_nb.corpora.registry import CORPORA, load_corpus, set_aside
-    from ambiscale_nb.corpora.labels import label_set
     corpus = corpus_of(run)
     chosen = label_set(run.labels or CORPORA[corpus].labels)
     key = content_key([corpus, run.root, run.split, str(chosen), run.convention, run.options])
@@ -164,8 +161,6 @@ def read_clips(run:RunConfig, had:dict) -> tuple:
 # %% ../../nbs/6_study/11_plans.ipynb #6c40109d
 def known_lists(study:StudyConfig, run:RunConfig, own:pd.DataFrame, had:dict) -> tuple:
     "The `lists` of `judged_plans`, as far as they are stored; `own`: what the run itself draws."
-    from ambiscale_nb.sampling.store import slug
-    from ambiscale_nb.study.results import Study
     store, chosen = Study(study.name).store, read_clips(run, had)[2]
     runs, pools = {run_name(o): o for o in study.runs}, [(len(run.modes)*len(run.styles), own)]
     for o in run.lists_of:
@@ -182,7 +177,6 @@ def known_lists(study:StudyConfig, run:RunConfig, own:pd.DataFrame, had:dict) ->
 # %% ../../nbs/6_study/11_plans.ipynb #674c4a16
 def plan_run(study:StudyConfig, run:RunConfig, had:dict|None=None) -> tuple:
     "Model, folder -> plan of all calls, clips, labels; calls that were made are included."
-    from ambiscale_nb.sampling.inputs import as_it_was, decoded, planned_clips
     had, here = {} if had is None else had, folder_of(study.name)
     asked, model = run_parameters(study, run), as_it_was(planned_model(run), here)
     *_, chosen, kept = read_clips(run, had)
@@ -209,9 +203,6 @@ def countable(plan:pd.DataFrame) -> list:
 # %% ../../nbs/6_study/11_plans.ipynb #6565d7a1
 def estimate_one(study:StudyConfig, run:RunConfig, had:dict|None=None, seen:set|None=None) -> tuple:
     "Tables of a run's calls and costs, and the cell it gives; `seen`: calls of runs before it."
-    from ambiscale_nb.study.claims import planned
-    from ambiscale_nb.sampling.estimate import clip_seconds, estimate_run
-    from ambiscale_nb.study.results import Study
     (model, plans, clips, labels), store = plan_run(study, run, had), Study(study.name).store
     parts, seen, seconds = [], set() if seen is None else seen, clip_seconds(clips)
     for plan, listed in (pair for o in plans.values() for pair in countable(o)):
@@ -224,9 +215,6 @@ def estimate_one(study:StudyConfig, run:RunConfig, had:dict|None=None, seen:set|
 # %% ../../nbs/6_study/11_plans.ipynb #2be9d3ef
 def estimate_published(study:StudyConfig, run:RunConfig) -> tuple:
     "Tables of a run's calls and costs by its corpus' published size, and its source; or [], ''."
-    from ambiscale_nb.corpora.registry import CORPORA
-    from ambiscale_nb.sampling.estimate import COLUMNS, estimate_run
-    from ambiscale_nb.corpora.labels import label_set
     corpus, model = CORPORA[corpus_of(run)], planned_model(run)
     size = corpus.size and corpus.size(run.split or corpus.splits[0], **run.options)
     if not size: return [], ''
@@ -247,8 +235,6 @@ def estimate_published(study:StudyConfig, run:RunConfig) -> tuple:
 # %% ../../nbs/6_study/11_plans.ipynb #be51a3d8
 def estimate_study(study:StudyConfig) -> tuple:
     "One row per run and kind of call; texts: what is missing, published sizes, weak claims."
-    from ambiscale_nb.study.claims import STRONG, short_of_speakers
-    from ambiscale_nb.sampling.estimate import COLUMNS
     parts, lacking, published, had, seen, cells, modes = [], [], [], {}, set(), [], set()
     for run in study.runs:
         try:
@@ -268,8 +254,6 @@ def estimate_study(study:StudyConfig) -> tuple:
 # %% ../../nbs/6_study/11_plans.ipynb #be51a3d9
 def not_ready(study:StudyConfig) -> list:
     "What a run would fail for: no key, no checkpoint, a limit on money without a price."
-    from ambiscale_nb.models.contract import check_ready
-    from ambiscale_nb.sampling.store import Limits, check_price
     found, limits = [], Limits(usd=study.limits.usd)
     for run in study.runs:
         try: check_price(check_ready(run.model, **run.load), limits)
@@ -281,13 +265,10 @@ PLANNED = dict(zip(PLANS, ('candidates', 'verdicts', 'listwise', 'audit'), stric
 
 def table_of(folder:str): # -> a `store.Table`
     "The table with the answers to a folder of plans."
-    from ambiscale_nb.sampling.store import CANDIDATES
-    from ambiscale_nb.sampling.verify import VERDICTS
     return CANDIDATES if folder=='plans' else VERDICTS
 
 def plan_counts(here:Folder, folder:str, plan:pd.DataFrame) -> tuple:
     "(calls, answered, failed) of a plan."
-    from ambiscale_nb.sampling.store import parts_of_plan
     table, calls = table_of(folder), plan.drop_duplicates('group').group
     known = here.store.groups(table, **parts_of_plan(table, plan)) if len(plan) else {}
     state = [known.get(o) for o in calls]
@@ -296,7 +277,6 @@ def plan_counts(here:Folder, folder:str, plan:pd.DataFrame) -> tuple:
 # %% ../../nbs/6_study/11_plans.ipynb #138b286c
 def unread(here:Folder, plan:pd.DataFrame) -> int:
     "The stored answers to a plan that the parser cannot read."
-    from ambiscale_nb.sampling.store import answers, pool_rows
     rows = pool_rows(here.store, plan)
     if not len(rows): return 0
     got = answers(rows[rows.error.eq('')], here.labels(plan.label_set.iloc[0]))
@@ -312,7 +292,6 @@ def plan_state(here:Folder, folder:str, plan:pd.DataFrame, run:str) -> dict:
 # %% ../../nbs/6_study/11_plans.ipynb #b172b584
 def asked_now(study:StudyConfig) -> list:
     "(run, folder, plan) of what a study needs; (run, '', None) where that cannot be known."
-    from ambiscale_nb.study.results import Study
     found, had, here = [], {}, Study(study.name)
     def stored(name):
         return [(name, folder, pd.read_parquet(o)) for folder in PLANS
@@ -326,7 +305,6 @@ def asked_now(study:StudyConfig) -> list:
 # %% ../../nbs/6_study/11_plans.ipynb #d27f60eb
 def study_status(study:StudyConfig, plans:list|None=None) -> pd.DataFrame:
     "Calls wanted, done, failed, missing and unparsed, per run and plan; `plans`: `asked_now`."
-    from ambiscale_nb.study.results import Study
     here = Study(study.name)
     plans = asked_now(study) if plans is None else plans
     rows = [plan_state(here, k, o, run) for run, k, o in plans if k]
@@ -347,7 +325,6 @@ SETTINGS = ['model', 'revision', 'corpus', 'condition', 'prompt_id', 'decode', '
 
 def not_asked(study:StudyConfig, plans:list|None=None) -> pd.DataFrame:
     "Calls and clips stored that a study does not need, one row per setting; without imports."
-    from ambiscale_nb.study.results import Study
     wanted = {o for _, k, plan in plans or asked_now(study) if k for o in plan.group}
     store, parts = Study(study.name).store, []
     for table in (table_of('plans'), table_of('verdict_plans')):
@@ -361,7 +338,6 @@ def not_asked(study:StudyConfig, plans:list|None=None) -> pd.DataFrame:
 # %% ../../nbs/6_study/11_plans.ipynb #6d20f9a8
 def spent_text(name:str) -> str:
     "What the study in a folder under results/ has cost, in one line."
-    from ambiscale_nb.sampling.store import StoreLedger
     spent = StoreLedger(folder_of(name)).total()
     return (f"Spent: {spent['calls']:,.0f} calls, {spent['failed']:,.0f} of them failed; "
             f"{spent['tokens']:,.0f} tokens; {spent['usd']:.2f} USD; "
@@ -369,9 +345,6 @@ def spent_text(name:str) -> str:
 
 def failures_text(name:str) -> str:
     "The most frequent messages of failed calls, one line per model; '' if all were answered."
-    from ambiscale_nb.sampling.store import CANDIDATES, StoreLedger, most_said
-    from ambiscale_nb.study.results import Study
-    from ambiscale_nb.sampling.verify import VERDICTS
     if not StoreLedger(folder_of(name)).total()['failed']: return ''
     store, columns = Study(name).store, ['model', 'group', 'index', 'error', 'error_text']
     rows = pd.concat([store.read(o, columns) for o in (CANDIDATES, VERDICTS)])

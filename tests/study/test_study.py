@@ -176,7 +176,7 @@ def test_a_notebook_with_wrong_input_gets_no_name(tmp_path, monkeypatch, wrong, 
 
 
 def test_the_shipped_studies_are_valid():
-    from ambiscale_nb.study.cli import read_study
+    from ambiscale_nb.study.config import read_study
     for path in (PROJECT/'conf').glob('*.yaml'):
         study = read_study(path)
         for o in study.figures: assert (PROJECT/'nbs/figures'/f'{o}.ipynb').exists(), o
