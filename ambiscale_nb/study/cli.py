@@ -52,8 +52,10 @@ def show(df:pd.DataFrame, as_json:bool=False):
     from rich.console import Console
     from rich.table import Table
     table, file = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False), io.StringIO()
-    for o in df: table.add_column(str(o), justify='right' if df[o].dtype.kind in 'iuf' else 'left',
-                                  overflow='fold')
+    for i, o in enumerate(df):
+        number = df[o].astype(str).str.match(r'[-\d?]').all()
+        table.add_column(str(o), justify='right' if number else 'left', overflow='fold',
+                         no_wrap=i==0)
     for row in df.astype(object).itertuples(index=False): table.add_row(*map(str, row))
     width = shutil.get_terminal_size((100, 24)).columns
     Console(file=file, width=width, markup=False, highlight=False, emoji=False).print(table)
@@ -155,17 +157,22 @@ def begin_one(name:Annotated[str, typer.Argument(help='How results will name it.
 
 # %% ../../nbs/6_study/17_cli.ipynb #6e9f2b2c
 def short_number(number:float, digits:int=0) -> str:
-    "A number as a person reads it: `12,034`, `1.23 M`, `?` where it is not known."
+    "A number as a person reads it: `12,034`, `1.23 M`, `2.2 G`, `?` where it is not known."
     if pd.isna(number): return '?'
-    return f'{number/1e6:.3g} M' if number>=1e6 else f'{number:,.{digits}f}'
+    unit, by = next((o for o in (('G', 1e9), ('M', 1e6)) if number>=o[1]), ('', 1))
+    return f'{number/by:.3g} {unit}' if unit else f'{number:,.{digits}f}'
 
 def cost_table(table:pd.DataFrame) -> pd.DataFrame:
-    "Counts and costs of an estimate, with ranges, in few columns."
+    "Calls, tokens, costs and hours of an estimate, with ranges, for the screen."
     found = table[[o for o in table if table[o].dtype.kind not in 'iuf']]
-    for o in ('calls', 'requests', 'audio_tokens', 'text_tokens', 'output_tokens', 'usd', 'hours'):
+    for end in ('', '_most'):
+        both = table[f'audio_tokens{end}']+table[f'text_tokens{end}']
+        table = table.assign(**{f'input{end}': both})
+    for o in ('calls', 'input', 'output_tokens', 'usd', 'hours'):
         most, digits = table.get(f'{o}_most', table[o]), 2*(o in ('usd', 'hours'))
         low, high = ([short_number(x, digits) for x in column] for column in (table[o], most))
-        cells = [a if a==b else f'{a} to {b}' for a, b in zip(low, high, strict=True)]
+        cells = [y if x==y else f"{x.removesuffix(y.lstrip('0123456789.,'))} to {y}"
+                 for x, y in zip(low, high, strict=True)]
         found = found.assign(**{o.removesuffix('_tokens'): cells})
     return found.fillna('?')
 
@@ -342,7 +349,8 @@ def print_paragraphs(*texts:str):
     def lines(text):
         for o in text.split('\n'):
             indent = ' '*(len(o)-len(o.lstrip()))
-            yield from textwrap.wrap(o, 100, subsequent_indent=indent+'  ') or ['']
+            how = dict(subsequent_indent=indent+'  ', break_on_hyphens=False)
+            yield from textwrap.wrap(o, 100, **how) or ['']
     print('\n\n'.join('\n'.join(lines(o)) for o in texts))
 
 # %% ../../nbs/6_study/17_cli.ipynb #6371201c
