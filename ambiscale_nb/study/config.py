@@ -268,7 +268,8 @@ def wrong_names(study:StudyConfig, texts:dict|None=None) -> list:
 def study_file(study:str|Path) -> Path|None:
     "The YAML file of a study that is given as a file or by name; None if it has none."
     files = sorted((ROOT/'conf').glob('*.yaml'))
-    if Path(study).is_file(): return Path(study)
+    for path in (Path(study), ROOT/study): # Below this folder, or below the project's
+        if path.is_file(): return path
     named = [o for o in files if o.stem==str(study)] or [
         o for o in files if f'name: {study}' in o.read_text().split('\n')]
     if named or folder_of(str(study)).is_dir(): return next(iter(named), None)
