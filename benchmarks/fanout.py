@@ -17,7 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing import get_context
 from pathlib import Path
 
-from ambiscale_nb.study.fanout import connect, run_notebook, run_shards
+from ambiscale_nb.study.fanout import connect, run_shards
+from ambiscale_nb.study.notebooks import run_notebook
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent/'tests'))
 

@@ -12,20 +12,20 @@ import time
 from multiprocessing import get_context
 from pathlib import Path
 
-from ambiscale_nb.study import fanout
+from ambiscale_nb.study import notebooks
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent/'tests'))
 
 
 def one(folder, i, transport, meet, pipe):
     "Execute a notebook when the other process is ready; sends (how often a kernel was started, the error)."
-    started, kernel_in = [], fanout.kernel_in
-    fanout.kernel_in = lambda *args: started.append(args) or kernel_in(*args)
-    if transport: fanout.transports = lambda: (transport,)*3
+    started, kernel_in = [], notebooks.kernel_in
+    notebooks.kernel_in = lambda *args: started.append(args) or kernel_in(*args)
+    if transport: notebooks.transports = lambda: (transport,)*3
     for pair in range(i[1]):
         meet.wait()
         started.clear()
-        try: fanout.run_notebook(Path(folder)/'nothing.ipynb', Path(folder)/f'{pair}-{i[0]}.ipynb', {})
+        try: notebooks.run_notebook(Path(folder)/'nothing.ipynb', Path(folder)/f'{pair}-{i[0]}.ipynb', {})
         except Exception as e: pipe.send((len(started), repr(e)))
         else: pipe.send((len(started), ''))
 
@@ -47,7 +47,7 @@ def main():
         found = [receive.recv() for _ in range(options.pairs) for receive, _ in pipes]
         for o in jobs: o.join()
     lost = [why for _, why in found if why]
-    out = dict(benchmark='kernels', kernels=len(found), transport=options.transport or fanout.transports()[0],
+    out = dict(benchmark='kernels', kernels=len(found), transport=options.transport or notebooks.transports()[0],
                lost=len(lost), started_again=sum(n-1 for n, _ in found), errors=sorted(set(lost))[:3],
                pair_s_measured=round((time.perf_counter()-start)/options.pairs, 2))
     print(json.dumps(out))

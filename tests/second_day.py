@@ -16,7 +16,7 @@ import pandas as pd
 import soundfile
 
 from ambiscale_nb import core
-from ambiscale_nb.study import fanout, studies
+from ambiscale_nb.study import config, fanout, notebooks, plans, run as running
 from ambiscale_nb.core import RESULTS, ROOT
 from ambiscale_nb.study.imports import import_file
 from in_one import run as run_in_shell
@@ -68,7 +68,7 @@ SCORED = ('scores', 'predictions', 'settings', 'refusals', 'marginals', 'bounds'
 
 
 def execute(source, target, parameters):
-    if said := run_in_shell(source, parameters): raise fanout.NotebookError(said)
+    if said := run_in_shell(source, parameters): raise notebooks.NotebookError(said)
     Path(target).parent.mkdir(parents=True, exist_ok=True)
     Path(target).write_text('{}')
     return target
@@ -105,7 +105,7 @@ def run(name, *corpora, models=('mind', 'echo'), **more):
                  verify=m=='mind', score=m=='mind')
             for o in corpora for m in models]
     how = dict(name=name, n=4, limit=4, ks=[1, 4], workers=1, temperature=.7, runs=runs) | more
-    return studies.StudyConfig(**how)
+    return config.StudyConfig(**how)
 
 
 def calls():
@@ -128,21 +128,21 @@ STEPS, TOLD = [], {}
 
 def step(what, study, same=None, imports='', **how):
     "Estimate, run, and compare with a fresh study, or with tables that were found to be those of one."
-    expected = int(studies.estimate_study(study)[0].calls.sum())
-    state = studies.study_status(study)
+    expected = int(plans.estimate_study(study)[0].calls.sum())
+    state = plans.study_status(study)
     before, said = calls(), io.StringIO()
-    with redirect_stderr(said): failed = studies.run_study(study, **how)
+    with redirect_stderr(said): failed = running.run_study(study, **how)
     new = calls()[len(before):]
-    after = studies.study_status(study)
+    after = plans.study_status(study)
     found = dict(what=what, failed=failed, estimate=expected, made=len(new), twice=len(new)-len({*new}),
                  again=0 if how.get('force') else len({*new} & {*before}), said=said.getvalue(),
-                 to_ask=int(state.missing.sum()), left=int(after.missing.sum()), unasked=len(studies.not_asked(study)))
+                 to_ask=int(state.missing.sum()), left=int(after.missing.sum()), unasked=len(plans.not_asked(study)))
     if same is None:
         (ROOT/'no model').unlink(missing_ok=True)
         log = (ROOT/'calls.jsonl').read_text()
         fresh = study.model_copy(update=dict(name=f'fresh-{len(STEPS)}'))
         if imports: import_file(imports, fresh.name, 'clinic_a', str(ROOT/'clinic_a'), labels='four', model='guest')
-        with redirect_stderr(io.StringIO()): found['failed'] += studies.run_study(fresh)
+        with redirect_stderr(io.StringIO()): found['failed'] += running.run_study(fresh)
         same = tables(fresh.name)
         (ROOT/'calls.jsonl').write_text(log)
     mine = tables(study.name)
@@ -153,8 +153,8 @@ def step(what, study, same=None, imports='', **how):
 
 
 def main():
-    fanout.run_notebook = studies.run_notebook = execute
-    studies.run_shards = one_by_one
+    notebooks.run_notebook = running.run_notebook = execute
+    running.run_shards = one_by_one
     dice = np.random.default_rng(7)
     write_corpus('clinic_a', .03+.01*np.arange(6), dice)
     write_plugins()

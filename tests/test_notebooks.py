@@ -9,7 +9,7 @@ from execnb.shell import CaptureShell
 from in_one import execute
 from ambiscale_nb.core import load_plugins
 from ambiscale_nb.corpora.registry import CORPORA
-from ambiscale_nb.study.fanout import run_notebook
+from ambiscale_nb.study.notebooks import run_notebook
 from ambiscale_nb.models.contract import MODELS
 from ambiscale_nb.strategies.pool import STRATEGIES
 

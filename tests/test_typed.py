@@ -9,9 +9,8 @@ import pytest
 
 from ambiscale_nb import core
 from ambiscale_nb.models import contract as models
-from ambiscale_nb.study import studies
 from ambiscale_nb.core import ROOT, InputError
-from ambiscale_nb.study.studies import check_parameters, read_study
+from ambiscale_nb.study.config import check_parameters, read_study
 from ambiscale_nb.typed import read_yaml
 
 HEAD = 'name: s\nabout: a test\nruns:\n'
@@ -188,5 +187,5 @@ def test_a_wrong_type_by_papermill_is_refused_before_anything_is_asked(tmp_path,
 
 
 def test_every_study_of_the_project_is_read():
-    for o in (ROOT/'conf').glob('*.yaml'): assert studies.read_study(o).name and read_yaml(o).content
+    for o in (ROOT/'conf').glob('*.yaml'): assert read_study(o).name and read_yaml(o).content
     assert core.ROOT == ROOT

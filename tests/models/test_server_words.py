@@ -4,7 +4,7 @@ import pytest
 from loopback import Loopback, client
 from test_endpoint import CLIPS, DIRECT, WAVE, wave_of
 
-from ambiscale_nb.study import studies
+from ambiscale_nb.study import plans
 from ambiscale_nb.core import InputError
 from ambiscale_nb.models.endpoint import PROFILES
 from ambiscale_nb.sampling.estimate import stand_in
@@ -90,7 +90,6 @@ def test_the_most_frequent_messages_are_counted():
     assert most_said([]) == ''
 
 def test_what_the_server_said_reaches_the_person(tmp_path, monkeypatch):
-    monkeypatch.setattr(studies, 'RESULTS', tmp_path)
     monkeypatch.setattr('ambiscale_nb.study.results.RESULTS', tmp_path)
     with Loopback() as server:
         server.always = '503'
@@ -98,8 +97,8 @@ def test_what_the_server_said_reaches_the_person(tmp_path, monkeypatch):
         report = sample_pool(served(server, 'openai', retry=dict(tries=1)), CLIPS, wave_of, [DIRECT], Draw(4), store,
                              progress=False)
         assert report.failed and "'503: Overloaded' (" in report.rest
-        text = studies.failures_text('mine')
+        text = plans.failures_text('mine')
         assert text == f"gpt-audio-1.5: {report.failed} calls failed: '503: Overloaded' ({report.failed} times)"
         server.always = None
         sample_pool(served(server, 'openai'), CLIPS, wave_of, [DIRECT], Draw(4), store, progress=False)
-    assert studies.failures_text('mine') == ''  # all were answered since
+    assert plans.failures_text('mine') == ''  # all were answered since

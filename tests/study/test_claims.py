@@ -21,7 +21,7 @@ from ambiscale_nb.study.claims import (CLAIMS, beside_published, claim_row, clai
 from ambiscale_nb.study.cli import print_summary
 from ambiscale_nb.study.effects import STRONG, TOO_ALIKE, able, by_model, deficits, fails, improves, strong_of
 from ambiscale_nb.study.results import Study
-from ambiscale_nb.study.studies import read_study
+from ambiscale_nb.study.config import read_study
 
 EVEN = dict.fromkeys((*SCALED, PLAIN), .3)
 

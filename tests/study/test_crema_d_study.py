@@ -17,7 +17,7 @@ from ambiscale_nb.study.cli import app
 from ambiscale_nb.core import ROOT
 from ambiscale_nb.corpora.registry import load_corpus, votes_of
 from ambiscale_nb.corpora.labels import label_set
-from ambiscale_nb.study.studies import read_study, run_parameters
+from ambiscale_nb.study.config import read_study, run_parameters
 
 CORPUS = os.environ.get('AMBISCALE_CREMA_D', '')
 recordings = pytest.mark.skipif(not list(Path(CORPUS or '/nowhere').glob('AudioWAV/*.wav')),

@@ -12,8 +12,7 @@ import nbformat
 import psutil
 import pytest
 
-from ambiscale_nb.study import fanout
-from ambiscale_nb.core import InputError
+from ambiscale_nb.study import fanout, notebooks
 from small_run import notebook
 from waiting import PATIENCE, until
 
@@ -58,10 +57,10 @@ def started(folder, dying):
 def test_a_kernel_is_this_interpreter_over_sockets_of_its_own(tmp_path):
     source, seen = notebook(tmp_path/'s.ipynb', TELL, x=1), []
     for i in range(2):
-        fanout.run_notebook(source, tmp_path/f'{i}.ipynb', {})
+        notebooks.run_notebook(source, tmp_path/f'{i}.ipynb', {})
         seen.append(told(tmp_path/f'{i}.ipynb'))
     assert [o[1] for o in seen] == ['ipc', 'ipc'] and seen[0][2] != seen[1][2]
-    assert Path(seen[0][0].replace('./', f'{fanout.ROOT}/')) == Path(sys.executable)
+    assert Path(seen[0][0].replace('./', f'{notebooks.ROOT}/')) == Path(sys.executable)
     assert not left_over()  # their folders go with them
 
 
@@ -70,14 +69,14 @@ def test_a_kernel_of_another_installation_is_not_used(tmp_path, monkeypatch):
     place.mkdir(parents=True)
     (place/'kernel.json').write_text(json.dumps(dict(argv=['/bin/false', '{connection_file}'], display_name='other', language='python')))
     monkeypatch.setenv('JUPYTER_PATH', str(tmp_path))
-    fanout.run_notebook(notebook(tmp_path/'s.ipynb', TELL, x=1), tmp_path/'t.ipynb', {})
+    notebooks.run_notebook(notebook(tmp_path/'s.ipynb', TELL, x=1), tmp_path/'t.ipynb', {})
     assert told(tmp_path/'t.ipynb')[0].endswith(Path(sys.executable).name)
 
 
 @pytest.mark.parametrize('dying', [1, 2])
 def test_a_kernel_that_ends_while_it_starts_is_started_again(tmp_path, command, dying, caplog, capfd):
     command(tmp_path, started(tmp_path, dying))
-    fanout.run_notebook(notebook(tmp_path/'s.ipynb', TELL, x=1), tmp_path/'t.ipynb', {})
+    notebooks.run_notebook(notebook(tmp_path/'s.ipynb', TELL, x=1), tmp_path/'t.ipynb', {})
     assert told(tmp_path/'t.ipynb')[1] == ('ipc', 'tcp')[dying-1] and len((tmp_path/'ledger').read_text()) == dying+1
     assert not caplog.records and 'out of memory' not in capfd.readouterr().err
 
@@ -90,23 +89,26 @@ def test_a_kernel_that_never_starts_is_named_with_what_it_wrote(tmp_path, comman
     assert 'did not start in 3 tries; its last line: out of memory, or whatever' in out.error
 
 
-def test_a_kernel_that_dies_later_is_another_matter(tmp_path):
+def test_a_notebook_that_fails_or_whose_kernel_dies_later_is_not_tried_again(tmp_path):
     from nbclient.exceptions import DeadKernelError
-    source = notebook(tmp_path/'s.ipynb', 'import os\nos._exit(1)', x=1)
-    with pytest.raises(DeadKernelError): fanout.run_notebook(source, tmp_path/'t.ipynb', {})
+    for code, error in (('raise RuntimeError("mine")', notebooks.NotebookError), ('import os; os._exit(1)', DeadKernelError)):
+        (tmp_path/'ledger').unlink(missing_ok=True)
+        source = notebook(tmp_path/'s.ipynb', f'with open({str(tmp_path/"ledger")!r}, "a") as f: f.write("x")\n{code}', x=1)
+        with pytest.raises(error): notebooks.run_notebook(source, tmp_path/'t.ipynb', {})
+        assert (tmp_path/'ledger').read_text() == 'x'
 
 
 def test_a_long_path_of_the_temporary_folder_leaves_room_for_sockets(tmp_path, monkeypatch):
     deep = tmp_path/('x'*90)
     deep.mkdir()
     monkeypatch.setattr(tempfile, 'tempdir', str(deep))
-    with fanout.short_folder() as folder:
+    with notebooks.short_folder() as folder:
         assert len(os.fsencode(folder/'s-5')) <= 107 and not folder.is_relative_to(deep)
-    fanout.run_notebook(notebook(tmp_path/'s.ipynb', TELL, x=1), tmp_path/'t.ipynb', {})
+    notebooks.run_notebook(notebook(tmp_path/'s.ipynb', TELL, x=1), tmp_path/'t.ipynb', {})
     assert told(tmp_path/'t.ipynb')[1] == 'ipc'
 
 
-WORKER = ('import sys, tempfile\nfrom pathlib import Path\nfrom ambiscale_nb.study.fanout import run_notebook\n'
+WORKER = ('import sys, tempfile\nfrom pathlib import Path\nfrom ambiscale_nb.study.notebooks import run_notebook\n'
           'tempfile.tempdir = sys.argv[1]\nrun_notebook(Path(sys.argv[2]), Path(sys.argv[3]), {})')
 
 
@@ -119,14 +121,14 @@ def test_what_a_killed_worker_left_is_removed_by_the_next_kernel(tmp_path, reque
     until((tmp_path/'begun').exists, 'no kernel began', worker)
     kernels, (folder,) = psutil.Process(worker.pid).children(recursive=True), left_over()
     (unknown := folder.with_name('kernel-unknown')).mkdir()
-    with fanout.short_folder() as second:
+    with notebooks.short_folder() as second:
         assert left_over() == sorted([folder, second, unknown])  # both are in use
-        with fanout.short_folder(): pass
+        with notebooks.short_folder(): pass
         assert left_over() == sorted([folder, second, unknown])
     os.kill(worker.pid, signal.SIGKILL)
     worker.wait()
     assert left_over() == sorted([folder, unknown])
-    fanout.run_notebook(notebook(tmp_path/'n.ipynb', TELL, x=1), tmp_path/'n.out.ipynb', {})
+    notebooks.run_notebook(notebook(tmp_path/'n.ipynb', TELL, x=1), tmp_path/'n.out.ipynb', {})
     assert left_over() == [unknown]
     assert not psutil.wait_procs(kernels, timeout=PATIENCE)[1]
 
@@ -134,13 +136,5 @@ def test_what_a_killed_worker_left_is_removed_by_the_next_kernel(tmp_path, reque
 def test_where_there_are_no_such_sockets_tcp_is_used(tmp_path, monkeypatch):
     import zmq
     monkeypatch.setattr(zmq, 'has', lambda what: False)
-    assert fanout.transports() == ('tcp',)*3
-    fanout.run_notebook(notebook(tmp_path/'s.ipynb', TELL, x=1), tmp_path/'t.ipynb', {})
+    notebooks.run_notebook(notebook(tmp_path/'s.ipynb', TELL, x=1), tmp_path/'t.ipynb', {})
     assert told(tmp_path/'t.ipynb')[1] == 'tcp'
-
-
-def test_a_notebook_that_fails_is_not_tried_again(tmp_path):
-    source = notebook(tmp_path/'s.ipynb', f'open({str(tmp_path/"ledger")!r}, "a").write("x")\nraise RuntimeError("mine")', x=1)
-    with pytest.raises(fanout.NotebookError, match='RuntimeError: mine'): fanout.run_notebook(source, tmp_path/'t.ipynb', {})
-    assert (tmp_path/'ledger').read_text() == 'x'
-    with pytest.raises(InputError, match='Unknown parameter'): fanout.run_notebook(source, tmp_path/'t.ipynb', dict(y=1))

@@ -18,7 +18,7 @@ from ambiscale_nb.metrics.metrics import mean_f1, statistic
 from ambiscale_nb.models.parser import parse
 from ambiscale_nb.models.prompts import prompt
 from ambiscale_nb.study.truth import one_more_rater, references
-from ambiscale_nb.study.studies import StudyConfig, read_study, run_name, run_parameters
+from ambiscale_nb.study.config import StudyConfig, read_study, run_name, run_parameters
 
 MOOD = """
 labels: [pleasant, unpleasant, neutral]

@@ -13,7 +13,9 @@ from loopback import Loopback, chance, total
 from ambiscale_nb.corpora import registry as corpora
 from ambiscale_nb.models import contract as models
 from ambiscale_nb.core import ROOT, load_file
-from ambiscale_nb.study.studies import plan_run, read_study, run_name, study_tasks
+from ambiscale_nb.study.config import read_study, run_name
+from ambiscale_nb.study.plans import plan_run
+from ambiscale_nb.study.run import study_tasks
 
 WHOLE = bool(os.getenv('AMBISCALE_WHOLE_GRID')) # All lines, also those whose models differ in name alone: minutes
 KINDS = ('qwen2-audio', 'gemini-3.8-flash', 'gpt-audio-1.5') # And one line of Ultravox

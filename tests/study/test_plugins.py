@@ -6,8 +6,8 @@ import pytest
 
 from ambiscale_nb import core
 from ambiscale_nb.models import contract as models
-from ambiscale_nb.strategies import pool as strategies
-from ambiscale_nb.study import studies
+from ambiscale_nb.strategies import paper as strategies
+from ambiscale_nb.study import changes, config, results, run
 from ambiscale_nb.core import InputError, load_plugins
 from test_studies import call, place, tool
 
@@ -43,7 +43,7 @@ runs: [{model: calm, corpus: toyspeech, modes: [label], widths: [], verify: fals
     "from ambiscale_nb.models.contract import check_ready; check_ready('tiny-alm-nano')",
     "from ambiscale_nb.models.contract import model_table; assert {'tiny-alm-nano', 'gemini', 'vllm'}<set(model_table().model)",
     "from ambiscale_nb.corpora.registry import data_name; data_name('toyspeech', '', '', 'rater')",
-    "from ambiscale_nb.strategies.pool import pool_of, predict; predict('mbr', pool_of([['a', 'b', 'a']], ('a', 'b')))"],
+    "from ambiscale_nb.strategies.paper import pool_of, predict; predict('mbr', pool_of([['a', 'b', 'a']], ('a', 'b')))"],
     ids=['model', 'models', 'corpus', 'strategy'])
 def test_a_name_is_found_whatever_was_imported(code, tmp_path):
     assert call(tmp_path, sys.executable, '-c', code) == (0, '')
@@ -65,7 +65,7 @@ def test_a_study_takes_in_what_a_file_registers(study):
     scores = pd.read_parquet(root/'results/own/scores.parquet')
     mine = scores[scores.strategy.eq('first') & scores.variant.eq('sample')]
     assert set(mine.model) == {'calm'} and set(mine.k) == {1, 2, 4} and mine[mine.metric.eq('jsd')].value.notna().all()
-    assert '`ambiscale figure 1 --study own` draws one' in said
+    assert '`ambiscale figure 1 own` draws one' in said
 
 
 def test_without_the_file_its_names_are_unknown(study):
@@ -75,16 +75,17 @@ def test_without_the_file_its_names_are_unknown(study):
 
 def test_a_changed_strategy_is_scored_again(study, monkeypatch):
     asked, root = [], study[0]
-    for module in (studies, core): monkeypatch.setattr(module, 'ROOT', root)
-    monkeypatch.setattr(studies, 'RESULTS', root/'results')
-    monkeypatch.setattr(studies, 'run_notebook', lambda *o: asked.append(o[0].name))
+    load_plugins() # Into the registries that stay
+    for module in (changes, config, run, core): monkeypatch.setattr(module, 'ROOT', root)
+    monkeypatch.setattr(results, 'RESULTS', root/'results')
+    monkeypatch.setattr(run, 'run_notebook', lambda *o: asked.append(o[0].name))
     monkeypatch.setattr(models, 'MODELS', dict(models.MODELS))
     monkeypatch.setattr(strategies, 'STRATEGIES', dict(strategies.STRATEGIES))
     monkeypatch.setenv(core.PLUGINS, 'mine.py')
-    config = studies.read_study(root/'study.yaml')
-    assert studies.score_and_draw(config) == [] and not asked
+    own = config.read_study(root/'study.yaml')
+    assert run.score_and_draw(own) == [] and not asked
     (root/'mine.py').write_text(MINE+'\n# another')
-    assert studies.score_and_draw(config) == [] and asked == ['02_score.ipynb']
+    assert run.score_and_draw(own) == [] and asked == ['02_score.ipynb']
 
 
 @pytest.mark.parametrize(('text', 'match'), [(None, 'which is no file'), ('1/0', 'fails: ZeroDivisionError')])

@@ -15,7 +15,7 @@ from ambiscale_nb.study.results import Study, plain_scores
 from ambiscale_nb.study.scoring import run_pools
 from ambiscale_nb.strategies.pool import predict
 from ambiscale_nb.strategies.paper import with_verdicts
-from ambiscale_nb.study.studies import plans_of
+from ambiscale_nb.study.sample import plans_of
 from ambiscale_nb.sampling.verify import VERDICTS
 
 ONE = dict(study='small', model='tiny-alm-nano', limit=30, beam_limit=6, n=8, widths=[3], modes=['label'])

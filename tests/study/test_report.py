@@ -23,7 +23,7 @@ from ambiscale_nb.models.contract import Capabilities, Reply
 from ambiscale_nb.models.prompts import prompt
 from ambiscale_nb.sampling.store import Draw, plan_pool, sample_pool
 from ambiscale_nb.sampling.files import Store, valid_text
-from ambiscale_nb.study import fanout, report, results
+from ambiscale_nb.study import notebooks, report, results
 
 FOUR = label_set('four').labels
 SOURCE = ROOT/'nbs/figures/report.ipynb'
@@ -127,7 +127,7 @@ def page(tmp_path_factory, trap):
         m.setattr(results, 'RESULTS', root/'results')
         m.setenv('AMBISCALE_ROOT', str(root))
         study = hostile_study(root, texts, texts[2].replace('/', ''), 'c'+texts[0].replace('/', ''))
-        done = fanout.run_notebook(SOURCE, root/'runs'/'report.ipynb', dict(study='bad', out='out'))
+        done = notebooks.run_notebook(SOURCE, root/'runs'/'report.ipynb', dict(study='bad', out='out'))
         path = report.publish(done, root/'report.html', report.nonce_of(study), texts[0])
         yield root, path.read_text(), report.nonce_of(study)
 

@@ -7,9 +7,10 @@ import yaml
 from in_one import execute
 
 from ambiscale_nb.core import InputError, ROOT
-from ambiscale_nb.models.prompts import MODES, STYLES
-from ambiscale_nb.study.studies import (estimate_study, read_study, run_name, run_parameters,
-    study_tasks)
+from ambiscale_nb.models.prompts import STYLES
+from ambiscale_nb.study.config import read_study, run_name, run_parameters
+from ambiscale_nb.study.plans import estimate_study
+from ambiscale_nb.study.run import study_tasks
 
 STUDY = dict(name='two', n=4, temperature=1., seed=0, limit=6, ks=[1, 2, 4], runs=[
     dict(model='tiny-alm-nano', alias='hot', temperature=1.5, styles=['direct'], verify=False),
@@ -56,32 +57,24 @@ def test_results_tell_the_runs_apart(study):
     assert set(scores.model) == set(WANT) and scores.value.notna().any()
 
 
-def test_one_model_twice_needs_a_name(tmp_path):
-    twice = [dict(model='tiny-alm-nano'), dict(model='tiny-alm-nano', temperature=.5)]
-    with pytest.raises(InputError, match="give one of them a name .`alias: ...`."): study_tasks(read(tmp_path, runs=twice))
-    with pytest.raises(InputError, match='are both hot--toyspeech--none'):
-        study_tasks(read(tmp_path, runs=[o | dict(alias='hot') for o in twice]))
+def test_a_name_tells_two_runs_of_one_model_apart(tmp_path):
+    twice = [dict(model='tiny-alm-nano', alias='hot'), dict(model='tiny-alm-nano', temperature=.5, alias='hot')]
+    with pytest.raises(InputError, match='are both hot--toyspeech--none'): study_tasks(read(tmp_path, runs=twice))
     assert len(study_tasks(read(tmp_path, runs=[twice[0], twice[1] | dict(alias='cold')]))) == 2
 
 
 @pytest.mark.parametrize(('field', 'match'), [
     (dict(styles=['cott']), "runs.0..styles: Unknown style 'cott'. Did you mean 'cot'"), (dict(styles=[]), 'styles'),
-    (dict(temperature=0), 'temperature'), (dict(temperature='hot'), 'temperature'), (dict(seed=1.5), 'seed'),
-    (dict(n=-1), r'runs.0..n'), (dict(alias=7), 'alias')])
+    (dict(temperature=0), 'temperature'), (dict(seed=1.5), 'seed'), (dict(n=-1), r'runs.0..n'), (dict(alias=7), 'alias')])
 def test_a_wrong_value_is_refused_with_its_place(tmp_path, field, match):
     with pytest.raises(InputError, match=match): read(tmp_path, runs=[dict(model='tiny-alm-nano') | field])
 
 
-def test_what_a_run_does_not_say_comes_from_the_study(tmp_path):
+def test_what_a_run_does_not_say_comes_from_the_study_and_its_styles_are_counted(tmp_path):
     study = read(tmp_path, temperature=.7, seed=5, n=8, runs=[dict(model='tiny-alm-nano'), STUDY['runs'][1]])
-    plain, own = (run_parameters(study, o) for o in study.runs)
-    assert (plain['temperature'], plain['seed'], plain['n'], plain['styles']) == (.7, 5, 8, list(STYLES))
-    assert (own['temperature'], own['seed'], own['n'], own['styles'], own['alias']) == (.7, 3, 2, ['cot'], 'late')
-    assert set(plain['modes']) == set(MODES)
-
-
-def test_the_estimate_counts_the_styles_of_each_run(tmp_path):
+    plain, own = ([run_parameters(study, o)[k] for k in ('temperature', 'seed', 'n', 'styles', 'alias')] for o in study.runs)
+    assert plain == [.7, 5, 8, list(STYLES), ''] and own == [.7, 3, 2, ['cot'], 'late']
     def calls(**more):
-        found = estimate_study(read(tmp_path, name='nothing', runs=[dict(model='tiny-alm-nano', verify=False) | more]))[0]
-        return found.calls.sum()
+        runs = [dict(model='tiny-alm-nano', verify=False) | more]
+        return estimate_study(read(tmp_path, name='nothing', runs=runs))[0].calls.sum()
     assert 2*calls(styles=['direct'], score=False) == 2*calls(styles=['cot'], score=False) == calls(score=False)

@@ -16,7 +16,7 @@ from ambiscale_nb.corpora.registry import limit
 from ambiscale_nb.sampling.files import CANDIDATES
 from ambiscale_nb.study.results import Study, lost_clips, lost_text, plain_scores
 from ambiscale_nb.study.scoring import common_clips, score_study
-from ambiscale_nb.study.studies import StudyConfig, check_long, run_parameters
+from ambiscale_nb.study.config import StudyConfig, check_long, run_parameters
 
 SAMPLE, SCORE = (ROOT/'nbs/experiments'/o for o in ('01_sample.ipynb', '02_score.ipynb'))
 HEARD = ('angry', 'happy', 'sad', 'neutral')

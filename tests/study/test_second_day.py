@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from ambiscale_nb.core import ROOT, InputError
-from ambiscale_nb.study.studies import StudyConfig, read_study, run_name, sampling_waves
+from ambiscale_nb.study.config import StudyConfig, read_study, run_name
+from ambiscale_nb.study.run import sampling_waves
 from test_studies import place
 from waiting import PATIENCE
 

@@ -13,8 +13,14 @@ import pandas as pd
 import pytest
 import yaml
 
-from ambiscale_nb.study import fanout
-from ambiscale_nb.core import ROOT
+from ambiscale_nb.core import ROOT, InputError
+from ambiscale_nb.corpora import registry
+from ambiscale_nb.corpora.labels import label_set
+from ambiscale_nb.sampling.audits import audit_rows, listwise_ledger, listwise_pool
+from ambiscale_nb.sampling.files import CANDIDATES, Store
+from ambiscale_nb.sampling.store import pool_rows
+from ambiscale_nb.sampling.verify import VERDICTS, verdict_rows
+from ambiscale_nb.study import changes, config, fanout, notebooks, plans, results, run
 from loopback import END, Loopback
 from waiting import PATIENCE, until
 
@@ -37,6 +43,23 @@ def place(folder):
     return folder
 
 
+def ask(root, words, **more): return call(root, tool('ambiscale'), *words.split(), **more)
+
+
+def study_in(root, name, runs=(), file='', **fields):
+    "Write a study; its file."
+    path = root/f'{file or name}.yaml'
+    path.write_text(yaml.safe_dump(dict(fields, name=name, runs=list(runs) or RUNS)))
+    return path
+
+
+def papermill(root, notebook, target, **parameters):
+    words = [o for k, v in parameters.items() for o in ('-y', yaml.safe_dump({k: v}))]
+    source = ROOT/'nbs/experiments'
+    return call(root, tool('papermill'), '-k', 'python3', '--cwd', str(source), str(source/notebook), str(root/target), *words,
+                AMBISCALE_TOYSPEECH='')  # as on a machine that has no sound yet
+
+
 def tool(name): return str(Path(sys.executable).with_name(name))
 
 
@@ -44,30 +67,20 @@ def tool(name): return str(Path(sys.executable).with_name(name))
 def commanded(tmp_path_factory):
     "`ambiscale run`, once with a limit that stops it and once more; the folder and what was said."
     root = place(tmp_path_factory.mktemp('commanded'))
-    study = dict(SHARED, name='small', ks=[1, 4, 8], runs=RUNS)
-    (root/'limited.yaml').write_text(yaml.safe_dump(study | dict(limits=dict(calls=60))))
-    (root/'study.yaml').write_text(yaml.safe_dump(study))
-    said = [call(root, tool('ambiscale'), 'run', 'limited.yaml'),
-            call(root, tool('ambiscale'), 'status', 'limited.yaml'),
-            call(root, tool('ambiscale'), 'estimate', 'study.yaml'),
-            call(root, tool('ambiscale'), 'run', 'study.yaml'),
-            call(root, tool('ambiscale'), 'status', 'study.yaml', '--verify')]
-    return root, said
+    study_in(root, 'small', file='limited', ks=[1, 4, 8], limits=dict(calls=60), **SHARED)
+    study_in(root, 'small', file='study', ks=[1, 4, 8], **SHARED)
+    steps = ('run limited.yaml', 'status limited.yaml', 'estimate study.yaml', 'run study.yaml', 'status small --verify')
+    return root, [ask(root, o) for o in steps]
 
 
 @pytest.fixture(scope='module')
 def looped(tmp_path_factory):
     "The same by papermill alone."
     root = place(tmp_path_factory.mktemp('looped'))
-    def papermill(notebook, **parameters):
-        words = [o for k, v in parameters.items() for o in ('-y', yaml.safe_dump({k: v}))]
-        code, said = call(root, tool('papermill'), '-k', 'python3', '--cwd', str(ROOT/'nbs/experiments'),
-                          str(ROOT/'nbs/experiments'/notebook), str(root/notebook), *words,
-                          AMBISCALE_TOYSPEECH='')  # as on a machine that has no sound yet
+    steps = [('01_sample.ipynb', SHARED | {k: v for k, v in o.items() if k != 'parts'}) for o in RUNS]
+    for notebook, told in (*steps, ('02_score.ipynb', dict(ks=[1, 4, 8]))):
+        code, said = papermill(root, notebook, notebook, study='small', **told)
         assert code == 0, said[-3000:]
-    for run in RUNS:
-        papermill('01_sample.ipynb', study='small', **SHARED | {k: v for k, v in run.items() if k != 'parts'})
-    papermill('02_score.ipynb', study='small', ks=[1, 4, 8])
     return root
 
 
@@ -90,15 +103,10 @@ def test_the_finished_study_is_whole_and_sound(commanded):
                     'tiny-alm-nano--toyspeech--none--2of2.ipynb', 'tiny-alm-nano--toyspeech--swap.ipynb']
 
 
-@pytest.mark.parametrize('table', ['scores', 'predictions', 'settings', 'refusals', 'marginals', 'bounds', 'claims'])
-def test_a_papermill_loop_gives_the_same_tables(commanded, looped, table):
-    a, b = ((o/'results/small'/f'{table}.parquet').read_bytes() for o in (commanded[0], looped))
-    assert a == b
-
-
-def test_a_papermill_loop_gives_the_same_answers(commanded, looped):
-    from ambiscale_nb.sampling.files import CANDIDATES, Store
-    from ambiscale_nb.sampling.verify import VERDICTS
+def test_a_papermill_loop_gives_the_same_tables_and_answers(commanded, looped):
+    for o in ('scores', 'predictions', 'settings', 'refusals', 'marginals', 'bounds', 'claims'):
+        a, b = ((root/f'results/small/{o}.parquet').read_bytes() for root in (commanded[0], looped))
+        assert a == b, o
     for table in (CANDIDATES, VERDICTS):
         ours, theirs = (Store(o/'results/small').read(table) for o in (commanded[0], looped))
         same = [c for c in ours if not c.endswith('_measured')]
@@ -115,43 +123,42 @@ def test_no_folder_of_this_machine_is_in_an_executed_notebook(commanded):
 # Before it runs, and when it is stopped
 
 def test_status_lists_runs_that_have_not_begun(commanded):
-    root, study = commanded[0], dict(SHARED, name='small', runs=[*RUNS, dict(model='tiny-alm-tiny')])
-    (root/'more.yaml').write_text(yaml.safe_dump(study))
-    code, said = call(root, tool('ambiscale'), 'status', 'more.yaml')
+    root = commanded[0]
+    study_in(root, 'small', [*RUNS, dict(model='tiny-alm-tiny')], file='more', **SHARED)
+    code, said = ask(root, 'status more.yaml')
     assert code == 0 and 'Spent' in said
     line, = (o.split() for o in said.splitlines() if 'not begun' in o)
     # ten clips, four prompts: greedy, samples; beams of four clips; scores of the labels; six judgements of each clip
     calls = 10*4*2+4*4+10+10*6
     assert line == ['tiny-alm-tiny--toyspeech--none', 'not', 'begun', str(calls), '0', '0', str(calls), '-']
-    code, said = call(root, tool('ambiscale'), 'status', 'more.yaml', '--json')
-    new = json.loads(said)[-1]
-    assert (code, new['asked'], new['done'], new['calls'], new['missing']) == (0, 'not begun', 0, calls, calls)
-
-
-def test_a_study_that_nobody_has_run_has_a_status(commanded):
-    root = commanded[0]
-    (root/'new.yaml').write_text(yaml.safe_dump(dict(SHARED, name='new', runs=RUNS)))
-    code, said = call(root, tool('ambiscale'), 'status', 'new.yaml')
+    new = json.loads(ask(root, 'status more.yaml --json')[1])[-1]
+    assert (new['asked'], new['done'], new['calls'], new['missing']) == ('not begun', 0, calls, calls)
+    study_in(root, 'new', **SHARED)
+    code, said = ask(root, 'status new.yaml')
     assert code == 0 and said.count('not begun') == 2 and 'Spent: 0 calls' in said
     assert not (root/'results/new').exists()  # asking makes nothing
 
 
-def test_what_the_study_was_is_read_where_no_file_is_given(commanded, monkeypatch):
-    from ambiscale_nb.study import studies
-    for o in ('results', 'studies'): monkeypatch.setattr(f'ambiscale_nb.{o}.RESULTS', commanded[0]/'results')
-    assert studies.runs_of('small') == ['tiny-alm-nano--toyspeech--none', 'tiny-alm-nano--toyspeech--swap']
-    assert 'not begun' not in set(studies.study_status('small').asked)
-    assert studies.runs_of('nothing') == []
-    with pytest.raises(studies.InputError, match='Nothing sampled yet'): studies.study_status('nothing')
+def test_a_study_is_given_by_its_name_or_its_file(commanded, monkeypatch):
+    "To every command alike; by the name of a folder it is what was last run."
+    root = commanded[0]
+    for o in ('claims small', 'claims study.yaml', 'claims --study small', 'export small', 'status small --json'):
+        assert ask(root, o)[0] == 0, o
+    assert 'All of it is stored' in ask(root, 'estimate small')[1]
+    code, said = ask(root, 'status nothing')
+    assert code == 2 and 'No study at nothing: there are conf/' in said
+    monkeypatch.setattr(results, 'RESULTS', root/'results')
+    assert config.read_study('small') == config.read_study(root/'study.yaml')
+    (root/'results/imported').mkdir(exist_ok=True)
+    with pytest.raises(InputError, match="'imported' was imported"): config.read_study('imported')
 
 
 @pytest.fixture(scope='module')
 def stopped(commanded):
     "A study on one worker, stopped by Ctrl-C in its first run; what was said."
     root = commanded[0]
-    study = dict(SHARED, name='stopped', workers=1, limit=0, beam_limit=0,
-                 runs=[dict(model='tiny-alm-nano'), dict(model='tiny-alm-tiny')])
-    (root/'stopped.yaml').write_text(yaml.safe_dump(study))
+    study_in(root, 'stopped', [dict(model='tiny-alm-nano'), dict(model='tiny-alm-tiny')],
+             **SHARED | dict(workers=1, limit=0, beam_limit=0))
     env = os.environ | {'AMBISCALE_ROOT': str(root), 'OMP_NUM_THREADS': '1', 'AMBISCALE_TEST_HOLD': '5'}
     process = subprocess.Popen([tool('ambiscale'), 'run', 'stopped.yaml'], env=env, cwd=root, text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
@@ -164,15 +171,12 @@ def stopped(commanded):
         if process.poll() is None: os.killpg(process.pid, signal.SIGKILL)
 
 
-def test_ctrl_c_is_no_error_and_leaves_no_trace(stopped):
-    _, said, code = stopped
+def test_ctrl_c_is_no_error_and_says_what_is_left(stopped):
+    root, said, code = stopped
     assert code == 130 and 'Traceback' not in said and 'WARNING' not in said, said
     assert 'Stopped: 2 of 2 runs are not finished' in said
     assert said.rstrip().endswith('To continue: ambiscale run stopped.yaml')
-
-
-def test_a_stopped_study_says_what_is_left(stopped):
-    code, said = call(stopped[0], tool('ambiscale'), 'status', 'stopped.yaml')
+    code, said = ask(root, 'status stopped.yaml')
     assert code == 0 and 'tiny-alm-tiny--toyspeech--none not begun' in ' '.join(said.split())
     first = next(o.replace(',', '').split() for o in said.splitlines() if 'nano--toyspeech--none candidates' in o)
     assert 0 < int(first[3]) and int(first[2]) == sum(map(int, first[3:6]))
@@ -184,17 +188,11 @@ def without_corpora(monkeypatch):
     for o in ('CREMA_D', 'IEMOCAP', 'MSP_PODCAST', 'EMOV_DB', 'OWN'): monkeypatch.delenv(f'AMBISCALE_{o}', raising=False)
 
 
-def test_every_corpus_that_is_not_there_is_named_at_once(commanded, monkeypatch):
-    without_corpora(monkeypatch)
-    code, said = call(commanded[0], tool('ambiscale'), 'estimate', 'conf/paper.yaml')
-    assert code == 1 and 'Traceback' not in said
-    assert said.count('needs its folder') == 4  # each once, not once a run
-    for o in ('CREMA_D', 'IEMOCAP', 'MSP_PODCAST', 'EMOV_DB'): assert f'AMBISCALE_{o}' in said
-
-
 def test_the_papers_grid_is_estimated_by_published_sizes_and_says_so(commanded, monkeypatch):
     without_corpora(monkeypatch)
-    code, said = call(commanded[0], tool('ambiscale'), 'estimate', 'conf/paper.yaml', '--json')
+    code, said = ask(commanded[0], 'estimate paper --json')
+    assert code == 1 and said.count('needs its folder') == 4  # each once, not once a run
+    for o in ('CREMA_D', 'IEMOCAP', 'MSP_PODCAST', 'EMOV_DB'): assert f'AMBISCALE_{o}' in said
     runs, seen = pd.DataFrame(json.loads(said[said.index('['):said.rindex(']')+1])).set_index('run'), said[said.rindex(']'):]
     for o in ('iemocap: 10,039 clips of 4.46 s', 'crema_d: 7,442 clips of 2.54 s', 'emov_db: 7,000 clips of 4.88 s',
               'msp_podcast: 46,000 clips of 5.56 s on average (split test1 of release 2.0)'): assert o in seen
@@ -207,22 +205,22 @@ def test_the_papers_grid_is_estimated_by_published_sizes_and_says_so(commanded, 
     assert 900 < runs.usd['gpt-audio-1.5--crema_d--none'] < runs.usd_most['gpt-audio-1.5--crema_d--none']
 
 
-@pytest.mark.parametrize('run', [dict(), dict(condition='swap', verify=False), dict(limit=5), dict(modes=['label'], score=False),
-                                 dict(modes=[], n=0), dict(model='gpt-audio-1.5')], ids=str)
+@pytest.mark.parametrize('run', [
+    dict(), dict(condition='swap', verify=False), dict(limit=5), dict(modes=['label'], score=False), dict(modes=[], n=0),
+    dict(model='gpt-audio-1.5')], ids=str)
 def test_an_estimate_by_size_is_that_of_clips_of_one_length(run, monkeypatch):
     "Against planning every clip of a corpus that is there: the same counts, in every kind of call."
-    from ambiscale_nb.corpora import registry as corpora
-    from ambiscale_nb.study import studies
     n = 23
     clips = pd.DataFrame(dict(corpus='flat', uid=[f'c{i}' for i in range(n)], speaker=[f's{i}' for i in range(n)], path='x',
                               duration=3., flags='', ambiguity_source='votes'))
     judged = pd.DataFrame(dict(uid=clips.uid, rater='r', label='sad', order=0))
-    monkeypatch.setitem(corpora.CORPORA, 'flat', corpora.Corpus(
-        'flat', lambda root, split: (clips, judged), 'six', '1', 'none', 'clips of one length', size=lambda split: (n, 3., 'all')))
-    study = studies.StudyConfig(name='s', n=20, widths=[2, 3], beam_limit=9, listwise=2, listwise_limit=7, audit=7,
+    monkeypatch.setitem(registry.CORPORA, 'flat', registry.Corpus(
+        'flat', lambda root, split: (clips, judged), 'six', '1', 'none', 'flat',
+        size=lambda split: (n, 3., 'all')))
+    study = config.StudyConfig(name='s', n=20, widths=[2, 3], beam_limit=9, listwise=2, listwise_limit=7, audit=7,
                                 runs=[dict(model='qwen2-audio', corpus='flat') | run])
-    whole = pd.concat(studies.estimate_one(study, study.runs[0])[0])
-    parts, source = studies.estimate_published(study, study.runs[0])
+    whole = pd.concat(plans.estimate_one(study, study.runs[0])[0])
+    parts, source = plans.estimate_published(study, study.runs[0])
     by = ['mode', 'style', 'decode']
     a, b = (o.groupby(by).sum(numeric_only=True, min_count=1).drop(columns='hours') for o in (whole, pd.concat(parts)))
     pd.testing.assert_frame_equal(a, b, check_dtype=False)
@@ -233,27 +231,27 @@ def test_the_others_are_estimated_and_no_sum_leaves_a_run_out(commanded, monkeyp
     without_corpora(monkeypatch)
     runs = [dict(model='tiny-alm-nano', limit=12), dict(model='gpt-audio-1.5', corpus='iemocap'),
             dict(model='gpt-audio-1.5', corpus='own', root='/nowhere')]
-    root = commanded[0]
+    root, seen = commanded[0], {}
     for name, some in (('half', runs), ('known', runs[:2])):
-        (root/f'{name}.yaml').write_text(yaml.safe_dump(dict(name=name, runs=some)))
-    code, said = call(root, tool('ambiscale'), 'estimate', 'half.yaml')
-    rows = {' '.join(o.split()[:-12]): o.split()[-12:] for o in said.splitlines() if '--' in o or o.split()[:1] == ['all']}
-    assert code == 1 and 'iemocap: IEMOCAP needs' in said and 'own: No folder /nowhere' in said
-    assert rows['all'] == rows['gpt-audio-1.5--own--none'] == ['?']*12
+        study_in(root, name, some)
+        code, said = ask(root, f'estimate {name}.yaml')
+        seen[name] = said
+        assert code == 1 and 'iemocap: IEMOCAP needs' in said and max(map(len, said.split('Estimated')[0].splitlines())) <= 100
+    assert 'own: No folder /nowhere' in seen['half']
+    lines = [o for o in seen['half'].splitlines() if '--' in o or o[:3] == 'all']
+    rows = {o.split('  ')[0]: o.split('  ', 1)[1].split() for o in lines}
+    assert {*rows['all']} == {*rows['gpt-audio-1.5--own--none']} == {'?'}
     assert int(rows['gpt-audio-1.5--iemocap--none'][0].replace(',', '')) == 10_039*(4*2+9)
-    code, said = call(root, tool('ambiscale'), 'estimate', 'known.yaml')
-    assert code == 1 and 'all that are known' not in said  # nothing is unknown
-    last = next(o for o in said.splitlines() if o.split()[:1] == ['all'])
-    assert last.split()[-12:] == rows['all that are known'] and rows['all that are known'][0] == f'{180+10_039*17:,}'
+    assert rows['all that are known'][0] == f'{180+10_039*17:,}' and 'all that are known' not in seen['known']
+    last = next(o for o in seen['known'].splitlines() if o.split()[:1] == ['all'])
+    assert last.split()[1:] == rows['all that are known']
 
 
-# Slips in a study
+# Mistakes in a study
 
-def slips(tmp_path, text):
-    from ambiscale_nb.core import InputError
-    from ambiscale_nb.study.studies import read_study
+def mistakes(tmp_path, text):
     (tmp_path/'s.yaml').write_text(text)
-    with pytest.raises(InputError) as e: read_study(tmp_path/'s.yaml')
+    with pytest.raises(InputError) as e: config.read_study(tmp_path/'s.yaml')
     return str(e.value)
 
 
@@ -262,11 +260,9 @@ RUN = 'name: s\nruns:\n  - {model: tiny-alm-nano}\n'
 
 @pytest.mark.parametrize(('text', 'told'), [
     (RUN+'  - {modle: tiny-alm-tiny}', "s.yaml, line 4: runs[1].modle: Unknown field 'modle'. Did you mean 'model'?"),
-    (RUN+'  - {corpus: toyspeech}', 's.yaml, line 4: runs[1].model: This field is missing'),
     ('name: s', 's.yaml, line 1: runs: This field is missing'),
     (RUN+'  - model: tiny-alm-tiny\n    limitt: 3', "s.yaml, line 5: runs[1].limitt: Unknown field 'limitt'. Did you mean"),
     (RUN+'limits: {cals: 3}', "s.yaml, line 4: limits.cals: Unknown field 'cals'. Did you mean 'calls'?"),
-    (RUN+'wrokers: 3', "s.yaml, line 4: wrokers: Unknown field 'wrokers'. Did you mean 'workers'?"),
     (RUN+'1: 3', 's.yaml, line 1: [1]: Keys should be strings, got 1'),
     (RUN+'xyz: 3', "s.yaml, line 4: xyz: Unknown field 'xyz'. Choose from: name, about, runs,"),
     (RUN+'n: many', "s.yaml, line 4: n: Input should be a valid integer, unable to parse string as an integer, got 'many'"),
@@ -275,36 +271,33 @@ RUN = 'name: s\nruns:\n  - {model: tiny-alm-nano}\n'
     (RUN+'  - {model: tiny-alm-tinny}', "line 4: runs[1].model: Unknown model 'tiny-alm-tinny'. Did you mean 'tiny-alm-tiny'?"),
     (RUN+'  - {model: tiny-alm-tiny, corpus: creama_d}', "runs[1].corpus: Unknown corpus 'creama_d'. Did you mean 'crema_d'?"),
     (RUN+'  - {model: tiny-alm-tiny, labels: sixx}', "runs[1].labels: Unknown label set 'sixx'. Did you mean 'six'?"),
-    (RUN+'  - {model: tiny-alm-tiny, split: tests}', "runs[1].split: Unknown split of toyspeech 'tests'. Did you mean 'test'?"),
-    (RUN+'  - {model: tiny-alm-tiny, condition: swop}', "runs[1].condition: Unknown condition 'swop'. Did you mean 'swap'?"),
-    (RUN+'  - {model: tiny-alm-tiny, convention: ratr}', "runs[1].convention: Unknown vote convention 'ratr'. Did you mean"),
     (RUN+'  - {model: tiny-alm-tiny, modes: [labl]}', "runs[1].modes: Unknown mode 'labl'. Did you mean 'label'?"),
     (RUN+'  - {model: tiny-alm-tiny, options: {m: 3}}', "runs[1].options: Unknown option of toyspeech 'm'. Choose from: n."),
     (RUN+'  - {model: qwen2-audio, load: {devise: cuda}}', "runs[1].load: Unknown option of qwen2-audio 'devise'. Did you mean"),
     (RUN+'figures: [fig1_bugdet]', "line 4: figures[0]: Unknown figure 'fig1_bugdet'. Did you mean 'fig1_budget'?"),
-    (RUN+'n: 4\nseed: 1\nn: 8', 's.yaml, line 6: n occurs in line 4 already: leave one out'),
-    (RUN+'  - {model: tiny-alm-tiny, n: 1, n: 2}', 's.yaml, line 4: runs[1].n occurs in line 4 already: leave one out'),
+    (RUN+'n: 4\nseed: 1\nn: 8', 's.yaml, line 6: n stands in line 4 already: leave one out'),
+    (RUN+'  - {model: tiny-alm-tiny, n: 1, n: 2}', 's.yaml, line 4: runs[1].n stands in line 4 already: leave one out'),
     (RUN+'  - {model: tiny-alm-tiny', "s.yaml, line 4: expected ',' or '}', but got '<stream end>'"),
     ('- model: x', 's.yaml is no study: it needs `name: ...` and `runs: ...`'),
     ('', 's.yaml is no study'), ('name: s\nruns: &a [*a]', 's.yaml'),
 ])
-def test_a_slip_is_told_with_its_place_and_what_was_meant(tmp_path, text, told):
-    said = slips(tmp_path, text)
+def test_a_mistake_is_reported_with_its_place_and_what_was_meant(tmp_path, text, told):
+    said = mistakes(tmp_path, text)
     assert told in said and '\n' not in said
 
 
-def test_all_slips_are_told_at_once(tmp_path):
-    said = slips(tmp_path, RUN+'  - {modle: a, corpsu: b}\nn: 0').splitlines()
-    assert said[0] == '3 slips in s.yaml:' and len(said) == 4
+def test_all_mistakes_are_reported_at_once(tmp_path):
+    said = mistakes(tmp_path, RUN+'  - {modle: a, corpsu: b}\nn: 0').splitlines()
+    assert said[0] == '3 mistakes in s.yaml:' and len(said) == 4
     assert [o.split(': ')[0] for o in said[1:]] == ['  line 4', '  line 4', '  line 5']
-    said = slips(tmp_path, RUN+'  - {model: a, corpus: b, labels: c}\nfigures: [d]').splitlines()
+    said = mistakes(tmp_path, RUN+'  - {model: a, corpus: b, labels: c}\nfigures: [d]').splitlines()
     assert [o.split(': ')[1] for o in said[1:]] == ['runs[1].model', 'runs[1].corpus', 'figures[0]']
 
 
 @pytest.mark.parametrize('field', ['api_key: {0}', 'load: {{key: {0}}}', 'load: [{0}]', 'load: {0}', 'options: {0}', 'corpus: [{0}]',
                                    'load: {{api_kee: {0}}}', 'options: {{a: {0}}}', 'widths: {{a: {0}}}'])
 def test_a_key_in_a_study_is_refused_and_not_shown(tmp_path, field):
-    said = slips(tmp_path, f'name: s\nruns:\n  - {{model: gpt-audio-1.5, {field.format(KEY)}}}')
+    said = mistakes(tmp_path, f'name: s\nruns:\n  - {{model: gpt-audio-1.5, {field.format(KEY)}}}')
     assert KEY not in said and 's.yaml, line 3: runs[0].' in said
 
 
@@ -313,52 +306,49 @@ def test_a_key_in_a_study_is_refused_and_not_shown(tmp_path, field):
 @pytest.fixture
 def waves(tmp_path, monkeypatch):
     "A study whose notebooks are not executed: the study, what is done, what came in which wave, and who fails."
-    from ambiscale_nb.study import studies
-    (tmp_path/'s.yaml').write_text(yaml.safe_dump(dict(name='s', listwise=2, runs=[
-        dict(model='tiny-alm-nano', lists_of=['tiny-alm-tiny']), dict(model='tiny-alm-tiny')])))
+    runs = [dict(model='tiny-alm-nano', lists_of=['tiny-alm-tiny']), dict(model='tiny-alm-tiny')]
+    path = study_in(tmp_path, 's', runs, listwise=2)
     done, came, failing = set(), [], set()
     def run_shards(tasks, *args, **options):
         came.append([o[1].stem for o in tasks])
         found = [fanout.Outcome(o, 'failed' if o in failing else 'had' if o in done else 'done', 'broke') for o in came[-1]]
         done.update(o.name for o in found if o.status != 'failed')
         return found
-    monkeypatch.setattr(studies, 'RESULTS', tmp_path)
-    monkeypatch.setattr(studies, 'run_shards', run_shards)
-    monkeypatch.setattr(studies, 'is_done', lambda source, target, parameters: target.stem in done)
-    monkeypatch.setattr(studies, 'score_and_draw', lambda study, whole: [])
-    return studies.read_study(tmp_path/'s.yaml'), done, came, failing
+    monkeypatch.setattr(results, 'RESULTS', tmp_path)
+    monkeypatch.setattr(run, 'run_shards', run_shards)
+    monkeypatch.setattr(run, 'is_done', lambda source, target, parameters: target.stem in done)
+    monkeypatch.setattr(run, 'score_and_draw', lambda study, whole: [])
+    return config.read_study(path), done, came, failing
 
 
 NANO, TINY = (f'tiny-alm-{o}--toyspeech--none' for o in ('nano', 'tiny'))
 
 
 def test_models_judge_each_other_when_all_have_answered(waves, tmp_path):
-    from ambiscale_nb.study.studies import run_study
     study, done, came, _ = waves
-    stamp = fanout.stamp_of(tmp_path/'s/runs'/f'{NANO}--lists.ipynb')
+    stamp = notebooks.stamp_of(tmp_path/'s/runs'/f'{NANO}--lists.ipynb')
     stamp.parent.mkdir(parents=True)
     stamp.write_text('{}')
-    assert run_study(study, progress=False) == []
+    assert run.run_study(study, progress=False) == []
     assert came == [[NANO, TINY], [f'{NANO}--lists']] and not stamp.exists()  # new answers make new lists
     stamp.write_text('{}')
-    assert run_study(study, progress=False) == [] and stamp.exists()
+    assert run.run_study(study, progress=False) == [] and stamp.exists()
     done.remove(TINY)
-    run_study(study, progress=False)
+    run.run_study(study, progress=False)
     assert not stamp.exists()
 
 
 def test_nobody_is_judged_where_somebody_has_not_answered(waves):
-    from ambiscale_nb.study.studies import run_study
     study, _, came, failing = waves
     failing.add(TINY)
-    assert run_study(study, progress=False) == [(TINY, 'broke'), (f'{NANO}--lists', 'not begun: it waits for all other runs')]
+    late = (f'{NANO}--lists', 'not begun: it waits for all other runs')
+    assert run.run_study(study, progress=False) == [(TINY, 'broke'), late]
     assert came == [[NANO, TINY]]
 
 
 def test_figures_of_some_runs_leave_those_of_all_alone(tmp_path, monkeypatch):
-    from ambiscale_nb.study import studies
-    (tmp_path/'s.yaml').write_text('name: s\nruns: [{model: tiny-alm-nano}]\nfigures: [fig1_budget]')
-    study, here, drawn = studies.read_study(tmp_path/'s.yaml'), tmp_path/'results/s', []
+    study = config.StudyConfig(name='s', runs=[dict(model='tiny-alm-nano')], figures=['fig1_budget'])
+    here, drawn = tmp_path/'results/s', []
     (here/'plans').mkdir(parents=True)
     (here/'plans/run.json').write_text('{}')
     def run_notebook(source, target, parameters):
@@ -372,17 +362,20 @@ def test_figures_of_some_runs_leave_those_of_all_alone(tmp_path, monkeypatch):
             call(*args)
             return self
         def exception(self): return None
-    for o, x in dict(ROOT=tmp_path, RESULTS=tmp_path/'results', run_notebook=run_notebook, draw=draw, is_done=lambda *_: True,
+    for o, x in dict(ROOT=tmp_path, run_notebook=run_notebook, draw=draw, is_done=lambda *_: True,
                      code_fingerprint=str, processes=lambda workers: nullcontext(Here())).items():
-        monkeypatch.setattr(studies, o, x)
+        monkeypatch.setattr(run, o, x)
+    monkeypatch.setattr(changes, 'ROOT', tmp_path)
+    monkeypatch.setattr(results, 'RESULTS', tmp_path/'results')
     whole, partial = 'results/s/figures', 'results/s/figures-partial'
-    for complete in (True, True, False): assert studies.score_and_draw(study, complete) == []
+    for complete in (True, True, False): assert run.score_and_draw(study, complete) == []
     assert drawn == [whole, partial] and (tmp_path/whole/'fig1_budget.png').read_text() == '1'
-    assert studies.score_and_draw(study, True) == [] and drawn[2:] == [whole] and not (tmp_path/partial).exists()
+    assert run.score_and_draw(study, True) == [] and drawn[2:] == [whole] and not (tmp_path/partial).exists()
 
 
 # Verifiers: side by side, with other audio, and one that only judges
 
+LIMITS = ('beam_limit', 'listwise_limit')
 JUDGED = dict(SHARED, model='tiny-alm-nano', modes=['label'], n=6, score=False, listwise=2, listwise_limit=8, audit=6)
 
 
@@ -390,20 +383,15 @@ JUDGED = dict(SHARED, model='tiny-alm-nano', modes=['label'], n=6, score=False, 
 def judged(tmp_path_factory):
     "One run in one piece, the same in two parts, and a run that only judges."
     root, said = place(tmp_path_factory.mktemp('judged')), []
-    def papermill(study, **parameters):
-        words = [o for k, v in (JUDGED | parameters | dict(study=study)).items() for o in ('-y', yaml.safe_dump({k: v}))]
-        source = str(ROOT/'nbs/experiments/01_sample.ipynb')
-        said.append(call(root, tool('papermill'), '-k', 'python3', '--cwd', str(ROOT/'nbs/experiments'), source,
-                         str(root/f'{study}.ipynb'), *words))
-    papermill('whole')
-    for part in ('1/2', '2/2'): papermill('parts', part=part)
-    papermill('external', modes=[], n=0, widths=[], listwise=0, audit=0)
+    def judge(study, **more):
+        said.append(papermill(root, '01_sample.ipynb', f'{study}.ipynb', **JUDGED | more | dict(study=study)))
+    judge('whole')
+    for part in ('1/2', '2/2'): judge('parts', part=part)
+    judge('external', modes=[], n=0, widths=[], listwise=0, audit=0)
     return root/'results', said
 
 
 def test_a_run_in_parts_judges_the_same_lists(judged):
-    from ambiscale_nb.sampling.files import Store
-    from ambiscale_nb.sampling.verify import VERDICTS
     root, said = judged
     for code, text in said: assert code == 0, text[-3000:]
     for folder in ('plans', 'verdict_plans', 'listwise_plans', 'listwise_clips', 'audit_plans'):
@@ -415,10 +403,6 @@ def test_a_run_in_parts_judges_the_same_lists(judged):
     assert {*zip(a.verifier, a.condition, strict=True)} == {(o, c) for o in ('score', 'listwise') for c in ('none', 'swap')}
     assert len(list((root/'parts/plans').glob('*.json'))) == 1  # only the last part finds everything, and says so
 
-
-def test_a_run_says_how_it_judged(judged):
-    import json
-    root = judged[0]
     whole, external = (json.loads(next((root/o/'plans').glob('*.json')).read_text()) for o in ('whole', 'external'))
     assert (whole['listwise'], whole['audited'], whole['lacks'], whole['modes']) == ('listwise', 6, [], ['label'])
     assert (external['listwise'], external['audited'], external['verified'], external['modes']) == ('', 0, True, [])
@@ -426,19 +410,13 @@ def test_a_run_says_how_it_judged(judged):
 
 
 def test_stored_lists_become_pools_and_audits(judged, monkeypatch):
-    from ambiscale_nb.sampling.audits import audit_rows, listwise_ledger, listwise_pool
-    from ambiscale_nb.corpora.labels import label_set
-    from ambiscale_nb.sampling.store import pool_rows
-    from ambiscale_nb.study.results import Study
-    from ambiscale_nb.study.scores import make_pools
-    from ambiscale_nb.sampling.verify import verdict_rows
-    monkeypatch.setattr('ambiscale_nb.study.results.RESULTS', judged[0])
-    study = Study('whole')
+    monkeypatch.setattr(results, 'RESULTS', judged[0])
+    study = results.Study('whole')
     run = study.runs()[0]
     rows, again = (verdict_rows(study.store, study.read(o, run['plan'])) for o in ('listwise_plans', 'audit_plans'))
     uids = study.read('listwise_clips', run['plan']).uid
     answers = pool_rows(study.store, study.read('plans', run['plan']))
-    pools = make_pools(answers, label_set(run['label_set']))
+    pools = results.make_pools(answers, label_set(run['label_set']))
     speakers = study.read('utterances', run['corpus']).set_index('uid').speaker
     assert len(uids) == 8 and rows.error.eq('').all() and again[again.verifier.eq('listwise')].uid.nunique() <= 6
     for key, pool in pools.items():
@@ -446,16 +424,18 @@ def test_stored_lists_become_pools_and_audits(judged, monkeypatch):
         seen = listwise_pool(pool, rows, uids)
         known = pool.parsed[[o in set(uids) for o in pool.uids]]
         assert (pd.notna(seen.verdict) == known).all(), key  # whatever could be read was judged
-        table = audit_rows(seen, speakers[seen.uids], dict(model=run['model']), None, again[again.verifier.eq('listwise')], rows)
+        swapped = again[again.verifier.eq('listwise')]
+        table = audit_rows(seen, speakers[seen.uids], dict(model=run['model']), None, swapped, rows)
         assert table.set_index(['audit', 'measure']).loc[('tie', 'missing'), 'value'] == 0
         paid = listwise_ledger(seen, rows)['calls']
         assert set(paid) <= {0, 2} and (paid == 2).any() == (rows.uid.isin(seen.uids[paid == 2]).any())
 
 
 def test_the_state_of_a_study_counts_each_kind_of_judgement(judged, monkeypatch):
-    from ambiscale_nb.study import studies
-    for o in ('results', 'studies'): monkeypatch.setattr(f'ambiscale_nb.{o}.RESULTS', judged[0])
-    table = studies.study_status('parts').set_index('asked')
+    monkeypatch.setattr(results, 'RESULTS', judged[0])
+    asked = {k: v for k, v in JUDGED.items() if k not in LIMITS}
+    study = config.StudyConfig(name='parts', beam_limit=4, listwise_limit=8, runs=[asked])
+    table = plans.study_status(study).set_index('asked')
     assert [*table.index] == ['audit', 'candidates', 'listwise', 'verdicts']
     assert (table.done == table.calls).all() and table.calls['verdicts'] == 60 and table.calls['listwise'] >= 16
     assert table.unparsed.drop('candidates').isna().all()
@@ -468,11 +448,9 @@ def served(tmp_path_factory):
     "A study of a model behind a server, and the same again from recordings, when the server is gone."
     root = place(tmp_path_factory.mktemp('served'))
     def study(name, **load):
-        run = dict(model='vllm', load=dict(model='demo', key='DEMO_API_KEY', **load))
-        text = yaml.safe_dump(dict(name=name, n=4, limit=5, ks=[1, 4], runs=[run],
-                                   limits=dict(fail_on_error=3)))
-        (root/f'{name}.yaml').write_text(text)
-        return call(root, tool('ambiscale'), 'run', f'{name}.yaml')
+        asked = dict(model='vllm', load=dict(model='demo', key='DEMO_API_KEY', **load))
+        study_in(root, name, [asked], n=4, limit=5, ks=[1, 4], limits=dict(fail_on_error=3))
+        return ask(root, f'run {name}.yaml')
     os.environ['DEMO_API_KEY'] = KEY
     try:
         with Loopback() as server:

@@ -146,7 +146,7 @@ def test_wrong_input_is_told_and_leaves_nothing(tmp_path, monkeypatch):
     found = execute(tmp_path, *((SAMPLE, SMALL | wrong) for wrong, _ in WRONG), stop=False)
     for said, (_, told) in zip(found, WRONG, strict=True): assert told in said
     monkeypatch.setenv('AMBISCALE_ROOT', str(tmp_path))
-    from ambiscale_nb.study.fanout import run_notebook
+    from ambiscale_nb.study.notebooks import run_notebook
     for wrong, told in ((dict(modle='x'), "Unknown parameter of 01_sample.ipynb 'modle'"),
                         (dict(model='tiny-alm-huge'), "Unknown model 'tiny-alm-huge'")):
         with pytest.raises(Exception, match='.') as e: run_notebook(SAMPLE, tmp_path/'x.ipynb', {**SMALL, **wrong})
@@ -155,7 +155,7 @@ def test_wrong_input_is_told_and_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_the_shipped_studies_are_valid():
-    from ambiscale_nb.study.studies import read_study
+    from ambiscale_nb.study.config import read_study
     for path in (PROJECT/'conf').glob('*.yaml'):
         for o in read_study(path).figures: assert (PROJECT/'nbs/figures'/f'{o}.ipynb').exists(), o
     with pytest.raises(InputError, match='there are: conf|there are conf'): read_study(PROJECT/'conf/none.yaml')

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ambiscale_nb.study import results, studies
+from ambiscale_nb.study import results, run as studies
 from ambiscale_nb.strategies import paper as strategies
 from ambiscale_nb.core import ROOT, InputError, rng_of
-from ambiscale_nb.study.fanout import stamp_for, stamp_of
+from ambiscale_nb.study.notebooks import stamp_for, stamp_of
 from ambiscale_nb.study.figures import plain_rows
 from ambiscale_nb.corpora.labels import label_set
 from ambiscale_nb.study.report import call_table, failures_page, refused_cells
@@ -23,7 +23,8 @@ from ambiscale_nb.study.scoring import pool_tables, score_study
 from ambiscale_nb.study.truth import truth_of
 from ambiscale_nb.strategies.paper import majority
 from ambiscale_nb.strategies.pool import pool_of, strategy
-from ambiscale_nb.study.studies import StudyConfig, forget_plans, run_tasks
+from ambiscale_nb.study.config import StudyConfig
+from ambiscale_nb.study.run import forget_plans, run_tasks
 
 FOUR = label_set('four').labels
 SETTING = dict(model='m', corpus='c', condition='none', variant='sample', decoding='sample', width=1, reading='plain',
@@ -222,7 +223,6 @@ def test_what_is_said_of_an_exception_fits_a_line():
 @pytest.fixture
 def config(tmp_path, monkeypatch):
     "A study of two runs by its file, and its folder; its notebooks do nothing but write scores."
-    monkeypatch.setattr(studies, 'RESULTS', tmp_path/'results')
     monkeypatch.setattr(results, 'RESULTS', tmp_path/'results')
     monkeypatch.setattr(studies, 'ROOT', tmp_path)
     (tmp_path/'nbs').symlink_to(ROOT/'nbs')
