@@ -1,5 +1,5 @@
 """Local models on a GPU: the same answers as the library's plain route there and, within rounding, as on the
-CPU; nothing left on the wrong device. Skipped without one; with one: `pytest tests/test_cuda.py`."""
+CPU; nothing left on the wrong device. Skipped without one; with one: `pytest tests/models/test_cuda.py`."""
 import copy
 import gc
 import numpy as np
