@@ -27,7 +27,7 @@ MODULES = {f'ambiscale_nb.{m[1]}': ORDER[k] for k in ORDER
            if (m := re.search(r'#\| default_exp ([\w.]+)', (ROOT/f'nbs/{k}.ipynb').read_text()))}
 LONGEST, WIDEST, IN_A_ROW = 25, 100, 2 # lines of an export cell, columns, export cells
 HEAVY = ('torch', 'transformers', 'pandera', 'duckdb', 'statsmodels', 'matplotlib', 'seaborn',
-         'librosa', 'soundfile', 'openai', 'google.genai', 'papermill', 'plotly', 'dask')
+         'librosa', 'soundfile', 'openai', 'google.genai', 'papermill', 'dask')
 
 
 # --- reading notebooks ----------------------------------------------------------------------------
