@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['PAPER_NAMES', 'UNITS', 'STRATA', 'REFERENCES', 'HEAD', 'TAIL', 'LATEX_ESCAPES', 'FORMS', 'TIED', 'HEADINGS', 'NOUGHT',
            'in_stratum', 'clip_scores', 'marks', 'entry', 'reference_texts', 'table_row', 'paper_rows', 'columns_of',
-           'strata_rows', 'column_heading', 'escaped', 'constants', 'texts', 'table_caption', 'latex_table',
-           'written_table']
+           'strata_rows', 'titled_as', 'escaped', 'constants', 'texts', 'table_caption', 'latex_table', 'written_table']
 
 # %% ../../nbs/6_study/13_tables.ipynb #3aaea1ff
 import re
@@ -17,7 +16,8 @@ from ..metrics.statistics import mean_ci, paired_difference
 from .cells import BASE, SCALED, Cell
 
 # %% ../../nbs/6_study/13_tables.ipynb #dba86a5b
-PAPER_NAMES = {BASE: 'single', 'cot': 'CoT', 'majority': 'majority', 'self_consistency': 'self-cons.',
+PAPER_NAMES = {BASE: 'single', 'cot': 'CoT', 'majority': 'majority',
+               'self_consistency': 'self-cons.',
          'bon': 'BoN', 'w_bon': 'W-BoN', 'alm_v': 'ALM-v', 'w_alm_v': 'W-ALM-v'}
 UNITS = dict(jsd=('JSD in bits, lower is better', 1, 3),
              accuracy=('accuracy in %, higher is better', 100, 1)) # Meaning, factor, digits
@@ -125,7 +125,7 @@ FORMS = dict(latex={'best': r'\textbf{%s}', 'tied': r'\underline{%s}', '': '%s'}
 TIED = dict(latex='underlined', markdown='in italics')
 HEADINGS = dict(clips_of='clips', row='') # Headings that differ from the name of a column
 
-def column_heading(column:str) -> str:
+def titled_as(column:str) -> str:
     "The heading of a column."
     return HEADINGS.get(column, column)
 
@@ -160,7 +160,7 @@ def table_caption(rows:list, metric:str, form:str) -> str:
     if form in TIED: text += (f' Best of a row in bold; {TIED[form]}: the 95 % interval of the '
                               'paired difference to the best contains 0.')
     same = constants(rows) if form=='latex' else {}
-    if same: text += f" In all rows: {', '.join(f'{column_heading(k)} {v}' for k, v in same.items())}."
+    if same: text += f" In all rows: {', '.join(f'{titled_as(k)} {v}' for k, v in same.items())}."
     return escaped(text.replace('(1 models', '(1 model').replace('1 corpora', '1 corpus'), form)
 
 # %% ../../nbs/6_study/13_tables.ipynb #67988750
@@ -174,7 +174,7 @@ def latex_table(rows:list, columns:list, caption:str) -> str:
         intervals = [row.get(o, ('', '', ''))[1] for o in columns]
         small = [rf'{{\tiny {NOUGHT.sub("", o)}}}' if o else '' for o in intervals]
         lines.append(' & '.join(small)+r' \\[2pt]')
-    head = ' & '.join(escaped(column_heading(o), 'latex') for o in columns)+r' \\'
+    head = ' & '.join(escaped(titled_as(o), 'latex') for o in columns)+r' \\'
     return '\n'.join([r'\begin{table}', r'\centering\scriptsize\setlength{\tabcolsep}{2.5pt}',
                       rf'\caption{{{caption}}}', rf"\begin{{tabular}}{{{'l'*len(columns)}}}",
                       r'\toprule', head, r'\midrule', *lines, r'\bottomrule', r'\end{tabular}',
@@ -186,7 +186,7 @@ def written_table(rows:list, metric:str, form:str) -> str:
     columns, caption = columns_of(rows), table_caption(rows, metric, choose(form, FORMS, 'form'))
     if form=='latex': return latex_table(rows, columns, caption)
     lines = [texts(o, columns, form) for o in rows]
-    head = [column_heading(o) for o in columns]
+    head = [titled_as(o) for o in columns]
     if form=='csv': return pd.DataFrame(lines, columns=head).to_csv(index=False)
     lines = [head, ['---']*len(columns), *lines]
     return '\n'.join(f"| {' | '.join(o)} |" for o in lines)+f'\n\n{caption}\n'
