@@ -263,7 +263,7 @@ GOOD = [
     (explained, made('#| exports\ndef f(\n    self:A,\n    a, # A\n    *b, # More\n): "F."')),
     (explained, made('#| exports\ndef f(a:int, b:str): "F."\ndef _g(a): pass')),
     (one_parameter_cell, made('x: int = 1  # one\ny: list = [1, 2]  # two', tags=['parameters'])),
-    (in_order, [Cell('1_corpora/08_audio cell 0', 'code', 'from ambiscale_nb.core import ROOT')]),
+    (in_order, [Cell('1_corpora/03_audio cell 0', 'code', 'from ambiscale_nb.core import ROOT')]),
 ]
 
 
