@@ -387,8 +387,7 @@ def _read_dist(text:str, style:str, labels:tuple, words:tuple, choices:tuple) ->
     "Read an answer that should be a distribution: an object, an array of them, or a list."
     try: mass, span, note = _spread(text, style, words)
     except EOFError as e: return Answer((), None, 'truncated', note=str(e))
-    except ValueError as e:
-        return _unread('' if '{' in text else _visible(text), 0, str(e))
+    except ValueError as e: return _unread('' if '{' in text else _visible(text), 0, str(e))
     return _answered(mass, labels, span, note)
 
 # %% ../../nbs/2_models/01_parser.ipynb #e81dccc0
