@@ -369,7 +369,8 @@ def _spread(text:str, style:str, words:tuple) -> tuple:
     "Label -> mass, the span and a note, of the object or the list of a text."
     if (style=='direct' or '{' in text) and (read := _flat(text, words[0])):
         mass, note = _balanced(read)
-        return mass, (0, len(text)), note or ('' if '{' in text else 'read from a list')
+        if '{' not in text: return mass, (0, len(text)), note or 'read from a list'
+        return mass, (text.index('{'), text.rindex('}')+1), note
     seen = _visible(text)
     o = _masked(seen, words)
     start, marked = _after_marker(o.text)
