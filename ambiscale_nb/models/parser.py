@@ -244,7 +244,8 @@ def _share(number:str, unit:str|None) -> tuple:
     "A number, as a share of 1 if it has a unit such as `%` or `/ 100`, and whether it has."
     n = float(number.replace(',', '.'))
     if not unit: return n, False
-    return n/(float(unit.strip(' %/percentouf') or 100) or math.inf), True
+    whole = re.search('[0-9]+', unit)
+    return n/(float(whole[0] if whole else 100) or math.inf), True
 
 def _amount(o:_Masked, m:Mention) -> tuple|None:
     "The number beside a mention and whether it has a unit; None without a number."
