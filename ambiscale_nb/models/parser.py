@@ -5,11 +5,10 @@
 # %% auto #0
 __all__ = ['CUES', 'STATUSES', 'RULES', 'PARSER_VERSION', 'ending', 'Answer', 'Mention', 'parse', 'parse_verdict', 'parse_list']
 
-# %% ../../nbs/2_models/01_parser.ipynb #5e39e267
+# %% ../../nbs/2_models/01_parser.ipynb #739c2db3
 import math
 import re
 import tomllib
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from types import SimpleNamespace
@@ -40,8 +39,7 @@ def ending(reason:object) -> str:
 # %% ../../nbs/2_models/01_parser.ipynb #bbf7eb39
 STATUSES = ('ok', 'repaired', 'refusal', 'out_of_set', 'truncated', 'empty', 'error')
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     "What the parser made of one text."
     label: tuple # The most probable labels: one, several in a tie, none if not read
     dist: tuple|None # K probabilities in the order of the labels, sum 1; None if not read
@@ -246,7 +244,8 @@ def _share(number:str, unit:str|None) -> tuple:
     "A number, as a share of 1 if it has a unit such as `%` or `/ 100`, and whether it has."
     n = float(number.replace(',', '.'))
     if not unit: return n, False
-    return n/(float(re.sub('[^0-9]', '', unit) or 100) or math.inf), True
+    whole = re.search('[0-9]+', unit)
+    return n/(float(whole[0] if whole else 100) or math.inf), True
 
 def _amount(o:_Masked, m:Mention) -> tuple|None:
     "The number beside a mention and whether it has a unit; None without a number."
@@ -349,13 +348,14 @@ def _balanced(read:list) -> tuple:
         if n and label is None: raise ValueError(f'not a label: {word}')
         if label and word not in known: mass[label] = mass.get(label, 0)+n
         known[word] = n
-    if len({unit for *_, n, unit in read if n})>1: raise ValueError('with and without a unit')
+    if len({unit for _, _, n, unit in read if n})>1: raise ValueError('with and without a unit')
     total = round(math.fsum(mass.values()), 9)
     unit = 100 if total>2 else 1
     if min(mass.values(), default=0)<-.005*unit: raise ValueError('a negative number')
-    note, off = f'the numbers sum to {total:g}', round(abs(total/unit-1), 9)
+    off = round(abs(total/unit-1), 9)
+    note = '' if off<=.02 else f'the numbers sum to {total:g}'
     if not off<=.15: raise ValueError(note)
-    return {o: max(round(n, 9), 0.) for o, n in mass.items()}, note if off>.02 else ''
+    return {o: max(round(n, 9), 0.) for o, n in mass.items()}, note
 
 # %% ../../nbs/2_models/01_parser.ipynb #9704d37b
 def _flat(text:str, label:dict) -> list:
@@ -370,7 +370,8 @@ def _spread(text:str, style:str, words:tuple) -> tuple:
     "Label -> mass, the span and a note, of the object or the list of a text."
     if (style=='direct' or '{' in text) and (read := _flat(text, words[0])):
         mass, note = _balanced(read)
-        return mass, (0, len(text)), note or ('' if '{' in text else 'read from a list')
+        if '{' not in text: return mass, (0, len(text)), note or 'read from a list'
+        return mass, (text.index('{'), text.rindex('}')+1), note
     seen = _visible(text)
     o = _masked(seen, words)
     start, marked = _after_marker(o.text)
@@ -388,8 +389,7 @@ def _read_dist(text:str, style:str, labels:tuple, words:tuple, choices:tuple) ->
     "Read an answer that should be a distribution: an object, an array of them, or a list."
     try: mass, span, note = _spread(text, style, words)
     except EOFError as e: return Answer((), None, 'truncated', note=str(e))
-    except ValueError as e:
-        return _unread('' if '{' in text else _visible(text), 0, str(e))
+    except ValueError as e: return _unread('' if '{' in text else _visible(text), 0, str(e))
     return _answered(mass, labels, span, note)
 
 # %% ../../nbs/2_models/01_parser.ipynb #e81dccc0

@@ -2,7 +2,6 @@
 import json
 import math
 import sys
-from dataclasses import replace
 import pytest
 from hypothesis import given, settings, strategies as st
 from ambiscale_nb.core import InputError
@@ -251,7 +250,7 @@ def test_any_text_is_read_or_refused_in_any_order_of_labels(text, mode, style, l
         assert 0 <= answer.span[0] < answer.span[1] <= len(text)
     order = rng.sample(range(len(labels)), len(labels))
     other = parse(text, mode, style, [labels.labels[o] for o in order], labels.merged, finish)
-    assert other == replace(answer, dist=answer.dist and tuple(answer.dist[o] for o in order))
+    assert other == answer._replace(dist=answer.dist and tuple(answer.dist[o] for o in order))
 
 
 @settings(deadline=None, max_examples=100, derandomize=True)
