@@ -9,7 +9,7 @@ __all__ = ['CONDITIONS', 'HEARD', 'ERROR_KINDS', 'BLANK', 'AGAIN', 'NO_LIMITS', 
            'cause_of', 'most_said', 'Report', 'missing', 'caller', 'SpendLimit', 'keep_calls', 'keeping', 'at_a_time',
            'sample_pool', 'pool_rows', 'answers']
 
-# %% ../../nbs/5_sampling/01_store.ipynb #fb6fc74c
+# %% ../../nbs/5_sampling/01_store.ipynb #b51510bf
 import json
 import math
 import re
@@ -33,7 +33,7 @@ from ..models.parser import PARSER_VERSION, Answer, parse
 from ..models.prompts import Prompt
 from .files import ( # noqa: F401 (other rooms import all of them from here)
     BLOCK, CANDIDATES, COSTS, INT, NUM, STR, SUMS, Clips, LabelNames, Plan, Store, StoreLedger,
-    Table, Task, Wave, WaveOf, as_costs, candidate_key, false_keys, group_key, lock, slug,
+    Table, Task, Wave, WaveOf, candidate_key, false_keys, group_key, lock, slug,
     spent_on, typed, valid_text)
 
 # %% ../../nbs/5_sampling/01_store.ipynb #6ca6db01
@@ -268,15 +268,16 @@ def take_part(plan:Plan, part:str='') -> pd.DataFrame:
     sounds = np.sort(plan.audio_sha.unique())
     return plan[plan.audio_sha.isin(sounds[i-1::n])]
 
-# %% ../../nbs/5_sampling/01_store.ipynb #4c01b212
+# %% ../../nbs/5_sampling/01_store.ipynb #cacc6bb8
 def parts_of_plan(table:Table, plan:Plan) -> dict:
     "Where the calls of a plan may be, of whatever corpus, as `Store.read` takes it."
     return {c: plan[c].unique() for c in table.parts if c!='corpus'}
 
-def planned_rows(store:Store, table:Table, plan:Plan,
-                 columns:list|None=None) -> pd.DataFrame:
-    "What is stored of a plan's calls; an error only where no corpus has an answer."
-    return store.read(table, columns, **parts_of_plan(table, plan), group=plan.group.unique())
+def planned_rows(store:Store, table:Table, plan:Plan) -> pd.DataFrame:
+    "What is stored of a plan's calls, once for each of its clips, in no order."
+    rows = store.read(table, **parts_of_plan(table, plan), group=plan.group.unique())
+    clips = plan[[o for o in ('at', 'corpus', 'uid', 'group', 'take') if o in plan]]
+    return clips.merge(rows.drop(columns=['corpus', 'uid']), on='group')
 
 # %% ../../nbs/5_sampling/01_store.ipynb #ab71a3d7
 def cause_of(text:str) -> str:
@@ -293,7 +294,7 @@ def most_said(texts:dict|list, most:int=3) -> str:
     shown = [f"{first[o]!r} ({count[o]:,} time{'s'*(count[o]>1)})" for o in order[:most]]
     return ', '.join(shown+[f'{sum(count[o] for o in order[most:]):,} others']*(len(order)>most))
 
-# %% ../../nbs/5_sampling/01_store.ipynb #d6849a05
+# %% ../../nbs/5_sampling/01_store.ipynb #ce276b20
 @dataclass
 class Report:
     "What a run did."
@@ -306,7 +307,6 @@ class Report:
     kinds: Counter = field(default_factory=Counter) # Of failures
     said: Counter = field(default_factory=Counter) # Their messages
     texts: dict = field(default_factory=dict) # Kinds and messages of refusals, by cause
-    spent: Counter = field(default_factory=Counter) # On this plan, earlier runs included
     stopped: str = '' # The limit that ended the run
     rest: str = '' # What remains and how to go on; '' if nothing does
 
@@ -314,7 +314,6 @@ class Report:
         "Count a call."
         kind, text = rows[0]['error'], rows[0]['error_text']
         self.made, self.failed = self.made+(not kind), self.failed+bool(kind)
-        self.spent.update(spent_on(as_costs(rows)))
         if not kind: return
         self.kinds[kind] += 1
         self.said[text] += 1
@@ -347,15 +346,14 @@ def end_if_hopeless(self:Report, limits:Limits):
     raise CallError(kind, f"{len(alike)} calls were refused alike and none was answered: {text}. "
                     f"The run ends; `fail_on_error` lets it go on", fatal=True)
 
-# %% ../../nbs/5_sampling/01_store.ipynb #64b39e39
+# %% ../../nbs/5_sampling/01_store.ipynb #29db639a
 def missing(store:Store, table:Table, plan:Plan) -> tuple:
     "The calls to be made, `again` where they had failed; a `Report` to be filled in."
     calls, known = plan.drop_duplicates('group'), store.groups(table, **parts_of_plan(table, plan))
     calls = calls.assign(again=[o in known for o in calls.group])
     todo = calls[[not known.get(o) for o in calls.group]]
     shared = plan.uid.nunique()-plan.audio_sha.nunique()
-    return todo, Report(len(calls), len(calls)-len(todo), shared,
-                        spent=spent_on(planned_rows(store, table, plan, COSTS)))
+    return todo, Report(len(calls), len(calls)-len(todo), shared)
 
 # %% ../../nbs/5_sampling/01_store.ipynb #b207f2d5
 def caller(wave_of:WaveOf, call:Callable, fail:Callable):
@@ -436,12 +434,10 @@ def sample_pool(model:ALM, items:Clips, wave_of:WaveOf, prompts:list, draw:Draw,
     work = caller(wave_of, call, error_rows)
     return keep_calls(work, store, CANDIDATES, todo, report, limits, progress, ahead)
 
-# %% ../../nbs/5_sampling/01_store.ipynb #1ab0e448
+# %% ../../nbs/5_sampling/01_store.ipynb #60ec4d5a
 def pool_rows(store:Store, plan:Plan) -> pd.DataFrame:
     "Rows of `candidates` that a plan asked for, in its order, as far as they are drawn."
-    rows = planned_rows(store, CANDIDATES, plan)
-    calls = plan[['at', 'corpus', 'uid', 'group', 'take']]
-    df = calls.merge(rows.drop(columns=['corpus', 'uid']), on='group')
+    df = planned_rows(store, CANDIDATES, plan)
     df = df[df['index']<df['take']].sort_values(['at', 'prompt_id', *CANDIDATES.order[1:]])
     return df[list(CANDIDATES.columns)].reset_index(drop=True)
 

@@ -213,15 +213,12 @@ def verify_pool(model:ALM, items:Clips, wave_of:WaveOf, labels:LabelNames, store
     work = caller(wave_of, call, failed_verdict)
     return keep_calls(work, store, VERDICTS, todo, report, limits, progress, ahead)
 
-# %% ../../nbs/5_sampling/02_verify.ipynb #ea55313f
+# %% ../../nbs/5_sampling/02_verify.ipynb #6a601db0
 LabelVerdicts = shaped('How well each label fits each clip, (U, K), 0 to 1, NaN where not judged')
 
 def verdict_rows(store:Store, plan:Plan) -> pd.DataFrame:
     "Rows of `verdicts` that a plan asked for, clip by clip, as far as they are made."
-    rows = planned_rows(store, VERDICTS, plan)
-    calls = plan[['at', 'corpus', 'uid', 'group']]
-    df = calls.merge(rows.drop(columns=['corpus', 'uid']), on='group')
-    df = df.sort_values(['at', 'label', 'repeat', 'group'])
+    df = planned_rows(store, VERDICTS, plan).sort_values(['at', 'label', 'repeat', 'group'])
     return df[list(VERDICTS.columns)].reset_index(drop=True)
 
 def label_verdicts(rows:pd.DataFrame, uids:list, labels:LabelNames) -> LabelVerdicts:
