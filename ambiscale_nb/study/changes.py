@@ -108,11 +108,9 @@ def put_aside(study:StudyConfig) -> str:
     store, models = Study(study.name).store, sorted({planned_model(o).name for o in study.runs})
     to, moved = Path('superseded')/time.strftime('%Y-%m-%dT%H-%M-%S'), 0
     for table in (table_of('plans'), table_of('verdict_plans')):
-        store.seal(table, model=models)
-        places = store.places(table, dict(model=models))
-        if any([*o.glob('journal/*.jsonl')] for o in places): raise InputError(
+        if store.at_work(table, model=models): raise InputError(
             f'A run of {study.name} is at work: wait for it or stop it, then take --force')
-        for o in places:
+        for o in store.places(table, dict(model=models)):
             there = store.root/to/o.relative_to(store.root)
             there.parent.mkdir(parents=True, exist_ok=True)
             os.replace(o, there)

@@ -6,7 +6,7 @@
 __all__ = ['app', 'AsJson', 'StudyFile', 'EMBEDDED', 'StudyName', 'corpora', 'CorpusName', 'Labels', 'Root', 'models', 'Options',
            'user_errors', 'study_folder', 'show', 'list_corpora', 'validate_copy', 'card', 'list_models',
            'load_options', 'check_one', 'begin_one', 'short_number', 'cost_table', 'estimate', 'print_places',
-           'print_summary', 'run', 'print_status', 'status', 'printed', 'figure', 'claims', 'print_paragraphs',
+           'print_summary', 'run', 'print_status', 'status', 'printed', 'figure', 'claims', 'print_paragraphs', 'table',
            'report', 'export', 'column_pairs', 'import_answers']
 
 # %% ../../nbs/6_study/17_cli.ipynb #66c8fb72
@@ -308,16 +308,13 @@ def printed(executed:Path) -> list:
             for line in ''.join(o['text']).splitlines()]
 
 @app.command()
-def figure(number:Annotated[str, typer.Argument(help='1 to 10, claims, or such as fig1_budget.')],
+def figure(number:Annotated[str, typer.Argument(help='1 to 11, claims, or such as fig1_budget.')],
            name:StudyFile=EMBEDDED, study:StudyName=''):
     "Draw one figure again from stored scores."
-    from ambiscale_nb.study.run import draw, figure_folder, is_whole
+    from ambiscale_nb.study.run import draw
     with user_errors():
-        folder = study_folder(name, study)
-        out = figure_folder(folder, is_whole(folder))
-        done = draw(number, folder, out)
+        done = draw(number, study_folder(name, study))
         for o in printed(done): print(o)
-        print(f'Written: {out}/{done.stem}.png, .pdf, .svg and its data')
 
 # %% ../../nbs/6_study/17_cli.ipynb #43940feb
 @app.command()
@@ -353,6 +350,25 @@ def print_paragraphs(*texts:str):
             how = dict(subsequent_indent=indent+'  ', break_on_hyphens=False)
             yield from textwrap.wrap(o, 100, **how) or ['']
     print('\n\n'.join('\n'.join(lines(o)) for o in texts))
+
+# %% ../../nbs/6_study/17_cli.ipynb #7ab1e001
+@app.command()
+def table(name:StudyFile=EMBEDDED, study:StudyName='',
+          metric:Annotated[str, typer.Option(help='jsd or accuracy.')]='jsd',
+          strata:Annotated[bool, typer.Option(help='Strategies x strata.')]=False,
+          latex:Annotated[bool, typer.Option('--latex', help='For booktabs.')]=False,
+          markdown:Annotated[bool, typer.Option('--markdown', help='The default.')]=False,
+          csv:Annotated[bool, typer.Option('--csv', help='For programs.')]=False):
+    "A table for a paper: models x corpora x strategies, with intervals; the best and its ties."
+    from ambiscale_nb.study.cells import cells_of
+    from ambiscale_nb.study.results import Study
+    from ambiscale_nb.study.tables import paper_rows, strata_rows, written_table
+    with user_errors():
+        forms = [o for o, on in dict(latex=latex, markdown=markdown, csv=csv).items() if on]
+        if len(forms)>1: raise InputError(f"Take one form of a table, got {' and '.join(forms)}")
+        here = Study(study_folder(name, study))
+        rows = (strata_rows if strata else paper_rows)(cells_of(here), here.read('scores'), metric)
+        print(written_table(rows, metric, forms[0] if forms else 'markdown'))
 
 # %% ../../nbs/6_study/17_cli.ipynb #6371201c
 @app.command()
