@@ -15,6 +15,7 @@ import json
 import shutil
 import sys
 import textwrap
+import time
 from pathlib import Path
 from typing import Annotated
 import pandas as pd
@@ -311,10 +312,15 @@ def printed(executed:Path) -> list:
 def figure(number:Annotated[str, typer.Argument(help='1 to 11, claims, or such as fig1_budget.')],
            name:StudyFile=EMBEDDED, study:StudyName=''):
     "Draw one figure again from stored scores."
-    from ambiscale_nb.study.run import draw
+    from ambiscale_nb.study.run import draw, picture_folder
     with user_errors():
-        done = draw(number, study_folder(name, study))
+        folder, start = study_folder(name, study), time.time()
+        done = draw(number, folder)
         for o in printed(done): print(o)
+        picture = f'{picture_folder(done.stem, folder)}/{done.stem}.png'
+        if (ROOT/picture).stat().st_mtime>=start-1:
+            print(f'Written: {picture}, .pdf, .svg and its data')
+        else: print(f'{picture} was left as it is: the reason is in {done.relative_to(ROOT)}')
 
 # %% ../../nbs/6_study/17_cli.ipynb #43940feb
 @app.command()

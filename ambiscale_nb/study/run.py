@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SAMPLE_BOOK', 'SCORE_BOOK', 'REAL', 'run_tasks', 'study_tasks', 'judging_tasks', 'sampling_waves', 'figure_folder',
-           'is_whole', 'draw', 'draw_all', 'write_report', 'forget_plans', 'scored_from', 'drop_old', 'score_and_draw',
-           'execute', 'write_manifest', 'run_study']
+           'is_whole', 'picture_folder', 'draw', 'draw_all', 'write_report', 'forget_plans', 'scored_from', 'drop_old',
+           'score_and_draw', 'execute', 'write_manifest', 'run_study']
 
 # %% ../../nbs/6_study/14_run.ipynb #d0010003
 import json
@@ -94,6 +94,10 @@ def is_whole(study:str) -> bool:
     return all((folder_of(study)/f'plans/{o}.json').exists() for o in names)
 
 # %% ../../nbs/6_study/14_run.ipynb #271be8be
+def picture_folder(stem:str, study:str) -> str:
+    "Where a figure goes, under the project's root."
+    return 'figures' if stem==REAL else figure_folder(study, is_whole(study))
+
 def draw(
     figure:str, # As for `figure_stem`
     study:str, # Folder under results/, scored
@@ -102,7 +106,7 @@ def draw(
     "Draw one figure from stored scores; returns the executed notebook."
     stem = figure_stem(figure)
     if stem!=REAL: Study(study).read('scores') # Refused before a notebook is started
-    out = out or ('figures' if stem==REAL else figure_folder(study, is_whole(study)))
+    out = out or picture_folder(stem, study)
     return run_notebook(ROOT/f'nbs/figures/{stem}.ipynb', folder_of(study)/f'runs/{stem}.ipynb',
                         dict(study=study, out=out))
 
