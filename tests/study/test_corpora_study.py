@@ -1,5 +1,5 @@
-"""Corpora of every kind through the whole line, from a folder on disk to scores: your own, with raters who
-name two emotions, an acted one without any vote, and the floor of the embedded one against its known truth."""
+"""An acted corpus without any vote, from a folder on disk to scores, and the floor of the embedded corpus against its known
+truth. (A corpus of one's own is in `test_small_corpus`.)"""
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,51 +10,22 @@ from ambiscale_nb.core import rng_of
 from ambiscale_nb.corpora.registry import load_corpus, votes_of
 from ambiscale_nb.corpora.labels import label_set
 from ambiscale_nb.metrics.metrics import jsd
-from test_study import SAMPLE, SCORE, finish
+from in_one import execute
+from test_study import SAMPLE, SCORE
 
-SIX = label_set('six').labels
 RUN = dict(study='own', model='tiny-alm-nano', limit=0, beam_limit=2, n=4, widths=[3])
 
 
-@pytest.fixture(scope='module')
-def sounds():
-    return [(c, toyspeech.clip_wave(c)) for c in (toyspeech.clip('test', i) for i in range(8))]
-
-
-def scores_of(root): return pd.read_parquet(root/'results/own/scores.parquet')
-
-
-def test_your_own_corpus(tmp_path, sounds):
-    folder, lines = tmp_path/'mine', ['file,rater,label,speaker']
-    folder.mkdir()
-    for i, (c, wave) in enumerate(sounds):
-        soundfile.write(folder/f'{i}.wav', wave, 16_000)
-        for rater, said in enumerate(c['said'][:4]):
-            lines.append(f'{i}.wav,r{rater},{SIX[said]},s{i%4}')
-        lines.append(f'{i}.wav,r0,bored,s{i%4}'.replace('bored', 'frustrated'))
-    lines.append('gone.wav,r1,sad,s1')
-    (folder/'ratings.csv').write_text('\n'.join(lines)+'\n')
-    finish(tmp_path, SAMPLE, {**RUN, 'corpus': 'own', 'root': str(folder)})
-    finish(tmp_path, SCORE, dict(study='own', ks=[1, 4]))
-    scores = scores_of(tmp_path)
-    assert set(scores.metric)=={'jsd', 'bc', 'brier_debiased', 'accuracy', 'uar', 'macro_f1'}
-    assert set(scores.label_set)=={'six'} and set(scores.convention)=={'rater'}
-    assert scores[(scores.stratum=='all') & (scores.metric=='jsd') & (scores.variant=='sample')].n.eq(8).all()
-    assert scores.query("metric=='brier_debiased' and stratum=='all'").value.notna().all()
-    left_out = pd.read_parquet(next((tmp_path/'results/own/left_out').glob('*.parquet')))
-    assert left_out.uid.tolist()==['gone.wav'] and left_out.reason.tolist()==['no_audio']
-
-
-def test_an_acted_corpus_has_no_distribution_to_match(tmp_path, sounds):
+def test_an_acted_corpus_has_no_distribution_to_match(tmp_path):
     folder = tmp_path/'emov'
-    for i, (_, wave) in enumerate(sounds):
+    for i in range(8):
         name = ('bea_Angry/anger', 'sam_Neutral/neutral', 'josh_Sleepy/sleepiness', 'jenie_Angry/anger')[i%4]
         path = folder/f'{name}_1-28_{i+1:04d}.wav'
         path.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(path, wave.astype(float), 16_000, subtype='DOUBLE')
-    finish(tmp_path, SAMPLE, {**RUN, 'corpus': 'emov_db', 'root': str(folder), 'labels': 'six'})
-    finish(tmp_path, SCORE, dict(study='own', ks=[1, 4]))
-    scores = scores_of(tmp_path)
+        soundfile.write(path, toyspeech.clip_wave(toyspeech.clip('test', i)).astype(float), 16_000, subtype='DOUBLE')
+    execute(tmp_path, (SAMPLE, RUN | dict(corpus='emov_db', root=str(folder), labels='six')),
+            (SCORE, dict(study='own', ks=[1, 4])))
+    scores = pd.read_parquet(tmp_path/'results/own/scores.parquet')
     assert set(scores.metric)=={'accuracy', 'uar', 'macro_f1'} and set(scores.stratum)=={'all'}
     assert set(scores.source)=={'acted'} and set(scores.corpus)=={'emov_db-six'}
     assert scores.one_more_rater.isna().all() and scores.noise_floor.isna().all()

@@ -34,6 +34,7 @@ def corpus(folder, raters):
         said = [label]*raters
         if raters>1 and i%2: said[-1] = HEARD[i-1]
         lines += [f'c{i}.wav,R{r},{o},s{i%3}' for r, o in enumerate(said)]
+    lines += ['c0.wav,R0,frustrated,s0', 'gone.wav,R1,sad,s1']  # a second emotion outside the set; a file that is not there
     (folder/'ratings.csv').write_text('\n'.join(lines))
     return folder
 
@@ -44,7 +45,7 @@ def root(tmp_path_factory):
     root = tmp_path_factory.mktemp('small')
     for name, raters in (('three', 3), ('one', 1)):
         run = dict(study=name, model='tiny-alm-nano', corpus='own', root=str(corpus(root/f'{name}_audio', raters)),
-                   labels='six', limit=6, n=4, widths=[], verify=name=='three')
+                   labels='six', limit=0, n=4, widths=[], verify=name=='three')
         execute(root, (SAMPLE, run), (SCORE, dict(study=name, ks=[1, 4], workers=1)))
     return root
 
@@ -112,6 +113,16 @@ def test_the_figure_says_no_interval_where_there_is_none(root, drawn):
     found = table[table.panel=='rank correlation of entropies']
     known = found.low.notna()
     assert len(found) and found[~known].reason.ne('').all() and found[known][['low', 'high']].abs().le(1).all().all()
+
+
+def test_three_raters_have_every_metric_and_what_is_not_there_is_listed(studies):
+    scores = studies['three'].read('scores')
+    left_out = pd.concat(map(pd.read_parquet, (studies['three'].root/'left_out').glob('*.parquet')))
+    assert set(scores.metric)=={'jsd', 'bc', 'brier_debiased', 'accuracy', 'uar', 'macro_f1'}
+    assert set(scores.label_set)=={'six'} and set(scores.convention)=={'rater'}
+    whole = scores.query("stratum=='all' and variant=='sample'")
+    assert whole[whole.metric.eq('jsd')].n.eq(6).all() and whole[whole.metric.eq('brier_debiased')].value.notna().all()
+    assert left_out.uid.tolist()==['gone.wav'] and left_out.reason.tolist()==['no_audio']
 
 
 def test_one_rater_a_clip_is_scored_beside_what_is_known(studies):
