@@ -254,6 +254,7 @@ def wrong_run(at:tuple, run:RunConfig, texts:dict) -> list:
     if model and not types: found += wrong_at((*at, 'load'), check_options, run.model, run.load)
     return found+(wrong_reading(at, run, CORPORA[run.corpus]) if corpus else [])
 
+# %% ../../nbs/6_study/10_config.ipynb #04a199af
 def wrong_names(study:StudyConfig, texts:dict|None=None) -> list:
     "(place, what is wrong) with the names of a study whose fields are right."
     load_plugins()
@@ -298,6 +299,7 @@ def raise_wrong(file:str, wrong:list, lines:dict):
     if len(texts)==1: raise InputError(f'{file}, {texts[0]}')
     if texts: raise InputError('\n  '.join([f'{len(texts)} mistakes in {file}:', *texts]))
 
+# %% ../../nbs/6_study/10_config.ipynb #3153e8cd
 def read_study(study:str|Path) -> StudyConfig:
     "A checked study from a YAML file or by name; an error lists every wrong field."
     if not (path := study_file(study)): return last_run(str(study))

@@ -100,6 +100,7 @@ def listed_plan(
         plans.append(plan.assign(group=plan.group+f'-{i}'))
     return pd.concat(plans, ignore_index=True) if plans else pd.DataFrame()
 
+# %% ../../nbs/6_study/11_plans.ipynb #03679b5f
 def heard_plans(model:Model, clips:pd.DataFrame, labels:tuple, how:dict, lists:tuple) -> dict:
     "Folder of plans -> plan, of judges that `how` has; `lists` as for `listed_plan`."
     found = {o: listed_plan(model, clips, labels, judge, lists) if judge.listwise else
