@@ -52,6 +52,7 @@ def setting_news(study:StudyConfig, run:RunConfig, old:dict, plans:dict) -> list
     prompts = {f'prompt {k} changed' for k, sha in asked if known.get(k, sha)!=sha}
     return setting_changes(old['parameters'], run_parameters(study, run))+sorted(prompts)
 
+# %% ../../nbs/6_study/13_changes.ipynb #d60e2e8a
 def run_news(study:StudyConfig, run:RunConfig, old:dict, had:dict) -> tuple:
     "Lines on what a run reuses and does again; whether its calls or its corpus have changed."
     try: plans = plan_run(study, run, had)[1]
@@ -77,6 +78,7 @@ def forget(
     stamps = [o for part in ('', '--*') for o in here.glob(f'runs/{run}{part}.done.json')]
     for o in [*stamps, *(here/o for o in names)]: o.unlink(missing_ok=True)
 
+# %% ../../nbs/6_study/13_changes.ipynb #8d8f161c
 def no_longer_asked(study:StudyConfig) -> list:
     "Names of sampled runs that a study has and its file does not."
     here, names = folder_of(study.name), {run_name(o) for o in study.runs}
@@ -132,6 +134,7 @@ def changed_parts(old:dict, new:dict, what:str) -> str:
     names = sorted(k for k in {*a, *b} if a.get(k)!=b.get(k))
     return f" ({', '.join([*names[:3], *['...']*(len(names)>3)])})"
 
+# %% ../../nbs/6_study/13_changes.ipynb #3e1584b6
 def scoring_news(
     study:StudyConfig,
     new:dict, # From `scored_from`

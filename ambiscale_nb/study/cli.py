@@ -40,6 +40,7 @@ class user_errors:
         print(f'Error: {e}', file=sys.stderr)
         raise typer.Exit(2)
 
+# %% ../../nbs/6_study/17_cli.ipynb #50109cd5
 def study_folder(study:str, option:str='') -> str:
     "The folder under results/ of a study that is given as an argument or by `--study`."
     from ambiscale_nb.study.config import study_name
@@ -94,6 +95,7 @@ def validate_copy(name:CorpusName, root:Root='', audio:bool=True, labels:Labels=
         if not as_json: print(in_short(report))
         if falls_short(report): raise typer.Exit(1)
 
+# %% ../../nbs/6_study/17_cli.ipynb #676edcd4
 @corpora.command()
 def card(name:CorpusName, root:Root='', labels:Labels='',
          out:Annotated[str, typer.Option(help='Folder, under the root.')]='results/cards'):
@@ -132,6 +134,7 @@ def load_options(text:str) -> dict:
     if isinstance(found, dict): return found
     raise InputError(f"--load needs names and values, such as '{{device: cuda}}', got {text!r}")
 
+# %% ../../nbs/6_study/17_cli.ipynb #f04bfd75
 @models.command('check')
 def check_one(name:Annotated[str, typer.Argument(help='A model, such as tiny-alm-nano.')],
               load:Options='', as_json:AsJson=False):
@@ -163,6 +166,7 @@ def short_number(number:float, digits:int=0) -> str:
     unit, by = next((o for o in (('G', 1e9), ('M', 1e6)) if number>=o[1]), ('', 1))
     return f'{number/by:.3g} {unit}' if unit else f'{number:,.{digits}f}'
 
+# %% ../../nbs/6_study/17_cli.ipynb #f062c769
 def cost_table(table:pd.DataFrame) -> pd.DataFrame:
     "Calls, tokens, costs and hours of an estimate, with ranges, for the screen."
     found = table[[o for o in table if table[o].dtype.kind not in 'iuf']]
@@ -402,6 +406,7 @@ def column_pairs(texts:list) -> dict:
     if bad: raise InputError(f"--map needs ours=theirs, such as uid=clip_id, got {bad[0]!r}")
     return dict(o.split('=', 1) for o in texts)
 
+# %% ../../nbs/6_study/17_cli.ipynb #dda36155
 @app.command('import')
 def import_answers(path:Annotated[Path, typer.Argument(help='A table, or a log of another tool.')],
         study:Annotated[str, typer.Option(help='Folder under results/ that takes them.')],

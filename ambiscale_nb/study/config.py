@@ -22,8 +22,8 @@ from ..core import choose, InputError, load_plugins, ROOT
 from ..typed import (all_misread, mismatch, parameter_types, place_in, read_yaml, spelt,
     wrong_arguments, wrong_types)
 from ..corpora.labels import label_set, label_text
-from ..corpora.registry import CONVENTIONS, CORPORA, data_name, located, named
-from ..models.contract import check_options, MODELS, wrong_options
+from ..corpora.registry import CONVENTIONS, data_name, located, named
+from ..models.contract import check_options, wrong_options
 from ..models.prompts import MODES, STYLES
 from ..sampling.estimate import stand_in
 from ..sampling.store import CONDITIONS
@@ -212,6 +212,8 @@ def corpus_of(run:RunConfig) -> str:
 
 def wrong_values(at:tuple, run:RunConfig) -> list:
     "(place, value, wanted type) of options of the model and the loader; both must be registered."
+    from ambiscale_nb.corpora.registry import CORPORA
+    from ambiscale_nb.models.contract import MODELS
     types = parameter_types(CORPORA[run.corpus].load)
     return [((*at, field, *place), *wrong) for field, found in (
                 ('load', wrong_options(MODELS[run.model], run.load)),
@@ -245,6 +247,8 @@ def figure_stem(figure:str) -> str:
 # %% ../../nbs/6_study/10_config.ipynb #e92b5d06
 def wrong_run(at:tuple, run:RunConfig, texts:dict) -> list:
     "(place, what is wrong) with the names and options of a run."
+    from ambiscale_nb.corpora.registry import CORPORA
+    from ambiscale_nb.models.contract import MODELS
     known = sorted(o for o, c in CORPORA.items() if not c.base)
     found = wrong_at((*at, 'model'), choose, run.model, sorted(MODELS), 'model')
     found += (wrong_at((*at, 'corpus'), choose, run.corpus, known, 'corpus')
@@ -255,8 +259,10 @@ def wrong_run(at:tuple, run:RunConfig, texts:dict) -> list:
     if model and not types: found += wrong_at((*at, 'load'), check_options, run.model, run.load)
     return found+(wrong_reading(at, run, CORPORA[run.corpus]) if corpus else [])
 
+# %% ../../nbs/6_study/10_config.ipynb #04a199af
 def wrong_names(study:StudyConfig, texts:dict|None=None) -> list:
     "(place, what is wrong) with the names of a study whose fields are right."
+    from ambiscale_nb.models.contract import MODELS
     load_plugins()
     found = [x for i, o in enumerate(study.runs) for x in wrong_run(('runs', i), o, texts or {})]
     found += named_twice(study, folders=not found)
@@ -299,6 +305,7 @@ def raise_wrong(file:str, wrong:list, lines:dict):
     if len(texts)==1: raise InputError(f'{file}, {texts[0]}')
     if texts: raise InputError('\n  '.join([f'{len(texts)} mistakes in {file}:', *texts]))
 
+# %% ../../nbs/6_study/10_config.ipynb #3153e8cd
 def read_study(study:str|Path) -> StudyConfig:
     "A checked study from a YAML file or by name; an error lists every wrong field."
     if not (path := study_file(study)): return last_run(str(study))

@@ -82,6 +82,7 @@ def ctrl_c_waits(said:str=''): # said: printed when it comes
         if here: signal.signal(signal.SIGINT, before or signal.SIG_DFL)
     if heard: signal.raise_signal(signal.SIGINT)
 
+# %% ../../nbs/6_study/09_fanout.ipynb #62239daa
 def hear_no_ctrl_c():
     "Leave Ctrl-C to the process that started this one."
     signal.signal(signal.SIGINT, lambda *about: None)
@@ -103,6 +104,7 @@ def end_processes(
         except psutil.NoSuchProcess: pass # It has ended, or the last of its children has
         o.kill()
 
+# %% ../../nbs/6_study/09_fanout.ipynb #19b0c38d
 @contextmanager
 def processes(workers:int): # -> concurrent.futures.ProcessPoolExecutor
     "Processes that leave Ctrl-C to this one, and end with the block whatever they are doing."
@@ -204,6 +206,7 @@ def count_file(path:Path) -> Counter:
     try: return count_rows(pd.read_parquet(path, columns=[*COSTS, 'error']))
     except FileNotFoundError: return Counter() # Moved a moment ago
 
+# %% ../../nbs/6_study/09_fanout.ipynb #995140a6
 def count_more(path:Path, at:int=0, before:Counter|None=None) -> tuple:
     "Count the lines of a journal from byte `at` on: the byte that was reached, and the sum."
     try:
@@ -355,6 +358,7 @@ def read_outcome(
         out.error, out.tries = 'every worker that had it died', e.allowed_failures+1
     return out
 
+# %% ../../nbs/6_study/09_fanout.ipynb #a4c9564c
 def running_now(
     client, # Of Dask
     jobs:dict, # Key -> name, in the order in which they are done
@@ -371,6 +375,7 @@ def end_line(out:Outcome) -> str:
     if out.status in ('failed', 'open'): return f'{out.status.upper()} {out.name}: {out.error}'
     return f'{out.status} {out.name} ({time_text(out.seconds_measured)})'
 
+# %% ../../nbs/6_study/09_fanout.ipynb #147f1e0f
 def collect(
     client, # Of Dask
     jobs:dict, # Future -> target

@@ -80,6 +80,7 @@ def text_of(path:Path) -> str:
         line = data[:e.start].count(b'\n')+1
         raise InputError(f'{path.name}, line {line}: not in UTF-8; save it as UTF-8') from None
 
+# %% ../../nbs/6_study/15_formats.ipynb #b9ffa646
 def delimited_rows(path:Path): # -> yields (line on which a row ends, dict), blank rows left out
     "The rows of a CSV file; its separator is the most frequent one in the first line."
     text, skipped, mark = text_of(path), 0, ''
@@ -129,6 +130,7 @@ def label_answer(value:object) -> str|None:
     words = map(label_word, value if isinstance(value, list) else [value])
     return ', '.join(filter(None, words)) or None
 
+# %% ../../nbs/6_study/15_formats.ipynb #265ecfd1
 def choices_of(value:object) -> str|None:
     "The options of a multiple-choice question, a list or a text with `|` or `;`, as JSON."
     if is_empty(value): return None
@@ -145,6 +147,7 @@ def scored_name(entry:dict) -> tuple:
     (score,) = [o for o in entry.values() if isinstance(o, int|float)]
     return word, score
 
+# %% ../../nbs/6_study/15_formats.ipynb #2dc631d5
 def distribution(
     row:dict,
     column:str, # A column with JSON, or a pattern with `{label}`
@@ -231,6 +234,7 @@ def sample_items(sample:dict, row:int, model:str|None): # -> yields items, one f
         yield item(row, **known, text=message_text((choice.get('message') or {}).get('content')),
                    finish=choice.get('stop_reason'), sample=epoch and f'{epoch}.{i}')
 
+# %% ../../nbs/6_study/15_formats.ipynb #3f9c093e
 def unpacked(archive:zipfile.ZipFile, name:str) -> dict:
     "JSON from an archive; the error says what to do where it cannot be unpacked."
     file = Path(archive.filename).name
@@ -265,6 +269,7 @@ def flat(value:object) -> list:
     if len(value)==2 and str(value[1]) in ('True', 'False'): return []
     return [o for v in value for o in flat(v)]
 
+# %% ../../nbs/6_study/15_formats.ipynb #9a8935c2
 def same_answers(rows:list) -> list:
     "Which (line, row) of an lmms-eval log repeats answers because of another filter."
     raw = [tuple(flat(o.get('resps')) or flat(o.get('filtered_resps'))) for _, o in rows]
@@ -351,6 +356,7 @@ def stated_answer(
     if o.text is not None or ending(o.finish) in ('refusal', 'length'): return 'text', o.text or ''
     return None, None
 
+# %% ../../nbs/6_study/15_formats.ipynb #93c27b42
 @lru_cache(maxsize=2**16)
 def form_of(text:str, style:str) -> str:
     "Whether an answer looks like a `dist` or a `label`, whatever the label set; '' if neither."

@@ -99,6 +99,7 @@ def vote_columns(table:pd.DataFrame, labels:LabelSet, name:str) -> dict:
     if twice: raise InputError(f'{name} has two columns of votes for {twice[0]!r}: leave one')
     return columns
 
+# %% ../../nbs/6_study/16_imports.ipynb #73744209
 def vote_counts(table:pd.DataFrame, columns:dict, name:str) -> tuple:
     "Votes as floats in columns `votes_{emotion}`, and the number of empty cells."
     cells = table[list(columns)].map(lambda o: o.strip().casefold())
@@ -186,6 +187,7 @@ def all_clips(here:Study, data:str, clips:pd.DataFrame) -> pd.DataFrame:
                                   'take another study, or rename the table of votes')
     return pd.concat([clips, had[~had.uid.isin(clips.uid)]], ignore_index=True)
 
+# %% ../../nbs/6_study/16_imports.ipynb #2b97f380
 def other_pools(here:Study, name:str, used:pd.DataFrame) -> pd.DataFrame:
     "The stored plan of an imported run, in styles and modes that the new items do not have."
     path = here.root/'plans'/f'{name}.json'
@@ -259,6 +261,7 @@ def check_study(here:Study, found:tuple, used:pd.DataFrame):
         other_pools(here, f'{slug(o)}--{found[1]}--none', used)
     all_clips(here, found[1], found[2])
 
+# %% ../../nbs/6_study/16_imports.ipynb #1fb1a8c8
 def take_in(here:Study, found:tuple, items:pd.DataFrame, path:Path, read:dict) -> pd.DataFrame:
     "Store what can be used of a file, and report on the rest."
     used = items[items.reason.eq('')]

@@ -79,6 +79,7 @@ def kernel_in(
             with open(folder/'stderr', 'wb') as f: await super().start_kernel(stderr=f, **options)
     return OwnKernel
 
+# %% ../../nbs/6_study/08_notebooks.ipynb #3644a389
 def transports() -> tuple:
     "How the kernel is reached in each try: by sockets in a folder where the system has them."
     import zmq

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from ..core import choose, content_key, InputError
 from ..corpora.labels import label_set
-from ..corpora.registry import CORPORA, limit as take_some, load_corpus, set_aside
+from ..corpora.registry import limit as take_some, load_corpus, set_aside
 from ..models.contract import check_ready
 from ..models.prompts import prompt
 from ..sampling.estimate import clip_seconds, COLUMNS, estimate_run
@@ -102,6 +102,7 @@ def listed_plan(
         plans.append(plan.assign(group=plan.group+f'-{i}'))
     return pd.concat(plans, ignore_index=True) if plans else pd.DataFrame()
 
+# %% ../../nbs/6_study/11_plans.ipynb #03679b5f
 def heard_plans(model:Model, clips:pd.DataFrame, labels:tuple, how:dict, lists:tuple) -> dict:
     "Folder of plans -> plan, of judges that `how` has; `lists` as for `listed_plan`."
     found = {o: listed_plan(model, clips, labels, judge, lists) if judge.listwise else
@@ -149,6 +150,7 @@ class NoCorpus(InputError):
 
 def read_clips(run:RunConfig, had:dict) -> tuple:
     "Utterances, ratings, `LabelSet`, and the utterances that are not set aside."
+    from ambiscale_nb.corpora.registry import CORPORA
     corpus = corpus_of(run)
     chosen = label_set(run.labels or CORPORA[corpus].labels)
     key = content_key([corpus, run.root, run.split, str(chosen), run.convention, run.options])
@@ -217,6 +219,7 @@ def estimate_one(study:StudyConfig, run:RunConfig, had:dict|None=None, seen:set|
 # %% ../../nbs/6_study/11_plans.ipynb #2be9d3ef
 def estimate_published(study:StudyConfig, run:RunConfig) -> tuple:
     "Tables of a run's calls and costs by its corpus' published size, and its source; or [], ''."
+    from ambiscale_nb.corpora.registry import CORPORA
     corpus, model = CORPORA[corpus_of(run)], planned_model(run)
     size = corpus.size and corpus.size(run.split or corpus.splits[0], **run.options)
     if not size: return [], ''

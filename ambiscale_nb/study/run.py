@@ -39,6 +39,7 @@ def run_tasks(
     return [(SAMPLE_BOOK, folder/f'{name(o)}.ipynb', asked | dict(part=o))
             for o in parts_of(run.parts)]
 
+# %% ../../nbs/6_study/14_run.ipynb #f4652aa6
 def study_tasks(study:StudyConfig) -> list:
     "The tasks of all sampling runs of a study."
     names = [run_name(o) for o in study.runs]

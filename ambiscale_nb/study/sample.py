@@ -98,6 +98,7 @@ def read_clips(self:SamplingRun) -> str:
             f'were set aside; {len(self.quarantine)} in quarantine; '
             f'{self.clips.cropped_from.notna().sum()} are heard in part')
 
+# %% ../../nbs/6_study/12_sample.ipynb #5d98faf5
 @patch(as_prop=True)
 def left_out(self:SamplingRun) -> pd.DataFrame:
     "The clips that are not asked about, with reason and kind."
@@ -182,6 +183,7 @@ def verify(self:SamplingRun, condition:str='none'):
             self.model, self.judged_by(judge), self.wave_of, self.chosen.labels, self.here.store,
             judge, **self.how | more))
 
+# %% ../../nbs/6_study/12_sample.ipynb #a45b447e
 @patch
 def verdict_plans(self:SamplingRun, condition:str='none', lists:pd.DataFrame|None=None) -> dict:
     "Folder -> plan of the verifier; without `lists` those about labels alone."
@@ -242,6 +244,7 @@ def finish(self:SamplingRun) -> pd.DataFrame:
     done = [vars(o) | dict(said=most_said(o.said)) for o in self.reports]
     return pd.DataFrame(done).drop(columns=['seconds_measured', 'spent', 'texts'], errors='ignore')
 
+# %% ../../nbs/6_study/12_sample.ipynb #3092938c
 @patch
 def check(self:SamplingRun):
     "Refuse a run that is not finished, with what is left to do."
