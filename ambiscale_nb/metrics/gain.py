@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['FEWEST', 'DonorGroups', 'BaseColumns', 'Jackknifed', 'PRIOR_ERROR', 'BASE_ERROR', 'MOST_ERROR', 'ENOUGH', 'RATERS',
-           'per_clip', 'cell_sums', 'has_donors', 'beyond_donors', 'sharpened', 'information', 'Perfect',
-           'perfect_predictor', 'Gain', 'unsure', 'estimated', 'stratum_share', 'prior_scale', 'gain_shares',
-           'usable_clips', 'what_base_says', 'compare_strata', 'odds_parts', 'odds_gain', 'halves', 'more_raters',
-           'averaged', 'gain_row', 'gain_rows', 'raw_gains', 'gain_table', 'others_mix']
+           'cell_sums', 'has_donors', 'beyond_donors', 'sharpened', 'information', 'Perfect', 'perfect_predictor',
+           'Gain', 'unsure', 'estimated', 'stratum_share', 'prior_scale', 'gain_shares', 'usable_clips',
+           'what_base_says', 'compare_strata', 'odds_parts', 'odds_gain', 'halves', 'more_raters', 'averaged',
+           'gain_row', 'gain_rows', 'raw_gains', 'gain_table', 'others_mix']
 
 # %% ../../nbs/3_metrics/03_gain.ipynb #70e71c34
 from dataclasses import dataclass
@@ -15,23 +15,12 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 from scipy import optimize
-from ..core import Credit, Dist, InputError, PerClip, Votes, choose, rng_of, shaped
+from ..core import Credit, Dist, InputError, PerClip, Votes, rng_of, shaped
 from ..corpora.ambiguity import (LEVELS, Judgements, entropy, fit_prior, posterior_draws,
     shared_credit, soft_labels, strata, top_labels)
-from .metrics import METRICS, heard_labels, of_sums, utterance_scores
+from .metrics import heard_labels, of_sums
 from .statistics import (BySpeaker, Codes, Comparison, Estimate, at_level,
     cluster_ci, cluster_codes, compared, effective_clusters, mean_ci, too_few)
-
-# %% ../../nbs/3_metrics/03_gain.ipynb #4672a886
-def per_clip(metric:str, dist:Dist, votes:Votes) -> PerClip:
-    "A metric of every clip, turned so that more is better; labels are top labels, ties shared."
-    kind = METRICS[choose(metric, METRICS, 'metric')]
-    if kind.scope!='utterance':
-        raise InputError(f"{metric} has no value for a single clip: choose jsd, brier, "
-                         "soft_accuracy, ...")
-    given = shared_credit(dist) if kind.kind=='label' else dist
-    value = utterance_scores(metric, given, votes)
-    return -value if kind.better=='lower' else value
 
 # %% ../../nbs/3_metrics/03_gain.ipynb #9e1d3002
 FEWEST = 5 # Donors of a clip, at least

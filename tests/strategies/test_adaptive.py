@@ -9,19 +9,11 @@ from ambiscale_nb.strategies.adaptive import (Stop, adaptive_points, check_stop,
 from ambiscale_nb.strategies.budget import brier, curve
 from ambiscale_nb.core import InputError
 from simulate import simulate
+from test_strategies import pools
 from ambiscale_nb.strategies.pool import STRATEGIES, Pool, predict, settings_of, take
 
 NAMES = ('angry', 'happy', 'sad')
 METRICS = {'brier': brier}
-
-@st.composite
-def pools(draw, mode=None):
-    N, mode = draw(st.integers(1, 5)), mode or draw(st.sampled_from(['label', 'dist']))
-    rng = np.random.default_rng(draw(st.integers(0, 999)))
-    dist = rng.dirichlet([.7]*3, (2, N)) if mode=='dist' else np.eye(3)[rng.integers(3, size=(2, N))]
-    if mode=='label' and rng.random()<.3: dist[0, 0] = [.5, .5, 0]
-    parsed = rng.random((2, N))<.8
-    return Pool(['a', 'b'], NAMES, mode, 'direct', 'sample', dist*parsed[..., None], parsed)
 
 stops = st.builds(Stop, st.sampled_from(['mode', 'precision']), st.sampled_from([.6, .8, .95]),
                   st.sampled_from([.1, .2, .3]))
@@ -70,7 +62,7 @@ def test_a_mean_of_distributions_is_as_close_as_is_promised():
 
 
 # --- rules ----------------------------------------------------------------------------------------
-@given(pools(), stops)
+@given(pools(max_n=5, U=2, K=3), stops)
 @settings(max_examples=40, deadline=None, derandomize=True)
 def test_stops_equal_a_plain_walk_in_every_order(pool, stop):
     orders = np.array(list(permutations(range(pool.n))))
@@ -78,7 +70,7 @@ def test_stops_equal_a_plain_walk_in_every_order(pool, stop):
     for s, order in enumerate(orders):
         for u in range(2): assert got[s, u]==walk(pool, u, order, stop), (order, u)
 
-@given(pools(), stops)
+@given(pools(max_n=5, U=2, K=3), stops)
 @settings(max_examples=20, deadline=None, derandomize=True)
 def test_a_replay_is_the_strategy_on_what_was_asked_for(pool, stop):
     rng = np.random.default_rng(0)

@@ -12,6 +12,7 @@ from ambiscale_nb.strategies.costs import (RESOURCES, answer_ledger, bill, calls
     judged_at_k, judged_bill, pareto, stopped_row, strategy_bill, verdict_ledger)
 from ambiscale_nb.models.contract import Name
 from simulate import simulate
+from test_strategies import pools
 from ambiscale_nb.strategies.pool import STRATEGIES, Pool, applicable
 
 NAMES = ('angry', 'happy', 'sad')
@@ -94,29 +95,19 @@ def judgements(uids, labels, repeats=1, **more):
     return pd.DataFrame([dict(row, uid=u, label=o, repeat=r, **more)
                          for u in uids for o in labels for r in range(repeats)])
 
-@st.composite
-def pools(draw):
-    N, mode = draw(st.integers(2, 6)), draw(st.sampled_from(['label', 'dist']))
-    rng = np.random.default_rng(draw(st.integers(0, 99)))
-    dist = rng.dirichlet([.4]*3, (2, N)) if mode=='dist' else np.eye(3)[rng.integers(3, size=(2, N))]
-    dist = np.where(dist<.1, 0, dist)
-    dist /= np.maximum(dist.sum(-1, keepdims=True), 1e-9)
-    parsed = rng.random((2, N))<.8
-    return Pool(['a', 'b'], NAMES, mode, 'direct', 'sample', dist*parsed[..., None], parsed,
-                label_verdict=rng.random((2, 3)))
-
-@given(pools())
+@given(pools(min_n=2, U=2, K=3))
 @settings(max_examples=25, deadline=None, derandomize=True)
 def test_verdicts_at_k_equal_a_count_over_all_subsets(pool):
     for k in range(1, pool.n+1):
         named = [(pool.dist[:, list(o)]>0).any(1) for o in combinations(range(pool.n), k)]
         np.testing.assert_allclose(judged_at_k(pool, k), np.mean(named, 0), atol=1e-9)
 
-@given(pools())
+@given(pools(min_n=2, U=2, K=3))
 @settings(max_examples=15, deadline=None, derandomize=True)
 def test_every_strategy_is_billed_as_by_hand(pool):
-    rows = pd.concat([call(u, 0, pool.n) for u in 'ab'])
-    ledger, verdicts = answer_ledger(rows, [*'ab']), verdict_ledger(judgements('ab', NAMES, 2), [*'ab'], NAMES)
+    rows = pd.concat([call(u, 0, pool.n) for u in pool.uids])
+    ledger = answer_ledger(rows, pool.uids)
+    verdicts = verdict_ledger(judgements(pool.uids, pool.labels, 2), pool.uids, pool.labels)
     for o in STRATEGIES:
         if applicable(o, pool): continue
         for k in range(1, pool.n+1):

@@ -22,9 +22,9 @@ POOLED = ('majority', 'mean', 'bon', 'w_bon', 'w_bon_mean', 'alm_v', 'w_alm_v')
 NAMES = ('angry', 'fearful', 'happy', 'sad')
 
 @st.composite
-def pools(draw, min_n=1, max_n=6, max_u=3, mode=None, missing=True, split=True):
+def pools(draw, min_n=1, max_n=6, max_u=3, mode=None, missing=True, split=True, U=None, K=None):
     "Small pools full of ties, holes and repeated strings."
-    U, N, K = draw(st.integers(1, max_u)), draw(st.integers(min_n, max_n)), draw(st.integers(2, 4))
+    U, N, K = U or draw(st.integers(1, max_u)), draw(st.integers(min_n, max_n)), K or draw(st.integers(2, 4))
     mode = mode or draw(st.sampled_from(['label', 'dist']))
     raw = draw(hnp.arrays(int, (U, N, K), elements=st.integers(0, 3)))
     if mode=='label':
