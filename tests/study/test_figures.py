@@ -235,6 +235,6 @@ def test_marks_in_the_picture_are_those_of_the_table():
 
 
 def test_every_strategy_has_a_look_of_its_own():
-    assert set(STRATEGIES)<=set(STYLE), 'name it in STYLE of 02_figures'
+    assert set(STRATEGIES)<=set(STYLE), 'name it in STYLE of 06_figures'
     assert len({o[:2] for o in STYLE.values()})==len({o[2] for o in STYLE.values()})==len(STYLE)
     assert in_order(STYLE)==[*STYLE]
