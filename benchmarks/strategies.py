@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ambiscale_nb.strategies import beyond  # noqa: F401 (registers its rules)
-from ambiscale_nb.strategies.budget import brier, curves, vote_at_k
+from ambiscale_nb.strategies.budget import sq_error, curves, vote_at_k
 from ambiscale_nb.metrics.metrics import jsd
 from ambiscale_nb.strategies.pool import STRATEGIES
 
@@ -46,8 +46,8 @@ def all_curves(clips):
         names = [*curves(pool, ks=[16])]
         exact = [o for o in names if STRATEGIES[o].exact]
         out[mode] = dict(strategies=len(names),
-                         seconds=timed(curves, pool, names, KS, sim.y, {'jsd': jsd, 'brier': brier}),
-                         exact=len(exact), exact_seconds=timed(curves, pool, exact, KS, sim.y, {'brier': brier}))
+                         seconds=timed(curves, pool, names, KS, sim.y, {'jsd': jsd, 'brier': sq_error}),
+                         exact=len(exact), exact_seconds=timed(curves, pool, exact, KS, sim.y, {'brier': sq_error}))
     return out
 
 

@@ -124,7 +124,7 @@ def title(nb) -> str:
 
 def defined(code: str) -> list:
     "Lower-case names that an exported cell defines."
-    if not re.search(r'(?m)^#\| *exports?\b', code): return []
+    if not re.search(r'(?m)^#\| *exports?i?\b', code): return []
     out = []
     for o in ast.parse(code).body:
         if isinstance(o, ast.FunctionDef|ast.ClassDef): out.append(o.name)
@@ -154,7 +154,7 @@ def body(nb) -> str:
     "A notebook as HTML, without cells that are hidden from readers."
     nb.cells = [o for o in nb.cells if not o.source.startswith('#| hide') and not o.source.startswith('#| default_exp')]
     for o in nb.cells:
-        if o.cell_type=='code': o.source = re.sub(r'(?m)^#\| exports?\n', '', o.source)
+        if o.cell_type=='code': o.source = re.sub(r'(?m)^#\| exports?i?\n', '', o.source)
     return re.sub(r'(href="[^":]+)\.ipynb', r'\1.html', EXPORTER.from_notebook_node(nb)[0])
 
 

@@ -3,7 +3,7 @@ import numpy as np
 from simulate import (World, answer_variance, clustered_normal, draw_dirichlet, draw_people, draw_verdicts, simulate,
                       speaker_numbers)
 
-from ambiscale_nb.strategies.budget import brier, curve, oracle_loss
+from ambiscale_nb.strategies.budget import sq_error, curve, oracle_loss
 
 
 def test_shares_of_speakers_skill_and_verifier_are_as_chosen():
@@ -25,7 +25,7 @@ def test_the_debiased_curve_is_that_of_fresh_answers_against_all_people():
     sim = simulate(np.random.default_rng(2), n_speakers=60, per_speaker=40)
     noise = (1-(sim.y**2).sum(1))/(sim.votes.sum(1)-1)
     for mode in ('label', 'dist'):
-        for o in curve(sim.pools[mode], 'mean', (1, 4, 16), sim.y, {'brier': brier}, n_subsets=2):
+        for o in curve(sim.pools[mode], 'mean', (1, 4, 16), sim.y, {'brier': sq_error}, n_subsets=2):
             true = ((sim.model-sim.truth)**2).sum(-1) + answer_variance(sim.model, sim.world, mode)/o.k
             assert abs((o.metrics['brier']-noise).mean()-true.mean())<.01
 
@@ -34,8 +34,8 @@ def test_best_of_n_recovers_as_much_as_likelihood_knows_of_quality():
     def recovery(rho, k=8):
         sim = simulate(np.random.default_rng(4), n_speakers=60, per_speaker=40, rho=rho)
         pool, y = sim.pools['dist'], sim.truth
-        one, more = (o.metrics['brier'].mean() for o in curve(pool, 'bon', (1, k), y, {'brier': brier}))
-        return (one-more)/(one-oracle_loss(pool, y, brier, k).mean())
+        one, more = (o.metrics['brier'].mean() for o in curve(pool, 'bon', (1, k), y, {'brier': sq_error}))
+        return (one-more)/(one-oracle_loss(pool, y, sq_error, k).mean())
     nothing, some, much, all_of = (recovery(o) for o in (0, .3, .6, 1))
     assert abs(nothing)<.03 and some<much and abs(all_of-1)<1e-6
 

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['Answers', 'PerAnswer', 'Usable', 'Mask', 'LabelVerdict', 'KINDS', 'ROLES', 'FILLED_FIELDS', 'OPTIONAL_FIELDS',
-           'PER_ANSWER', 'STRATEGIES', 'NEEDS', 'Pool', 'fill', 'role_of', 'ties', 'expected_verdict', 'pool_shapes',
-           'pool_values', 'check_pool', 'candidate', 'pool_of', 'text_ids', 'selected', 'take', 'rows', 'exchangeable',
-           'Prediction', 'pick', 'blend', 'weighted_sum', 'with_flags', 'nothing', 'outcome', 'Strategy', 'strategy',
-           'known', 'settings_of', 'applicable', 'wrong_mass', 'check_prediction', 'predict']
+           'PER_ANSWER', 'STRATEGIES', 'NEEDS', 'Pool', 'role_of', 'ties', 'expected_verdict', 'check_pool', 'pool_of',
+           'text_ids', 'selected', 'take', 'rows', 'exchangeable', 'Prediction', 'pick', 'blend', 'weighted_sum',
+           'with_flags', 'nothing', 'outcome', 'Strategy', 'strategy', 'known', 'settings_of', 'applicable',
+           'check_prediction', 'predict']
 
 # %% ../../nbs/4_strategies/01_pool.ipynb #77792969
 from dataclasses import dataclass, replace

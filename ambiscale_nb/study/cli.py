@@ -218,7 +218,7 @@ def print_places(name:str, whole:bool=True):
 # %% ../../nbs/6_study/23_cli.ipynb #08755913
 def print_summary(name:str, whole:bool=True):
     "The headline of a scored study: scores and verdicts in both output modes."
-    from ambiscale_nb.study.cells import MODES, claimed_scores
+    from ambiscale_nb.study.cells import ANSWERS, claimed_scores
     from ambiscale_nb.study.claims import verdict_table
     from ambiscale_nb.study.report import stored_claims
     from ambiscale_nb.study.results import Study, lost_text, summary, unscored_text
@@ -228,7 +228,7 @@ def print_summary(name:str, whole:bool=True):
     if scores.empty: return
     metric = 'JSD in bits, lower' if scores.metric.eq('jsd').any() else 'Accuracy, higher'
     table = claimed_scores(summary(scores))
-    for mode, words in MODES.items():
+    for mode, words in ANSWERS.items():
         short = table[table['mode'].eq(mode)]
         if short.empty: continue
         print(f'{metric} is better, with 95 % intervals over speakers; output mode: {words}')

@@ -4,14 +4,11 @@
 
 # %% auto #0
 __all__ = ['STYLE', 'CORE', 'SELECTS', 'METRIC_NAMES', 'PROMPTS', 'Rows', 'Places', 'WIDE', 'SMALLEST', 'MIXES', 'POOL_OF',
-           'LEVEL_LOOK', 'GUIDES', 'AUDIO_LOOK', 'EFFECT_LOOK', 'MATTERS', 'SHARE_AXES', 'house_style', 'look_of',
-           'in_order', 'asked', 'metric_title', 'direction', 'better', 'save_figure', 'literal', 'span_text', 'head',
-           'unread_text', 'caption', 'choose_rows', 'one_prompt', 'own_pool', 'plain_rows', 'main_run', 'by_size',
-           'size_text', 'mark_unread', 'draw_estimates', 'spread', 'draw_guides', 'y_limits', 'draw_curve',
-           'budget_panel', 'budget_curves', 'rank_cell', 'cell_axes', 'share_x', 'mark_levels', 'title_cell',
-           'cell_panels', 'strategy_grid', 'size_curves', 'size_ticks', 'audio_control', 'mark_effects', 'share_panels',
-           'cost_front', 'letter_front', 'reliability_panels', 'skill_panels', 'show_matrix', 'confusion_panels',
-           'draw_bars', 'draw_answers', 'one_utterance']
+           'LEVEL_LOOK', 'GUIDES', 'AUDIO_LOOK', 'house_style', 'look_of', 'in_order', 'asked', 'metric_title',
+           'direction', 'better', 'save_figure', 'literal', 'span_text', 'head', 'caption', 'choose_rows', 'one_prompt',
+           'own_pool', 'plain_rows', 'main_run', 'by_size', 'size_text', 'spread', 'budget_curves', 'rank_cell',
+           'strategy_grid', 'size_curves', 'audio_control', 'share_panels', 'cost_front', 'reliability_panels',
+           'skill_panels', 'show_matrix', 'confusion_panels', 'one_utterance']
 
 # %% ../../nbs/6_study/06_figures.ipynb #38f05c32
 import io

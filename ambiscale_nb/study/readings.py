@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SETTING_COLUMNS', 'JUDGING', 'CALIBRATED', 'WEIGHED', 'verifier_in', 'labelled', 'refusal', 'score_calibrated',
-           'Verifier', 'verifier_of', 'judge_labels', 'some_clips', 'unlisted', 'judge_lists', 'judged_again',
-           'joined_ledgers', 'both_styles', 'half_values', 'variance_rows', 'audits_of']
+           'Verifier', 'verifier_of', 'judge_labels', 'judge_lists', 'judged_again', 'both_styles', 'half_values',
+           'variance_rows', 'audits_of']
 
 # %% ../../nbs/6_study/04_readings.ipynb #57582e9c
 from collections.abc import Callable
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from ..corpora.ambiguity import soft_labels
 from ..metrics.metrics import jsd
-from ..metrics.variance import COLUMNS, WORDINGS, components
+from ..metrics.variance import SHARES, WORDINGS, components
 from ..sampling.audits import audit_rows, listwise_ledger, listwise_pool
 from ..sampling.verify import clip_of_list, label_verdicts, verdict_rows
 from ambiscale_nb.strategies.pool import (STRATEGIES, Pool, applicable, exchangeable, predict,
@@ -26,7 +26,8 @@ from ..strategies.beyond import join
 from ..strategies.budget import expected
 from ..strategies.calibration import calibrated_points
 from ..strategies.costs import Ledger, verdict_ledger
-from .results import NEVER, Mask, Study
+from .results import NEVER, Study
+from ..strategies.pool import Mask
 from .scores import Bills, against_votes, all_references, point_cost, score_point
 from .truth import Truth
 
@@ -210,11 +211,11 @@ def variance_rows(halves:pd.DataFrame) -> pd.DataFrame: # `halves`: rows of `hal
         factors = ['prompt', *(o for o in ('seed', 'verifier') if part[o].nunique()>1)]
         found = components(part, factors).assign(**dict(zip(cell, key, strict=True)), metric='jsd')
         worded = found.source.str.contains('prompt') & (n<WORDINGS)
-        found.loc[worded, COLUMNS[2:8]] = np.nan
+        found.loc[worded, SHARES[2:8]] = np.nan
         found.loc[worded, 'note'] = (f"{n} wording{'s'*(n>1)} of the question: a variance needs "
                                      f'{WORDINGS}')
         parts.append(found)
-    return pd.concat(parts)[[*cell, 'metric', *COLUMNS]] if parts else pd.DataFrame()
+    return pd.concat(parts)[[*cell, 'metric', *SHARES]] if parts else pd.DataFrame()
 
 # %% ../../nbs/6_study/04_readings.ipynb #7970e086
 def audits_of(pool:Pool, setting:dict, truth:Truth, heard:Verifier|None) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from ambiscale_nb.core import InputError, rng_of
-from ambiscale_nb.metrics.variance import (COLUMNS, components, design_of, squares_of, terms_of,
+from ambiscale_nb.metrics.variance import (SHARES, components, design_of, squares_of, terms_of,
     williams)
 
 
@@ -181,7 +181,7 @@ def test_nothing_is_missing_without_a_note():
              frame.assign(value=frame.prompt*1.), frame[['uid', 'speaker', 'value']][:1], frame[['uid', 'value']][:1]]
     for case in cases:
         t = components(case)
-        assert list(t)==COLUMNS
+        assert list(t)==SHARES
         lost = t[['variance', 'low', 'high', 'sd', 'of_mean']].isna().any(axis=1)
         assert len(t) and (t.note[lost]!='').all(), case
         assert (t.variance.dropna()<0).eq(t.note[t.variance.notna()].str.contains('below 0')).all()

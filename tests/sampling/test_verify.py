@@ -17,7 +17,7 @@ from ambiscale_nb.models.prompts import listwise_prompt
 from ambiscale_nb.strategies.pool import exchangeable, pool_of, predict, role_of
 from ambiscale_nb.strategies.paper import listwise_verdicts, to_judge, with_verdicts
 from verifiers import order_audit
-from ambiscale_nb.sampling.verify import (Judge, label_verdicts, list_verdicts, options_of,
+from ambiscale_nb.sampling.verify import (Judge, label_verdicts, list_verdicts, list_options,
     order_of, plan_verdicts, verdict_rows, verify_pool)
 from test_store import COT, DIRECT, FOUR, Scripted, clips, forked, run, wave_of
 
@@ -241,20 +241,20 @@ def test_the_lists_of_a_run_are_the_labels_of_its_pools(tmp_path):
     store, model = Store(tmp_path), Scripted()
     run(model, store, Draw(n=4), prompts=(DIRECT, COT))
     rows = pool_rows(store, plan_pool(model, clips(), (DIRECT, COT), Draw(n=4)))
-    found = options_of(rows, SET)
+    found = list_options(rows, SET)
     for uid, part in rows[rows.decode.eq('sample')].groupby('uid'):
         want = {tuple(o for o in FOUR if o in set(p.text)) for _, p in part.groupby('style')}
         assert {o for o in want if len(o)>1}=={*found.options[found.uid==uid]}, uid
     assert not found.duplicated().any()
     other_word = rows.assign(text=rows.text.str.replace('happy', 'excited'))  # with four labels the same emotion
-    assert other_word.text.ne(rows.text).any() and options_of(other_word, SET).equals(found)
+    assert other_word.text.ne(rows.text).any() and list_options(other_word, SET).equals(found)
     one = rows[rows.decode.eq('greedy')]
-    assert not len(options_of(one, SET)) and not len(options_of(one, SET, ('greedy',)))  # one answer is no choice
+    assert not len(list_options(one, SET)) and not len(list_options(one, SET, ('greedy',)))  # one answer is no choice
     rows['text'] = rows.text.where(rows['index'].ne(0), 'Hm.')
-    assert {*map(len, options_of(rows, SET).options)}<={2, 3}  # what cannot be read is not on the list
+    assert {*map(len, list_options(rows, SET).options)}<={2, 3}  # what cannot be read is not on the list
     rows['error'] = rows.error.where(rows['style'].ne('cot') | rows.uid.ne('clip000') | rows['index'].ne(1), 'timeout')
-    assert (options_of(rows, SET).uid=='clip000').sum()<=1  # a pool with a failed call waits
-    assert not len(options_of(rows.iloc[:0], SET))
+    assert (list_options(rows, SET).uid=='clip000').sum()<=1  # a pool with a failed call waits
+    assert not len(list_options(rows.iloc[:0], SET))
 
 def test_killed_and_resumed_no_call_is_made_twice(tmp_path):
     for die in (1, 5, 9):
@@ -270,7 +270,7 @@ def test_killed_and_resumed_no_call_is_made_twice(tmp_path):
 
 def test_where_nobody_has_a_choice_nothing_is_asked(tmp_path):
     model = Lister()
-    for o in (listed(FOUR).iloc[:0], options_of(pd.DataFrame(dict(decode=[])), SET)):
+    for o in (listed(FOUR).iloc[:0], list_options(pd.DataFrame(dict(decode=[])), SET)):
         report, rows = side_by_side(model, Store(tmp_path), o)
         assert (report.planned, report.made, len(rows), model.calls)==(0, 0, 0, 0)
     assert np.isnan(scores_of(rows)[0]).all()

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from ambiscale_nb.strategies.adaptive import (Stop, adaptive_points, check_stop, expected_tv,
     expected_tv_of_mean, mode_certainty, replay, replay_orders, stop_at, stopped)
-from ambiscale_nb.strategies.budget import brier, curve
+from ambiscale_nb.strategies.budget import sq_error, curve
 from ambiscale_nb.core import InputError
 from simulate import simulate
 from test_strategies import pools
 from ambiscale_nb.strategies.pool import STRATEGIES, Pool, predict, settings_of, take
 
 NAMES = ('angry', 'happy', 'sad')
-METRICS = {'brier': brier}
+METRICS = {'brier': sq_error}
 
 stops = st.builds(Stop, st.sampled_from(['mode', 'precision']), st.sampled_from([.6, .8, .95]),
                   st.sampled_from([.1, .2, .3]))
@@ -82,7 +82,7 @@ def test_a_replay_is_the_strategy_on_what_was_asked_for(pool, stop):
             for u in range(2):
                 p = predict(o, take(pool, order[:walk(pool, u, order, stop)]))
                 np.testing.assert_allclose(found['L'][s, u], p.L[u], atol=1e-12)
-                assert found['brier'][s, u]==pytest.approx(brier(p.dist, y)[u])
+                assert found['brier'][s, u]==pytest.approx(sq_error(p.dist, y)[u])
         point = stopped(found, stop, pool)
         np.testing.assert_allclose(point.L.sum(-1), 1-point.empty, atol=1e-9)
         assert sum(point.stops.values())==pytest.approx(1)

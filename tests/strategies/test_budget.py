@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from ambiscale_nb.strategies import budget
-from ambiscale_nb.strategies.budget import (average, brier, brier_at_k, brier_parts, budgets,
+from ambiscale_nb.strategies.budget import (average, sq_error, brier_at_k, brier_parts, budgets,
     by_label, curve, curves, distinct, expected, oracle_loss, select_at_k, shuffles, subset_count,
     subsets, vote_at_k, ways, within)
 from ambiscale_nb.core import InputError
@@ -20,7 +20,7 @@ def jsd(p, y):
     h = lambda x: -(x*np.log2(np.where(x>0, x, 1))).sum(-1)
     return h((p+y)/2)-(h(p)+h(y))/2
 
-METRICS = {'brier': brier, 'jsd': jsd}
+METRICS = {'brier': sq_error, 'jsd': jsd}
 
 def truth(pool, seed=0): return np.random.default_rng(seed).dirichlet(np.ones(len(pool.labels)), len(pool.uids))
 
@@ -109,7 +109,7 @@ def test_brier_and_the_oracle_equal_brute_force(pool, seed):
             for idx in map(list, combinations(range(pool.n), k)):
                 p = pool.dist[u, idx][pool.parsed[u, idx]]
                 blank = np.full((1, K), 1/K)
-                mean[u] += brier((p if len(p) else blank).mean(0), y[u])
+                mean[u] += sq_error((p if len(p) else blank).mean(0), y[u])
                 best[u] += jsd(p if len(p) else blank, y[u]).min()
         n = comb(pool.n, k)
         np.testing.assert_allclose(brier_at_k(pool.dist, pool.parsed, y, k), mean/n, atol=1e-12)
@@ -121,7 +121,7 @@ def test_brier_parts_predict_fresh_samples():
     pool = rng.dirichlet(q*4, (4000, 8))
     a, b = brier_parts(pool, np.ones((4000, 8), bool), np.repeat(y, 4000, 0))
     for k in (1, 4, 100):
-        fresh = brier(rng.dirichlet(q*4, (4000, k)).mean(1), y).mean()
+        fresh = sq_error(rng.dirichlet(q*4, (4000, k)).mean(1), y).mean()
         assert abs((a+b/k).mean()-fresh)<.01
     assert np.isnan(brier_parts(pool[:1], np.zeros((1, 8), bool), y)[0]).all()
 

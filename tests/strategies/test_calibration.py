@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy.optimize import minimize
 from scipy.special import softmax
-from ambiscale_nb.strategies.budget import brier, curve
+from ambiscale_nb.strategies.budget import sq_error, curve
 from ambiscale_nb.strategies.calibration import (FITS, LEAST_SPEAKERS, Map, apply_map,
     calibrated_curve, calibrated_points, calibration_refused, cross_fit, fit_dirichlet, fit_map,
     fit_class_prior, fit_temperature, learn_at, logs, speaker_folds)
@@ -14,7 +14,7 @@ from ambiscale_nb.core import InputError
 from simulate import simulate
 from ambiscale_nb.strategies.pool import STRATEGIES, Pool, applicable, pool_of, predict, take, ties
 
-METRICS = {'brier': brier}
+METRICS = {'brier': sq_error}
 
 def opinions(n=400, K=4, seed=0, low=.02): # no zeros, so that what is mixed in does not matter
     p = np.random.default_rng(seed).dirichlet(np.full(K, 1.5), n)
@@ -166,7 +166,7 @@ def test_a_curve_equals_a_plain_loop_over_all_subsets(how, mode):
             for idx in every:
                 p = predict(strategy, take(pool, list(idx)))
                 q = np.stack([apply_map(learnt[f], d) for f, d in zip(fold, p.dist, strict=True)])
-                value += brier(q, sim.y)/len(every)
+                value += sq_error(q, sim.y)/len(every)
                 label = p.L if how=='temperature' else np.where(p.empty[:, None], 0, ties(q))
                 L += label/len(every)
             np.testing.assert_allclose(point.metrics['brier'], value, atol=1e-9)

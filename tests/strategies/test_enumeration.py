@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 import ambiscale_nb.study.results  # noqa: F401  registers every strategy there is
-from ambiscale_nb.strategies.budget import brier, curves
+from ambiscale_nb.strategies.budget import sq_error, curves
 from ambiscale_nb.core import InputError
 from ambiscale_nb.strategies.pool import (KINDS, NEEDS, STRATEGIES, applicable, pool_of, predict,
     rows, take)
@@ -93,7 +93,7 @@ def test_along_the_budget_credit_and_no_answer_add_up_to_one(mode):
                    verdict=None)
     y = np.full((4, 4), .25)
     none = {1: [3/5, 1, 0, 4/5], 2: [3/10, 1, 0, 6/10], 4: [0, 1, 0, 1/5]}  # C(lost, k)/C(5, k)
-    for s, points in curves(pool, defined(pool), (1, 2, 4), y, {'brier': brier}).items():
+    for s, points in curves(pool, defined(pool), (1, 2, 4), y, {'brier': sq_error}).items():
         for p in points:
             np.testing.assert_allclose(p.L.sum(-1)+p.empty, 1, atol=1e-9, err_msg=s)
             assert np.isfinite(p.L).all() and np.isfinite(p.metrics['brier']).all(), s

@@ -116,7 +116,7 @@ def study(tmp_path_factory):
                 plan_runs(Study(name), table.corpus[0])
         m.setattr('ambiscale_nb.study.report.pool_rows', lambda store, plan: pd.DataFrame())  # who listens
         m.setattr('ambiscale_nb.sampling.store.pool_rows', asked)
-        m.setattr(results, 'make_pools', laid)
+        m.setattr('ambiscale_nb.study.scores.make_pools', laid)
         yield cache(lambda stem, name: drawn(stem, name, root/name))
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from ambiscale_nb import core
 from ambiscale_nb.models import contract as models
-from ambiscale_nb.strategies import paper as strategies
+from ambiscale_nb.strategies import pool as strategies
 from ambiscale_nb.study import changes, config, results, run
 from ambiscale_nb.core import InputError, load_plugins
 from test_studies import call, place, tool

@@ -23,7 +23,7 @@ from ambiscale_nb.models.contract import Capabilities, Reply
 from ambiscale_nb.models.prompts import prompt
 from ambiscale_nb.sampling.store import Draw, plan_pool, sample_pool
 from ambiscale_nb.sampling.files import Store, valid_text
-from ambiscale_nb.study import notebooks, report, results
+from ambiscale_nb.study import notebooks, report, results, scoring
 
 FOUR = label_set('four').labels
 SOURCE = ROOT/'nbs/figures/report.ipynb'
@@ -100,7 +100,7 @@ def hostile_study(root, texts, model, corpus):
         for stem in ('fig1_budget', 'fig10_utterance', 'claims'):
             (study.root/folder).mkdir(exist_ok=True)
             shutil.copy(ROOT/f'figures/{stem}.png', study.root/folder)
-    results.score_study(study, (1, 2, 4), progress=False)
+    scoring.score_study(study, (1, 2, 4), progress=False)
     return study
 
 

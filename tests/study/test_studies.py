@@ -20,6 +20,7 @@ from ambiscale_nb.sampling.audits import audit_rows, listwise_ledger, listwise_p
 from ambiscale_nb.sampling.files import CANDIDATES, Store
 from ambiscale_nb.sampling.store import pool_rows
 from ambiscale_nb.sampling.verify import VERDICTS, verdict_rows
+from ambiscale_nb.study.scores import make_pools
 from ambiscale_nb.study import changes, config, fanout, notebooks, plans, results, run
 from loopback import END, Loopback
 from waiting import PATIENCE, until
@@ -416,7 +417,7 @@ def test_stored_lists_become_pools_and_audits(judged, monkeypatch):
     rows, again = (verdict_rows(study.store, study.read(o, run['plan'])) for o in ('listwise_plans', 'audit_plans'))
     uids = study.read('listwise_clips', run['plan']).uid
     answers = pool_rows(study.store, study.read('plans', run['plan']))
-    pools = results.make_pools(answers, label_set(run['label_set']))
+    pools = make_pools(answers, label_set(run['label_set']))
     speakers = study.read('utterances', run['corpus']).set_index('uid').speaker
     assert len(uids) == 8 and rows.error.eq('').all() and again[again.verifier.eq('listwise')].uid.nunique() <= 6
     for key, pool in pools.items():

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from ambiscale_nb.study import results, run as studies
-from ambiscale_nb.strategies import paper as strategies
+from ambiscale_nb.strategies import pool as strategies
 from ambiscale_nb.core import ROOT, InputError, rng_of
 from ambiscale_nb.study.notebooks import stamp_for, stamp_of
 from ambiscale_nb.study.figures import plain_rows
