@@ -30,8 +30,7 @@ FAULTS = (  # promise, fault, what happens, tests that show it
     ('P3', 'Ctrl-C', 'nothing is left behind; what remains is reported',
      'test_fanout::test_stopping_leaves_nothing_behind_and_everything_to_resume'),
     ('P4', 'a study is killed in the middle', 'started again it makes the missing calls, and gives the same bytes',
-     'test_study::test_a_killed_study_has_the_same_candidates '
-     'test_study::test_a_killed_study_has_the_same_tables_byte_for_byte '
+     'test_study::test_a_killed_study_has_the_same_answers_tables_and_costs '
      'test_store::test_an_interrupted_run_pays_only_for_what_is_missing'),
     ('P5', 'a server asks to wait: seconds, a date, nothing, nonsense', 'it is waited for, never longer than the cap',
      'test_endpoint::test_p5_waits test_endpoint::test_p5_backs_off_at_random_and_gives_up '

@@ -86,5 +86,6 @@ def test_figure(path, drawn):
     "A figure from the smoke study, or a corpus card; it writes files of its own stem, and none into the repository."
     errors, files, untouched = drawn
     assert errors[path.stem]=='' and untouched
+    if path.stem=='fig11_real' and not os.getenv('AMBISCALE_REAL_OUTPUTS'): return # Draws nothing, and says what it needs
     files = [o for o in files if o.startswith(('results/smoke/figures/', 'results/cards/'))]
     assert any(Path(o).stem.startswith(path.stem.partition('_')[0]) for o in files), files

@@ -59,7 +59,7 @@ def show(df:pd.DataFrame, as_json:bool=False):
         table.add_column(str(o), justify='right' if number else 'left', overflow='fold',
                          no_wrap=i==0)
     for row in df.astype(object).itertuples(index=False): table.add_row(*map(str, row))
-    width = shutil.get_terminal_size((100, 24)).columns
+    width = shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else 100
     Console(file=file, width=width, markup=False, highlight=False, emoji=False).print(table)
     print('\n'.join(o.rstrip() for o in file.getvalue().splitlines()))
 

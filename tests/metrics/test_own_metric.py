@@ -74,7 +74,7 @@ def test_one_that_fails_is_refused_and_stops_nothing(study):
 
 
 def test_the_report_and_a_figure_show_it(study):
-    assert 'total_variation' in str(search_page(pd.read_parquet(study/'scores.parquet'), 'nonce'))
+    assert 'total_variation' in str(search_page(pd.read_parquet(study/'scores.parquet')))
     shown = pd.read_csv(study/'figures/fig2_strategies.csv')
     assert set(shown.metric) == {'total_variation'} and shown.value.between(0, 1).all()
 

@@ -17,7 +17,7 @@ from ambiscale_nb.metrics.statistics import paired_difference
 from ambiscale_nb.study import effects
 from ambiscale_nb.study.cells import (BASE, PLAIN, SCALED, Cell, cell_of_run, laid_out, main_cell,
     recipe)
-from ambiscale_nb.models.prompts import MODES
+from ambiscale_nb.study.cells import ANSWERS as MODES
 from ambiscale_nb.study.claims import (CLAIMS, beside_published, claim_row, claim_text, claims_of, heading, planned,
     short_of_speakers, verdict_table)
 from ambiscale_nb.study.cli import print_summary

@@ -18,7 +18,7 @@ from ambiscale_nb.study.scores import predictions_of, score_pool
 from ambiscale_nb.study.truth import truth_of
 
 STEMS = sorted(o.stem for o in (ROOT/'nbs/figures').glob('*.ipynb') if o.stem.startswith('fig') or o.stem=='claims')
-FIGS = [o for o in STEMS if o.startswith('fig')]
+FIGS = [o for o in STEMS if o.startswith('fig') and o!='fig11_real'] # Which belongs to no study
 FOUR = label_set('four').labels
 SIZES = {'little': 1e6, 'large': 9e6}
 FORMS = {'.pdf', '.svg', '.png', '.csv'}

@@ -121,7 +121,7 @@ def test_a_study_has_it_by_path_or_by_field(folder, monkeypatch):
                           (dict(fields, name='six'), 'There is a label set .six. already')):
         with pytest.raises(InputError, match=match): read(labels)
     other = dict(model='tiny-alm-nano', corpus='own', root=str(folder), labels=fields | dict(synonyms={}), condition='swap')
-    with pytest.raises(InputError, match="runs.1..labels: Another label set of this study is called 'mood'"):
+    with pytest.raises(InputError, match="runs.1..labels: Two label sets of this study are called 'mood'"):
         read(fields, runs=[other])
 
 

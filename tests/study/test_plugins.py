@@ -43,7 +43,7 @@ runs: [{model: calm, corpus: toyspeech, modes: [label], widths: [], verify: fals
     "from ambiscale_nb.models.contract import check_ready; check_ready('tiny-alm-nano')",
     "from ambiscale_nb.models.contract import model_table; assert {'tiny-alm-nano', 'gemini', 'vllm'}<set(model_table().model)",
     "from ambiscale_nb.corpora.registry import data_name; data_name('toyspeech', '', '', 'rater')",
-    "from ambiscale_nb.strategies.paper import pool_of, predict; predict('mbr', pool_of([['a', 'b', 'a']], ('a', 'b')))"],
+    "from ambiscale_nb import pool_of, predict; predict('mbr', pool_of([['a', 'b', 'a']], ('a', 'b')))"],
     ids=['model', 'models', 'corpus', 'strategy'])
 def test_a_name_is_found_whatever_was_imported(code, tmp_path):
     assert call(tmp_path, sys.executable, '-c', code) == (0, '')

@@ -179,7 +179,8 @@ def test_ctrl_c_is_no_error_and_says_what_is_left(stopped):
     assert said.rstrip().endswith('To continue: ambiscale run stopped.yaml')
     code, said = ask(root, 'status stopped.yaml')
     assert code == 0 and 'tiny-alm-tiny--toyspeech--none not begun' in ' '.join(said.split())
-    first = next(o.replace(',', '').split() for o in said.splitlines() if 'nano--toyspeech--none candidates' in o)
+    rows = [o.replace(',', '').split() for o in said.splitlines()]
+    first = next(o for o in rows if o[:2]==['tiny-alm-nano--toyspeech--none', 'candidates'])
     assert 0 < int(first[3]) and int(first[2]) == sum(map(int, first[3:6]))
 
 
@@ -276,8 +277,8 @@ RUN = 'name: s\nruns:\n  - {model: tiny-alm-nano}\n'
     (RUN+'  - {model: tiny-alm-tiny, options: {m: 3}}', "runs[1].options: Unknown option of toyspeech 'm'. Choose from: n."),
     (RUN+'  - {model: qwen2-audio, load: {devise: cuda}}', "runs[1].load: Unknown option of qwen2-audio 'devise'. Did you mean"),
     (RUN+'figures: [fig1_bugdet]', "line 4: figures[0]: Unknown figure 'fig1_bugdet'. Did you mean 'fig1_budget'?"),
-    (RUN+'n: 4\nseed: 1\nn: 8', 's.yaml, line 6: n stands in line 4 already: leave one out'),
-    (RUN+'  - {model: tiny-alm-tiny, n: 1, n: 2}', 's.yaml, line 4: runs[1].n stands in line 4 already: leave one out'),
+    (RUN+'n: 4\nseed: 1\nn: 8', 's.yaml, line 6: n occurs in line 4 already: leave one out'),
+    (RUN+'  - {model: tiny-alm-tiny, n: 1, n: 2}', 's.yaml, line 4: runs[1].n occurs in line 4 already: leave one out'),
     (RUN+'  - {model: tiny-alm-tiny', "s.yaml, line 4: expected ',' or '}', but got '<stream end>'"),
     ('- model: x', 's.yaml is no study: it needs `name: ...` and `runs: ...`'),
     ('', 's.yaml is no study'), ('name: s\nruns: &a [*a]', 's.yaml'),
