@@ -85,7 +85,8 @@ def load_file(path:Path):
     name = f'ambiscale_plugin_{content_key(str(path))[:8]}'
     if name in sys.modules: return
     if not path.is_file(): raise InputError(
-        f"{PLUGINS} names {path}, which is no file: give Python files, relative to {ROOT}")
+        f"{PLUGINS} names {path}, which is no file: give Python files, relative to "
+        f"{ROOT}, separated by {os.pathsep!r}")
     spec = importlib.util.spec_from_file_location(name, path)
     sys.modules[name] = module = importlib.util.module_from_spec(spec)
     try: spec.loader.exec_module(module)
@@ -95,7 +96,7 @@ def load_file(path:Path):
 
 # %% ../nbs/01_core.ipynb #c6b58b3c
 def load_plugins() -> list: # Paths of the files that `AMBISCALE_PLUGINS` names
-    "Import every module and file that registers models, corpora or strategies."
+    "Import every module and file that registers models, corpora, strategies or metrics."
     for o in entry_points(group='ambiscale_nb'): o.load()
     files = [ROOT/o for o in os.environ.get(PLUGINS, '').split(os.pathsep) if o]
     for o in files: load_file(o)

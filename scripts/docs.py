@@ -163,7 +163,9 @@ def with_figure(nb, path: Path):
     number = re.match(r'fig(\d+)_', path.stem)
     if path.parent.name!='figures' or not (number or (ROOT/f'figures/{path.stem}.png').exists()): return nb
     how = f'make fig{number[1]}' if number else f'ambiscale figure {path.stem}'
-    said = f'*The embedded study: toy models on synthetic speech. Drawn by `{how}`.*'
+    what = 'Public answers of real models, re-analysed' if path.stem=='fig11_real' else \
+        'The embedded study: toy models on synthetic speech'
+    said = f'*{what}. Drawn by `{how}`.*'
     nb.cells.insert(1, nbformat.v4.new_markdown_cell(f'![{title(nb)}](../pictures/{path.stem}.png)\n\n{said}'))
     return nb
 

@@ -105,7 +105,7 @@ def card(name:CorpusName, root:Root='', labels:Labels='',
         where = str(Path(root).expanduser().resolve()) if root else ''
         run_notebook(ROOT/'nbs/figures/corpus_card.ipynb', RESULTS/'cards'/f'{name}.ipynb',
                      dict(corpus=name, labels=label_text(labels), out=out, root=where))
-        print(f'Written: {out}')
+        print(f'Written: {out}/corpus_card_{name}.png, .pdf, .svg and its data')
 
 # %% ../../nbs/6_study/23_cli.ipynb #7d59dbf6
 models = typer.Typer(help='List the models; try one; begin one of your own.',
@@ -118,7 +118,7 @@ def list_models(context:typer.Context, as_json:AsJson=False):
     "List the models: how much they hear, and what they can do besides answering."
     if context.invoked_subcommand: return
     from ambiscale_nb.models.contract import model_table
-    table = model_table()
+    with user_errors(): table = model_table()
     if as_json: return show(table, True)
     able = table.select_dtypes('bool')
     can = [', '.join(o for o in able if row[o]) or '-' for _, row in able.iterrows()]
@@ -314,17 +314,22 @@ def printed(executed:Path) -> list:
 
 @app.command()
 def figure(number:Annotated[str, typer.Argument(help='1 to 11, claims, or such as fig1_budget.')],
-           name:StudyFile=EMBEDDED, study:StudyName=''):
+           name:StudyFile=EMBEDDED, study:StudyName='',
+           metric:Annotated[str, typer.Option(help='Of figure 2.')]=''):
     "Draw one figure again from stored scores."
+    from ambiscale_nb.study.config import figure_stem
     from ambiscale_nb.study.run import draw, picture_folder
     with user_errors():
-        folder, start = study_folder(name, study), time.time()
-        done = draw(number, folder)
+        folder, stem, start = study_folder(name, study), figure_stem(number), time.time()
+        if metric and stem!='fig2_strategies':
+            raise InputError('Only figure 2 takes a metric: ambiscale figure 2 --metric NAME')
+        where = f'results/{folder}/figures' if metric else picture_folder(stem, folder)
+        done = draw(number, folder, where, **dict(metric=metric) if metric else {})
         for o in printed(done): print(o)
-        picture = f'{picture_folder(done.stem, folder)}/{done.stem}.png'
+        picture = f'{where}/{done.stem}.png'
         if (ROOT/picture).stat().st_mtime>=start-1:
             print(f'Written: {picture}, .pdf, .svg and its data')
-        else: print(f'{picture} was left as it is: the reason is in {done.relative_to(ROOT)}')
+        else: print(f'{picture} was left as it is.')
 
 # %% ../../nbs/6_study/23_cli.ipynb #43940feb
 @app.command()
@@ -364,7 +369,7 @@ def print_paragraphs(*texts:str):
 # %% ../../nbs/6_study/23_cli.ipynb #7ab1e001
 @app.command()
 def table(name:StudyFile=EMBEDDED, study:StudyName='',
-          metric:Annotated[str, typer.Option(help='jsd or accuracy.')]='jsd',
+          metric:Annotated[str, typer.Option(help='jsd, accuracy, or your own.')]='jsd',
           strata:Annotated[bool, typer.Option(help='Strategies x strata.')]=False,
           latex:Annotated[bool, typer.Option('--latex', help='For booktabs.')]=False,
           markdown:Annotated[bool, typer.Option('--markdown', help='The default.')]=False,

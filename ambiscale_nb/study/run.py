@@ -100,14 +100,15 @@ def picture_folder(stem:str, study:str) -> str:
 def draw(
     figure:str, # As for `figure_stem`
     study:str, # Folder under results/, scored
-    out:str='', # Where to, under the project's root; `figure_folder` if empty
+    out:str='', # Where to, under the project's root; `picture_folder` if empty
+    **parameters, # Others of the figure's notebook, such as metric
 ) -> Path:
     "Draw one figure from stored scores; returns the executed notebook."
     stem = figure_stem(figure)
     if stem!=REAL: Study(study).read('scores') # Refused before a notebook is started
-    out = out or picture_folder(stem, study)
+    out = out or (f'results/{study}/figures' if parameters else picture_folder(stem, study))
     return run_notebook(ROOT/f'nbs/figures/{stem}.ipynb', folder_of(study)/f'runs/{stem}.ipynb',
-                        dict(study=study, out=out))
+                        dict(study=study, out=out, **parameters))
 
 # %% ../../nbs/6_study/19_run.ipynb #9b51cfac
 def draw_all(study:StudyConfig, out:str) -> list:

@@ -9,7 +9,8 @@ __all__ = ['table_row', 'paper_rows', 'strata_rows', 'written_table']
 import re
 import numpy as np
 import pandas as pd
-from ..core import InputError, choose
+from ..core import InputError, choose, look_up
+from ..metrics.metrics import METRICS
 from ..metrics.statistics import mean_ci, paired_difference
 from .cells import BASE, SCALED, Cell
 
@@ -20,6 +21,13 @@ PAPER_NAMES = {BASE: 'single', 'cot': 'CoT', 'majority': 'majority',
 UNITS = dict(jsd=('JSD in bits, lower is better', 1, 3),
              accuracy=('accuracy in %, higher is better', 100, 1)) # Meaning, factor, digits
 STRATA = ('all', 'clear', 'ambiguous')
+
+def metric_unit(metric:str) -> tuple:
+    "Meaning, factor and digits of a metric that has a value per clip; your own metrics included."
+    found = look_up(metric, METRICS, 'metric')
+    if found.scope!='utterance': raise InputError(f'{metric} has no value per clip, which a table '
+                                                  'needs for its differences: take jsd or accuracy')
+    return UNITS.get(metric, (f'{found.title}, {found.better} is better', 1, 3))
 
 # %% ../../nbs/6_study/11_tables.ipynb #b94afaca
 def in_stratum(cell:Cell, stratum:str) -> np.ndarray:
@@ -49,8 +57,8 @@ def marks(scores:dict, speakers:np.ndarray) -> dict:
 # %% ../../nbs/6_study/11_tables.ipynb #e48da156
 def entry(values:np.ndarray, speakers:np.ndarray, metric:str) -> tuple:
     "Mean and its 95 % interval over speakers, as texts in the unit of the metric."
-    _, factor, digits = UNITS[metric]
-    found, sign = mean_ci(values, speakers), -1 if metric=='jsd' else 1
+    _, factor, digits = metric_unit(metric)
+    found, sign = mean_ci(values, speakers), 1 if METRICS[metric].higher else -1
     ends = sorted((sign*factor*found.low, sign*factor*found.high))
     interval = f'[{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]' if np.isfinite(ends).all() else ''
     return f'{sign*factor*found.value:.{digits}f}', interval
@@ -60,7 +68,7 @@ REFERENCES = dict(prior='prior', one_more_rater='rater', noise_floor='floor') # 
 
 def reference_texts(scores:pd.DataFrame, cell:Cell, metric:str, stratum:str) -> dict:
     "Heading -> value of a reference, as text; empty where a corpus has none."
-    _, factor, digits = UNITS[metric]
+    _, factor, digits = metric_unit(metric)
     key = dict(model=cell.model, corpus=cell.corpus, strategy='greedy', mode=cell.mode,
                style='direct', metric=metric, stratum=stratum, condition='none', reading='plain')
     rows = scores[(scores[[*key]]==pd.Series(key)).all(axis=1)]
@@ -86,7 +94,7 @@ def table_row(cell:Cell, scores:pd.DataFrame, metric:str, stratum:str) -> dict:
 
 def paper_rows(cells:list, scores:pd.DataFrame, metric:str='jsd', levels:tuple=('all',)) -> list:
     "One row per `Cell` and stratum, from `cells_of` and the study's scores; metric: jsd, accuracy."
-    choose(metric, UNITS, 'metric')
+    metric_unit(metric)
     rows = [table_row(o, scores, metric, stratum) for o in cells for stratum in levels]
     if not any(rows): raise InputError(f'No {metric} of this study can be shown in a table: nobody '
                                        'voted, or it is not scored (ambiscale run ... --rescore)')
@@ -149,7 +157,7 @@ def texts(row:dict, columns:list, form:str) -> list:
 # %% ../../nbs/6_study/11_tables.ipynb #16c74488
 def table_caption(rows:list, metric:str, form:str) -> str:
     "What is in the table, in two or three sentences."
-    unit = UNITS[choose(metric, UNITS, 'metric')][0]
+    unit = metric_unit(metric)[0]
     models, corpora = (len({o[k][0] for o in rows}) for k in ('model', 'corpus'))
     text = (f'{unit[0].upper()}{unit[1:]}: mean over clips with 95 % intervals over speakers '
             f'({models} models, {corpora} corpora). Samples without reasoning, except CoT (one '
