@@ -11,7 +11,10 @@ from ambiscale_nb import metric
 from ambiscale_nb.core import ROOT, InputError
 from ambiscale_nb.corpora.ambiguity import soft_labels
 from ambiscale_nb.metrics import metrics
+from ambiscale_nb.study.cells import cells_of
 from ambiscale_nb.study.report import search_page
+from ambiscale_nb.study.results import Study
+from ambiscale_nb.study.tables import paper_rows
 from ambiscale_nb.study.truth import references
 
 OWN = """
@@ -62,6 +65,17 @@ def test_it_is_scored_like_any_other(study):
     want = np.abs(np.stack(said.dist)-soft_labels(votes.to_numpy(float))).sum(1).mean()/2
     got = own.query("strategy=='mean' and k==4 and stratum=='all' and reading=='plain'").value
     assert got.to_numpy() == pytest.approx(want)
+
+
+def test_a_table_for_a_paper_has_the_values_of_scores(study, monkeypatch):
+    monkeypatch.setattr('ambiscale_nb.study.results.RESULTS', study.parent)
+    scores = pd.read_parquet(study/'scores.parquet').query("reading=='plain' and stratum=='all'")
+    for name_, factor, digits in (('jsd', 1, 3), ('accuracy', 100, 1), ('bc', 1, 3)):
+        row, = paper_rows(cells_of(Study('own')), scores, name_)
+        for name, query in dict(single="strategy=='greedy'", majority="strategy=='majority' and k==4").items():
+            want = scores.query(f"{query} and metric=='{name_}'").value.item()*factor
+            assert abs(float(row[name][0])-want) <= .51*10**-digits, (name_, name)
+    with pytest.raises(InputError, match='no value per clip'): paper_rows([], scores, 'uar')
 
 
 def test_a_metric_of_labels_counts_only_its_clips(study):
