@@ -27,7 +27,7 @@ MODULES = {f'ambiscale_nb.{m[1]}': ORDER[k] for k in ORDER
            if (m := re.search(r'#\| default_exp ([\w.]+)', (ROOT/f'nbs/{k}.ipynb').read_text()))}
 LONGEST, WIDEST, IN_A_ROW = 25, 100, 2 # lines of an export cell, columns, export cells
 HEAVY = ('torch', 'transformers', 'pandera', 'duckdb', 'statsmodels', 'matplotlib', 'seaborn',
-         'librosa', 'soundfile', 'openai', 'google.genai', 'papermill', 'dask')
+         'librosa', 'soundfile', 'openai', 'google.genai', 'papermill', 'plotly', 'dask')
 
 
 # --- reading notebooks ----------------------------------------------------------------------------
@@ -117,7 +117,7 @@ def imports_alone(cells):
 def short(cells):
     "An export cell stops at 25 lines, tables of constants and parameter classes excepted."
     for cell in cells:
-        if cell.exported and len(cell.lines)>LONGEST and not (is_table(cell) or all(map(is_import, cell.body))):
+        if cell.exported and len(cell.lines)>LONGEST and not is_table(cell):
             yield f'{cell.where}: {len(cell.lines)} lines: {cell.lines[0]}'
 
 

@@ -34,7 +34,7 @@ class Design:
 
 # %% ../../nbs/3_metrics/04_variance.ipynb #be0164f2
 def speakers_of(frame:pd.DataFrame, uids:list) -> tuple: # Codes, whether speakers are known
-    "Number the speakers of clips; without a column `speaker` every clip stands for itself."
+    "Number the speakers of clips; without a column `speaker` each clip is its own speaker."
     if 'speaker' not in frame: return np.arange(len(uids)), False
     one = frame.groupby('uid').speaker.nunique(dropna=False)
     if (one>1).any():

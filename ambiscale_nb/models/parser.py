@@ -52,7 +52,8 @@ def _answered(mass:dict, labels:tuple, span:tuple, note:str='') -> Answer:
     dist = tuple([mass.get(o, 0.)/total for o in labels])
     top = max(dist)
     best = [o for o, p in zip(labels, dist, strict=True) if p==top]
-    return Answer(tuple(sorted(best)), dist, 'repaired' if note else 'ok', span, note)
+    if len(best)>1: best.sort()
+    return Answer(tuple(best), dist, 'repaired' if note else 'ok', span, note)
 
 # %% ../../nbs/2_models/01_parser.ipynb #8ed84de7
 class Mention(NamedTuple):
@@ -80,6 +81,7 @@ _EDGE = ' \t\r\n,;/&+|*_"\'`“”‘’()[]{}<>#•.!。:：…–—-=→'
 
 def _blank(m:re.Match) -> str: return ' '*len(m[0])
 
+@lru_cache(maxsize=1) # It is needed again where nothing was read
 def _visible(text:str) -> str:
     "A text in lower case and of the same length, without thoughts, names and control characters."
     text = _P.name.sub(_blank, text)
@@ -397,13 +399,15 @@ RULES = 3
 PARSER_VERSION = f"{RULES}-" + content_key(
     [sorted(WORDS.items()), sorted(OUTSIDE), _expanded(CUES)])[:8]
 
+_READERS = dict(label=_read_label, dist=_read_dist)
+
 def parse(text:str, mode:str, style:str, labels:tuple, merged:tuple=(), finish:str='stop',
           choices:tuple=()) -> Answer:
     "Read one answer, by the fields of a label set; letters count if `choices` are given."
-    read = {'label': _read_label, 'dist': _read_dist}[choose(mode, ('label', 'dist'), 'mode')]
-    choose(style, ('direct', 'cot'), 'style')
-    labels, end = tuple(labels), ending(finish)
-    words = _vocabulary(labels, tuple(map(tuple, merged)))
+    if mode not in _READERS: choose(mode, _READERS, 'mode')
+    if style not in ('direct', 'cot'): choose(style, ('direct', 'cot'), 'style')
+    labels, end, read = tuple(labels), ending(finish), _READERS[mode]
+    words = _vocabulary(labels, tuple(map(tuple, merged)) if merged else ())
     if not isinstance(text, str): return Answer((), None, 'error', note='no text')
     if end=='failed': return Answer((), None, 'error', note='the call failed')
     if end=='refusal': return Answer((), None, 'refusal', note='the provider declined')
