@@ -22,6 +22,7 @@ from ambiscale_nb.sampling.store import pool_rows
 from ambiscale_nb.sampling.verify import VERDICTS, verdict_rows
 from ambiscale_nb.study.scores import make_pools
 from ambiscale_nb.study import changes, config, fanout, notebooks, plans, results, run
+from in_one import execute
 from loopback import END, Loopback
 from waiting import PATIENCE, until
 
@@ -384,18 +385,15 @@ JUDGED = dict(SHARED, model='tiny-alm-nano', modes=['label'], n=6, score=False, 
 @pytest.fixture(scope='module')
 def judged(tmp_path_factory):
     "One run in one piece, the same in two parts, and a run that only judges."
-    root, said = place(tmp_path_factory.mktemp('judged')), []
-    def judge(study, **more):
-        said.append(papermill(root, '01_sample.ipynb', f'{study}.ipynb', **JUDGED | more | dict(study=study)))
-    judge('whole')
-    for part in ('1/2', '2/2'): judge('parts', part=part)
-    judge('external', modes=[], n=0, widths=[], listwise=0, audit=0)
-    return root/'results', said
+    root = tmp_path_factory.mktemp('judged')
+    def judge(study, **more): return ROOT/'nbs/experiments/01_sample.ipynb', JUDGED | more | dict(study=study)
+    execute(root, judge('whole'), *(judge('parts', part=o) for o in ('1/2', '2/2')),
+            judge('external', modes=[], n=0, widths=[], listwise=0, audit=0))
+    return root/'results'
 
 
 def test_a_run_in_parts_judges_the_same_lists(judged):
-    root, said = judged
-    for code, text in said: assert code == 0, text[-3000:]
+    root = judged
     for folder in ('plans', 'verdict_plans', 'listwise_plans', 'listwise_clips', 'audit_plans'):
         a, b = (pd.read_parquet(next((root/o/folder).glob('*.parquet'))) for o in ('whole', 'parts'))
         pd.testing.assert_frame_equal(a, b)
@@ -412,7 +410,7 @@ def test_a_run_in_parts_judges_the_same_lists(judged):
 
 
 def test_stored_lists_become_pools_and_audits(judged, monkeypatch):
-    monkeypatch.setattr(results, 'RESULTS', judged[0])
+    monkeypatch.setattr(results, 'RESULTS', judged)
     study = results.Study('whole')
     run = study.runs()[0]
     rows, again = (verdict_rows(study.store, study.read(o, run['plan'])) for o in ('listwise_plans', 'audit_plans'))
@@ -434,7 +432,7 @@ def test_stored_lists_become_pools_and_audits(judged, monkeypatch):
 
 
 def test_the_state_of_a_study_counts_each_kind_of_judgement(judged, monkeypatch):
-    monkeypatch.setattr(results, 'RESULTS', judged[0])
+    monkeypatch.setattr(results, 'RESULTS', judged)
     asked = {k: v for k, v in JUDGED.items() if k not in LIMITS}
     study = config.StudyConfig(name='parts', beam_limit=4, listwise_limit=8, runs=[asked])
     table = plans.study_status(study).set_index('asked')
