@@ -49,7 +49,7 @@ def accuracies(study:Study, runs:dict) -> pd.DataFrame: # Condition -> run of on
     uids = found.index.get_level_values('uid')
     level = 'clear' if votes.sum(1).max()<1.5 else [LEVELS[o] for o in strata(votes)]
     known = pd.DataFrame(dict(level=level, speaker=clips.speaker, several=votes.sum(1).max()>1.5,
-                              prior=(prior*top).sum(1)), clips.index).reindex(uids)
+                              prior=(prior*top).sum(axis=1)), clips.index).reindex(uids)
     return found.assign(**{o: known[o].to_numpy() for o in known})
 
 # %% ../../nbs/6_study/08_listening.ipynb #5f352c11
