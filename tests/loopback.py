@@ -277,7 +277,7 @@ class Handler(BaseHTTPRequestHandler):
         if n<1 or (n>1 and ask.get('temperature')==0 and not beam):
             return self.refuse(400, 'n must be 1 when using greedy sampling', {}, {})
         parts = next(o['content'] for o in ask['messages'] if o['role']=='user')
-        sound, seconds = self.heard(next(o['input_audio']['data'] for o in parts if o['type']=='input_audio'))
+        sound, seconds = self.heard(next((o['input_audio']['data'] for o in parts if o['type']=='input_audio'), ''))
         question = next(o['text'] for o in parts if o['type']=='text')
         choices = [self.choice(i, o, sound, question, ask)
                    for i, o in enumerate(answers(sound, question, ask, n, beam))]
@@ -294,6 +294,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def heard(self, data):
         "What stands for the sound of a clip, and how many seconds of it were heard."
+        if not data: return 'words', 0.
         clip = base64.b64decode(data.replace('-', '+').replace('_', '/')+'==')
         assert clip[:4]==b'RIFF' and clip[36:40]==b'data'
         seconds = min(self.home.hears, (len(clip)-44)/32_000)
@@ -360,8 +361,8 @@ class Handler(BaseHTTPRequestHandler):
         if n>8: return self.refuse(400, 'candidate_count must be between 1 and 8', {}, {})
         if 'logprobs' in self.home.lacks and wants: return self.refuse(*REFUSALS['no logprobs'])
         parts = [p for o in ask['contents'] for p in o['parts']]
-        data = next(p for p in parts if 'inlineData' in p or 'inline_data' in p)
-        data = data.get('inlineData') or data['inline_data']
+        data = next((p for p in parts if 'inlineData' in p or 'inline_data' in p), {})
+        data = data.get('inlineData') or data.get('inline_data') or dict(data='')
         sound, seconds = self.heard(data['data'])
         question = next(p['text'] for p in parts if 'text' in p)
         found = answers(sound, question, dict(config, seed=config.get('seed', 0)), n, False)

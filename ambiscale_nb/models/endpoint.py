@@ -92,10 +92,12 @@ def connect(self:EndpointALM, url:str, secret:str, transport:Transport):
 # %% ../../nbs/2_models/07_endpoint.ipynb #6fc4d0ba
 @patch
 def body(self:EndpointALM, wave:Wave, prompt:Prompt, **more:object) -> dict:
-    "The request of a question about a clip."
-    data = b64encode(wav_bytes(check_wave(wave, self.capabilities.max_seconds))).decode()
-    parts = [{'type': 'input_audio', 'input_audio': {'data': data, 'format': 'wav'}},
-             {'type': 'text', 'text': prompt.text}]
+    "The request of a question about a clip, or about words in its place."
+    if isinstance(wave, str): parts = [{'type': 'text', 'text': wave+prompt.text}]
+    else:
+        data = b64encode(wav_bytes(check_wave(wave, self.capabilities.max_seconds))).decode()
+        parts = [{'type': 'input_audio', 'input_audio': {'data': data, 'format': 'wav'}},
+                 {'type': 'text', 'text': prompt.text}]
     most = {} if 'max_tokens' in self.extra else {'max_completion_tokens': prompt.max_new_tokens}
     system = [{'role': 'system', 'content': self.system}] if self.system else []
     return {'model': self.model, 'messages': [*system, {'role': 'user', 'content': parts}], **most,

@@ -39,7 +39,7 @@ class Family:
     revision: str = '' # A commit of `repo`, if one is pinned
 
     @property
-    def capabilities(self): return Capabilities(max_seconds=self.max_seconds)
+    def capabilities(self): return Capabilities(max_seconds=self.max_seconds, text=True)
 
 # %% ../../nbs/2_models/10_families.ipynb #7042b30a
 def base64_chat(processor:Processor, wave:Wave, text:str): # -> BatchFeature of tensors, one row

@@ -47,12 +47,12 @@ class Prefix:
         return cache
 
 # %% ../../nbs/2_models/04_local.ipynb #f931a8df
-def read_prefix(model:Net, inputs:dict, audio_token_id:int) -> Prefix:
+def read_prefix(model:Net, inputs:dict, audio_token_id:int, least:int=2) -> Prefix:
     "Run the processor's inputs of one clip through the model, up to the last token."
     ids = inputs['input_ids']
     n_audio = int((ids==audio_token_id).sum())
-    if n_audio<2: # 0: the model would not hear it; 1: the library mistakes it for a placeholder
-        raise InputError(f"The clip gave {n_audio} audio tokens, but 2 are needed to be heard: "
+    if n_audio<least: # 0: the model would not hear it; 1: the library mistakes it for a placeholder
+        raise InputError(f"The clip gave {n_audio} audio tokens, but {least} are needed to be heard: "
                          f"it is too short for this model, leave it out")
     short = {k: (v[:, :-1] if k in SEQUENCE_KEYS else v) for k, v in inputs.items()}
     out = model.generate(**short, do_sample=False, num_beams=1, max_new_tokens=1, min_new_tokens=1,
@@ -75,9 +75,9 @@ def repeatable():
 
 # %% ../../nbs/2_models/04_local.ipynb #d40f157e
 def chat(processor:Processor, wave:Wave, text:str): # -> BatchFeature of tensors, one row
-    "The audio, then the question, in the model's own chat template."
-    talk = [{'role': 'user', 'content': [{'type': 'audio', 'audio': wave},
-                                         {'type': 'text', 'text': text}]}]
+    "The audio, if there is any, then the question, in the model's own chat template."
+    sound = [{'type': 'audio', 'audio': wave}] if len(wave) else []
+    talk = [{'role': 'user', 'content': [*sound, {'type': 'text', 'text': text}]}]
     return processor.apply_chat_template(talk, add_generation_prompt=True, tokenize=True,
                                          return_dict=True, return_tensors='pt')
 
@@ -89,13 +89,14 @@ class LocalALM:
         self.model, self.processor, self.render = model.eval(), processor, render
         self.name, self.revision = name, revision
         self.n_params = sum(p.numel() for p in model.parameters())
-        self.capabilities = Capabilities(max_seconds=max_seconds)
+        self.capabilities = Capabilities(max_seconds=max_seconds, text=True)
         self.tokenizer, self._memo = processor.tokenizer, (None, None)
         self.settings = dict(NEUTRAL, use_cache=True, return_dict_in_generate=True)
         self.own_settings(model.generation_config)
 
-    def inputs(self, wave, prompt): # The processor's tensors of a clip and a prompt
-        out = self.render(self.processor, wave, prompt.text)
+    def inputs(self, wave, prompt): # The processor's tensors of a clip (or words) and a prompt
+        if isinstance(wave, str): out = chat(self.processor, (), wave+prompt.text)
+        else: out = self.render(self.processor, wave, prompt.text)
         return out.to(self.model.device, self.model.dtype)
 
 # %% ../../nbs/2_models/04_local.ipynb #b537ba53
@@ -126,13 +127,16 @@ def resolved(self:LocalALM, **settings:object) -> dict: # settings: `GREEDY`, `S
 # %% ../../nbs/2_models/04_local.ipynb #a9b1900a
 @patch
 def prefix(self:LocalALM, wave:Wave, prompt:Prompt) -> Prefix:
-    "The shared prefix of a clip and a prompt."
-    key = (wave_sha(check_wave(wave, self.capabilities.max_seconds)), prompt.text)
+    "The shared prefix of a clip, or of words in its place, and a prompt."
+    words = isinstance(wave, str)
+    sound = wave if words else wave_sha(check_wave(wave, self.capabilities.max_seconds))
+    key = (sound, prompt.text)
     if self._memo[0]!=key:
         self._memo = (None, None) # Frees the old cache before there is a new one
         with repeatable():
             inputs = self.inputs(wave, prompt)
-            self._memo = (key, read_prefix(self.model, inputs, self.model.config.audio_token_id))
+            token = self.model.config.audio_token_id
+            self._memo = (key, read_prefix(self.model, inputs, token, 0 if words else 2))
     return self._memo[1]
 
 # %% ../../nbs/2_models/04_local.ipynb #5cf06a3e

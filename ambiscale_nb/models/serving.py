@@ -16,7 +16,7 @@ import threading
 import time
 import wave as wave_file
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 import numpy as np
 from fastcore.basics import patch
@@ -182,7 +182,7 @@ class Served:
         self.model, self.name, self.revision = model, name or model, revision or model
         if not isinstance(system, str|None): raise InputError(f"system must be text: {system!r}")
         self.system = system or ''
-        self.capabilities, self.n_params, self.key = capabilities, n_params, key
+        self.capabilities, self.n_params, self.key = replace(capabilities, text=True), n_params, key
         self.prepare(base_urls, serving)
 
     def beams(self, wave, prompt, width): require(self, 'beams')
@@ -432,5 +432,5 @@ def register_served(cls:Callable, name:str, backend:str, about:str, can:Capabili
     make = partial(cls, model, name=name) if model else partial(load_any, cls)
     status = status or (name_status(model) if model else 'as its `model`')
     options = options if model else ('model', *options)
-    return register_model(ModelInfo(name, make, backend, None, can, about, status, options, model,
-                                    make))
+    return register_model(ModelInfo(name, make, backend, None, replace(can, text=True), about,
+                                    status, options, model, make))

@@ -346,7 +346,8 @@ def load_tiny(size:str='tiny', folder:Path=None) -> LocalALM:
 for _size, _n in (('nano', 169_264), ('tiny', 379_344), ('small', 1_846_624)):
     if (ASSETS/_size).exists(): register_model(ModelInfo(
         f'tiny-alm-{_size}', partial(load_tiny, _size), 'local', _n,
-        Capabilities(max_seconds=MAX_SECONDS), 'embedded Qwen2-Audio of toy size, hears toyspeech'))
+        Capabilities(max_seconds=MAX_SECONDS, text=True),
+        'embedded Qwen2-Audio of toy size, hears toyspeech'))
 
 # %% ../../nbs/2_models/09_tiny_alm.ipynb #a23bec70
 GATE = dict(greedy=.74, verifier=.05) # Least accuracy; most that the verifier may lag behind it

@@ -136,6 +136,7 @@ def estimate_run(model:StandIn, plan:Plan, seconds:pd.Series, labels:LabelNames,
         row = dict(kind, model=model.name, calls=len(part), **tokens_of(
             model, kind, len(part), texts.get(kind['prompt_sha'], math.nan), wrote))
         heard = rate*part.audio_uid.map(seconds).sum(skipna=False)/len(part)
+        if part.condition.eq('transcript').all(): heard = 0.
         row.update(audio_tokens=heard*row['requests'], audio_tokens_most=heard*row['requests_most'])
         hours = len(part)*took.get(kind['decode'], seconds_a_call)/3600/max(ahead, 1)
         rows.append(dict(with_price(row, model.price), hours=hours))

@@ -55,7 +55,7 @@ class Judge:
 
     def __post_init__(self):
         choose(self.verifier, VERIFIERS, 'verifier')
-        choose(self.condition, CONDITIONS, 'condition')
+        choose(self.condition, CONDITIONS[:2], 'condition')
         if self.repeats is None: object.__setattr__(self, 'repeats', 1+self.listwise)
         if self.listwise and self.repeats<2: raise InputError(
             f"repeats={self.repeats}: a list in one order is judged partly by place, so take 2")

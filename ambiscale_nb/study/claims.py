@@ -16,6 +16,7 @@ from ..metrics.statistics import detectable, power_of
 from ..metrics.equivalence import (INCONCLUSIVE, NOT_TESTABLE, OPPOSITE, SIZE_OPEN,
     SMALL, SUPPORTED, Effect, verdict)
 from .results import Study, unread_view, with_interval
+from .listening import listening, words_notes
 from .cells import BASE, ANSWERS, PLAIN, SCALED, WEIGHTED, Cell, cells_of
 from .effects import (STRONG, TOO_ALIKE, Outcome, able, beats_plain, closest,
     deficits, dominance, fails, gains_more, improves, larger_gain, missing_systems, on_size,
@@ -266,12 +267,22 @@ def beside_published(scores:pd.DataFrame) -> pd.DataFrame: # `scores` without ca
     found = pd.DataFrame(out, columns=columns)
     return found.assign(unread=shown) if any(shown) else found
 
+# %% ../../nbs/6_study/10_claims.ipynb #2d96c8cc
+def with_notes(claims:pd.DataFrame, study:Study) -> pd.DataFrame: # From `claims_of`
+    "The claims, that on accuracy with a note on what words alone give where a run has asked."
+    if not any(o['condition']=='transcript' for o in study.runs()): return claims
+    said = words_notes(listening(study)).query("style=='direct'").groupby('mode').says
+    more = claims['mode'].map(said.agg('; '.join)).where(claims.claim.eq('1b')).fillna('')
+    pairs = zip(claims.note, more, strict=True)
+    return claims.assign(note=['; '.join(filter(None, o)) for o in pairs])
+
 # %% ../../nbs/6_study/10_claims.ipynb #fac3895f
 def write_claims(study:Study) -> pd.DataFrame:
     "Judge a scored study and store `claims` and `claim_parts`; empty if there are no cells."
     cells = cells_of(study)
     claims, parts = (claims_of(cells, strong_of(study)) if cells else
                      (pd.DataFrame(), pd.DataFrame()))
+    if cells: claims = with_notes(claims, study)
     study.write(claims, 'claims')
     study.write(parts, 'claim_parts')
     return claims

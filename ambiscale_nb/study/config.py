@@ -60,7 +60,7 @@ class RunConfig(BaseModel):
     labels: str|Values = '' # Label set, a YAML file of one, or its fields; the corpus' if empty
     convention: str = 'rater' # How several emotions of one rater count
     options: Values = {} # Other options of the corpus' loader
-    condition: str = 'none' # none, or swap: each clip with another speaker's audio
+    condition: str = 'none' # none; or swap, transcript or silence in place of a clip's own audio
     modes: list[str] = ['label', 'dist'] # One word, a distribution; empty: it only verifies
     styles: list[str] = Field(['direct', 'cot'], min_length=1) # At once; after reasoning
     n: int|None = Field(None, ge=0) # Samples; 0 for greedy answers only

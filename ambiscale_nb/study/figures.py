@@ -7,8 +7,8 @@ __all__ = ['STYLE', 'CORE', 'SELECTS', 'METRIC_NAMES', 'PROMPTS', 'Rows', 'Place
            'LEVEL_LOOK', 'GUIDES', 'AUDIO_LOOK', 'house_style', 'look_of', 'in_order', 'asked', 'metric_title',
            'direction', 'better', 'save_figure', 'literal', 'span_text', 'head', 'caption', 'choose_rows', 'one_prompt',
            'own_pool', 'plain_rows', 'main_run', 'by_size', 'size_text', 'spread', 'budget_curves', 'rank_cell',
-           'strategy_grid', 'size_curves', 'audio_control', 'share_panels', 'cost_front', 'reliability_panels',
-           'skill_panels', 'show_matrix', 'confusion_panels', 'one_utterance']
+           'strategy_grid', 'size_curves', 'mark_conditions', 'audio_control', 'share_panels', 'cost_front',
+           'reliability_panels', 'skill_panels', 'show_matrix', 'confusion_panels', 'one_utterance']
 
 # %% ../../nbs/6_study/06_figures.ipynb #38f05c32
 import io
@@ -469,25 +469,40 @@ def size_ticks(ax:Axes, part:pd.DataFrame):
             fontsize='small')
 
 # %% ../../nbs/6_study/06_figures.ipynb #59ed1312
-AUDIO_LOOK = {'none': ('#0072B2', 'o', 'own audio'),
-              'swap': ('#D55E00', 's', "another speaker's audio")}
+AUDIO_LOOK = {'none': ('#0072B2', 'o', 'own sound'),
+              'transcript': ('#009E73', '^', 'its words alone'),
+              'swap': ('#D55E00', 's', "another speaker's sound"),
+              'silence': ('#888888', 'D', 'silence'), 'prior': ('#000000', 'x', 'class prior')}
 
-def audio_control(table:Rows) -> Figure: # With prompt, condition, by_chance and perhaps verdict
-    "Accuracy with the clip's own audio and with another speaker's, against agreement by chance."
+def mark_conditions(ax:Axes, rows:Rows, names:list):
+    "A mark with its interval per condition and prompt; `names`: (model, prompt) from the top."
+    here = [o for o in AUDIO_LOOK if o in set(rows.condition)]
+    for i, condition in enumerate(here):
+        one, (colour, marker, label) = rows[rows.condition.eq(condition)], AUDIO_LOOK[condition]
+        at = [names.index(o)+.14*(i-(len(here)-1)/2) for o in zip(one.model, one.prompt, strict=True)]
+        draw_estimates(ax, at, one, colour, marker, False, label=label)
+    ax.tick_params(axis='y', length=0); ax.set_axisbelow(True)
+    for y in range(1, len(names)): ax.axhline(y-.5, color='.9', lw=.6, zorder=0)
+
+# %% ../../nbs/6_study/06_figures.ipynb #1feca892
+def audio_control(table:Rows) -> Figure: # With prompt, stratum, condition; perhaps gap, ..., verdict
+    "Accuracy under each condition, and own sound less each control; a column per stratum."
     names = list(table.groupby(['model', 'prompt'], sort=False).groups)
-    fig, ax = plt.subplots(figsize=(WIDE, 1.9+.28*len(names)))
-    for condition, (colour, marker, label) in AUDIO_LOOK.items():
-        one = table[table.condition==condition]
-        at = [names.index(k) for k in zip(one.model, one.prompt, strict=True)]
-        if len(one): draw_estimates(ax, at, one, colour, marker, False, label=label, lw=1.4)
-        if len(one) and condition=='swap':
-            ax.plot(one.by_chance, at, 'kx', mew=1.4, label='expected by chance', zorder=5)
-    verdicts = table.drop_duplicates(['model', 'prompt']).verdict if 'verdict' in table else ()
-    for i, o in enumerate(verdicts):
-        if isinstance(o, str): ax.text(.995, i-.08, o, ha='right', va='bottom', fontsize=SMALLEST)
-    ax.set_yticks(range(len(names)), [literal(f'{m}: {p}') for m, p in names])
-    ax.tick_params(axis='y', length=0); ax.grid(axis='y', color='.93'); ax.set_axisbelow(True)
-    ax.set(xlim=(0, 1), xlabel='accuracy of the single answer', ylim=(len(names)-.5, -.5))
+    levels = [o for o in LEVEL_LOOK if o in set(table.stratum)]
+    gaps = table.assign(value=table.gap, low=table.gap_low, high=table.gap_high).dropna(subset='gap')
+    views = [table, gaps][:1+bool(len(gaps))]
+    fig, axes = plt.subplots(len(views), len(levels), sharex='row', sharey=True, squeeze=False,
+                             figsize=(WIDE, 1.6+len(views)*(.5+.62*len(names))))
+    for row, view in zip(axes, views, strict=True):
+        for ax, level in zip(row, levels, strict=True):
+            mark_conditions(ax, view[view.stratum.eq(level)], names)
+            if view is gaps: ax.axvline(0, color='.5', lw=.8, zorder=0)
+            ax.set_xlabel('own sound less control' if view is gaps else 'accuracy')
+    for ax, level in zip(axes[0], levels, strict=True): ax.set_title(level)
+    verdict = table.groupby(['model', 'prompt']).verdict.first()
+    texts = [literal('\n'.join(filter(None, [*o, verdict[o]]))) for o in names]
+    axes[0, 0].set_yticks(range(len(names)), texts)
+    axes[0, 0].set(ylim=(len(names)-.5, -.5))
     return fig
 
 # %% ../../nbs/6_study/06_figures.ipynb #3d961e47

@@ -21,7 +21,7 @@ from ..models.prompts import prompt
 from ..sampling.estimate import clip_seconds, COLUMNS, estimate_run
 from ..sampling.inputs import as_it_was, decoded, planned_clips
 from ..sampling.store import (answers, check_price, Draw, heard, Limits, missing,
-    most_said, parts_of_plan, plan_pool, pool_rows)
+    most_said, parts_of_plan, plan_pool, pool_rows, with_words)
 from ..sampling.files import CANDIDATES, slug, StoreLedger
 from ..sampling.verify import Judge, list_options, plan_verdicts, VERDICTS
 from .claims import planned, short_of_speakers
@@ -182,6 +182,7 @@ def plan_run(study:StudyConfig, run:RunConfig, had:dict|None=None) -> tuple:
     had, here = {} if had is None else had, folder_of(study.name)
     asked, model = run_parameters(study, run), as_it_was(planned_model(run), here)
     *_, chosen, kept = read_clips(run, had)
+    kept = with_words(kept, run.condition)
     clips = planned_clips(kept, decoded(here), model.capabilities.max_seconds, asked)
     shown = partial(known_lists, study, run, had=had) if asked['listwise'] else None
     plans = plans_for(model, clips, chosen.labels, asked, shown)
@@ -226,7 +227,8 @@ def estimate_published(study:StudyConfig, run:RunConfig) -> tuple:
     most = dict(plans=n, beams=asked['beam_limit'] or n, verdict_plans=n,
                 audit_plans=asked['audit'], listwise_plans=asked['listwise_limit'] or n)
     labels = label_set(run.labels or corpus.labels).labels
-    clips = pd.DataFrame(dict(corpus=run.corpus, uid=names, speaker=names, audio_sha=names))
+    clips = pd.DataFrame(dict(corpus=run.corpus, uid=names, speaker=names, audio_sha=names,
+                              transcript=names))
     four = asked | dict(beam_limit=0, listwise_limit=0, audit=4*bool(asked['audit']))
     for piece, plan in plans_for(model, clips, labels, four).items():
         for o, listed in countable(plan):

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['LEADERS', 'SIDE', 'BY_LABEL', 'SHOWN', 'MEASURED', 'nonce_of', 'publish', 'picture', 'spreadsheet', 'opening',
            'stored_claims', 'verdicts_page', 'claims_page', 'figure_files', 'figures_page', 'rows_page',
-           'leaderboard_page', 'names_page', 'fold_by', 'readings_page', 'side_page', 'listening', 'skill_of',
-           'listening_page', 'planned_pairs', 'refused_cells', 'grid', 'grid_page', 'search_page', 'curves_page',
-           'corpora_page', 'call_table', 'cost_page', 'unread_page', 'failures_page', 'prompts_page', 'provenance_page']
+           'leaderboard_page', 'names_page', 'fold_by', 'readings_page', 'side_page', 'skill_of', 'listening_page',
+           'planned_pairs', 'refused_cells', 'grid', 'grid_page', 'search_page', 'curves_page', 'corpora_page',
+           'call_table', 'cost_page', 'unread_page', 'failures_page', 'prompts_page', 'provenance_page']
 
 # %% ../../nbs/6_study/12_report.ipynb #da643234
 import base64
@@ -21,15 +21,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from ..core import ROOT, InputError, content_key, write_atomic
-from ..corpora.registry import CORPORA, data_name, named, votes_of
+from ..corpora.registry import CORPORA, data_name, named
 from ..models.prompts import MODES, STYLES, prompt
-from ..sampling.audits import listens
 from ..sampling.inputs import versions
 from ..sampling.files import CANDIDATES, valid_text
-from ..sampling.store import answers, parts_of_plan, pool_rows
+from ..sampling.store import answers, parts_of_plan
 from ..sampling.verify import VERDICTS
 from ..strategies.pool import STRATEGIES
 from .claims import heading, verdict_table, verdict_words
+from .listening import listening, words_notes
 from .results import (MARK, MARKED, NEVER, Study, at_full_budget, lost_clips,
     plain_scores, unread_view, unscored, with_interval, with_mark)
 
@@ -296,34 +296,17 @@ def side_page(study:Study, name:str) -> Page: # `variance` or `audits`
     return fold_by(df[columns.split()], by, digits)
 
 # %% ../../nbs/6_study/12_report.ipynb #b2e70d02
-def single_answers(study:Study, run:dict) -> pd.DataFrame: # From `Study.runs`
-    "Greedy answers by mode, style, uid: expected credit of each label, 0 if unread."
-    chosen = study.labels(run['label_set'])
-    rows = pool_rows(study.store, study.read('plans', run['plan']))
-    if rows.empty: # Such as a study of which only the tables are there
-        none = pd.MultiIndex.from_arrays([[], [], []], names=['mode', 'style', 'uid'])
-        return pd.DataFrame(index=none, columns=list(chosen.labels), dtype=float)
-    rows = rows[rows.decode.eq('greedy') & rows.error.eq('')]
-    label = answers(rows, chosen).set_index('key').label.reindex(rows.key)
-    credit = [[(o in found)/max(len(found), 1) for o in chosen.labels] for found in label]
-    index = pd.MultiIndex.from_frame(rows[['mode', 'style', 'uid']])
-    return pd.DataFrame(credit, index, list(chosen.labels))
+HEARD = dict(transcript='words alone', swap="another's audio", silence='silence', prior='class prior')
 
-# %% ../../nbs/6_study/12_report.ipynb #b2e70d06
-def listening(study:Study) -> pd.DataFrame:
-    "What `listens` gives per model, corpus, mode and style with another speaker's audio."
-    runs, found = {(o['model'], o['corpus'], o['condition']): o for o in study.runs()}, []
-    for (model, corpus, condition), run in runs.items():
-        if condition!='swap' or (model, corpus, 'none') not in runs: continue
-        clips = study.read('utterances', corpus).set_index('uid')
-        if clips.ambiguity_source.eq('acted').all(): continue
-        own = single_answers(study, runs[model, corpus, 'none'])
-        both = own.join(single_answers(study, run).add_suffix('+'), how='inner')
-        for (mode, style), rows in both.groupby(level=['mode', 'style']):
-            heard, p = clips.loc[rows.index.get_level_values('uid')], np.hsplit(rows.to_numpy(), 2)
-            found.append(dict(model=model, corpus=corpus, mode=mode, style=style) | listens(
-                *p, votes_of(heard, list(own)), heard.speaker))
-    return pd.DataFrame(found)
+def heard_table(heard:pd.DataFrame) -> pd.DataFrame: # From `listening`
+    "A row per model and prompt: accuracy with own sound, and each control with the difference."
+    rows, cell = heard[heard.stratum.eq('all')], ['model', 'corpus', 'mode', 'style']
+    shown = [f'{o.other:.3f}; {with_interval(o.gap, o.gap_low, o.gap_high)}'
+             for o in rows.itertuples()]
+    wide = rows.assign(shown=shown).pivot(index=cell, columns='condition', values='shown')
+    first = rows.groupby(cell)[['own', 'verdict']].first()
+    found = first[['own']].join(wide[[o for o in HEARD if o in wide]].rename(columns=HEARD))
+    return found.assign(verdict=first.verdict).reset_index()
 
 # %% ../../nbs/6_study/12_report.ipynb #b2e70d03
 def skill_of(scores:pd.DataFrame) -> pd.DataFrame:
@@ -341,17 +324,19 @@ def listening_page(study:Study, scores:pd.DataFrame) -> Page:
     "Whether the models listen, and whether their single answers say more than no audio."
     cell = ['model', 'corpus', 'mode', 'style']
     df, heard = skill_of(scores), listening(study)
-    if len(heard): df = df.merge(heard, how='outer', on=cell)
+    if len(heard): df = df.merge(heard_table(heard), how='outer', on=cell)
     known = df.votes.dropna()
     text = (f"{known.ne('better than no audio').sum()} of {len(known)} single answers predict the "
             'votes no better than the class prior of other speakers, which uses no audio. ')
-    if len(heard): text += (f"{df.verdict.dropna().ne('listens').sum()} of {df.verdict.count()} "
-                           'are not shown to listen.')
+    if len(heard): text += (f"{(~df.verdict.dropna().isin(['listens', 'both'])).sum()} of "
+                           f'{df.verdict.count()} are not shown to listen. ')
     else: text += ("No run has another speaker's audio (`condition: swap`), so there is no "
-                   'evidence whether the models listen.')
-    digits = dict.fromkeys(['own', 'other', 'by_chance', 'difference', 'low', 'high'], 3)
+                   'evidence whether the models listen. ')
+    notes = words_notes(heard).says
+    if notes.empty: text += ('No run has the words alone (`condition: transcript`), so nothing '
+                             'tells listening from reading.')
     df = df.rename(columns=dict(votes='prediction')).sort_values(cell)
-    return Page(paragraph(text)+table(df, digits | dict(skill=2, n=0)))
+    return Page(''.join(map(paragraph, [text, *notes]))+table(df, dict(own=3, skill=2)))
 
 # %% ../../nbs/6_study/12_report.ipynb #650ba887
 def planned_pairs(study:Study) -> set:

@@ -20,8 +20,8 @@ from ..models.prompts import prompt, verify_prompt
 from ..sampling.estimate import stand_in
 from ..sampling.inputs import as_it_was, run_inputs
 from ..sampling.files import CANDIDATES, slug
-from ambiscale_nb.sampling.store import (Limits, lacking, missing, most_said, plan_pool,
-    sample_pool, take_part)
+from ..sampling.store import (Limits, lacking, missing, most_said, plan_pool,
+    sample_pool, take_part, with_words)
 from ..sampling.verify import VERDICTS, plan_verdicts, verify_pool
 from .config import Model, RunConfig, planned_model
 from .plans import draws_of, judges_of, shown_answers, without_swap
@@ -87,7 +87,10 @@ def read_clips(self:SamplingRun) -> str:
     where = (given['root'], given['split'], self.chosen, given['convention'])
     self.loaded, self.ratings = load_corpus(self.corpus, *where, **given['options'])
     self.utterances, self.aside = set_aside(self.loaded, self.chosen, CORPORA[self.corpus].exclude)
-    self.clips, self.quarantine = probe_some(self.utterances, given['limit'], longest,
+    asked = with_words(self.utterances, given['condition'])
+    mute = self.utterances[['uid']][~self.utterances.uid.isin(asked.uid)]
+    self.aside = pd.concat([self.aside, mute.assign(reason='no transcript')], ignore_index=True)
+    self.clips, self.quarantine = probe_some(asked, given['limit'], longest,
                                              given['progress'], self.crop, given['window'])
     self.wave_of = wave_reader(self.clips, longest, self.crop)
     self.few = take_some(self.clips, given['listwise_limit'] or None)

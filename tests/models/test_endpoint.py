@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import os
+import re
 import threading
 import time
 import traceback
@@ -248,6 +249,14 @@ def test_audio_goes_over_as_it_is(server):
     every = (np.arange(-2**15, 2**15)/2**15).astype(np.float32)         # what a file of 16 bits can hold
     assert (soundfile.read(io.BytesIO(wav_bytes(every)), dtype='float32')[0]==every).all()
     assert not any('ambiscale' in k.lower() for o in server.headers for k in o)       # the name of a call never leaves
+
+@BOTH
+def test_words_in_place_of_a_clip_go_over_as_text_alone(kind, server):
+    alm = model(server, kind)
+    reply = alm.greedy('The speaker says: "no"\n', DIRECT)
+    assert reply.usage['audio_tokens']==0 and alm.capabilities.text
+    sent = json.dumps(server.asked[-1][1], ensure_ascii=False)
+    assert json.dumps('The speaker says: "no"\n'+DIRECT.text) in sent and not re.search('audio|inline', sent)
 
 @pytest.mark.parametrize('wave', [WAVE[:100], WAVE*np.nan, WAVE*9, WAVE.astype(float), np.tile(WAVE, 150)])
 def test_what_cannot_be_heard_is_not_sent(wave, server):

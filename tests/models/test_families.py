@@ -49,6 +49,15 @@ def alm(name):
     one._memo = (None, None)
     return one
 
+@EVERY
+def test_words_alone_take_the_place_of_a_clip(alm):
+    "No token of audio; the answer and its score are those of the library's plain route."
+    words = 'The speaker says: "no"\n'
+    reply = alm.greedy(words, ASK)
+    assert reply.usage['audio_tokens']==0 and reply.tokens==library(alm, words, do_sample=False)[0][0]
+    assert alm.greedy('The speaker says: "yes"\n', ASK).sum_logprob!=reply.sum_logprob
+    assert set(alm.inputs(words, ASK))<={'input_ids', 'attention_mask', 'token_type_ids', 'mm_token_type_ids'}
+
 def ids(replies): return [o.tokens for o in replies]
 
 def library(alm, wave, ask=ASK, **how):

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from ambiscale_nb.core import InputError, rng_of
+from ambiscale_nb.corpora.audio import check_wave
 from ambiscale_nb.corpora.labels import label_set
 from ambiscale_nb.models.contract import Capabilities, Reply
 from ambiscale_nb.models.prompts import prompt
@@ -458,6 +459,39 @@ def test_a_swap_stores_the_audio_that_was_heard(tmp_path):
     rows, heard = Store(tmp_path).read(CANDIDATES), pool.heard(clips(), 'swap').set_index('uid')
     assert (rows.audio_sha==heard.audio_sha[rows.uid].values).all()
     assert (rows.audio_sha!=clips().set_index('uid').audio_sha[rows.uid].values).all()
+
+# Words and silence in place of a clip
+
+class Reader(Scripted):
+    "Takes words too; keeps what it was given."
+    capabilities = Capabilities(text=True)
+    def __init__(self): super().__init__(); self.given = []
+    def greedy(self, wave, prompt): self.given.append(wave); return Reply('sad', [1], 'stop', [-.1])
+
+def test_words_are_part_of_the_key_and_clips_that_share_them_share_a_pool(tmp_path):
+    said = clips().assign(transcript=['no', 'no', 'yes', 'it is', '', None])
+    model, draw = Reader(), Draw(None, condition='transcript')
+    report = run(model, Store(tmp_path), draw, said)
+    assert (report.planned, report.shared) == (3, 1)
+    assert [*model.given] == [f'The speaker says: "{o}"\n' for o in ('no', 'yes', 'it is')]
+    assert len(pool.pool_rows(Store(tmp_path), pool.plan_pool(model, said, [DIRECT], draw))) == 4
+    other = said.assign(transcript=said.transcript.replace('yes', 'maybe'))
+    assert run(model, Store(tmp_path), draw, other).planned == 3 and model.given[-1] == 'The speaker says: "maybe"\n'
+
+def test_silence_has_the_length_of_the_clip_and_survives_sixteen_bits(tmp_path):
+    model = Reader()
+    run(model, Store(tmp_path), Draw(None, condition='silence'), wave=lambda uid: np.ones(1600+int(uid[4:]), np.float32))
+    assert [len(o) for o in model.given] == [1600+i for i in range(6)]
+    quiet = np.rint(model.given[0]*32768)
+    assert set(quiet) == {-1, 0, 1} and check_wave(model.given[0]) is model.given[0]
+    assert not set(Store(tmp_path).read(CANDIDATES).group) & set(pool.plan_pool(model, clips(), [DIRECT], Draw(None)).group)
+
+@pytest.mark.parametrize('model, items, said', [
+    (Scripted(), clips().assign(transcript='no'), 'scripted takes no question without audio'),
+    (Reader(), clips(), 'demo has no transcripts, so nothing can be asked')])
+def test_what_cannot_be_asked_in_writing_is_refused_before_a_call(tmp_path, model, items, said):
+    with pytest.raises(InputError, match=said): run(model, Store(tmp_path), Draw(condition='transcript'), items)
+    assert not model.calls and not [*tmp_path.iterdir()]
 
 # Replies and verdicts
 

@@ -114,7 +114,7 @@ def study(tmp_path_factory):
             for table in (utterances, acted)[:1+(name=='acted')]:
                 Study(name).write(table, 'utterances', table.corpus[0])
                 plan_runs(Study(name), table.corpus[0])
-        m.setattr('ambiscale_nb.study.report.pool_rows', lambda store, plan: pd.DataFrame())  # who listens
+        m.setattr('ambiscale_nb.study.listening.pool_rows', lambda store, plan: pd.DataFrame())  # who listens
         m.setattr('ambiscale_nb.sampling.store.pool_rows', asked)
         m.setattr('ambiscale_nb.study.scores.make_pools', laid)
         yield cache(lambda stem, name: drawn(stem, name, root/name))
