@@ -170,8 +170,7 @@ def claims_page(claims:pd.DataFrame|None=None, published:pd.DataFrame|None=None)
 # %% ../../nbs/6_study/12_report.ipynb #f1905ea1
 def figure_files(study:Study) -> list:
     "The pictures of a study in the order of their numbers, those without a number last."
-    folder = (ROOT if study.name=='embedded' else study.root)/'figures' # See `figure_folder`
-    if (study.root/'figures-partial').exists(): folder = study.root/'figures-partial'
+    folder = next((o for o in (study.root/'figures-partial',) if o.exists()), study.root/'figures')
     def place(o): return int((re.match(r'fig(\d+)', o.stem) or ('', 99))[1]), o.stem
     return sorted(folder.glob('*.png'), key=place)
 
