@@ -415,8 +415,9 @@ def total(self:StoreLedger, table:str='*') -> Counter: # `table`: its folder, su
     "calls, failed, tokens, usd, and seconds at work of all runs added up."
     journals = {o.stem: self.read(o) for o in self.root.glob(f'{table}/**/journal/*.jsonl')}
     shards = self.root.glob(f'{table}/**/shard-*.parquet')
+    sealed = {o.stem[6:-17] or o: self.read(o) for o in shards}
     total = Counter(dict.fromkeys((*SUMS, 'failed'), 0))
-    for o in (journals | {o.stem[6:-17] or o: self.read(o) for o in shards}).values(): total.update(o)
+    for o in (journals | sealed).values(): total.update(o)
     total['seconds'] = sum(v-int(o[:16], 16) for o, v in self.until.items() if v)/1e9
     return total
 

@@ -6,8 +6,8 @@
 __all__ = ['app', 'AsJson', 'StudyFile', 'EMBEDDED', 'StudyName', 'corpora', 'CorpusName', 'Labels', 'Root', 'models', 'Options',
            'user_errors', 'study_folder', 'show', 'list_corpora', 'validate_copy', 'card', 'list_models',
            'load_options', 'check_one', 'begin_one', 'short_number', 'cost_table', 'estimate', 'print_places',
-           'print_summary', 'run', 'print_status', 'status', 'printed', 'figure', 'claims', 'print_lines',
-           'print_paragraphs', 'table', 'report', 'export', 'column_pairs', 'import_answers']
+           'print_summary', 'run', 'print_status', 'status', 'printed', 'figure', 'claims', 'table', 'report', 'export',
+           'column_pairs', 'import_answers']
 
 # %% ../../nbs/6_study/23_cli.ipynb #66c8fb72
 import io
@@ -208,13 +208,13 @@ def estimate(study:StudyFile, as_json:AsJson=False,
 
 # %% ../../nbs/6_study/23_cli.ipynb #08755914
 def print_places(name:str, whole:bool=True):
-    "Where the results of a study are and what shows more; `whole`: all its runs are in the figures."
+    "Where the results of a study are; `whole`: all of its runs are in the figures."
     from ambiscale_nb.study.run import figure_folder
     folder, report = figure_folder(name, whole), RESULTS/name/'report/report.html'
     figures = f'{folder}/' if (ROOT/folder).is_dir() else (
         f'none was asked for, `ambiscale figure 1 {name}` draws one')
-    written = report.relative_to(ROOT) if report.exists() else f'`ambiscale report {name}` writes it'
-    tables = (RESULTS/name).relative_to(ROOT)
+    written, tables = f'`ambiscale report {name}` writes it', (RESULTS/name).relative_to(ROOT)
+    if report.exists(): written = report.relative_to(ROOT)
     print(f'Figures: {figures}\nTables: {tables}/scores.parquet   Report: {written}')
     print(f'Next: ambiscale claims {name} (with reasons), ambiscale table {name} (for a paper)')
 
@@ -223,15 +223,17 @@ def claim_sentences(claims:pd.DataFrame) -> list:
     "What a study says of each claim: a text per verdict."
     from ambiscale_nb.study.cells import ANSWERS
     from ambiscale_nb.study.results import MARK, unread_view
-    views, groups = [unread_view(o) for o in claims.get('unread', [0.]*len(claims))], {}
-    words = [f'{o} {view.mark}'.strip() for o, view in zip(claims.verdict, views, strict=True)]
-    for (key, says), rows in claims.assign(words=words).groupby(['claim', 'says']):
-        by = {f' ({ANSWERS[o]})': w for o, w in zip(rows['mode'], rows.words, strict=True)}
-        text = ', '.join(w+o for o, w in by.items()) if len({*by.values()})>1 else rows.words.iloc[0]
+    lost, groups = claims.get('unread', pd.Series(0., claims.index)), {}
+    pairs = zip(claims.verdict, lost, strict=True)
+    marked = [f'{o} {unread_view(share).mark}'.strip() for o, share in pairs]
+    for (key, says), rows in claims.assign(words=marked).groupby(['claim', 'says']):
+        words = [*rows.words]
+        by = [f'{w} ({ANSWERS[o]})' for o, w in zip(rows['mode'], words, strict=True)]
+        text = ', '.join(by) if len({*words})>1 else words[0]
         groups.setdefault(text, []).append(f'{says} ({key})')
-    lost = f'{MARK} answers were left out: up to {max(claims.unread):.0%} of them could not be read.'
-    return [f'{k}: {"; ".join(v)}.' for k, v in groups.items()]+[
-        lost.replace('%', ' %')]*any(o.mark for o in views)
+    note = f'{MARK} Up to {100*max(lost, default=0):.0f} % of these answers could not be read.'
+    return [f'{k}: {"; ".join(v)}.' for k, v in groups.items()]+[note]*any(
+        MARK in o for o in marked)
 
 # %% ../../nbs/6_study/23_cli.ipynb #8327ce44
 def best_rows(scores:pd.DataFrame, metric:str) -> pd.DataFrame:
@@ -240,12 +242,15 @@ def best_rows(scores:pd.DataFrame, metric:str) -> pd.DataFrame:
     from ambiscale_nb.study.cells import claimed_scores
     from ambiscale_nb.study.results import at_full_budget, plain_scores, unread_view
     rows = claimed_scores(at_full_budget(plain_scores(scores[scores.metric.eq(metric)]), 'none'))
+    rows = rows.assign(unparsed=rows.get('unparsed', 0.)) # Not in older tables
     rows = rows[[unread_view(o).testable for o in rows.unparsed]].dropna(subset='value')
     key = ['model', 'corpus', 'mode', 'strategy', 'k']
     by = rows.pivot_table(index=key, columns='stratum', values='value', sort=False)
-    best = rows[rows.stratum.eq('all')].drop_duplicates(key).join(by.drop(columns='all', errors='ignore'), on=key)
+    by = by.drop(columns='all', errors='ignore')
+    best = rows[rows.stratum.eq('all')].drop_duplicates(key).join(by, on=key)
     return best.sort_values('value', ascending=not METRICS[metric].higher, kind='stable')
 
+# %% ../../nbs/6_study/23_cli.ipynb #ade5539f
 def shown_rows(best:pd.DataFrame) -> pd.DataFrame: # From `best_rows`
     "The same for the screen."
     from ambiscale_nb.study.results import unread_view, with_interval
@@ -254,23 +259,26 @@ def shown_rows(best:pd.DataFrame) -> pd.DataFrame: # From `best_rows`
     ends = zip(best.value, best.low, best.high, strict=True)
     found = found.assign(answers=best['mode'].map(dict(dist='shares', label='one label')),
         strategy=best.strategy.map(lambda o: PAPER_NAMES.get(o, o)), k=best.k, n=best.n,
-        **{'all clips': [with_interval(*o) for o in ends]})
-    found = found.assign(**{o: best[o].map('{:.3f}'.format) for o in ('clear', 'ambiguous') if o in best})
+        **{'all clips': [with_interval(*o) for o in ends]},
+        **{o: best[o].map('{:.3f}'.format) for o in ('clear', 'ambiguous') if o in best})
     unread = [' '.join(unread_view(o)[:2]).strip() for o in best.unparsed]
     return found.assign(unread=unread) if any(unread) else found
 
 # %% ../../nbs/6_study/23_cli.ipynb #8c418c1c
+GUIDES = dict(one_more_rater='one more rater', noise_floor='perfect predictor',
+              prior='without audio')
+
 def row_notes(best:pd.DataFrame, metric:str) -> list: # From `best_rows`
     "What has to be known to read the table of the best rows."
     from ambiscale_nb.metrics.metrics import METRICS
-    about, first = METRICS[metric], best.iloc[0]
-    notes = [f'{about.title}, {about.better} is better, with 95 % intervals over speakers; k: answers per '
-             'clip, n: clips.']
-    known = dict(one_more_rater='one more rater', noise_floor='perfect predictor', prior='without audio')
-    known = [f'{v} {first[k]:.3f}' for k, v in known.items() if pd.notna(first.get(k))]
-    if known: notes.append(f"For comparison, on the clips of the first row: {', '.join(known)}.")
-    why = [o for o in best.get('reason', pd.Series(dtype=str))[best.low.isna()] if o]
-    if best.low.isna().any(): notes.append(f"[–]: no interval{': '*bool(why)}{(why or [''])[0]}.")
+    known = {v: best.iloc[0].get(k) for k, v in GUIDES.items()}
+    notes = [f'{METRICS[metric].axis}, with 95 % intervals over speakers; k: answers per clip, '
+             'n: clips.']
+    known = ', '.join(f'{k} {v:.3f}' for k, v in known.items() if pd.notna(v))
+    if known: notes.append(f'For comparison, on the clips of the first row: {known}.')
+    if best.low.isna().any():
+        why = [o for o in best[best.low.isna()].get('reason', ()) if o]
+        notes.append(': '.join(['[–]: no interval', *why[:1]])+'.')
     return notes
 
 # %% ../../nbs/6_study/23_cli.ipynb #08755913
@@ -278,16 +286,19 @@ def print_summary(name:str, whole:bool=True):
     "The answer of a scored study on one screen: claims, best rows, places."
     from ambiscale_nb.study.report import stored_claims
     from ambiscale_nb.study.results import Study, first_metric, lost_text, unscored_text
-    if not (RESULTS/name/'scores.parquet').exists(): return
-    scores, claims = Study(name).read('scores'), stored_claims(Study(name))
-    texts = [lost_text(Study(name)), unscored_text(Study(name))]
-    if claims is not None and 'mode' in claims: texts += claim_sentences(claims)
+    here = Study(name)
+    if not here.has('scores'): return
+    scores, claims = here.read('scores'), stored_claims(here)
+    texts = [lost_text(here), unscored_text(here)]
+    if claims is not None and 'mode' in claims: texts += [
+        f'What {name} says of the claims that were stated beforehand, by output mode:',
+        *claim_sentences(claims)]
     for o in filter(None, texts): print_lines(o)
-    if scores.empty: return
-    best = best_rows(scores, first_metric(scores)).head(10)
+    metric = first_metric(scores)
+    best = best_rows(scores, metric).head(10) if metric else scores
     if len(best): show(shown_rows(best))
-    for o in row_notes(best, first_metric(scores)) if len(best) else (): print_lines(o)
-    print_places(name, whole)
+    for o in row_notes(best, metric) if len(best) else (): print_lines(o)
+    if metric: print_places(name, whole)
 
 # %% ../../nbs/6_study/23_cli.ipynb #7e51b0c4
 def end_run(
@@ -425,6 +436,7 @@ def print_lines(text:str):
         indent = ' '*(len(o)-len(o.lstrip()))
         print(textwrap.fill(o, 100, subsequent_indent=indent+'  ', break_on_hyphens=False))
 
+# %% ../../nbs/6_study/23_cli.ipynb #23578495
 def print_paragraphs(*texts:str):
     "Print texts with a blank line between them."
     for i, o in enumerate(texts):

@@ -109,7 +109,7 @@ def better(metric:str) -> str:
 DECIMALS, DIGITS = 6, 4
 
 def rounded(data:pd.DataFrame) -> pd.DataFrame:
-    "Numbers of at most six decimals and four significant digits; whole numbers and text as they are."
+    "Numbers with at most six decimals and four significant digits; whole numbers as they are."
     def short(x): return float(f'{x:.{DIGITS}g}') if x%1 else x+0. # No negative zero
     data = data.round(DECIMALS)
     return data.assign(**{o: data[o].map(short) for o in data.select_dtypes('float')})

@@ -27,7 +27,7 @@ from .fanout import run_shards, StudyWatch, whole_name
 from ambiscale_nb.study.notebooks import (code_fingerprint, is_done, run_notebook, SharedKernel,
     stamp_of)
 from .report import nonce_of, publish
-from .results import outdate, Study
+from .results import guarded, outdate, Study
 
 # %% ../../nbs/6_study/19_run.ipynb #6493cf9b
 SAMPLE_BOOK, SCORE_BOOK = (ROOT/f'nbs/experiments/{o}.ipynb' for o in ('01_sample', '02_score'))
@@ -135,6 +135,7 @@ def draw_some(
             bar.update()
     return failed
 
+# %% ../../nbs/6_study/19_run.ipynb #e9c20c91
 def draw_all(study:StudyConfig, out:str, progress:bool=False) -> list:
     "Draw the figures of a scored study; (figure, error) of those that could not be drawn."
     from tqdm import tqdm
@@ -223,7 +224,8 @@ def score_and_draw(
     failed = draw_all(study, out, progress)
     drop_old(study.name, out, [o for o, _ in failed])
     if whole: shutil.rmtree(ROOT/figure_folder(study.name, False), ignore_errors=True)
-    if 'report' in study.figures: write_report(study.name)
+    if 'report' in study.figures:
+        failed += [('report', why) for why in guarded(write_report, study.name)[1:] if why]
     if not failed: write_atomic(here/'scored.json', json.dumps(state))
     return failed
 
@@ -285,10 +287,12 @@ def run_study(
 # %% ../../nbs/6_study/19_run.ipynb #a13bb293
 def row_names(table:pd.DataFrame, columns:list) -> pd.Index:
     "A name for each row from some columns; rows of one name are numbered."
-    text = pd.Series([', '.join(map(str, o)) for o in table[columns].itertuples(index=False)], dtype=str)
+    rows = table[columns].itertuples(index=False)
+    text = pd.Series([', '.join(map(str, o)) for o in rows], dtype=str)
     again = text.groupby(text).cumcount()+1
     return pd.Index(text.where(again==1, text+' #'+again.astype(str)), name='row')
 
+# %% ../../nbs/6_study/19_run.ipynb #5c20380f
 def naming_columns(table:pd.DataFrame) -> list:
     "The fewest columns that tell rows apart, later ones dropped first."
     names = [o for o in table if table[o].dtype.kind not in 'biuf' or o=='k']
@@ -310,19 +314,20 @@ def compare_columns(new:pd.Series, old:pd.Series) -> tuple:
     most = 0 if whole else np.maximum(RELATIVE*np.maximum(new.abs(), old.abs()), LEAST)*(1+1e-9)
     return gap.gt(most) | new.isna().ne(old.isna()), gap
 
+# %% ../../nbs/6_study/19_run.ipynb #68c9d9c9
 def compare_tables(new:pd.DataFrame, old:pd.DataFrame) -> tuple:
-    "Largest difference of numbers that agree, and a line for each row, column or cell that does not."
-    by = naming_columns(old)
-    lines = [f'no column {o}' for o in old if o not in new]+[f'new column {o}' for o in new if o not in old]
+    "Largest difference of numbers that agree; a line for each row, column or cell that does not."
+    by, largest = naming_columns(old), 0.
+    lines = [f'no column {o}' for o in old if o not in new]
+    lines += [f'new column {o}' for o in new if o not in old]
     if set(by)-set(new): return 0., lines
     new, old = (o.set_index(row_names(o, by)) for o in (new, old))
     lines += [f'no row {o}' for o in old.index.difference(new.index, sort=False)]
     lines += [f'new row {o}' for o in new.index.difference(old.index, sort=False)]
-    rows, largest = old.index.intersection(new.index, sort=False), 0.
+    new, old = (o.loc[old.index.intersection(new.index, sort=False)] for o in (new, old))
     for o in (x for x in old if x in new):
-        a, b = new[o].loc[rows], old[o].loc[rows]
-        wrong, gap = compare_columns(a, b)
-        lines += [f'{row}: {o} {a[row]} instead of {b[row]}' for row in rows[wrong]]
+        wrong, gap = compare_columns(new[o], old[o])
+        lines += [f'{row}: {o} {new[o][row]} instead of {old[o][row]}' for row in old.index[wrong]]
         largest = max(largest, gap[~wrong].fillna(0.).max())
     return largest, lines
 
@@ -338,6 +343,7 @@ def compare_figures(study:StudyConfig) -> dict:
         out[o] = compare_tables(*map(pd.read_csv, (new/old.name, old))) if old.exists() else missing
     return out
 
+# %% ../../nbs/6_study/19_run.ipynb #ba1cf37b
 def comparison_text(found:dict, most:int=4) -> str: # From `compare_figures`; lines per figure
     "What agrees, and what differs by how much."
     agree = {k: largest for k, (largest, lines) in found.items() if not lines}
@@ -345,7 +351,7 @@ def comparison_text(found:dict, most:int=4) -> str: # From `compare_figures`; li
     by = f' (largest difference {agree[top]:.0e}, {top})' if top and agree[top] else ''
     text = [f'Data of {len(agree)} of {len(found)} figures agree with those in {COMMITTED}/{by}.']
     for k, (_, lines) in found.items():
-        if not lines: continue
         rest = [f'and {len(lines)-most:,} more']*(len(lines)>most)
-        text.append('\n  '.join([f"{k}: {len(lines):,} difference{'s'*(len(lines)>1)}", *lines[:most], *rest]))
+        head = f"{k}: {len(lines):,} difference{'s'*(len(lines)>1)}"
+        if lines: text.append('\n  '.join([head, *lines[:most], *rest]))
     return '\n'.join(text)
