@@ -24,7 +24,7 @@ help: ## what can be made
 
 setup: .venv/installed ## create .venv with everything
 
-reproduce: .venv/installed ## the whole embedded study: samples, scores, figures, summary
+reproduce: .venv/installed ## the whole embedded study: samples, scores, figures, report; compared with figures/
 	@$(OFFLINE) .venv/bin/ambiscale run conf/smoke.yaml
 
 test: .venv/installed ## every notebook and every test
@@ -36,7 +36,8 @@ test-faults: .venv/installed ## two hundred kills of racing writers, and a table
 $(FIGS): .venv/installed
 	@$(OFFLINE) .venv/bin/ambiscale figure $(subst fig,,$@)
 
-figures: $(sort $(FIGS)) ## all figures from stored scores; one of them: make fig1 ... fig10
+figures: $(sort $(FIGS)) ## all figures from stored scores, into figures/; one of them: make fig1 ... fig11
+	@$(OFFLINE) .venv/bin/ambiscale figure claims
 
 claims: .venv/installed ## what the study says of the claims that were stated beforehand
 	@$(OFFLINE) .venv/bin/ambiscale claims

@@ -67,7 +67,7 @@ def one_of_them(pool):
 SCORED = ('scores', 'predictions', 'settings', 'refusals', 'marginals', 'bounds', 'variance', 'audits', 'costs')
 
 
-def execute(source, target, parameters):
+def execute(source, target, parameters, **how):
     if said := run_in_shell(source, parameters): raise notebooks.NotebookError(said)
     Path(target).parent.mkdir(parents=True, exist_ok=True)
     Path(target).write_text('{}')

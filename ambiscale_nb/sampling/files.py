@@ -403,17 +403,19 @@ class StoreLedger:
             rows = as_costs([o for g in groups for o in g], PAID)
         elif path in self.known: return spent
         else:
-            have = [o for o in pq.read_schema(path).names if o in PAID]
+            try: have = [o for o in pq.read_schema(path).names if o in PAID]
+            except FileNotFoundError: return spent # Moved a moment ago
             rows = pq.read_table(path, columns=have).to_pandas().reindex(columns=PAID)
         self.known[path] = start, spent+self.add(path, rows)
         return self.known[path][1]
 
 # %% ../../nbs/5_sampling/01_files.ipynb #40f23c6b
 @patch
-def total(self:StoreLedger) -> Counter:
+def total(self:StoreLedger, table:str='*') -> Counter: # `table`: its folder, such as verdicts
     "calls, failed, tokens, usd, and seconds at work of all runs added up."
-    journals = {o.stem: self.read(o) for o in self.root.glob('*/**/journal/*.jsonl')}
-    sealed = {o.stem[6:-17] or o: self.read(o) for o in self.root.glob('*/**/shard-*.parquet')}
+    journals = {o.stem: self.read(o) for o in self.root.glob(f'{table}/**/journal/*.jsonl')}
+    shards = self.root.glob(f'{table}/**/shard-*.parquet')
+    sealed = {o.stem[6:-17] or o: self.read(o) for o in shards}
     total = Counter(dict.fromkeys((*SUMS, 'failed'), 0))
     for o in (journals | sealed).values(): total.update(o)
     total['seconds'] = sum(v-int(o[:16], 16) for o, v in self.until.items() if v)/1e9

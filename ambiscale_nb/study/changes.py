@@ -146,5 +146,5 @@ def scoring_news(
              if old.get(o)!=new[o]]
     if found or old!=new: return '; '.join(found) or 'settings changed'
     files = [*(here/f'{o}.parquet' for o in ('scores', 'settings')),
-             *(ROOT/new['figures'][0]/f'{o}.png' for o in study.figures)]
+             *(ROOT/new['figures'][0]/f'{o}.png' for o in study.figures if o!='report')]
     return ', '.join(f'{o.name} is gone' for o in files if not o.exists())

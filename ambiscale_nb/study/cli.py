@@ -6,8 +6,8 @@
 __all__ = ['app', 'AsJson', 'StudyFile', 'EMBEDDED', 'StudyName', 'corpora', 'CorpusName', 'Labels', 'Root', 'models', 'Options',
            'user_errors', 'study_folder', 'show', 'list_corpora', 'validate_copy', 'card', 'list_models',
            'load_options', 'check_one', 'begin_one', 'short_number', 'cost_table', 'estimate', 'print_places',
-           'print_summary', 'run', 'print_status', 'status', 'printed', 'figure', 'claims', 'print_paragraphs', 'table',
-           'report', 'export', 'column_pairs', 'import_answers']
+           'print_summary', 'run', 'print_status', 'status', 'printed', 'figure', 'claims', 'table', 'report', 'export',
+           'column_pairs', 'import_answers']
 
 # %% ../../nbs/6_study/23_cli.ipynb #66c8fb72
 import io
@@ -208,36 +208,113 @@ def estimate(study:StudyFile, as_json:AsJson=False,
 
 # %% ../../nbs/6_study/23_cli.ipynb #08755914
 def print_places(name:str, whole:bool=True):
-    "Where the figures and tables of a study are; `whole`: all of its runs are in the figures."
+    "Where the results of a study are; `whole`: all of its runs are in the figures."
     from ambiscale_nb.study.run import figure_folder
-    folder = figure_folder(name, whole)
+    folder, report = figure_folder(name, whole), RESULTS/name/'report/report.html'
     figures = f'{folder}/' if (ROOT/folder).is_dir() else (
         f'none was asked for, `ambiscale figure 1 {name}` draws one')
-    print(f'Figures: {figures}   Tables: {(RESULTS/name).relative_to(ROOT)}/scores.parquet')
+    written, tables = f'`ambiscale report {name}` writes it', (RESULTS/name).relative_to(ROOT)
+    if report.exists(): written = report.relative_to(ROOT)
+    print(f'Figures: {figures}\nTables: {tables}/scores.parquet   Report: {written}')
+    print(f'Next: ambiscale claims {name} (with reasons), ambiscale table {name} (for a paper)')
+
+# %% ../../nbs/6_study/23_cli.ipynb #3ce7f9a7
+def claim_sentences(claims:pd.DataFrame) -> list:
+    "What a study says of each claim: a text per verdict."
+    from ambiscale_nb.study.cells import ANSWERS
+    from ambiscale_nb.study.results import MARK, unread_view
+    lost, groups = claims.get('unread', pd.Series(0., claims.index)), {}
+    pairs = zip(claims.verdict, lost, strict=True)
+    marked = [f'{o} {unread_view(share).mark}'.strip() for o, share in pairs]
+    for (key, says), rows in claims.assign(words=marked).groupby(['claim', 'says']):
+        words = [*rows.words]
+        by = [f'{w} ({ANSWERS[o]})' for o, w in zip(rows['mode'], words, strict=True)]
+        text = ', '.join(by) if len({*words})>1 else words[0]
+        groups.setdefault(text, []).append(f'{says} ({key})')
+    note = f'{MARK} Up to {100*max(lost, default=0):.0f} % of these answers could not be read.'
+    return [f'{k}: {"; ".join(v)}.' for k, v in groups.items()]+[note]*any(
+        MARK in o for o in marked)
+
+# %% ../../nbs/6_study/23_cli.ipynb #8327ce44
+def best_rows(scores:pd.DataFrame, metric:str) -> pd.DataFrame:
+    "Scores at the full budget that the claims compare, of one metric, best first."
+    from ambiscale_nb.metrics.metrics import METRICS
+    from ambiscale_nb.study.cells import claimed_scores
+    from ambiscale_nb.study.results import at_full_budget, plain_scores, unread_view
+    rows = claimed_scores(at_full_budget(plain_scores(scores[scores.metric.eq(metric)]), 'none'))
+    rows = rows.assign(unparsed=rows.get('unparsed', 0.)) # Not in older tables
+    rows = rows[[unread_view(o).testable for o in rows.unparsed]].dropna(subset='value')
+    key = ['model', 'corpus', 'mode', 'strategy', 'k']
+    by = rows.pivot_table(index=key, columns='stratum', values='value', sort=False)
+    by = by.drop(columns='all', errors='ignore')
+    best = rows[rows.stratum.eq('all')].drop_duplicates(key).join(by, on=key)
+    return best.sort_values('value', ascending=not METRICS[metric].higher, kind='stable')
+
+# %% ../../nbs/6_study/23_cli.ipynb #ade5539f
+def shown_rows(best:pd.DataFrame) -> pd.DataFrame: # From `best_rows`
+    "The same for the screen."
+    from ambiscale_nb.study.results import unread_view, with_interval
+    from ambiscale_nb.study.tables import PAPER_NAMES
+    found = best[['model', 'corpus']].drop(columns=['corpus']*(best.corpus.nunique()==1))
+    ends = zip(best.value, best.low, best.high, strict=True)
+    found = found.assign(answers=best['mode'].map(dict(dist='shares', label='one label')),
+        strategy=best.strategy.map(lambda o: PAPER_NAMES.get(o, o)), k=best.k, n=best.n,
+        **{'all clips': [with_interval(*o) for o in ends]},
+        **{o: best[o].map('{:.3f}'.format) for o in ('clear', 'ambiguous') if o in best})
+    unread = [' '.join(unread_view(o)[:2]).strip() for o in best.unparsed]
+    return found.assign(unread=unread) if any(unread) else found
+
+# %% ../../nbs/6_study/23_cli.ipynb #8c418c1c
+GUIDES = dict(one_more_rater='one more rater', noise_floor='perfect predictor',
+              prior='without audio')
+
+def row_notes(best:pd.DataFrame, metric:str) -> list: # From `best_rows`
+    "What has to be known to read the table of the best rows."
+    from ambiscale_nb.metrics.metrics import METRICS
+    known = {v: best.iloc[0].get(k) for k, v in GUIDES.items()}
+    notes = [f'{METRICS[metric].axis}, with 95 % intervals over speakers; k: answers per clip, '
+             'n: clips.']
+    known = ', '.join(f'{k} {v:.3f}' for k, v in known.items() if pd.notna(v))
+    if known: notes.append(f'For comparison, on the clips of the first row: {known}.')
+    if best.low.isna().any():
+        why = [o for o in best[best.low.isna()].get('reason', ()) if o]
+        notes.append(': '.join(['[–]: no interval', *why[:1]])+'.')
+    return notes
 
 # %% ../../nbs/6_study/23_cli.ipynb #08755913
 def print_summary(name:str, whole:bool=True):
-    "The headline of a scored study: scores and verdicts in both output modes."
-    from ambiscale_nb.study.cells import ANSWERS, claimed_scores
-    from ambiscale_nb.study.claims import verdict_table
+    "The answer of a scored study on one screen: claims, best rows, places."
     from ambiscale_nb.study.report import stored_claims
-    from ambiscale_nb.study.results import Study, lost_text, summary, unscored_text
-    if not (RESULTS/name/'scores.parquet').exists(): return
-    scores, claims = Study(name).read('scores'), stored_claims(Study(name))
-    for text in filter(None, (lost_text(Study(name)), unscored_text(Study(name)))): print(text)
-    if scores.empty: return
-    metric = 'JSD in bits, lower' if scores.metric.eq('jsd').any() else 'Accuracy, higher'
-    table = claimed_scores(summary(scores))
-    for mode, words in ANSWERS.items():
-        short = table[table['mode'].eq(mode)]
-        if short.empty: continue
-        print(f'{metric} is better, with 95 % intervals over speakers; output mode: {words}')
-        show(short.drop(columns=['mode']+['corpus']*(short.corpus.nunique()==1)))
-    if claims is not None and 'mode' in claims:
-        print('Verdicts on the claims about these strategies, by output mode; for their reasons: '
-              f'ambiscale claims {name}')
-        show(verdict_table(claims))
-    print_places(name, whole)
+    from ambiscale_nb.study.results import Study, first_metric, lost_text, unscored_text
+    here = Study(name)
+    if not here.has('scores'): return
+    scores, claims = here.read('scores'), stored_claims(here)
+    texts = [lost_text(here), unscored_text(here)]
+    if claims is not None and 'mode' in claims: texts += [
+        f'What {name} says of the claims that were stated beforehand, by output mode:',
+        *claim_sentences(claims)]
+    for o in filter(None, texts): print_lines(o)
+    metric = first_metric(scores)
+    best = best_rows(scores, metric).head(10) if metric else scores
+    if len(best): show(shown_rows(best))
+    for o in row_notes(best, metric) if len(best) else (): print_lines(o)
+    if metric: print_places(name, whole)
+
+# %% ../../nbs/6_study/23_cli.ipynb #7e51b0c4
+def end_run(
+    config, failed:list, seconds:float, # Study, what `run_study` returned, how long it took
+) -> int:
+    "Report what a run found and how long it took; status 1 if it failed or the figures differ."
+    from ambiscale_nb.study.fanout import time_text
+    from ambiscale_nb.study.plans import failures_text
+    from ambiscale_nb.study.run import compare_figures, comparison_text
+    for name, why in failed: print(f'FAILED {name}: {why}', file=sys.stderr)
+    if text := failures_text(config.name): print(text, file=sys.stderr)
+    print_summary(config.name, all(o in config.figures for o, _ in failed))
+    found = {} if failed else compare_figures(config)
+    if found: print(comparison_text(found))
+    print(f'It took {time_text(seconds)}.')
+    return int(bool(failed) or any(lines for _, lines in found.values()))
 
 # %% ../../nbs/6_study/23_cli.ipynb #d8f06b23
 @app.command()
@@ -248,21 +325,17 @@ def run(study:StudyFile,
                                            'is moved to `superseded`.')]=False):
     "Sample, verify, score and draw; run it again to resume. What has changed is done again."
     from ambiscale_nb.study.config import read_study
-    from ambiscale_nb.study.plans import failures_text
     from ambiscale_nb.study.run import run_study
     with user_errors():
-        config = read_study(study)
+        config, start = read_study(study), time.time()
         if rescore and force: raise InputError('--rescore asks nothing, --force all: take one')
         try: failed = run_study(config, rescore=rescore, force=force)
         except KeyboardInterrupt:
             print(f'\nTo continue: ambiscale run {study}', file=sys.stderr)
             raise
-        for name, why in failed: print(f'FAILED {name}: {why}', file=sys.stderr)
-        if text := failures_text(config.name): print(text, file=sys.stderr)
-        print_summary(config.name, all(o in config.figures for o, _ in failed))
-        if not failed: return
-        print(f'Fix this and run it again; what is stored is kept: ambiscale run {study}',
-              file=sys.stderr)
+        if not end_run(config, failed, time.time()-start): return
+        if failed: print('Fix this and run it again; what is stored is kept: ambiscale run '
+                         f'{study}', file=sys.stderr)
         raise typer.Exit(1)
 
 # %% ../../nbs/6_study/23_cli.ipynb #8f521a9c
@@ -357,14 +430,18 @@ def claims(name:StudyFile=EMBEDDED, study:StudyName='',
             show(near.round(1))
 
 # %% ../../nbs/6_study/23_cli.ipynb #e0010004
+def print_lines(text:str):
+    "Print a text in lines of 100 columns that keep their indent."
+    for o in text.split('\n'):
+        indent = ' '*(len(o)-len(o.lstrip()))
+        print(textwrap.fill(o, 100, subsequent_indent=indent+'  ', break_on_hyphens=False))
+
+# %% ../../nbs/6_study/23_cli.ipynb #23578495
 def print_paragraphs(*texts:str):
-    "Print texts with a blank line between them, in lines of 100 columns that keep their indent."
-    def lines(text):
-        for o in text.split('\n'):
-            indent = ' '*(len(o)-len(o.lstrip()))
-            how = dict(subsequent_indent=indent+'  ', break_on_hyphens=False)
-            yield from textwrap.wrap(o, 100, **how) or ['']
-    print('\n\n'.join('\n'.join(lines(o)) for o in texts))
+    "Print texts with a blank line between them."
+    for i, o in enumerate(texts):
+        if i: print()
+        print_lines(o)
 
 # %% ../../nbs/6_study/23_cli.ipynb #7ab1e001
 @app.command()

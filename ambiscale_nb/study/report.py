@@ -20,7 +20,7 @@ from itertools import product
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from ..core import ROOT, InputError, content_key, write_atomic
+from ..core import InputError, content_key, write_atomic
 from ..corpora.registry import CORPORA, data_name, named
 from ..models.prompts import MODES, STYLES, prompt
 from ..sampling.inputs import versions
@@ -170,8 +170,8 @@ def claims_page(claims:pd.DataFrame|None=None, published:pd.DataFrame|None=None)
 # %% ../../nbs/6_study/12_report.ipynb #f1905ea1
 def figure_files(study:Study) -> list:
     "The pictures of a study in the order of their numbers, those without a number last."
-    folder = (ROOT if study.name=='embedded' else study.root)/'figures' # See `figure_folder`
-    if (study.root/'figures-partial').exists(): folder = study.root/'figures-partial'
+    partial = study.root/'figures-partial'
+    folder = partial if partial.exists() else study.root/'figures'
     def place(o): return int((re.match(r'fig(\d+)', o.stem) or ('', 99))[1]), o.stem
     return sorted(folder.glob('*.png'), key=place)
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Names', 'NEVER', 'FAILED', 'OLD', 'DRAWN', 'MARK', 'MARKED', 'TOO_MANY', 'Study', 'failure_text', 'guarded',
            'unscored', 'unscored_text', 'outdate', 'replacing', 'lost_clips', 'lost_text', 'with_interval', 'Unread',
-           'unread_view', 'with_mark', 'plain_scores', 'at_full_budget', 'summary']
+           'unread_view', 'with_mark', 'plain_scores', 'at_full_budget', 'first_metric', 'summary']
 
 # %% ../../nbs/6_study/01_results.ipynb #ec69584e
 import json

@@ -239,7 +239,7 @@ def score_study(
     common:bool=True) -> dict: # Whether models are compared on the clips that all could hear
     "Score every run and write `SCORE_TABLES`; the number of rows of each."
     from joblib import Parallel, delayed
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
     with replacing(study):
         jobs, refused = jobs_of(study, ks, common)
         found = Parallel(workers, return_as='generator')(delayed(job_tables)(*o) for o in jobs)

@@ -330,13 +330,13 @@ def test_the_summary_of_a_run_shows_scores_and_verdicts_in_both_modes(tmp_path, 
     for where in ('results', 'cli'): monkeypatch.setattr(f'ambiscale_nb.study.{where}.RESULTS', tmp_path)
     monkeypatch.setattr('ambiscale_nb.study.cli.ROOT', tmp_path)
     row = dict(model='m', corpus='c', condition='none', stratum='all', style='direct', strategy='greedy', k=1,
-               variant='greedy', reading='plain', metric='jsd', value=.2, low=.1, high=.3, unparsed=0.)
+               variant='greedy', reading='plain', metric='jsd', value=.2, low=.1, high=.3, n=9, unparsed=0.)
     Study('mine').write(pd.DataFrame([dict(row, mode=o) for o in MODES]), 'scores')
     claims = claims_of(three()+three(mode='label', base=.5))[0]
     Study('mine').write(claims, 'claims')
     print_summary('mine')
     text = capsys.readouterr().out
-    for words in MODES.values(): assert f'output mode: {words}' in text
+    for words in MODES.values(): assert f'({words})' in text
     assert text.count('0.200 [0.100, 0.300]')==2 and 'opposite' in text and 'supported' in text
 
 

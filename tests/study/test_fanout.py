@@ -181,20 +181,21 @@ def test_stopping_while_workers_start_is_heard_by_one_process(tmp_path):
     assert not ledger(tmp_path)
 
 
-def test_stopping_ends_processes_that_draw(tmp_path):
-    "Those at work, those that are free and those that have not begun; and it waits for none of them."
-    code = ('import pathlib, sys, time\nfrom ambiscale_nb.study.fanout import ctrl_c_waits, processes\n'
-            'if __name__ == "__main__":\n'
-            '    with processes(3) as pool:\n'
-            '        with ctrl_c_waits(): jobs = [pool.submit(time.sleep, o) for o in (0, 10**6, 10**6)]\n'
-            '        jobs[0].result(); pathlib.Path(sys.argv[1]).touch()\n'
-            '        print([o.exception() for o in jobs])\n')
+def test_stopping_ends_kernels_that_draw(tmp_path):
+    "Those at work, and figures that have not begun; it waits for none of them."
+    source = notebook(tmp_path/'s.ipynb', f'import time\nopen({str(tmp_path/"begun")!r}, "a").write("x")\ntime.sleep(10**6)', x=1)
+    code = ('import pathlib, sys\nfrom ambiscale_nb.study import config, notebooks, run\n'
+            'here = pathlib.Path(sys.argv[1])\n'
+            'def draw(stem, study, out, kernel): notebooks.run_notebook(here/"s.ipynb", here/f"{stem}.ipynb", {}, kernel)\n'
+            'run.draw = draw\n'
+            'run.draw_all(config.StudyConfig(name="s", workers=2, runs=[dict(model="m")], figures=["a", "b", "c"]), "out")\n')
     (tmp_path/'draw.py').write_text(code)
-    process = subprocess.Popen([sys.executable, tmp_path/'draw.py', tmp_path/'begun'], start_new_session=True,
+    process = subprocess.Popen([sys.executable, tmp_path/'draw.py', tmp_path], start_new_session=True,
                                text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     STARTED.append(process)
-    until((tmp_path/'begun').exists, 'nothing was drawn', process)
+    until(lambda: (tmp_path/'begun').exists() and (tmp_path/'begun').read_text()=='xx', 'nothing was drawn', process)
     interrupted(process, psutil.Process(process.pid).children(recursive=True))  # twelve days are not waited for
+    assert (tmp_path/'begun').read_text()=='xx' and source.exists()
 
 
 def test_what_ctrl_c_was_before_it_is_again():

@@ -78,7 +78,7 @@ def test_a_changed_strategy_is_scored_again(study, monkeypatch):
     load_plugins() # Into the registries that stay
     for module in (changes, config, run, core): monkeypatch.setattr(module, 'ROOT', root)
     monkeypatch.setattr(results, 'RESULTS', root/'results')
-    monkeypatch.setattr(run, 'run_notebook', lambda *o: asked.append(o[0].name))
+    monkeypatch.setattr(run, 'run_notebook', lambda *o, **how: asked.append(o[0].name))
     monkeypatch.setattr(models, 'MODELS', dict(models.MODELS))
     monkeypatch.setattr(strategies, 'STRATEGIES', dict(strategies.STRATEGIES))
     monkeypatch.setenv(core.PLUGINS, 'mine.py')

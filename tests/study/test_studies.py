@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from urllib.parse import quote
 
@@ -354,19 +353,14 @@ def test_figures_of_some_runs_leave_those_of_all_alone(tmp_path, monkeypatch):
     here, drawn = tmp_path/'results/s', []
     (here/'plans').mkdir(parents=True)
     (here/'plans/run.json').write_text('{}')
-    def run_notebook(source, target, parameters):
+    def run_notebook(source, target, parameters, **how):
         for o in ('scores', 'settings'): (here/f'{o}.parquet').touch()
-    def draw(stem, study, out):
+    def draw(stem, study, out, kernel):
         drawn.append(out)
         (tmp_path/out).mkdir(parents=True, exist_ok=True)
         (tmp_path/out/f'{stem}.png').write_text(str(len(drawn)))
-    class Here:  # a pool that is this process
-        def submit(self, call, *args):
-            call(*args)
-            return self
-        def exception(self): return None
     for o, x in dict(ROOT=tmp_path, run_notebook=run_notebook, draw=draw, is_done=lambda *_: True,
-                     code_fingerprint=str, processes=lambda workers: nullcontext(Here())).items():
+                     code_fingerprint=str).items():
         monkeypatch.setattr(run, o, x)
     monkeypatch.setattr(changes, 'ROOT', tmp_path)
     monkeypatch.setattr(results, 'RESULTS', tmp_path/'results')

@@ -265,9 +265,9 @@ def test_a_picture_that_cannot_be_drawn_again_is_not_left_among_new_ones(config,
     study, here = config
     for o in ('fig1_budget', 'fig6_pareto'): (here/f'figures/{o}.png').write_text('of before')
 
-    def notebook(source, target, parameters): Study('s').write(pd.DataFrame(dict(value=[2.])), 'scores')
+    def notebook(source, target, parameters, **how): Study('s').write(pd.DataFrame(dict(value=[2.])), 'scores')
 
-    def drawing(config, out):
+    def drawing(config, out, progress):
         (here/'figures').mkdir(exist_ok=True)
         os.utime(here/'scores.parquet', (1e9, 1e9))
         (here/'figures/fig1_budget.png').write_text('new')
