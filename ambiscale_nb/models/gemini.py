@@ -137,8 +137,10 @@ def draw(self:GeminiALM, wave:Wave, prompt:Prompt, call:str, n:int=1, *, seed:in
          temperature:float) -> list|None: # None if the server takes no `candidate_count`
     "One request for at most `n` answers; `call` tells equal requests apart."
     from google.genai import types
-    data = wav_bytes(check_wave(wave, self.capabilities.max_seconds))
-    parts = [types.Part.from_bytes(data=data, mime_type='audio/wav'), prompt.text]
+    if wave is None or isinstance(wave, str): parts = [(wave or '')+prompt.text]
+    else:
+        data = wav_bytes(check_wave(wave, self.capabilities.max_seconds))
+        parts = [types.Part.from_bytes(data=data, mime_type='audio/wav'), prompt.text]
     names = dict(n='candidate_count', logprobs='response_logprobs', seed='seed')
     most = self.config.get('max_output_tokens', prompt.max_new_tokens)
     def send(granted):
