@@ -19,6 +19,10 @@ from .registry import (Corpus, corpus_root, find_file, named, plain_name,
 # %% ../../nbs/1_corpora/09_own.ipynb #ccf2957e
 def clip_facts(table:pd.DataFrame) -> pd.DataFrame: # One row per file
     "The facts about each file in a list of ratings; its lines must agree."
+    fixed = table.file[table.file.str.match(r'\s*(/|~|[A-Za-z]:/)')]
+    if len(fixed): raise InputError(
+        f"Line {fixed.index[0]}: {fixed.iloc[0]!r} is an absolute path, which no other computer has: "
+        "write it relative to the folder of this list")
     columns = [o for o in ('file', 'speaker', 'session', 'gender', 'transcript') if o in table]
     once = table[columns].apply(lambda o: o.str.strip()).drop_duplicates()
     twice = once.file[once.file.duplicated()]
