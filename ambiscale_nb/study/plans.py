@@ -201,8 +201,10 @@ def countable(plan:pd.DataFrame) -> list:
     if 'verifier' not in plan: return [(plan, False)]
     listed, words = plan.verifier.str.startswith('listwise'), plan.verifier.ne('listwise')
     size = plan.label[listed].map(lambda o: len(json.loads(o)))
-    many = plan[listed].assign(decode=np.where(words[listed], 'words', 'verdict'), mode='dist',
-                               style='direct', block_size=np.where(words[listed], 1, size))
+    one = dict(prompt_sha='reader') if 'evidence' in plan else {} # Its questions all differ
+    many = plan[listed].assign(
+        **one, decode=np.where(words[listed], 'words', 'verdict'), mode='dist', style='direct',
+        block_size=np.where(words[listed], 1, size))
     return [o for o in ((plan[~listed], False), (many, True)) if len(o[0])]
 
 # %% ../../nbs/6_study/16_plans.ipynb #6565d7a1
