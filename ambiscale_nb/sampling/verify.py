@@ -95,8 +95,8 @@ def spoken(items:Clips) -> list:
     "What is said in each clip; '' where that is not known."
     words = items.get('transcript', pd.Series('', items.index)).fillna('').astype(str).str.strip()
     if len(items) and words.eq('').all(): raise InputError(
-        f"{items.corpus.iloc[0]} has no transcripts, so a verifier with `reads: text` has nothing to "
-        f"read: leave it out, or let the loader read them")
+        f"{items.corpus.iloc[0]} has no transcripts, so a verifier with `reads: text` has nothing "
+        f"to read: leave it out, or let the loader read them")
     return words.tolist()
 
 def judged_clips(model:ALM, items:Clips, judge:Judge) -> pd.DataFrame:
@@ -123,7 +123,8 @@ def order_of(audio_sha:str, options:list, repeat:int) -> list:
     return [names[i] for i in (places[::-1] if repeat%2 else places)]
 
 # %% ../../nbs/5_sampling/03_verify.ipynb #34514c16
-READER = 'You cannot hear this recording. {said}\nOthers heard it and gave these answers:\n{reasons}\n'
+READER = ('You cannot hear this recording. {said}\n'
+          'Others heard it and gave these answers:\n{reasons}\n')
 
 def evidence_of(words:str, options:tuple, reasons:tuple) -> str: # reasons: (label, text)
     "What a verifier reads in place of a clip."

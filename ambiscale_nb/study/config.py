@@ -197,9 +197,11 @@ def wrong_at(
     return []
 
 # %% ../../nbs/6_study/15_config.ipynb #679a18f5
+READS = ('audio', 'text') # What a verifier gets of a clip
+
 def check_reads(run:RunConfig):
     "Refuse a verifier that reads if it has nothing to read, or is to answer as well."
-    if choose(run.reads, ('audio', 'text'), 'way to judge')=='text' and (
+    if choose(run.reads, READS, 'way to judge')=='text' and (
         run.modes or not run.lists_of): raise InputError('a verifier that reads judges answers of '
         'others: write `modes: []` and name them in `lists_of`, or write `verifier: {model: ..., '
         'reads: text}` once for the study')
@@ -286,7 +288,7 @@ def wrong_names(study:StudyConfig, texts:dict|None=None) -> list:
     found = [x for i, o in enumerate(study.runs) for x in wrong_run(('runs', i), o, texts or {})]
     found += named_twice(study, folders=not found)
     if v := study.verifier: found += wrong_at(('verifier', 'model'), check_options, v.model, v.load)
-    if v: found += wrong_at(('verifier', 'reads'), choose, v.reads, ('audio', 'text'), 'way to judge')
+    if v: found += wrong_at(('verifier', 'reads'), choose, v.reads, READS, 'way to judge')
     names = sorted({*MODELS, *(o.served for o in MODELS.values())}-{''})
     for i, o in enumerate(study.strong): found += wrong_at(('strong', i), choose, o, names, 'model')
     for i, o in enumerate(study.figures): found += wrong_at(('figures', i), figure_stem, o)
@@ -339,7 +341,8 @@ def read_study(study:str|Path) -> StudyConfig:
     raise_wrong(path.name, wrong, written.lines)
     config = StudyConfig.model_validate(found)
     figures = list(dict.fromkeys(map(figure_stem, config.figures))) # Each is drawn once
-    return with_verifier(config).model_copy(update=dict(figures=figures))
+    whole = with_verifier(config) if config.verifier else config
+    return whole.model_copy(update=dict(figures=figures))
 
 # %% ../../nbs/6_study/15_config.ipynb #7b0e0005
 def last_run(name:str) -> StudyConfig:
@@ -383,8 +386,7 @@ def run_name(run:RunConfig) -> str:
 # %% ../../nbs/6_study/15_config.ipynb #d1ca3743
 def with_verifier(study:StudyConfig) -> StudyConfig:
     "The study with its verifier among the runs."
-    if not (v := study.verifier): return study
-    runs, by = [*study.runs], {}
+    v, runs, by = study.verifier, [*study.runs], {}
     for o in study.runs:
         if o.condition=='none' and o.modes: by.setdefault(run_name(o).split('--')[1], []).append(o)
     how = dict(alias=v.alias, load=v.load, reads=v.reads, listwise=v.listwise, modes=[], parts=1)

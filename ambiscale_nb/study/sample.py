@@ -213,7 +213,8 @@ def record(self:SamplingRun, failed:int) -> dict:
         lacks=sorted(lacks | {self.no_swap}-{''}), verified=given['verify'],
         listwise=how['listwise_plans'].verifier if given['listwise'] else '',
         audited=0 if self.no_swap else len(self.audited), clips=len(self.clips), failed=failed,
-        reads=given.get('reads', 'audio'), quarantined=len(self.quarantine), cropped=int(self.clips.cropped_from.notna().sum()))
+        reads=given.get('reads', 'audio'),
+        quarantined=len(self.quarantine), cropped=int(self.clips.cropped_from.notna().sum()))
 
 # %% ../../nbs/6_study/17_sample.ipynb #b0010026
 @patch

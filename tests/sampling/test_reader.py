@@ -7,7 +7,7 @@ from test_store import FOUR, clips
 from ambiscale_nb.core import InputError
 from ambiscale_nb.corpora.labels import label_set
 from ambiscale_nb.models.contract import Capabilities
-from ambiscale_nb.sampling.files import CANDIDATES, Store
+from ambiscale_nb.sampling.files import CANDIDATES
 from ambiscale_nb.sampling.store import answers
 from ambiscale_nb.sampling.verify import VERDICTS, Judge, evidence_of, plan_verdicts, reasons_of
 from ambiscale_nb.study import config, results
