@@ -60,6 +60,10 @@ def forms_of(secret):
         for code in (base64.b64encode, base64.urlsafe_b64encode): yield code(before+raw+b'\n').decode()
     for plain in (True, False):
         yield base64.b64encode(json.dumps(dict(key=secret), ensure_ascii=plain).encode()).decode()
+    for before in (b'', b'user:', b'Bearer '):
+        yield from (o.decode().rstrip('=') for o in (base64.b32encode(before+raw), base64.b32encode(before+raw).lower(),
+            base64.b64encode(base64.b64encode(before+raw)), base64.b64encode(base64.b32encode(before+raw))))
+    yield from (o.join(secret) for o in (' ', '  ', '\n'))
 
 def leaks(data, secret):
     "Forms of a key, or the middle of one, in some bytes."
@@ -127,6 +131,8 @@ REFUSALS = {
     'content_policy_violation': (400, 'Your request was rejected', {'code': 'content_policy_violation'}, {}),
     'flagged': (403, 'Your chosen model requires moderation and your input was flagged', {}, {}),
     'unavailable for legal reasons': (451, 'Not in this country', {}, {}),
+    'peg-native': (500, 'The model produced output that does not match the expected peg-native format',
+                   {'type': 'server_error'}, {}),
     'no logprobs': (400, 'Logprobs is not enabled for this model', {}, {}),
     'no candidates': (400, 'Multiple candidates is not enabled for this model', {}, {}),
 }
@@ -140,6 +146,7 @@ BODIES = {
     '402 in a 200': {'message': 'This request needs more credits', 'code': '402'},
     'an error in words in a 200': {'message': 'The model is overloaded', 'type': 'overloaded_error'},
     'an error of no kind in a 200': 'Something went wrong',
+    'an error of Tencent in a 200': {'message': 'Credential expired', 'code': 'AuthFailure.SignatureExpire'},
     'a filter in a 200': {'message': 'Blocked', 'code': 'content_filter'}}
 
 # Servers that give fewer answers than were asked for
@@ -149,9 +156,10 @@ THINKING = ['<think>', 'sad', ' or', ' happy', '?', '</think>', '\n']
 
 class Loopback:
     "The server, and what it has seen."
-    def __init__(self, most=None, lacks=(), key=None, serves=None, hears=1e9):
+    def __init__(self, most=None, lacks=(), key=None, serves=None, hears=1e9, slots=0):
         self.most, self.lacks, self.key, self.pause = most, lacks, key, None
         self.serves = serves                     # the name under which it answers; as asked if None
+        self.slots = slots                       # of llama.cpp's server, whose ways it then has
         self.hears = hears                       # seconds of a clip that it hears; the rest is cut
         self.faults, self.always, self.asked, self.headers = [], None, [], []
         self.lock, self.stopped = threading.Lock(), threading.Event()
@@ -238,7 +246,10 @@ class Handler(BaseHTTPRequestHandler):
         if fault not in BODIES: return route(ask, fault)
         error = BODIES[fault]
         text = self.quoting(error if isinstance(error, str) else error['message'])
-        self.send(200, json.dumps({'error': text if isinstance(error, str) else {**error, 'message': text}}))
+        body = {'error': text if isinstance(error, str) else {**error, 'message': text}}
+        if 'Tencent' in fault: body = {'Response': {'RequestId': 'r1', 'Error': {
+            'Code': error['code'], 'Message': text}}}
+        self.send(200, json.dumps(body))
 
     def broken(self, fault, text):
         "Faults below the protocol; False if this is none of them."
@@ -274,10 +285,14 @@ class Handler(BaseHTTPRequestHandler):
         for o in self.home.lacks:
             if o in ask: return self.refuse(400, f"Unsupported parameter: '{o}'", {'param': o}, {})
         n, beam = min(ask.get('n', 1), GIVES.get(fault, math.inf)), ask.get('use_beam_search')
+        if self.home.slots and n>self.home.slots: return self.refuse(400, f"Field 'n': Value must be between "
+            f"1 <= value <= {self.home.slots}, but got {n}", {'type': 'invalid_request_error'}, {})
         if n<1 or (n>1 and ask.get('temperature')==0 and not beam):
             return self.refuse(400, 'n must be 1 when using greedy sampling', {}, {})
         parts = next(o['content'] for o in ask['messages'] if o['role']=='user')
-        sound, seconds = self.heard(next((o['input_audio']['data'] for o in parts if o['type']=='input_audio'), ''))
+        clip = next((o['input_audio']['data'] for o in parts if o['type']=='input_audio'), None)
+        if clip is not None and self.home.slots and not self.home.hears: return self.refuse(*REFUSALS['no audio'])
+        sound, seconds = self.heard(clip or '')
         question = next(o['text'] for o in parts if o['type']=='text')
         choices = [self.choice(i, o, sound, question, ask)
                    for i, o in enumerate(answers(sound, question, ask, n, beam))]
@@ -287,10 +302,23 @@ class Handler(BaseHTTPRequestHandler):
                    'prompt_tokens': 30+len(question), 'completion_tokens': written,
                    'total_tokens': 30+len(question)+written,
                    'prompt_tokens_details': {'audio_tokens': round(120*seconds), 'cached_tokens': 0}}}
-        if 'prompt_logprobs' in ask: out['prompt_logprobs'] = prompt_logprobs(sound, question, ask)
+        if self.home.slots: self.as_llama(out, ask)
+        elif 'prompt_logprobs' in ask: out['prompt_logprobs'] = prompt_logprobs(sound, question, ask)
         self.damage(out, fault)
         text = json.dumps(out)
         if not self.broken(fault, text): self.send(200, text)
+
+    def as_llama(self, out, ask):
+        "As llama.cpp's server answers: ids beside log-probabilities, an empty end token, no count of audio."
+        for o in out['choices']:
+            o.pop('token_ids', None)
+            for t in o.get('logprobs', {}).get('content', ()):
+                end = t['token']==END
+                t.update(id=END_ID if end else ord(t['token']), token='' if end else t['token'],
+                         bytes=[] if end else [*t['token'].encode()])
+        one = out['choices'][0]['message']['content']
+        out['usage'] = {'prompt_tokens': 30, 'completion_tokens': len(one)+1, 'total_tokens': 31+len(one),
+                        'prompt_tokens_details': {'cached_tokens': 0}}
 
     def heard(self, data):
         "What stands for the sound of a clip, and how many seconds of it were heard."
@@ -428,6 +456,7 @@ def answers(sound, question, ask, n, beam):
     "What is said: `n` words."
     said = ('yes', 'no') if 'yes or no' in question else WORDS
     words = ask.get('structured_outputs', {}).get('choice', said)
+    if 'grammar' in ask: words = [json.loads(o) for o in ask['grammar'].removeprefix('root ::= ').split(' | ')]
     if beam: return sorted(words, key=lambda o: -total(sound, question, o))[:n]
     if ask.get('temperature', 1)<.05: return [max(words, key=lambda o: total(sound, question, o))]*n
     return [words[int(chance(sound, question, ask.get('seed', 0), i)*len(words))] for i in range(n)]

@@ -28,6 +28,13 @@ def clip_facts(table:pd.DataFrame) -> pd.DataFrame: # One row per file
     return once.reset_index(drop=True)
 
 # %% ../../nbs/1_corpora/09_own.ipynb #3a59d0b6
+def check_relative(files:pd.Series, listed:Path): # `files`: names by line of the list
+    "Refuse absolute paths: a study keeps them, and no other computer has them."
+    fixed = files[files.str.match(r'/|~|[A-Za-z]:/')]
+    if len(fixed): raise InputError(
+        f"{listed.name}, line {fixed.index[0]}: {fixed.iloc[0]!r} is an absolute path: write it "
+        f"relative to {listed.parent}")
+
 def flag_missing_audio(clips:pd.DataFrame, listed:Path) -> pd.DataFrame: # `listed`: the list's path
     "Flag clips without a file as `no_audio`; raises InputError if no file is found."
     gone = ~clips.path.map(os.path.isfile)
@@ -43,7 +50,9 @@ def load_own(root:str|Path, split:str='all', ratings_csv:str='ratings.csv',
     root = corpus_root(root, 'your corpus', (ratings_csv,), 'own')
     path = root/ratings_csv
     table, known = read_table(path, ('file', 'rater', 'label')), {}
-    facts = clip_facts(table.assign(file=table.file.map(plain_name)))
+    table = table.assign(file=table.file.map(plain_name))
+    check_relative(table.file, path)
+    facts = clip_facts(table)
     clips = facts.drop(columns='file').assign(
         corpus='own', uid=facts.file, path=[str(find_file(root, o, known)) for o in facts.file],
         flags='' if 'speaker' in facts else 'speaker_unknown', ambiguity_source='votes')

@@ -15,7 +15,7 @@ import json
 import os
 import re
 import unicodedata
-from base64 import b64encode, urlsafe_b64encode
+from base64 import b32decode, b64decode, b64encode, urlsafe_b64encode
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
@@ -73,6 +73,7 @@ class Capabilities:
     text: bool = False # A question without sound: words (str) in place of a `Wave`
     max_n: int = 16 # Samples in one request
     max_seconds: float = 30. # Longest clip
+    text: bool = False # A question without sound: words (str) in place of a `Wave`
 
 # %% ../../nbs/2_models/03_contract.ipynb #dbd80747
 class ALM(Protocol):
@@ -210,7 +211,7 @@ def check_call(n:int=1, temperature:float=1., width:int=2):
 LOST = ('server', 'timeout', 'connection') # No answer came
 RETRIED = ('rate_limit', *LOST)
 UNUSABLE = ('truncated', 'not_json', 'malformed', 'empty', 'wrong_n', 'nan_logprob',
-            'failed') # An answer came and was paid for, but cannot be used
+            'failed', 'bad_format') # An answer came and was paid for, but cannot be used
 REFUSED = ('bad_request', 'too_large', 'context_too_long', 'unheard', 'no_beams', 'no_scores')
 FATAL = ('auth', 'forbidden', 'not_found', 'quota', 'no_audio')
 
@@ -307,6 +308,7 @@ def cost_of(name:Name, prompt_tokens:float, audio_tokens:float|None,
 # %% ../../nbs/2_models/03_contract.ipynb #8ffc3ff6
 ENTITIES = {'"': 'quot', '&': 'amp', "'": 'apos', '<': 'lt', '>': 'gt'}
 ESCAPES = {'\n': 'n', '\r': 'r', '\t': 't'} # After a backslash
+BLANKS = r'(?:\s|\\+[nrt]){0,2}' # Between two characters of a key
 
 def escaped_pattern(text:str, plain:bool=False) -> str: # plain: letters and digits stay as they are
     "A regular expression for a text whose characters may each be percent-encoded or escaped."
@@ -320,7 +322,7 @@ def escaped_pattern(text:str, plain:bool=False) -> str: # plain: letters and dig
         percent = ''.join(f'%(?:25)*{o:02x}' for o in raw)
         entity = f'&(?:amp;)*(?:#0*{at}|#x0*{at:x}|{ENTITIES.get(c, "#")});'
         return rf'(?:\\*{re.escape(c)}|\\+(?:{escaped})|{percent}|{entity})'
-    return ''.join(map(any_of, text))
+    return BLANKS.join(map(any_of, text))
 
 # %% ../../nbs/2_models/03_contract.ipynb #dcba617a
 def encoded_forms(secret:str) -> set: # of texts
@@ -349,6 +351,23 @@ def hide_masked(text:str, secrets:set) -> str:
         end = m.end()+tail
     return ''.join([*out, text[end:]])
 
+# %% ../../nbs/2_models/03_contract.ipynb #00cb0ce2
+CODED = re.compile(r'[A-Za-z0-9+/_-]{12,}')
+
+def decodings(word:str) -> list: # of texts
+    "What a word may be in base64 or in base32, at each offset."
+    plain, found = word.translate(str.maketrans('-_', '+/')), []
+    for decode, size in ((b64decode, 4), (lambda o: b32decode(o, True), 8)):
+        for part in (plain[i:] for i in range(size)):
+            try: found.append(decode(part+'A'*(-len(part)%size)).decode('latin-1'))
+            except ValueError: pass
+    return found
+
+def holds_key(text:str, pattern:re.Pattern) -> bool:
+    "Whether a text has a key in it, in encodings of encodings too."
+    return bool(pattern.search(text)) or any(
+        holds_key(o, pattern) for word in CODED.findall(text) for o in decodings(word))
+
 # %% ../../nbs/2_models/03_contract.ipynb #1b20f27a
 def cleaner(secrets:tuple|list) -> Callable:
     "A function from text to text that removes keys, however they are encoded."
@@ -360,7 +379,10 @@ def cleaner(secrets:tuple|list) -> Callable:
     ways = [escaped_pattern(o, o in codes) for o in sorted(read|codes, key=len, reverse=True)]
     first = re.escape(''.join({o[0] for o in read|codes}))
     pattern = re.compile(rf'(?=[\\%&{first}])(?:{"|".join(ways)})', re.IGNORECASE)
-    return lambda text: hide_masked(pattern.sub(HIDDEN, text), words)
+    @lru_cache(maxsize=4096) # Most long words are names of fields
+    def shown(word): return HIDDEN if holds_key(word, pattern) else word
+    def clean(text): return CODED.sub(lambda m: shown(m[0]), pattern.sub(HIDDEN, text))
+    return lambda text: hide_masked(clean(text), words)
 
 SECRET = re.compile(r'(KEY|TOKEN|SECRET|PASSWORD)$') # Names of variables whose values are keys
 cached_cleaner = lru_cache(maxsize=8)(cleaner)

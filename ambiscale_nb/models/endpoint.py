@@ -35,6 +35,8 @@ class Profile:
     key: str # Default environment variable of the key
     named: bool # Whether its names are retired, see `contract.NAMES`
     request: dict # Further fields of every request
+    grammar: bool = False # Answers are restricted and scored by a grammar
+    likely: int = 0 # Likeliest tokens of a step to request beside log-probabilities
 
 PROFILES = dict(
     openai=Profile(Capabilities(logprobs=False, label_scoring=False, beams=False, seed=False,
@@ -42,9 +44,9 @@ PROFILES = dict(
                    True, dict(modalities=['text'], top_p=1.)),
     vllm=Profile(Capabilities(choices=True), ('http://127.0.0.1:8000/v1',), '', False,
                  dict(top_p=1., top_k=-1, min_p=0., repetition_penalty=1., return_token_ids=True)),
-    llamacpp=Profile(Capabilities(label_scoring=False, beams=False, verify=False),
-                     ('http://127.0.0.1:8080/v1',), '', False, dict(top_p=1., top_k=0, min_p=0.,
-                     typical_p=1., repeat_penalty=1., cache_prompt=False)))
+    llamacpp=Profile(Capabilities(beams=False, choices=True), ('http://127.0.0.1:8080/v1',), '',
+                     False, dict(top_p=1., top_k=0, min_p=0., typical_p=1., repeat_penalty=1.,
+                     cache_prompt=False), grammar=True, likely=1))
 
 # %% ../../nbs/2_models/07_endpoint.ipynb #33b0c0d7
 SET = ('model', 'messages', 'n', 'seed', 'temperature', 'logprobs', 'top_logprobs', 'stream')
@@ -64,14 +66,15 @@ class EndpointALM(Served):
         model:str, # As the server knows it
         profile:str='vllm', # Or 'openai', 'llamacpp'
         base_urls:str|list[str]|None=None, key:str|None=None, # None: as in the profile
-        end:str|None=None, # Text of the token that ends an answer; needed to score answers
+        end:str|None=None, # Text of the token that ends an answer; vLLM needs it for scores
         max_seconds:float=30., # Longest clip: the window of Whisper's encoder
         confidence:bool=False, # Request the likeliest tokens too, for `deepconf`: longer replies
         extra_body:dict|None=None, # Further fields of each request
         **options:object): # Of `Served`
         self.profile, self.end = PROFILES[choose(profile, PROFILES, 'profile')], end
         self.confidence, known = confidence, vars(self.profile.capabilities)
-        scores = dict.fromkeys(('label_scoring', 'verify'), known['label_scoring'] and bool(end))
+        able = known['label_scoring'] and (self.profile.grammar or bool(end))
+        scores = dict.fromkeys(('label_scoring', 'verify'), able)
         can = Capabilities(**known | scores | dict(max_seconds=max_seconds))
         options.setdefault('named', self.profile.named)
         self.extra = check_extra(extra_body)
@@ -91,13 +94,13 @@ def connect(self:EndpointALM, url:str, secret:str, transport:Transport):
 
 # %% ../../nbs/2_models/07_endpoint.ipynb #6fc4d0ba
 @patch
-def body(self:EndpointALM, wave:Wave, prompt:Prompt, **more:object) -> dict:
+def body(self:EndpointALM, wave:Wave|str|None, prompt:Prompt, **more:object) -> dict:
     "The request of a question about a clip, or about words in its place."
-    if isinstance(wave, str): parts = [{'type': 'text', 'text': wave+prompt.text}]
+    parts = [{'type': 'text', 'text': prompt.text}]
+    if wave is None or isinstance(wave, str): parts[0]['text'] = (wave or '')+prompt.text
     else:
         data = b64encode(wav_bytes(check_wave(wave, self.capabilities.max_seconds))).decode()
-        parts = [{'type': 'input_audio', 'input_audio': {'data': data, 'format': 'wav'}},
-                 {'type': 'text', 'text': prompt.text}]
+        parts[:0] = [{'type': 'input_audio', 'input_audio': {'data': data, 'format': 'wav'}}]
     most = {} if 'max_tokens' in self.extra else {'max_completion_tokens': prompt.max_new_tokens}
     system = [{'role': 'system', 'content': self.system}] if self.system else []
     return {'model': self.model, 'messages': [*system, {'role': 'user', 'content': parts}], **most,
@@ -110,7 +113,8 @@ def post(self:EndpointALM, body:dict, call:str, check:Callable) -> tuple: # Resp
     def make(client, again):
         sent = body | ({'seed': retry_seed(body['seed'], again)} if 'seed' in body else {})
         raw = client.chat.completions.with_raw_response.create(
-            model=self.model, messages=[], extra_body=sent, extra_headers={CALL: call})
+            model=self.model, messages=[], extra_body=sent,
+            extra_headers={CALL: call.encode('unicode_escape').decode()})
         r = json.loads(raw.content)
         if not isinstance(r, dict): raise CallError('empty', f"no choices: {str(r)[:200]}")
         check(r)
@@ -234,7 +238,8 @@ def replies(self:EndpointALM, r:dict, seconds:float, notes:str='') -> list: # of
     for o in r['choices']:
         (text, finish), steps, use = read_choice(o), answer_steps(o, r), self.usage_of(r, n)
         given = get_dict(o, 'logprobs').get('content') or []
-        logp, ids = [t['logprob'] for t in steps] or None, o.get('token_ids')
+        logp = [t['logprob'] for t in steps] or None
+        ids = o.get('token_ids') or [t['id'] for t in given if 'id' in t]
         if use and (ids or given): use['output_tokens'] = len(ids or given)
         if ids and len(ids)==len(given): ids = ids[len(given)-len(steps):] or None
         cut = f'{CUT} (`extra_body`)' if not text and ending(finish)=='length' else ''
@@ -249,8 +254,9 @@ def replies(self:EndpointALM, r:dict, seconds:float, notes:str='') -> list: # of
 def draw(self:EndpointALM, wave:Wave, prompt:Prompt, call:str, n:int=1, *, seed:int,
          temperature:float) -> list|None: # None if the server takes no `n`
     "One request for at most `n` answers; `call` tells equal requests apart."
+    likely = TOP+1 if self.confidence else self.profile.likely
     optional = dict(logprobs=True, seed=seed, **({'n': n} if n>1 else {}),
-                    **({'top_logprobs': TOP+1} if self.confidence else {}))
+                    **({'top_logprobs': likely} if likely else {}))
     def check(r):
         check_completion(r, n, few=True)
         self.usage_of(r, n)
@@ -306,11 +312,33 @@ def tail_score(bare:list, ids:list, logp:list, texts:list, end:str) -> float:
         raise CallError('nan_logprob', "a log-probability is not a number")
     return math.fsum(logp[P:])
 
+# %% ../../nbs/2_models/07_endpoint.ipynb #d124bdf4
+def grammar_of(answers:list) -> str:
+    "A grammar of llama.cpp that allows these answers and nothing else."
+    return 'root ::= '+' | '.join(json.dumps(o, ensure_ascii=False) for o in answers)
+
+@patch
+def force_answer(self:EndpointALM, wave:Wave, prompt:Prompt, answer:str) -> float:
+    "The log-probability of an answer that a grammar forces the model to write."
+    body = self.body(wave, prompt, temperature=0., logprobs=True, top_logprobs=1,
+                     grammar=grammar_of([answer]))
+    body['max_completion_tokens'] = 8+len(answer.encode()) # Never cut off
+    def check(r):
+        check_completion(r, 1)
+        if (text := read_choice(r['choices'][0])[0])!=answer: raise CallError(
+            'no_scores', f"{text[:80]!r}: this server ignores grammar, so it cannot score answers")
+    r, _ = self.post(body, f'score {answer}', check)
+    steps = answer_steps(r['choices'][0], r)
+    if not steps or END.sub('', str(steps[-1].get('token'))): raise CallError(
+        'bad_score', "log-probabilities without that of the end: answers cannot be scored")
+    return math.fsum(o['logprob'] for o in steps)
+
 # %% ../../nbs/2_models/07_endpoint.ipynb #975b3279
 @patch
 def score(self:EndpointALM, wave:Wave, prompt:Prompt, answers:list) -> np.ndarray:
     "The natural log-probability of each answer, end token included."
     require(self, 'label_scoring')
+    if self.profile.grammar: return np.array([self.force_answer(wave, prompt, o) for o in answers])
     bare = self.prompt_tokens(wave, prompt)[0]
     return np.array([tail_score(bare, *self.prompt_tokens(wave, prompt, o), self.end)
                      for o in answers])
@@ -319,15 +347,16 @@ def score(self:EndpointALM, wave:Wave, prompt:Prompt, answers:list) -> np.ndarra
 @patch
 def pick(self:EndpointALM, wave:Wave, prompt:Prompt, answers:list, n:int=1, seed:int=0,
          temperature:float=1.) -> list: # of `Reply`
-    "`n` samples from a list of answers (vLLM's structured outputs)."
+    "`n` samples from a list of answers, by a grammar or vLLM's structured outputs."
     require(self, 'choices')
-    body = self.body(wave, prompt, n=n, seed=seed%2**31, temperature=float(temperature),
-                     structured_outputs=dict(choice=list(answers)))
+    held = dict(grammar=grammar_of(answers)) if self.profile.grammar else dict(
+        structured_outputs=dict(choice=list(answers)))
+    body = self.body(wave, prompt, n=n, seed=seed%2**31, temperature=float(temperature), **held)
     def check(r):
         check_completion(r, n)
         odd = [read_choice(o)[0] for o in r['choices'] if read_choice(o)[0] not in answers]
         if odd: raise CallError(
-            'out_of_set', f"{odd[0][:80]!r}: this server ignores structured_outputs")
+            'out_of_set', f"{odd[0][:80]!r}: this server ignores {', '.join(held)}")
     return self.replies(*self.post(body, f'pick {seed}', check))
 
 # %% ../../nbs/2_models/07_endpoint.ipynb #c9ce802b

@@ -301,16 +301,20 @@ def named_param(e:CallError, params:Iterable) -> str: # params: those that were 
     return next((o for o in sent if e.param==o or re.search(NAMED[o], str(e))), '')
 
 # %% ../../nbs/2_models/06_serving.ipynb #3fa59c14
+MOST = re.compile(r'(?:<=|at most) (\d+)\b') # Answers at a time, in a refusal of more
+
 def refusal_key(model:str, param:str) -> str:
     "The key under which recordings note that a model's server refused a parameter."
     return content_key(['refused', model, param])
 
 @patch
 def learn(self:Served, param:str, reason:str):
-    "Leave a parameter out from now on; a replay follows its recordings instead."
+    "Leave a parameter out from now on, or ask for fewer answers; a replay follows its recordings."
+    most, known = MOST.search(reason) if param=='n' else None, self.chunk
+    if most: self.chunk = min(self.chunk, max(1, int(most[1])))
     if self.replays: return
-    with self.lock: new = param not in self.refused
-    self.refused.add(param)
+    with self.lock: new = self.chunk<known if most else param not in self.refused
+    if not most: self.refused.add(param)
     if new and self.recorder:
         self.recorder.write(refusal_key(self.model, param), refused=param, text=reason)
 
@@ -320,7 +324,10 @@ def param_to_drop(self:Served, e:Exception, params:Iterable) -> str: # params: t
     "The parameter to leave out after a failed request, or ''."
     sent = [o for o in OPTIONAL_PARAMS if o in params]
     if isinstance(e, Unrecorded):
-        return next((o for o in sent if refusal_key(self.model, o) in self.recorder.index), '')
+        found = next((o for o in sent if refusal_key(self.model, o) in self.recorder.index), '')
+        if found: self.learn(found, self.recorder.read(refusal_key(self.model, found))['text'])
+        return found
+    if e.kind=='bad_format' and 'n' in params: return 'n' # In this call only
     if e.kind=='wrong_n' and 'n' in params: self.short_calls += 1
     if self.short_calls>1: self.learn('n', str(e))
     param = named_param(e, params) if e.kind=='bad_request' else ''
@@ -370,10 +377,11 @@ def sample(self:Served, wave:Wave, prompt:Prompt, n:int, seed:int, temperature:f
     try:
         while len(out)<n and not short:
             size = min(self.chunk, n-len(out))
-            got = ask(size, *(('from', len(out)) if out else ())) or []
-            out, short = join_replies(out, got), len(got)<size
-            if short: self.learn('n', f'{len(got)} of {size} answers')
-            elif size>1: self.short_calls = -math.inf
+            got = ask(size, *(('from', len(out)) if out else ()))
+            if got is None and size>self.chunk: continue # The server gives fewer at a time
+            out, short = join_replies(out, got or []), len(got or ())<size
+            if got and short: self.learn('n', f'{len(got)} of {size} answers')
+            elif size>1 and not short: self.short_calls = -math.inf
         while len(out)<n: out = join_replies(out, ask(1, len(out)))
     except CallError as e: out += declined(e, n-len(out))
     for o in out if short else ():

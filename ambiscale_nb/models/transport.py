@@ -156,7 +156,10 @@ def find_error(body:object) -> dict: # body: a response, as parsed JSON
     names = {str(k).lower(): o for k, o in body.items()}
     error = first(filter(None, map(names.get, ('error', 'errors', 'base_resp', 'fault'))))
     answered = any(map(body.get, ('choices', 'candidates', 'promptFeedback')))
-    if not error and not answered and {*MESSAGES[:-1]} & body.keys(): error = body
+    if not error and not answered:
+        def wraps(o): return isinstance(o, dict) and {'error', 'errors'} & {k.lower() for k in o}
+        if inner := first(filter(wraps, body.values())): return find_error(inner) # Tencent's
+        if {*MESSAGES[:-1]} & body.keys(): error = body
     if isinstance(error, list): error = error[0]
     if not error: return {}
     if not isinstance(error, dict): # A flag or a text; the other fields are next to it
@@ -203,6 +206,7 @@ ERROR_WORDS = { # Patterns in the words of an error; the first that fits counts
     'forbidden': r'permission[ _-]?denied|forbidden|access[ _]denied',
     'not_found': r'not[ _-]?found|does not exist|no such model',
     'timeout': r'time[d]?[ _-]?out|deadline[ _-]exceeded',
+    'bad_format': r'expected \S+ format|failed to parse (?:the )?(?:model|output)',
     'server': r"""overload|internal|server[ _-]?error|unavailable|bad[ _]gateway|upstream|capacity
         |try again""",
     'bad_request': r'bad[ _-]?request|invalid|unsupported|unknown[ _]parameter|malformed'}
@@ -228,7 +232,7 @@ def failure_kind(status:int, words:str, wait:float|None=None) -> str: # wait: re
         return 'quota' if plan and not wait else 'rate_limit'
     if kind in ('bad_request', 'too_large'):
         return match('context_too_long', 'auth', 'quota') or kind
-    return kind
+    return match('bad_format') or kind if status==500 else kind
 
 # %% ../../nbs/2_models/05_transport.ipynb #33b0c0e2
 def read_failure(status:int, headers:dict, text:str, now:float) -> CallError:

@@ -14,6 +14,7 @@ from ..core import InputError
 from ..corpora.audio import inspect_files
 from ambiscale_nb.models.contract import (Capabilities, ModelInfo, Name, check_options, cost_of,
     full_revision, known_names)
+from ..models.endpoint import PROFILES
 from ..models.gemini import CHUNK
 from ..models.prompts import MODES, STYLES, prompt, verify_prompt
 from .files import CANDIDATES, Clips, LabelNames, Plan, Store
@@ -35,7 +36,8 @@ def stand_in(name:str, /, **options:object) -> StandIn:
     info, names = check_options(name, options), known_names(options.get('names'))
     given, can = {**getattr(info.factory, 'keywords', {}), **options}, info.capabilities
     served = info.served or options.get('model') or ''
-    if info.backend=='endpoint' and not given.get('end'):
+    by_grammar = getattr(PROFILES.get(name), 'grammar', False)
+    if info.backend=='endpoint' and not (given.get('end') or by_grammar):
         can = replace(can, label_scoring=False, verify=False)
     if 'max_seconds' in given: can = replace(can, max_seconds=float(given['max_seconds']))
     more = {o: options.get(o) for o in ('system', 'extra_body', 'config')}

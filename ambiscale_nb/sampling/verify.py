@@ -9,7 +9,8 @@ __all__ = ['VERDICTS', 'VERIFIERS', 'LabelVerdicts', 'Judge', 'verdict_key', 'pl
 # %% ../../nbs/5_sampling/03_verify.ipynb #69d42c52
 import json
 import math
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 from scipy.special import expit, softmax
@@ -42,12 +43,12 @@ VERDICTS = Table('verdicts', dict(
     order=('uid', 'label', 'condition', 'repeat', 'key'))
 
 # %% ../../nbs/5_sampling/03_verify.ipynb #98767514
-VERIFIERS = ('score', 'text', 'listwise', 'listwise-text')
+VERIFIERS = ('score', 'text', 'listwise', 'listwise-text', 'listwise-reader')
 
 @dataclass(frozen=True)
 class Judge:
     "How a verifier is asked about the labels of each clip."
-    verifier: str = 'score' # 'score': probabilities; 'text': in words; 'listwise[-text]'
+    verifier: str = 'score' # 'score': probabilities; 'text': in words; 'listwise[-...]'
     condition: str = 'none' # 'swap': it hears another speaker's clip, to audit whether it listens
     repeats: int|None = None # Judgements of a label, or orders of a list; None: 1, or 2 orders
     temperature: float = .7 # Of what it writes
@@ -66,12 +67,16 @@ class Judge:
     @property
     def listwise(self): return self.verifier.startswith('listwise')
     @property
-    def in_words(self): return self.verifier.endswith('text')
+    def in_words(self): return self.verifier not in ('score', 'listwise')
+    @property
+    def reads(self): return self.verifier=='listwise-reader'
 
 # %% ../../nbs/5_sampling/03_verify.ipynb #1affbb07
 def check_judge(model:ALM, judge:Judge):
     "Refuse a way of asking that the model cannot answer; it is not replaced by another."
     can, words = model.capabilities, 'listwise-text' if judge.listwise else 'text'
+    if judge.reads and not can.text: raise InputError(
+        f"{model.name} takes no question without audio: as a verifier that reads, name another")
     if judge.in_words or (can.label_scoring and (judge.listwise or can.verify)): return
     what = 'the answers of a list' if judge.listwise else 'yes and no'
     raise InputError(f"{model.name} cannot score {what}: take another verifier, or ask it in words "
@@ -86,14 +91,23 @@ def verdict_key(task:Task) -> str:
         model=f"{task['model']}@{task['revision']}", **{o: task[o] for o in settings}))
 
 # %% ../../nbs/5_sampling/03_verify.ipynb #70f700b9
+def spoken(items:Clips) -> list:
+    "What is said in each clip; '' where that is not known."
+    words = items.get('transcript', pd.Series('', items.index)).fillna('').astype(str).str.strip()
+    if len(items) and words.eq('').all(): raise InputError(
+        f"{items.corpus.iloc[0]} has no transcripts, so a verifier with `reads: text` has nothing "
+        f"to read: leave it out, or let the loader read them")
+    return words.tolist()
+
 def judged_clips(model:ALM, items:Clips, judge:Judge) -> pd.DataFrame:
     "One row per clip; `own_sha` is its own audio, `audio_sha` what is heard."
     check_judge(model, judge)
     seed, temperature = (judge.seed, judge.temperature) if judge.in_words else (0, 0.)
+    words = dict(words=spoken(items)) if judge.reads else {}
     return heard(items, judge.condition).assign(
         at=np.arange(len(items)), own_sha=items.audio_sha.to_numpy(), model=model.name,
         revision=str(model.revision), index=0, verifier=judge.verifier, condition=judge.condition,
-        run_seed=seed, temperature=temperature)
+        run_seed=seed, temperature=temperature, **words)
 
 def questions(clips:Clips, labels:LabelNames, judge:Judge) -> pd.DataFrame:
     "One row per clip, label and repeat; `clips` are from `judged_clips`."
@@ -108,16 +122,44 @@ def order_of(audio_sha:str, options:list, repeat:int) -> list:
     places = rng_of('order', audio_sha, names, repeat//2).permutation(len(names))
     return [names[i] for i in (places[::-1] if repeat%2 else places)]
 
+# %% ../../nbs/5_sampling/03_verify.ipynb #34514c16
+READER = ('You cannot hear this recording. {said}\n'
+          'Others heard it and gave these answers:\n{reasons}\n')
+
+def evidence_of(words:str, options:tuple, reasons:tuple) -> str: # reasons: (label, text)
+    "What a verifier reads in place of a clip."
+    said = f'The speaker says: "{words}"' if words else 'Its words are not known.'
+    why = {o: [text for label, text in dict.fromkeys(reasons) if label==o] for o in options}
+    lines = [f"- {o}: {' / '.join(texts) or 'no reason given'}" for o, texts in sorted(why.items())]
+    return READER.format(said=said, reasons='\n'.join(lines))
+
+def reader_prompt(options:tuple, evidence:str) -> Prompt:
+    "The listwise question about a clip that is read and not heard."
+    asked = listwise_prompt(options, 'text')
+    return replace(asked, text=evidence+asked.text.replace('this voice', 'the voice'))
+
+# %% ../../nbs/5_sampling/03_verify.ipynb #23b523cd
 def lists(clips:Clips, options:pd.DataFrame, judge:Judge) -> pd.DataFrame:
     "One row per list and order; `label` is the list, as JSON."
-    way, both = 'text' if judge.in_words else 'score', clips.merge(options, on='uid')
+    way = 'score' if judge.verifier=='listwise' else 'text'
+    if judge.reads: options = joined_reasons(options)
+    both = clips.merge(options, on='uid')
     repeats = [both.assign(repeat=r) for r in range(judge.repeats)]
     plan = pd.concat(repeats, ignore_index=True).sort_values('at', kind='stable')
     shown = [order_of(*o) for o in zip(plan.own_sha, plan.options, plan['repeat'], strict=True)]
-    prompts = [listwise_prompt(o, way) for o in shown]
-    return plan.drop(columns='options').assign(
+    if judge.reads: plan['evidence'] = [
+        evidence_of(*o) for o in zip(plan.words, plan.options, plan.reasons, strict=True)]
+    prompts = [reader_prompt(o, e) for o, e in zip(shown, plan.evidence, strict=True)] if (
+        judge.reads) else [listwise_prompt(o, way) for o in shown]
+    return plan.drop(columns=['options', 'words', 'reasons'], errors='ignore').assign(
         label=[json.dumps(o) for o in shown], prompt_id=[o.id for o in prompts],
         prompt_sha=[o.sha for o in prompts], max_new_tokens=[o.max_new_tokens for o in prompts])
+
+def joined_reasons(options:pd.DataFrame) -> pd.DataFrame:
+    "Each list of a clip once, with the reasons of all models that gave it."
+    if 'reasons' not in options: options = options.assign(reasons=[()]*len(options))
+    if options.empty: return options
+    return options.groupby(['uid', 'options'], sort=False).reasons.agg('sum').reset_index()
 
 # %% ../../nbs/5_sampling/03_verify.ipynb #5078ea29
 def plan_verdicts(model:ALM, items:Clips, labels:LabelNames, judge:Judge=Judge(),
@@ -193,6 +235,9 @@ def asked_by(plan:Plan, labels:LabelNames) -> dict:
     if not len(plan): return {}
     how = plan.verifier.iloc[0]
     if not how.startswith('listwise'): prompts = [verify_prompt(o, labels) for o in labels]
+    elif 'evidence' in plan:
+        pairs = {*zip(plan.label, plan.evidence, strict=True)}
+        prompts = [reader_prompt(json.loads(o), e) for o, e in pairs]
     else:
         way = 'text' if how.endswith('text') else 'score'
         prompts = [listwise_prompt(json.loads(o), way) for o in plan.label.unique()]
@@ -209,7 +254,7 @@ def verify_pool(model:ALM, items:Clips, wave_of:WaveOf, labels:LabelNames, store
     todo, report = missing(store, VERDICTS, take_part(plan, part))
     by_sha = asked_by(plan, labels)
     def call(wave, task): return judge_task(model, wave, by_sha[task['prompt_sha']], task)
-    work = caller(wave_of, call, failed_verdict)
+    work = caller((lambda uid: '') if judge.reads else wave_of, call, failed_verdict)
     return keep_calls(work, store, VERDICTS, todo, report, limits, progress, ahead)
 
 # %% ../../nbs/5_sampling/03_verify.ipynb #6a601db0
@@ -228,8 +273,8 @@ def label_verdicts(rows:pd.DataFrame, uids:list, labels:LabelNames) -> LabelVerd
 
 # %% ../../nbs/5_sampling/03_verify.ipynb #bc37c891
 def list_options(candidates:pd.DataFrame, chosen:LabelSet,
-               decodes:tuple=('sample', 'beam')) -> pd.DataFrame:
-    "The lists of a listwise verifier: uid; options, a tuple of at least two labels, each once."
+               decodes:tuple=('sample', 'beam'), reads:bool=False) -> pd.DataFrame:
+    "The lists of a listwise verifier: uid; options, a tuple of at least two labels; reasons."
     rows, labels = candidates[candidates.decode.isin(decodes)], list(chosen.labels)
     nothing = pd.DataFrame(dict(uid=pd.Series(dtype=str), options=pd.Series(dtype=object)))
     if not len(rows): return nothing
@@ -241,7 +286,26 @@ def list_options(candidates:pd.DataFrame, chosen:LabelSet,
     found = some.groupby([rows[o] for o in by], sort=False).any()
     sets = [tuple(o for o, on in zip(labels, row, strict=True) if on) for row in found.to_numpy()]
     out = pd.DataFrame(dict(uid=found.index.get_level_values('uid'), options=sets))
-    return out[out.options.map(len)>1].drop_duplicates(ignore_index=True) if len(out) else nothing
+    out = out[out.options.map(len)>1].drop_duplicates(ignore_index=True) if len(out) else nothing
+    if not reads: return out
+    known = reasons_of(rows, chosen)
+    return out.assign(reasons=[known.get(o, ()) for o in out.uid])
+
+# %% ../../nbs/5_sampling/03_verify.ipynb #cdc78c3a
+BEFORE = re.compile(r'(?i)[\s*#"{(]*(?:final |my )?(?:answer|json)?\W*$') # What leads to an answer
+LONGEST_REASON = 400 # Characters
+
+def reasons_of(candidates:pd.DataFrame, chosen:LabelSet) -> dict: # uid -> (label, reason), ...
+    "The first reason for each label among the answers to each clip."
+    rows = candidates[candidates['style'].eq('cot') & candidates.error.eq('')]
+    rows = rows.sort_values(['uid', 'mode', 'decode', 'width', 'block', 'index'])
+    read, found = answers(rows, chosen).set_index('key'), {}
+    for uid, key, text in zip(rows.uid, rows.key, rows.text, strict=True):
+        labels, span = read.label[key], read.answer_span[key]
+        if not labels or not span: continue
+        reason = ' '.join(BEFORE.sub('', text[:span[0]]).split())[:LONGEST_REASON]
+        for o in labels if reason else (): found.setdefault(uid, {}).setdefault(o, reason)
+    return {uid: tuple(o.items()) for uid, o in found.items()}
 
 # %% ../../nbs/5_sampling/03_verify.ipynb #b2bd9658
 def clip_of_list(rows:pd.DataFrame, uids:list, labels:LabelNames, shown:np.ndarray) -> np.ndarray:

@@ -72,6 +72,7 @@ class RunConfig(BaseModel):
     verify: bool = True # Let the model judge every label
     listwise: Orders|None = None # Orders of the lists that it judges; 0 for none
     lists_of: list[str] = [] # Other models whose answers it judges listwise, when all have run
+    reads: str = 'audio' # What it judges others' lists by: audio; or text, words and reasons alone
     audit: int|None = Field(None, ge=0) # Clips that it judges again with other audio; 0 for none
     max_seconds: Long|None = None # Clips longer than the model hears: drop or crop
     parts: int = Field(1, ge=1) # Notebooks that share the work
@@ -85,6 +86,15 @@ class LimitsConfig(BaseModel):
     usd: float|None = Field(None, ge=0) # For models that have a price
     seconds: float|None = Field(None, ge=0) # Working time, summed over runs
     fail_on_error: Annotated[bool|float, Field(ge=0)] = False # Failed calls of a run, see below
+
+class VerifierConfig(BaseModel):
+    "A model that judges the lists of answers of all models of a study, and answers nothing."
+    model_config = ConfigDict(extra='forbid')
+    model: str # A registered model
+    alias: str = Field('', max_length=64) # Its name in results; its own if empty
+    load: Values = {} # Options of the model
+    reads: str = 'audio' # Or text: the words and the answers' reasons, and no sound
+    listwise: Orders = 2 # Orders of each list
 
 # %% ../../nbs/6_study/15_config.ipynb #87ff6965
 class SlurmConfig(BaseModel):
@@ -121,6 +131,7 @@ class StudyConfig(BaseModel):
     name: str = Field(pattern=r'^[a-z0-9][a-z0-9_-]*$') # Folder under results/
     about: str = '' # One line
     runs: list[RunConfig] = Field(min_length=1) # Models and corpora
+    verifier: VerifierConfig|None = None # Judges what the others answer
     n: int = Field(16, ge=1) # Samples per clip and prompt
     temperature: float = Field(1., gt=0) # Of the samples
     widths: Counts = [] # Beam widths
@@ -146,7 +157,8 @@ def field_error(error:dict, lacking:list) -> str:
     if error['type']=='missing': return 'This field is missing'
     if error['type']!='extra_forbidden':
         return f"{error['msg'].removeprefix('Value error, ')}, got {got!r}"
-    kinds = {'runs': RunConfig, 'limits': LimitsConfig, 'slurm': SlurmConfig}
+    kinds = {'runs': RunConfig, 'limits': LimitsConfig, 'slurm': SlurmConfig,
+             'verifier': VerifierConfig}
     known = kinds.get(above[0] if above else '', StudyConfig).model_fields
     near = [x for o in (lacking, known) for x in difflib.get_close_matches(name, o, 1)]
     hint = f'Did you mean {near[0]!r}?' if near else f"Choose from: {', '.join(known)}."
@@ -183,6 +195,16 @@ def wrong_at(
     try: check(*args)
     except InputError as e: return [(place, str(e))]
     return []
+
+# %% ../../nbs/6_study/15_config.ipynb #679a18f5
+READS = ('audio', 'text') # What a verifier gets of a clip
+
+def check_reads(run:RunConfig):
+    "Refuse a verifier that reads if it has nothing to read, or is to answer as well."
+    if choose(run.reads, READS, 'way to judge')=='text' and (
+        run.modes or not run.lists_of): raise InputError('a verifier that reads judges answers of '
+        'others: write `modes: []` and name them in `lists_of`, or write `verifier: {model: ..., '
+        'reads: text}` once for the study')
 
 # %% ../../nbs/6_study/15_config.ipynb #00400801
 def wrong_reading(
@@ -255,6 +277,7 @@ def wrong_run(at:tuple, run:RunConfig, texts:dict) -> list:
     types = wrong_values(at, run) if model and corpus else []
     found += [(o[0], mismatch(*o, texts.get(o[0]))) for o in types]
     if model and not types: found += wrong_at((*at, 'load'), check_options, run.model, run.load)
+    found += wrong_at((*at, 'reads'), check_reads, run)
     return found+(wrong_reading(at, run, CORPORA[run.corpus]) if corpus else [])
 
 # %% ../../nbs/6_study/15_config.ipynb #04a199af
@@ -264,6 +287,8 @@ def wrong_names(study:StudyConfig, texts:dict|None=None) -> list:
     load_plugins()
     found = [x for i, o in enumerate(study.runs) for x in wrong_run(('runs', i), o, texts or {})]
     found += named_twice(study, folders=not found)
+    if v := study.verifier: found += wrong_at(('verifier', 'model'), check_options, v.model, v.load)
+    if v: found += wrong_at(('verifier', 'reads'), choose, v.reads, READS, 'way to judge')
     names = sorted({*MODELS, *(o.served for o in MODELS.values())}-{''})
     for i, o in enumerate(study.strong): found += wrong_at(('strong', i), choose, o, names, 'model')
     for i, o in enumerate(study.figures): found += wrong_at(('figures', i), figure_stem, o)
@@ -316,7 +341,8 @@ def read_study(study:str|Path) -> StudyConfig:
     raise_wrong(path.name, wrong, written.lines)
     config = StudyConfig.model_validate(found)
     figures = list(dict.fromkeys(map(figure_stem, config.figures))) # Each is drawn once
-    return config.model_copy(update=dict(figures=figures))
+    whole = with_verifier(config) if config.verifier else config
+    return whole.model_copy(update=dict(figures=figures))
 
 # %% ../../nbs/6_study/15_config.ipynb #7b0e0005
 def last_run(name:str) -> StudyConfig:
@@ -357,6 +383,20 @@ def run_name(run:RunConfig) -> str:
     data = data_name(corpus_of(run), run.split, labels, run.convention, run.options)
     return f'{slug(planned_model(run).name)}--{data}--{run.condition}'
 
+# %% ../../nbs/6_study/15_config.ipynb #d1ca3743
+def with_verifier(study:StudyConfig) -> StudyConfig:
+    "The study with its verifier among the runs."
+    v, runs, by = study.verifier, [*study.runs], {}
+    for o in study.runs:
+        if o.condition=='none' and o.modes: by.setdefault(run_name(o).split('--')[1], []).append(o)
+    how = dict(alias=v.alias, load=v.load, reads=v.reads, listwise=v.listwise, modes=[], parts=1)
+    own = planned_model(RunConfig(model=v.model, alias=v.alias, load=v.load)).name
+    for same in by.values():
+        names = [planned_model(o).name for o in same]
+        runs.append(same[0].model_copy(update=dict(how, model=v.model, verify=v.reads=='audio',
+            lists_of=[o for o in names if o!=own], audit=None)))
+    return study.model_copy(update=dict(runs=runs, verifier=None))
+
 # %% ../../nbs/6_study/15_config.ipynb #79f00010
 def common_window(study:StudyConfig, run:RunConfig) -> float:
     "The longest clip in s that all models of a run's corpus hear; 0 if no other hears less."
@@ -375,6 +415,7 @@ def run_parameters(study:StudyConfig, run:RunConfig) -> dict:
     shared = ('n', 'limit', 'widths', 'temperature', 'seed', 'max_seconds')
     own |= {o: getattr(study, o) for o in shared if own[o] is None}
     judges = bool(run.verify and run.condition=='none')
+    if run.reads=='text': own |= dict(verify=False, audit=0)
     if not (run.modes or run.lists_of) and own['listwise'] is None: own['listwise'] = 0 # No lists
     own |= {o: judges*getattr(study, o) for o in ('listwise', 'audit') if own[o] is None}
     limits = study.limits.model_dump(exclude_defaults=True)

@@ -58,11 +58,12 @@ def shown_answers(
     plan:pd.DataFrame,
     chosen, # The classes, a `LabelSet`
     uids, # Clips that may be judged
+    reads:bool=False, # With reasons, for a verifier that reads
 ) -> pd.DataFrame:
     "The lists of answers (uid, options) of clips whose calls were all made."
     mine = plan[plan.uid.isin(set(uids))]
     if len(mine): mine = mine[~mine.uid.isin(waiting(store, mine))]
-    return list_options(pool_rows(store, mine), chosen)
+    return list_options(pool_rows(store, mine), chosen, reads=reads)
 
 # %% ../../nbs/6_study/16_plans.ipynb #a0010005
 def judges_of(
@@ -72,6 +73,7 @@ def judges_of(
     "Folder of plans -> how a verifier is asked: about labels, about lists of answers."
     can, found = model.capabilities, {}
     listwise = 'listwise' if can.label_scoring else 'listwise-text'
+    if asked.get('reads')=='text': listwise = 'listwise-reader'
     if asked['verify']: found['verdict_plans'] = Judge('score' if can.verify else 'text', condition)
     if asked['listwise']:
         found['listwise_plans'] = Judge(listwise, condition, asked['listwise'])
@@ -171,7 +173,8 @@ def known_lists(study:StudyConfig, run:RunConfig, own:pd.DataFrame, had:dict) ->
         plan = plan_run(study, other, had)[1].get('plans', pd.DataFrame())
         pools.append((len(other.modes)*len(other.styles), plan))
     pools = [(n, o, waiting(store, o)) for n, o in pools if len(o)]
-    lists = [shown_answers(store, o, chosen, {*o.uid}-uids) for _, o, uids in pools]
+    reads = run.reads=='text'
+    lists = [shown_answers(store, o, chosen, {*o.uid}-uids, reads) for _, o, uids in pools]
     none = pd.DataFrame(dict(uid=[], options=[]))
     known = pd.concat([none, *lists]).drop_duplicates(ignore_index=True)
     return known, [(n, uids) for n, _, uids in pools]
@@ -197,10 +200,12 @@ PLANS = ('plans', 'verdict_plans', 'listwise_plans', 'audit_plans') # Folders of
 def countable(plan:pd.DataFrame) -> list:
     "(plan as `estimate_run` takes it, whether it is of lists)."
     if 'verifier' not in plan: return [(plan, False)]
-    listed, words = plan.verifier.str.startswith('listwise'), plan.verifier.eq('listwise-text')
+    listed, words = plan.verifier.str.startswith('listwise'), plan.verifier.ne('listwise')
     size = plan.label[listed].map(lambda o: len(json.loads(o)))
-    many = plan[listed].assign(decode=np.where(words[listed], 'words', 'verdict'), mode='dist',
-                               style='direct', block_size=np.where(words[listed], 1, size))
+    one = dict(prompt_sha='reader') if 'evidence' in plan else {} # Its questions all differ
+    many = plan[listed].assign(
+        **one, decode=np.where(words[listed], 'words', 'verdict'), mode='dist', style='direct',
+        block_size=np.where(words[listed], 1, size))
     return [o for o in ((plan[~listed], False), (many, True)) if len(o[0])]
 
 # %% ../../nbs/6_study/16_plans.ipynb #6565d7a1

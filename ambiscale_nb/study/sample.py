@@ -161,7 +161,8 @@ def sample(self:SamplingRun):
 @patch
 def lists(self:SamplingRun, part:str='') -> pd.DataFrame:
     "The lists of answers (uid, options) of a share of the clips, of this model and of others."
-    shown = [shown_answers(self.here.store, take_part(o, part), self.chosen, self.few.uid)
+    reads = self.given.get('reads')=='text'
+    shown = [shown_answers(self.here.store, take_part(o, part), self.chosen, self.few.uid, reads)
              for o in self.drawn+self.others]
     return pd.concat(shown).drop_duplicates(ignore_index=True)
 
@@ -215,6 +216,7 @@ def record(self:SamplingRun, failed:int) -> dict:
         lacks=sorted(lacks | {self.no_swap}-{''}), verified=given['verify'],
         listwise=how['listwise_plans'].verifier if given['listwise'] else '',
         audited=0 if self.no_swap else len(self.audited), clips=len(self.clips), failed=failed,
+        reads=given.get('reads', 'audio'),
         quarantined=len(self.quarantine), cropped=int(self.clips.cropped_from.notna().sum()))
 
 # %% ../../nbs/6_study/17_sample.ipynb #b0010026

@@ -35,6 +35,8 @@ BAD = {
     'a column twice': (b'file,rater,label,speaker,speaker\none.wav,Ann,sad,a,b\n', 'needs one column speaker, it has'),
     'no names of columns': (PLAIN.split('\n', 1)[1].encode(), 'or begin with a line file,rater,label'),
     'UTF-16': (PLAIN.encode('utf-16'), 'is no CSV file in UTF-8'),
+    'an absolute path': (PLAIN.replace('two', '/data/two').encode(), "line 3: '/data/two.wav' is an absolute path: write it relative to"),
+    'one of Windows': (PLAIN.replace('two', 'C:\\data\\two').encode(), "'C:/data/two.wav' is an absolute path"),
     'an empty cell': (PLAIN.replace('Ann,sad', ',sad').encode(), 'line 3: an empty cell'),
     'a judgement twice': (f'{PLAIN}one.wav,Ann, Anger\n'.encode(), "line 4: 'Ann' has named 'angry' for this file before")}
 

@@ -38,7 +38,7 @@ FAULTS = {
     '429 in a 200': ('failed: rate_limit', 60, 12), '503 in a 200': ('ends: server', GONE, 12),
     '401 in a 200': ('ends: auth', 1, 12), '402 in a 200': ('ends: quota', 1, 12),
     'an error in words in a 200': ('ends: server', GONE, 12), 'an error of no kind in a 200': ('failed: failed', 24, 12),
-    'a filter in a 200': (REFUSED, 12, 0), 'finish: error': ('failed: failed', 24, 12),
+    'an error of Tencent in a 200': ('ends: auth', 1, 12), 'a filter in a 200': (REFUSED, 12, 0), 'finish: error': ('failed: failed', 24, 12),
     'one choice failed': ('failed: server or failed', 24, 12),
     'content_filter': (REFUSED, 12, 0), 'data_inspection_failed': (REFUSED, 12, 0),
     'content_policy_violation': (REFUSED, 12, 0), 'flagged': (REFUSED, 12, 0),
