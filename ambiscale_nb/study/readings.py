@@ -208,9 +208,10 @@ def all_wordings(made:list) -> tuple: # `made` and result: as in `judged_again`
 # %% ../../nbs/6_study/04_readings.ipynb #add54335
 def half_of(pool:Pool, setting:dict) -> int:
     "How many answers a half of a sampled pool has, the same for all wordings; 0: it is not split."
-    split = setting['condition']=='none' and setting['reading'] in ('plain', WORDED, 'other verifier')
+    read = setting['reading'] in ('plain', WORDED, 'other verifier')
     n = min(pool.n, setting.get('each', pool.n))
-    return n//2 if split and pool.kind=='sample' and n>3 else 0
+    split = read and setting['condition']=='none' and pool.kind=='sample' and n>3
+    return n//2 if split else 0
 
 # %% ../../nbs/6_study/04_readings.ipynb #5f8f858e
 WEIGHED = ('majority', 'w_bon', 'w_alm_v') # Strategies whose variance is split
@@ -259,8 +260,8 @@ def below_wording(scores:pd.DataFrame, variance:pd.DataFrame) -> np.ndarray: # b
     "Whether a row differs from the single answer by no more than another wording might."
     limits, where = wording_limits(variance), ['model', 'corpus', 'mode']
     if limits.empty: return np.zeros(len(scores), bool)
-    single = scores.strategy.eq('greedy') & scores['style'].eq('direct') & scores.reading.eq('plain')
     at = [*where, 'condition', 'stratum', 'metric']
+    single = scores[['strategy', 'style', 'reading']].eq(['greedy', 'direct', 'plain']).all(axis=1)
     base = scores[single].set_index(at).value
     gain = scores.value.to_numpy()-base.reindex(pd.MultiIndex.from_frame(scores[at])).to_numpy()
     def most(names): return limits.reindex(pd.MultiIndex.from_frame(

@@ -49,8 +49,8 @@ class Study:
 def read(self:Study, *parts:str) -> pd.DataFrame:
     "A table of the study."
     if self.has(*parts):
-        found = pd.read_parquet(self.table(*parts)) # Without a wording it is of old, and of the first
-        old = 'variant' in found and 'wording' not in found
+        found = pd.read_parquet(self.table(*parts))
+        old = 'variant' in found and 'wording' not in found # Then all is of the first
         return found.assign(wording='0') if old else found
     there = [o.name for o in sorted(RESULTS.glob('*')) if Study(o.name).has(*parts)]
     raise InputError(f"No {'/'.join(parts)} in study {self.name!r}: run it first "

@@ -7,7 +7,6 @@ __all__ = ['CELLS', 'SCORED', 'score_study']
 
 # %% ../../nbs/6_study/05_scoring.ipynb #d4349b53
 from collections.abc import Callable
-from dataclasses import replace
 import numpy as np
 import pandas as pd
 from ..core import InputError, load_plugins
@@ -18,7 +17,8 @@ from ..strategies.paper import score_by
 from ..strategies.costs import answer_ledger, verdict_ledger
 from .results import FAILED, NEVER, Study, replacing, guarded
 from .truth import Truth, has_strata, truths_of
-from .scores import FULL_ONLY, Bills, bounds_of, make_pools, predictions_of, score_pool
+from .scores import (FULL_ONLY, Bills, bounds_of, make_pools,
+    predictions_of, score_pool)
 from .readings import (ALL, JUDGING, WORDED, Verifier, all_wordings, audits_of,
     below_wording, both_styles, judge_labels, judge_lists, half_values, judged_again, labelled,
     refusal, score_calibrated, variance_rows, verifier_of)
@@ -53,6 +53,14 @@ def run_refusal(
         wording='', calibration='', mode=mode, style=style, strategy=what, verifier='',
         reason=reason, kind=kind)
 
+# %% ../../nbs/6_study/05_scoring.ipynb #18ecad27
+def own_bills(
+    pool:Pool, part:pd.DataFrame, rows:pd.DataFrame, own:Verifier|None, seconds:dict) -> Bills:
+    "What the answers of a pool, `part` of the rows of a wording, and its own verdicts cost."
+    paid = answer_ledger(part, pool.uids, seconds, prompt_rows=rows)
+    if own is None or own.rows is None: return Bills(paid)
+    return Bills(paid, verdict_ledger(own.rows, pool.uids, pool.labels, seconds))
+
 # %% ../../nbs/6_study/05_scoring.ipynb #5f297de2
 def worded(run:dict, pool:Pool, setting:dict, bills:Bills) -> tuple:
     "(pool, setting, bills, strategies; all if empty), as another wording if it is not the first."
@@ -82,9 +90,7 @@ def run_pools(
         some = rows[rows.wording.eq(wording)]
         for key, pool in make_pools(some, chosen, own and own.verdicts, wrong).items():
             part = of_pool(some, key)
-            bills = Bills(answer_ledger(part, pool.uids, seconds, prompt_rows=some))
-            if own and own.rows is not None: bills = replace(bills,
-                verdicts=verdict_ledger(own.rows, pool.uids, pool.labels, seconds))
+            bills = own_bills(pool, part, some, own, seconds)
             made.append(worded(run, pool, settings_row(run, part, key, pool), bills))
     again = [judged_again(made, verifiers, models, seconds, o) for o in (judge_labels, judge_lists)]
     more = [*again, both_styles(made), all_wordings(made)]

@@ -138,7 +138,8 @@ def strata_rows(cells:list, scores:pd.DataFrame, metric:str='jsd') -> list:
 
 # %% ../../nbs/6_study/11_tables.ipynb #121b7848
 LATEX_ESCAPES = {o: '\\'+o for o in '&%$#_{}'} | {
-    '~': r'\textasciitilde{}', WORDED_MARK: r'\textdaggerdbl{}', '^': r'\textasciicircum{}', '\\': r'\textbackslash{}'}
+    WORDED_MARK: r'\textdaggerdbl{}', '~': r'\textasciitilde{}',
+    '^': r'\textasciicircum{}', '\\': r'\textbackslash{}'}
 FORMS = dict(latex={'best': r'\textbf{%s}', 'tied': r'\underline{%s}', '': '%s'},
              markdown={'best': '**%s**', 'tied': '*%s*', '': '%s'},
              csv={'best': '%s', 'tied': '%s', '': '%s'})

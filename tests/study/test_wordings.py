@@ -13,7 +13,9 @@ from ambiscale_nb.corpora.labels import label_set
 from ambiscale_nb.models.contract import MODELS
 from ambiscale_nb.models.prompts import MODES, OURS, STYLES, prompt, prompt_set
 from ambiscale_nb.sampling.files import CANDIDATES, Store, group_key
+from ambiscale_nb.sampling.estimate import stand_in
 from ambiscale_nb.study.config import read_study
+from ambiscale_nb.study.plans import plans_for
 from ambiscale_nb.study.readings import below_wording
 
 SIX = label_set('six').labels
@@ -82,6 +84,20 @@ def test_variance_is_split_over_wordings(worded):
     assert part.levels['prompt'] == 3 and np.isfinite(part.high['prompt']) and {*part.k} == {2}
     assert {'prompt', 'seed', 'speaker', 'uid × prompt'} <= {*part.index}
     assert pd.read_parquet(worded/'scores.parquet').below_wording.dtype == bool
+
+
+def test_more_wordings_later_are_other_calls():
+    "Answers to one wording are found again where its share has the same blocks; no block is read in part or mixed."
+    clips = pd.DataFrame(dict(corpus='demo', uid=['a', 'b'], audio_sha=['s', 't'], speaker=['x', 'y']))
+    asked = dict(modes=['label'], styles=['direct'], prompts='', temperature=1., seed=0, condition='none', score=False, widths=[],
+                 verify=False, listwise=0, listwise_limit=0, audit=0, lists_of=[])
+    def calls(n, wordings, decode='sample'):
+        plan = plans_for(stand_in('tiny-alm-nano'), clips, SIX, asked | dict(n=n, wordings=wordings))['plans']
+        assert (plan['take'] == plan.block_size).all() and plan.group.is_unique
+        return {*plan.group[plan.decode.eq(decode)]}
+    assert not calls(16, 1) & calls(16, 3) and len(calls(16, 3)) == 3*len(calls(16, 1))
+    assert calls(16, 1) < calls(48, 3) and calls(16, 1, 'greedy') == calls(16, 3, 'greedy')
+    assert len(calls(0, 3, 'greedy')) == 2 and not calls(0, 3)
 
 
 def test_two_wordings_mark_nothing():
