@@ -16,7 +16,7 @@ from ambiscale_nb.models.contract import (Capabilities, ModelInfo, Name, check_o
     full_revision, known_names)
 from ..models.endpoint import PROFILES
 from ..models.gemini import CHUNK
-from ..models.prompts import MODES, STYLES, prompt, verify_prompt
+from ..models.prompts import OURS, PromptSet, prompt, verify_prompt
 from .files import CANDIDATES, Clips, LabelNames, Plan, Store
 from .store import missing
 from .verify import VERDICTS
@@ -67,9 +67,9 @@ LIKELY = {('label', 'direct'): 3, ('label', 'cot'): 120, ('dist', 'direct'): 45,
 JUDGED = {'score': 'verdict', 'text': 'words'} # Verifier -> kind of call
 AUDIO_RATES = {'qwen2-audio': 25., 'qwen2.5-omni': 25.} # Tokens per second, of their processors
 
-def prompt_tokens(labels:LabelNames) -> dict:
+def prompt_tokens(labels:LabelNames, asked:PromptSet=OURS) -> dict:
     "About how long the prompts of a study are: prompt sha -> tokens."
-    prompts = [prompt(mode, style, labels) for mode in MODES for style in STYLES]
+    prompts = [prompt(*how, labels, w, asked) for w, o in asked.wordings.items() for how in o]
     return {o.sha: len(o.text)/4+20 for o in prompts+[verify_prompt(o, labels) for o in labels]}
 
 # %% ../../nbs/5_sampling/04_estimate.ipynb #0794c088
@@ -125,11 +125,12 @@ def with_price(row:dict, price:Name) -> dict:
 
 # %% ../../nbs/5_sampling/04_estimate.ipynb #b728f377
 def estimate_run(model:StandIn, plan:Plan, seconds:pd.Series, labels:LabelNames,
-                 store:Store|None=None, ahead:int=1, seconds_a_call:float=math.nan) -> pd.DataFrame:
+                 store:Store|None=None, ahead:int=1, seconds_a_call:float=math.nan,
+                 asked:PromptSet=OURS) -> pd.DataFrame:
     "One row per kind of call without an answer in `store`, see `COLUMNS`; `ahead`: in flight."
     plan, table = kinds_of(plan), VERDICTS if 'verifier' in plan else CANDIDATES
     todo = plan.drop_duplicates('group') if store is None else missing(store, table, plan)[0]
-    texts, rows = prompt_tokens(labels), []
+    texts, rows = prompt_tokens(labels, asked), []
     wrote, rate, took = measured(store, plan.model.unique(), seconds)
     rate = rate or model.price.audio_rate or AUDIO_RATES.get(model.info.name, math.nan)
     by = ['mode', 'style', 'decode', 'block_size', 'max_new_tokens', 'prompt_sha']

@@ -72,7 +72,8 @@ CANDIDATES = Table('candidates', dict(
     latency_measured=NUM, cost_measured=NUM,                # seconds; USD
     error=STR, error_text=STR,                              # its kind, or ''; its message
     downgrades=STR,                                         # what was asked for and not granted
-    choices=STR),                                           # options of the question: JSON, or None
+    choices=STR,                                            # options of the question: JSON, or None
+    wording=STR),                                           # of the question; None, of old, is '0'
     parts=('model', 'corpus', 'prompt_id'),
     order=('uid', 'decode', 'width', 'condition', 'block', 'index', 'key'))
 

@@ -159,6 +159,7 @@ def plan_pool(model:ALM, items:Clips, prompts:list, draw:Draw) -> pd.DataFrame:
     who = dict(model=model.name, revision=str(model.revision), condition=draw.condition)
     parts = [clips.assign(
         **who, prompt_id=p.id, prompt_sha=p.sha, mode=p.mode, style=p.style,
+        wording=p.wording, choices=json.dumps(p.choices) if p.choices else None,
         max_new_tokens=p.max_new_tokens, **o) for p in prompts for o in decodings(model, p, draw)]
     if not parts: raise InputError(f"Nothing to draw: no prompts, or nothing {model.name} can do")
     plan = pd.concat(parts, ignore_index=True)
@@ -186,7 +187,7 @@ def error_text(e:Exception) -> str:
 BLANK = dict(text=None, tokens=None, finish='', token_logprobs=None, token_ends=None,
              sum_logprob=math.nan, confidence=math.nan, n_tokens=None, n_in_tokens=None,
              n_audio_tokens=None, latency_measured=None, cost_measured=None, cropped_from=None,
-             error='', error_text='', downgrades='', choices=None)
+             error='', error_text='', downgrades='', choices=None, wording='0')
 AGAIN = 'drawn again after an error' # So that a shift towards easy calls can be checked for
 
 def candidate_row(task:Task, index:int, **fields:object) -> dict:
@@ -478,7 +479,7 @@ def pool_rows(store:Store, plan:Plan) -> pd.DataFrame:
     "Rows of `candidates` that a plan asked for, in its order, as far as they are drawn."
     df = planned_rows(store, CANDIDATES, plan)
     df = df[df['index']<df['take']].sort_values(['at', 'prompt_id', *CANDIDATES.order[1:]])
-    return df[list(CANDIDATES.columns)].reset_index(drop=True)
+    return df[list(CANDIDATES.columns)].fillna(dict(wording='0')).reset_index(drop=True)
 
 # %% ../../nbs/5_sampling/02_store.ipynb #867a9a2e
 def answers(candidates:pd.DataFrame, chosen:LabelSet) -> pd.DataFrame:

@@ -278,7 +278,7 @@ def list_options(candidates:pd.DataFrame, chosen:LabelSet,
     rows, labels = candidates[candidates.decode.isin(decodes)], list(chosen.labels)
     nothing = pd.DataFrame(dict(uid=pd.Series(dtype=str), options=pd.Series(dtype=object)))
     if not len(rows): return nothing
-    by = ['uid', 'mode', 'style', 'decode', 'width']
+    by = ['uid', 'mode', 'style', 'wording', 'decode', 'width']
     rows = rows[~rows.error.ne('').groupby([rows[o] for o in by]).transform('any')]
     dist = answers(rows, chosen).set_index('key')['dist'].reindex(rows.key)
     mass = np.array([o if o is not None else (0.,)*len(labels) for o in dist], float)

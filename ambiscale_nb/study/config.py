@@ -13,6 +13,7 @@ import inspect
 import json
 import os
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -22,7 +23,8 @@ from ..typed import (all_misread, mismatch, parameter_types, place_in, read_yaml
 from ..corpora.labels import label_set, label_text
 from ..corpora.registry import CONVENTIONS, data_name, located, named
 from ..models.contract import check_options, wrong_options
-from ..models.prompts import MODES, STYLES
+from ..models.prompts import (MODES, STYLES, prompt, prompt_set,
+    prompt_text, wording_shares)
 from ..sampling.estimate import stand_in
 from ..sampling.store import CONDITIONS
 from ..sampling.files import slug
@@ -64,6 +66,7 @@ class RunConfig(BaseModel):
     modes: list[str] = ['label', 'dist'] # One word, a distribution; empty: it only verifies
     styles: list[str] = Field(['direct', 'cot'], min_length=1) # At once; after reasoning
     n: int|None = Field(None, ge=0) # Samples; 0 for greedy answers only
+    wordings: int|None = Field(None, ge=1) # Wordings of each question, which share the samples
     temperature: float|None = Field(None, gt=0) # Of the samples
     seed: int|None = None # Of the samples
     limit: int|None = Field(None, ge=0) # Clips; 0 for all
@@ -133,6 +136,8 @@ class StudyConfig(BaseModel):
     runs: list[RunConfig] = Field(min_length=1) # Models and corpora
     verifier: VerifierConfig|None = None # Judges what the others answer
     n: int = Field(16, ge=1) # Samples per clip and prompt
+    wordings: int = Field(1, ge=1) # Wordings of each question, which share the samples
+    prompts: str|Values = '' # Questions of your own: a YAML file, or its fields
     temperature: float = Field(1., gt=0) # Of the samples
     widths: Counts = [] # Beam widths
     limit: int = Field(0, ge=0) # Clips; 0 for all
@@ -256,6 +261,27 @@ def named_twice(study:StudyConfig, folders:bool=True) -> list:
             f'{corpus} is read from two folders, {first} and {folder}: {remedy}'))
     return found
 
+# %% ../../nbs/6_study/15_config.ipynb #6c1a8a1a
+def with_prompts(study:StudyConfig) -> StudyConfig:
+    "A study with the text of its own prompts, and their system prompt as an option of its models."
+    asked = prompt_set(study.prompts)
+    def told(run):
+        if not asked.system: return run
+        if run.load.get('system', asked.system)!=asked.system: raise InputError(
+            f'{run.model} has another system prompt under `load`: leave one of them out')
+        return run.model_copy(update=dict(load=run.load | dict(system=asked.system)))
+    return study.model_copy(update=dict(prompts=prompt_text(asked), runs=[*map(told, study.runs)]))
+
+# %% ../../nbs/6_study/15_config.ipynb #8bf0910c
+def check_prompts(study:StudyConfig, run:RunConfig):
+    "Refuse a run whose questions are not there, or whose samples wordings cannot share."
+    from ambiscale_nb.corpora.registry import CORPORA
+    asked, wordings = prompt_set(study.prompts), run.wordings or study.wordings
+    labels = label_set(run.labels or CORPORA[run.corpus].labels).labels
+    wording_shares(study.n if run.n is None else run.n, wordings)
+    for o in product(run.modes, run.styles, asked.first(wordings)):
+        prompt(*o[:2], labels, o[2], asked)
+
 # %% ../../nbs/6_study/15_config.ipynb #e92b5d05
 def figure_stem(figure:str) -> str:
     "The stem of the figure that is meant by `3`, `fig3` or `fig3_size`."
@@ -289,6 +315,8 @@ def wrong_names(study:StudyConfig, texts:dict|None=None) -> list:
     found += named_twice(study, folders=not found)
     if v := study.verifier: found += wrong_at(('verifier', 'model'), check_options, v.model, v.load)
     if v: found += wrong_at(('verifier', 'reads'), choose, v.reads, READS, 'way to judge')
+    found = found or [x for i, o in enumerate(study.runs)
+                      for x in wrong_at(('runs', i), check_prompts, study, o)]
     names = sorted({*MODELS, *(o.served for o in MODELS.values())}-{''})
     for i, o in enumerate(study.strong): found += wrong_at(('strong', i), choose, o, names, 'model')
     for i, o in enumerate(study.figures): found += wrong_at(('figures', i), figure_stem, o)
@@ -336,10 +364,12 @@ def read_study(study:str|Path) -> StudyConfig:
     found, texts = written.content, written.texts
     if not isinstance(found, dict): raise InputError(
         f'{path.name} is no study: it needs `name: ...` and `runs: ...`, see conf/smoke.yaml')
-    wrong = field_errors(found, StudyConfig, texts) or wrong_names(StudyConfig(**found), texts)
+    wrong = field_errors(found, StudyConfig, texts) or wrong_at(
+        ('prompts',), with_prompts, StudyConfig(**found))
+    wrong = wrong or wrong_names(with_prompts(StudyConfig(**found)), texts)
     wrong += [o for o in all_misread(written) if o[0] not in [place for place, _ in wrong]]
     raise_wrong(path.name, wrong, written.lines)
-    config = StudyConfig.model_validate(found)
+    config = with_prompts(StudyConfig.model_validate(found))
     figures = list(dict.fromkeys(map(figure_stem, config.figures))) # Each is drawn once
     whole = with_verifier(config) if config.verifier else config
     return whole.model_copy(update=dict(figures=figures))
@@ -411,8 +441,9 @@ def common_window(study:StudyConfig, run:RunConfig) -> float:
 # %% ../../nbs/6_study/15_config.ipynb #ce3fa692
 def run_parameters(study:StudyConfig, run:RunConfig) -> dict:
     "The parameters of `01_sample` for a run; what it leaves out is the study's."
-    own = run.model_dump(exclude={'parts'}) | dict(labels=label_text(run.labels))
-    shared = ('n', 'limit', 'widths', 'temperature', 'seed', 'max_seconds')
+    own = run.model_dump(exclude={'parts'}) | dict(labels=label_text(run.labels),
+                                               prompts=prompt_text(study.prompts))
+    shared = ('n', 'wordings', 'limit', 'widths', 'temperature', 'seed', 'max_seconds')
     own |= {o: getattr(study, o) for o in shared if own[o] is None}
     judges = bool(run.verify and run.condition=='none')
     if run.reads=='text': own |= dict(verify=False, audit=0)

@@ -29,7 +29,8 @@ from ..metrics.gain import RATERS
 from ..metrics.metrics import METRICS, mean_of
 from ..metrics.statistics import tied_ranks
 from .scoring import CELLS
-from .results import MARK, unread_view, with_interval, with_mark
+from ambiscale_nb.study.results import (MARK, WORDED_MARK, WORDED_TEXT, unread_view, with_interval,
+    with_mark)
 
 # %% ../../nbs/6_study/06_figures.ipynb #6dff6842
 def house_style():
@@ -67,7 +68,7 @@ STYLE = {
     'mob': ('#6699CC', 'o', 'bests of parts, likelihood'),
     'mob_v': ('#CC6677', 'o', 'bests of parts, verifier'),
     'deepconf': ('#004488', 'v', 'surest answers (DeepConf)'),
-    'prompt_ensemble': ('#88CCEE', '^', 'two prompts, half each'),
+    'prompt_ensemble': ('#88CCEE', '^', 'several prompts, equal shares'),
     RATERS: ('#555555', 'o', 'what more raters say')}
 CORE = ('greedy', 'cot', 'majority', 'mean', 'bon', 'w_bon', 'alm_v', 'w_alm_v')
 SELECTS = ('bon', 'alm_v') # These select one answer; the others aggregate all of them
@@ -162,12 +163,18 @@ def unread_text(table:pd.DataFrame) -> str:
     return (f' {MARK} Many answers could not be read and are left out; where none is left, a label '
             f"counts as wrong and shares as uniform ({'; '.join(cells)}).")
 
+# %% ../../nbs/6_study/06_figures.ipynb #64af5697
+def below_wording(rows:Rows) -> np.ndarray:
+    "Which marks differ from the single answer by no more than another wording might; else False."
+    return rows.get('below_wording', pd.Series(False, rows.index)).fillna(False).to_numpy(bool)
+
 # %% ../../nbs/6_study/06_figures.ipynb #3f3449ca
 def caption(fig:Figure, text:str, rows:pd.DataFrame|None=None, ncols:int=3):
-    "Add the legend of all panels, headed by a caption and a note on the unread answers of `rows`."
+    "Add the legend of all panels, headed by a caption and notes on the signs at `rows`."
     named = [ax.get_legend_handles_labels() for ax in fig.axes]
     entries = {k: h for o in named for h, k in zip(*o, strict=True)}
-    text = literal(text+('' if rows is None else unread_text(rows))).replace(' %', f'{chr(160)}%')
+    if rows is not None: text += unread_text(rows)+f' {WORDED_TEXT}.'*below_wording(rows).any()
+    text = literal(text).replace(' %', f'{chr(160)}%')
     most = int(fig.get_figwidth()*72/4.55) # Small letters are about 4.55 points wide
     text = textwrap.fill(text, most, break_on_hyphens=False)
     for n in range(ncols, 0, -1):
@@ -247,10 +254,11 @@ def size_text(n:float) -> str:
 
 # %% ../../nbs/6_study/06_figures.ipynb #721eb720
 def mark_unread(ax:Axes, x:Places, y:Places, rows:Rows):
-    "The sign of unread answers at each mark that needs one."
+    "The signs of unread answers and of another wording at each mark that needs one."
     shares = rows.get('unparsed', pd.Series(0., rows.index))
-    for a, b, o in zip(x, y, shares, strict=True):
-        if (sign := unread_view(o).mark) and np.isfinite([a, b]).all():
+    for a, b, o, below in zip(x, y, shares, below_wording(rows), strict=True):
+        sign = unread_view(o).mark+WORDED_MARK*below
+        if sign and np.isfinite([a, b]).all():
             ax.annotate(sign, (a, b), xytext=(3, 2), textcoords='offset points', fontsize=SMALLEST)
 
 def draw_estimates(

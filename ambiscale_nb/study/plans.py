@@ -17,7 +17,7 @@ from ..core import choose, content_key, InputError
 from ..corpora.labels import label_set
 from ..corpora.registry import limit as take_some, load_corpus, set_aside
 from ..models.contract import check_ready
-from ..models.prompts import prompt
+from ..models.prompts import prompt, prompt_set, wording_shares
 from ..sampling.estimate import clip_seconds, COLUMNS, estimate_run
 from ..sampling.inputs import as_it_was, decoded, planned_clips
 from ..sampling.store import (answers, check_price, Draw, heard, Limits, missing,
@@ -31,17 +31,26 @@ from .config import (corpus_of, Folder, folder_of, Model, planned_model, run_nam
 from .results import Study
 
 # %% ../../nbs/6_study/16_plans.ipynb #2c63275f
+def worded_prompts(labels:tuple, asked:dict) -> list: # `asked`: modes, styles, wordings, prompts
+    "The prompts of a run, a list per wording."
+    own, how = prompt_set(asked['prompts']), [*product(asked['modes'], asked['styles'])]
+    return [[prompt(*o, labels, w, own) for o in how] for w in own.first(asked['wordings'])]
+
+# %% ../../nbs/6_study/16_plans.ipynb #5edf8a91
 def draws_of(
     clips:pd.DataFrame, labels:tuple,
-    asked:dict, # n, temperature, seed, condition, score, widths, beam_limit
+    asked:dict, # Also n, temperature, seed, condition, score, widths, beam_limit
     beams:bool=True, # Whether the model has them; if not, `widths` do not apply
 ) -> list:
-    "(clips, Draw): samples of all clips, beams of some."
+    "(clips, prompts, Draw): samples of all clips by wording, beams of some."
     how = (asked['temperature'], asked['seed'], asked['condition'])
-    out = [(clips, Draw(asked['n'] or None, *how, score=labels if asked['score'] else ()))]
+    first, *others = worded_prompts(labels, asked)
+    n, *more = wording_shares(asked['n'], asked['wordings'])
+    out = [(clips, first, Draw(n or None, *how, score=labels if asked['score'] else ()))]
+    out += [(clips, o, Draw(n, *how, greedy=False)) for o, n in zip(others, more, strict=True) if n]
     if asked['widths'] and beams:
         beams = Draw(None, *how, greedy=False, widths=tuple(asked['widths']))
-        out.append((take_some(clips, asked['beam_limit'] or None), beams))
+        out.append((take_some(clips, asked['beam_limit'] or None), first, beams))
     return out
 
 # %% ../../nbs/6_study/16_plans.ipynb #d8b77c94
@@ -116,7 +125,7 @@ def judged_plans(
 ) -> dict:
     "Folder -> plan of a verifier: `verdict_plans`, `listwise_plans`, `audit_plans`."
     few, some = (take_some(clips, asked[o] or None) for o in ('listwise_limit', 'audit'))
-    pools = len(asked['styles'])*len(asked['modes'])+4*len(asked['lists_of']) # Others: 2 x 2
+    pools = asked['wordings']*len(asked['styles'])*len(asked['modes'])+4*len(asked['lists_of'])
     known, waits = lists or (pd.DataFrame(dict(uid=[], options=[])), [(pools, few.uid)])
     lists = known[known.uid.isin(few.uid)], [(n, {*uids} & {*few.uid}) for n, uids in waits]
     how = asked | dict(listwise=asked['listwise'] and pools and asked['listwise'])
@@ -137,10 +146,10 @@ def plans_for(
     lists=None, # Drawn plan -> `lists` of `judged_plans`; None: no list is known
 ) -> dict:
     "Folder -> plan of what a model is asked; `beams` apart from `plans`."
-    prompts = [prompt(*o, labels) for o in product(asked['modes'], asked['styles'])]
-    draws = draws_of(clips, labels, asked, model.capabilities.beams) if prompts else []
-    drawn = {o: plan_pool(model, items, prompts, draw)
-             for o, (items, draw) in zip(('plans', 'beams'), draws, strict=False)}
+    draws = draws_of(clips, labels, asked, model.capabilities.beams) if asked['modes'] else []
+    plans = [('beams' if o[2].widths else 'plans', plan_pool(model, *o)) for o in draws]
+    drawn = {k: pd.concat([o for name, o in plans if name==k], ignore_index=True)
+             for k, _ in plans}
     shown = lists(drawn_plan(drawn)) if lists else None
     return drawn | judged_plans(model, clips, labels, asked, shown)
 
@@ -162,16 +171,21 @@ def read_clips(run:RunConfig, had:dict) -> tuple:
         had[key] = loaded, ratings, chosen, kept
     return had[key]
 
+# %% ../../nbs/6_study/16_plans.ipynb #747dd4a8
+def most_pools(study:StudyConfig, run:RunConfig) -> int:
+    "How many pools of samples a run has for each clip."
+    return len(run.modes)*len(run.styles)*run_parameters(study, run)['wordings']
+
 # %% ../../nbs/6_study/16_plans.ipynb #6c40109d
 def known_lists(study:StudyConfig, run:RunConfig, own:pd.DataFrame, had:dict) -> tuple:
     "The `lists` of `judged_plans`, as far as they are stored; `own`: what the run itself draws."
     store, chosen = Study(study.name).store, read_clips(run, had)[2]
-    runs, pools = {run_name(o): o for o in study.runs}, [(len(run.modes)*len(run.styles), own)]
+    runs, pools = {run_name(o): o for o in study.runs}, [(most_pools(study, run), own)]
     for o in run.lists_of:
         name = choose('--'.join([slug(o), *run_name(run).split('--')[1:]]), runs, 'run to judge')
         other = runs[name].model_copy(update=dict(verify=False, listwise=0, audit=0))
         plan = plan_run(study, other, had)[1].get('plans', pd.DataFrame())
-        pools.append((len(other.modes)*len(other.styles), plan))
+        pools.append((most_pools(study, other), plan))
     pools = [(n, o, waiting(store, o)) for n, o in pools if len(o)]
     reads = run.reads=='text'
     lists = [shown_answers(store, o, chosen, {*o.uid}-uids, reads) for _, o, uids in pools]
@@ -216,7 +230,7 @@ def estimate_one(study:StudyConfig, run:RunConfig, had:dict|None=None, seen:set|
     for plan, listed in (pair for o in plans.values() for pair in countable(o)):
         new = plan[~plan.group.isin(seen)]
         seen.update(plan.group)
-        part = estimate_run(model, new, seconds, labels, store)
+        part = estimate_run(model, new, seconds, labels, store, asked=prompt_set(study.prompts))
         parts.append(part.assign(mode='listwise') if listed else part)
     return parts, planned(model.name, corpus_of(run), clips.speaker.nunique())
 
@@ -237,7 +251,8 @@ def estimate_published(study:StudyConfig, run:RunConfig) -> tuple:
     four = asked | dict(beam_limit=0, listwise_limit=0, audit=4*bool(asked['audit']))
     for piece, plan in plans_for(model, clips, labels, four).items():
         for o, listed in countable(plan):
-            part = estimate_run(model, o, pd.Series(mean, names), labels)
+            part = estimate_run(model, o, pd.Series(mean, names), labels,
+                                asked=prompt_set(study.prompts))
             part[COLUMNS[4:]] *= min(n, most[piece])/4
             parts.append(part.assign(mode='listwise') if listed else part)
     return parts, f'{run.corpus}: {total:,} clips of {mean:.2f} s on average ({what})'

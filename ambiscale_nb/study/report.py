@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from ..core import InputError, content_key, write_atomic
 from ..corpora.registry import CORPORA, data_name, named
-from ..models.prompts import MODES, STYLES, prompt
+from ..models.prompts import MODES, STYLES, prompt, prompt_set
 from ..sampling.inputs import versions
 from ..sampling.files import CANDIDATES, valid_text
 from ..sampling.store import answers, parts_of_plan
@@ -30,8 +30,9 @@ from ..sampling.verify import VERDICTS
 from ..strategies.pool import STRATEGIES
 from .claims import heading, verdict_table, verdict_words
 from .listening import listening, words_notes
-from .results import (MARK, MARKED, NEVER, Study, at_full_budget, lost_clips,
-    plain_scores, unread_view, unscored, with_interval, with_mark)
+from .results import (MARK, MARKED, NEVER, WORDED_MARK, WORDED_TEXT, Study,
+    at_full_budget, lost_clips, plain_scores, unread_view, unscored, with_interval, with_mark)
+
 
 # %% ../../nbs/6_study/12_report.ipynb #a3f03bb9
 KEEP = chr(160) # A space at which no line is broken
@@ -195,9 +196,15 @@ def signs(shares:pd.Series) -> str: # Of unread answers
     return f' {MARK}: more than {100*MARKED:.0f} % of its answers could not be read.'
 
 def score_texts(rows:pd.DataFrame) -> list:
-    "Values with interval and the sign of unread answers."
+    "Values with interval and signs: of unread answers, of a gain that another wording might give."
     columns = rows[['value', 'low', 'high', 'unparsed']].itertuples(index=False, name=None)
-    return [with_mark(with_interval(*o), lost) for *o, lost in columns]
+    below = rows.get('below_wording', [False]*len(rows)) # Not in older tables
+    return [with_mark(with_interval(*o), lost, b)
+            for (*o, lost), b in zip(columns, below, strict=True)]
+
+def wording_sign(texts:pd.Series) -> str: # From `score_texts`
+    "What the sign of another wording means, if any score has it."
+    return f' {WORDED_TEXT}.' if any(WORDED_MARK in o for o in texts) else ''
 
 # %% ../../nbs/6_study/12_report.ipynb #5cee5a97
 def leaderboard(scores:pd.DataFrame, corpus:str, most:int=100) -> pd.DataFrame:
@@ -239,7 +246,8 @@ def leaderboard_page(scores:pd.DataFrame) -> Page:
         few = df[df['rank'].isna()]
         parts.append(titled(corpus, paragraph(
             f'{better(metric)}; intervals of 95 % over speakers. The first setting was chosen on '
-            'these same clips, so its score is too good.'+signs(df.unparsed)),
+            'these same clips, so its score is too good.'+signs(df.unparsed)
+            +wording_sign(df[metric])),
             rows_page(df.drop(few.index), digits)))
         if len(few): parts += [paragraph('Without a rank, because they cover fewer clips: compare '
                                'each with its own references.'), rows_page(few, digits)]
@@ -405,7 +413,8 @@ def grid_page(cells:pd.DataFrame, refused:dict|None=None) -> Page:
     "The grid of `grid`, one fold per corpus, and why strategies do not apply (`refused_cells`)."
     body = cells.iloc[:, 4:]
     lost, never = [(body==o).sum().sum() for o in ('missing', 'does not apply')]
-    marked = signs([1]) if body.map(lambda o: o.endswith(MARK)).any().any() else ''
+    marked = signs([1]) if body.map(lambda o: MARK in o).any().any() else ''
+    marked += wording_sign(body.to_numpy().ravel())
     parts = [paragraph(f'{body.size:,} cells: {body.size-lost-never:,} with a score, {lost:,} '
                        f'missing, {never:,} where the strategy does not apply (n/a).{marked}')]
     for corpus, own in cells.groupby('corpus'):
@@ -565,14 +574,16 @@ def failures_page(study:Study, calls:pd.DataFrame) -> Page: # From `call_table`
 # %% ../../nbs/6_study/12_report.ipynb #367aec50
 def prompts_page(study:Study) -> Page:
     "The prompts of a study, word for word."
-    runs, parts = study.runs(), []
+    runs, parts = study.runs(), {}
     sets = sorted({o['label_set'] for o in runs})
-    for name, m, s in product(sets, MODES, STYLES):
-        if any(o['label_set']==name and m in o.get('modes', MODES) and s in o.get('styles', STYLES)
-               for o in runs):
-            o = prompt(m, s, study.labels(name).labels)
-            parts.append(titled(f'{o.id} ({name})', f'<pre>{html.escape(o.text)}</pre>'))
-    return fold(f'The prompts, for label set {", ".join(sets)}', *parts)
+    for run, m, s in product(runs, MODES, STYLES):
+        if m not in run.get('modes', MODES) or s not in run.get('styles', STYLES): continue
+        for w in run.get('wordings', ['0']):
+            name, own = run['label_set'], prompt_set(run.get('prompts', ''))
+            o = prompt(m, s, study.labels(name).labels, w, own)
+            parts[f'{o.id}, wording {w} ({name})'] = f'<pre>{html.escape(o.text)}</pre>'
+    return fold(f'The prompts, for label set {", ".join(sets)}',
+                *(titled(*o) for o in sorted(parts.items())))
 
 def provenance_page(study:Study) -> Page:
     "Runs, prompts, manifest, plan and versions of packages."

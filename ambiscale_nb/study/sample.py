@@ -16,7 +16,7 @@ from ..corpora.labels import label_set
 from ..corpora.registry import (CORPORA, data_name, limit as take_some, load_corpus,
     named, set_aside, stored_path)
 from ..models.contract import MODELS, load_model, options_of
-from ..models.prompts import prompt, verify_prompt
+from ..models.prompts import prompt, prompt_set, verify_prompt
 from ..sampling.estimate import stand_in
 from ..sampling.inputs import as_it_was, run_inputs
 from ..sampling.files import CANDIDATES, slug
@@ -113,12 +113,11 @@ def left_out(self:SamplingRun) -> pd.DataFrame:
 def write_plans(self:SamplingRun):
     "Plan all calls but those about lists, and store the plans with all that they rest on."
     given, here, labels = self.given, self.here, self.chosen.labels
-    self.prompts = [prompt(mode, style, labels) for mode in given['modes']
-                    for style in given['styles']]
-    self.draws = draws_of(self.clips, labels, given, self.can.beams)
-    asked = self.prompts or [prompt('label', 'direct', labels)]
-    drawn = [plan_pool(self.model, items, asked, draw) for items, draw in self.draws]
-    self.drawn = drawn if self.prompts else [o.iloc[:0] for o in drawn]
+    self.draws, some = draws_of(self.clips, labels, given, self.can.beams), bool(given['modes'])
+    self.prompts = list({p.sha: p for _, asked, _ in self.draws for p in asked}.values())
+    drawn = [plan_pool(self.model, items, asked or [prompt('label', 'direct', labels)], draw)
+             for items, asked, draw in self.draws]
+    self.drawn = [o if some else o.iloc[:0] for o in drawn]
     self.others = plans_of(here, given['lists_of'], self.model.name, self.data, given['listwise'])
     self.finished.unlink(missing_ok=True)
     here.keep_labels(self.chosen)
@@ -153,8 +152,8 @@ def write_inputs(self:SamplingRun):
 def sample(self:SamplingRun):
     "Make the missing calls for answers."
     if not (self.prompts and self.given['ask']): return
-    for items, draw in self.draws:
-        self.reports.append(sample_pool(self.model, items, self.wave_of, self.prompts, draw,
+    for items, prompts, draw in self.draws:
+        self.reports.append(sample_pool(self.model, items, self.wave_of, prompts, draw,
                                         self.here.store, **self.how))
 
 # %% ../../nbs/6_study/17_sample.ipynb #b0010018
@@ -204,13 +203,14 @@ def record(self:SamplingRun, failed:int) -> dict:
     "What was asked of whom, about what, and what was left out."
     given, model = self.given, self.model
     kept = ('condition', 'convention', 'split', 'options', 'root', 'modes', 'styles', 'n',
-            'temperature', 'widths', 'seed', 'lists_of', 'limit', 'max_seconds')
+            'temperature', 'widths', 'seed', 'lists_of', 'limit', 'max_seconds', 'prompts')
     how = judges_of(model, given | dict(verify=True))
-    lacks = {o for _, draw in self.draws for o in lacking(model, draw) if self.prompts}
+    lacks = {o for *_, draw in self.draws for o in lacking(model, draw) if self.prompts}
     if given['widths'] and not self.can.beams: lacks.add(f'{model.name} has no beams')
     return {o: given[o] for o in kept} | dict(
         model=model.name, revision=model.revision, corpus=self.data,
         n_params=getattr(model, 'n_params', MODELS[given['model']].n_params),
+        wordings=prompt_set(given['prompts']).first(given['wordings']),
         label_set=self.chosen.name, dropped=self.loaded.attrs['dropped'], aside=len(self.aside),
         has_ratings=self.ratings is not None, verifier=how['verdict_plans'].verifier,
         lacks=sorted(lacks | {self.no_swap}-{''}), verified=given['verify'],

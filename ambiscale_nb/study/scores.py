@@ -84,6 +84,8 @@ def make_pools(
     lost:list|None=None, # Gets (key, reason) of each pool that cannot be laid out
 ) -> dict: # (mode, style, decoding, width) -> Pool
     "The pools of one model, corpus and condition."
+    if 'wording' in rows and rows.wording.nunique()>1: raise InputError(
+        f"Answers to the wordings {', '.join(sorted(rows.wording.unique()))}: take one at a time")
     parsed = answers(rows, chosen).set_index('key')
     by = ['mode', 'style', 'decode', 'width']
     whole = rows[~rows.error.ne('').groupby([rows[o] for o in (*by, 'uid')]).transform('any')]

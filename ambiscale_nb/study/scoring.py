@@ -7,20 +7,21 @@ __all__ = ['CELLS', 'SCORED', 'score_study']
 
 # %% ../../nbs/6_study/05_scoring.ipynb #d4349b53
 from collections.abc import Callable
-from dataclasses import replace
 import numpy as np
 import pandas as pd
 from ..core import InputError, load_plugins
 from ..sampling.store import pool_rows
-from ..strategies.pool import STRATEGIES, Pool
+from ..models.prompts import wording_shares
+from ..strategies.pool import STRATEGIES, Pool, applicable
 from ..strategies.paper import score_by
 from ..strategies.costs import answer_ledger, verdict_ledger
 from .results import FAILED, NEVER, Study, replacing, guarded
 from .truth import Truth, has_strata, truths_of
-from .scores import Bills, bounds_of, make_pools, predictions_of, score_pool
-from ambiscale_nb.study.readings import (JUDGING, Verifier, audits_of, both_styles, judge_labels,
-    judge_lists, half_values, judged_again, labelled, refusal, score_calibrated, variance_rows,
-    verifier_of)
+from .scores import (FULL_ONLY, Bills, bounds_of, make_pools,
+    predictions_of, score_pool)
+from .readings import (ALL, JUDGING, WORDED, Verifier, all_wordings, audits_of,
+    below_wording, both_styles, judge_labels, judge_lists, half_values, judged_again, labelled,
+    refusal, score_calibrated, variance_rows, verifier_of)
 
 # %% ../../nbs/6_study/05_scoring.ipynb #5655e3fb
 def of_pool(rows:pd.DataFrame, key:tuple) -> pd.DataFrame: # `key`: mode, style, decoding, width
@@ -35,7 +36,7 @@ def settings_row(run:dict, rows:pd.DataFrame, key:tuple, pool:Pool) -> dict:
     first, failed = rows.iloc[0], rows.uid[rows.error.ne('')].nunique()
     return dict(variant=f'beam{width}' if kind=='beam' else kind, mode=mode, style=style,
         model=run['model'], corpus=run['corpus'], condition=run['condition'], reading='plain',
-        pool=kind, decoding=kind, width=int(width), calibration='',
+        wording=first.wording, pool=kind, decoding=kind, width=int(width), calibration='',
         temperature=float(first.temperature), prompt=first.prompt_id, verifier=run['model'],
         role='self', score=score_by(pool), tau=1., label_set=run['label_set'],
         votes=run['convention'], seed=int(first.run_seed), failed=failed,
@@ -49,8 +50,27 @@ def run_refusal(
     mode, style, decoding, width = key
     where = {o: run[o] for o in ('model', 'corpus', 'condition')}
     return where | dict(variant=decoding, decoding=decoding, width=int(width), reading='plain',
-        calibration='', mode=mode, style=style, strategy=what, verifier='', reason=reason,
-        kind=kind)
+        wording='', calibration='', mode=mode, style=style, strategy=what, verifier='',
+        reason=reason, kind=kind)
+
+# %% ../../nbs/6_study/05_scoring.ipynb #18ecad27
+def own_bills(
+    pool:Pool, part:pd.DataFrame, rows:pd.DataFrame, own:Verifier|None, seconds:dict) -> Bills:
+    "What the answers of a pool, `part` of the rows of a wording, and its own verdicts cost."
+    paid = answer_ledger(part, pool.uids, seconds, prompt_rows=rows)
+    if own is None or own.rows is None: return Bills(paid)
+    return Bills(paid, verdict_ledger(own.rows, pool.uids, pool.labels, seconds))
+
+# %% ../../nbs/6_study/05_scoring.ipynb #5f297de2
+def worded(run:dict, pool:Pool, setting:dict, bills:Bills) -> tuple:
+    "(pool, setting, bills, strategies; all if empty), as another wording if it is not the first."
+    names = run.get('wordings') or ['0']
+    if len(names)<2: return pool, setting, bills, ()
+    setting = setting | dict(each=wording_shares(run['n'], len(names))[-1])
+    if setting['wording']==names[0]: return pool, setting, bills, ()
+    variant = f"{setting['variant']} wording {setting['wording']}"
+    apply = tuple(o for o in STRATEGIES if not applicable(o, pool) and o not in FULL_ONLY)
+    return pool, setting | dict(reading=WORDED, variant=variant), bills, apply
 
 # %% ../../nbs/6_study/05_scoring.ipynb #3f8768f8
 def run_pools(
@@ -66,14 +86,14 @@ def run_pools(
     if plan.empty: raise InputError('no clip is left that every model of the study could hear')
     rows, wrong, made = pool_rows(study.store, plan), [], []
     seconds = dict(zip(plan.uid, plan.seconds, strict=True)) if 'seconds' in plan else {}
-    for key, pool in make_pools(rows, chosen, own and own.verdicts, wrong).items():
-        part = of_pool(rows, key)
-        bills = Bills(answer_ledger(part, pool.uids, seconds, prompt_rows=rows))
-        if own and own.rows is not None: bills = replace(bills,
-            verdicts=verdict_ledger(own.rows, pool.uids, pool.labels, seconds))
-        made.append((pool, settings_row(run, part, key, pool), bills, ()))
+    for wording in run.get('wordings') or ['0']: # The first one is the plain one
+        some = rows[rows.wording.eq(wording)]
+        for key, pool in make_pools(some, chosen, own and own.verdicts, wrong).items():
+            part = of_pool(some, key)
+            bills = own_bills(pool, part, some, own, seconds)
+            made.append(worded(run, pool, settings_row(run, part, key, pool), bills))
     again = [judged_again(made, verifiers, models, seconds, o) for o in (judge_labels, judge_lists)]
-    more = [*again, both_styles(made)]
+    more = [*again, both_styles(made), all_wordings(made)]
     refused = [o for _, lost in more for o in lost]
     refused += [run_refusal(run, why, key=k) for k, why in wrong]
     return made+[o for found, _ in more for o in found], refused
@@ -173,9 +193,10 @@ def common_clips(study:Study, runs:list) -> dict:
     return out
 
 # %% ../../nbs/6_study/05_scoring.ipynb #1f077d7f
-def budgets_in(run:dict, pool:Pool, ks:tuple, only:tuple) -> tuple:
-    "Budgets of a pool; of a reading (`only` some strategies) the full budget."
-    if only: return (pool.n,)
+def budgets_in(run:dict, pool:Pool, ks:tuple, only:tuple, reading:str='plain') -> tuple:
+    "Budgets of a pool; of a reading (`only` some strategies) the full budget, but of wordings all."
+    if reading==ALL: return tuple(sorted({*(o for o in ks if o<pool.n), pool.n}))
+    if only and reading!=WORDED: return (pool.n,)
     own = str(run.get('revision', '')).startswith('imported-')
     return tuple(sorted({*ks, pool.n})) if own else ks
 
@@ -214,7 +235,8 @@ def jobs_of(study:Study, ks:tuple, common:bool=True) -> tuple[list, list]:
         if why: refused.append(run_refusal(run, why)); continue
         refused += made[1]+truth_refusals(run, truth[corpus])
         by = {o.model: o for o in verifiers if o.corpus==corpus}
-        jobs += [(pool, setting, truth[corpus], bills, budgets_in(run, pool, ks, only), only,
+        jobs += [(pool, setting, truth[corpus], bills, budgets_in(run, pool, ks, only,
+                  setting['reading']), only,
                   by.get(setting['verifier'])) for pool, setting, bills, only in made[0]]
     return jobs, refused
 
@@ -229,7 +251,7 @@ def job_tables(
 
 # %% ../../nbs/6_study/05_scoring.ipynb #74801994
 CELLS = ('model', 'corpus', 'condition', 'stratum', 'mode', 'style', 'strategy', 'k', 'variant',
-         'decoding', 'width', 'verifier', 'reading', 'calibration')
+         'wording', 'decoding', 'width', 'verifier', 'reading', 'calibration')
 SCORED = (*CELLS, 'metric', 'value', 'low', 'high', 'n', 'speakers', 'noise_floor',
           'one_more_rater', 'prior', 'uniform', 'unparsed', 'reason')
 
@@ -248,5 +270,7 @@ def score_study(
         def whole(name): return stacked([t[name] for t in found if name in t])
         done = {o: whole(o) for o in SCORE_TABLES} | dict(variance=variance_rows(whole('halves')))
         if not len(done['scores']): done['scores'] = pd.DataFrame(columns=SCORED)
+        marked = below_wording(done['scores'], done['variance'])
+        done['scores'] = done['scores'].assign(below_wording=marked)
         for name, df in done.items(): study.write(df, name)
     return {k: len(v) for k, v in done.items()}

@@ -12,7 +12,8 @@ import pandas as pd
 from ..core import InputError, choose, look_up
 from ..metrics.metrics import METRICS
 from ..metrics.statistics import mean_ci, paired_difference
-from .cells import BASE, SCALED, Cell
+from .cells import BASE, SCALED, Cell, recipe
+from .results import WORDED_MARK, WORDED_TEXT
 
 # %% ../../nbs/6_study/11_tables.ipynb #dba86a5b
 PAPER_NAMES = {BASE: 'single', 'cot': 'CoT', 'majority': 'majority',
@@ -77,19 +78,32 @@ def reference_texts(scores:pd.DataFrame, cell:Cell, metric:str, stratum:str) -> 
     return {name: f'{factor*values[k]:.{digits}f}' if pd.notna(values.get(k)) else ''
             for k, name in REFERENCES.items()}
 
+# %% ../../nbs/6_study/11_tables.ipynb #f1fa68e2
+def wording_signs(scores:pd.DataFrame, cell:Cell, metric:str, stratum:str) -> dict:
+    "Column -> the sign of a strategy that gains no more than another wording might."
+    where = dict(model=cell.model, corpus=cell.corpus, mode=cell.mode, metric=metric,
+                 stratum=stratum, condition='none', reading='plain')
+    if 'below_wording' not in scores: return {} # Scored by an earlier version
+    how = ['strategy', 'style', 'variant']
+    rows = scores[(scores[[*where]]==pd.Series(where)).all(axis=1)]
+    rows = rows[rows.below_wording & rows.k.eq(rows.groupby(how).k.transform('max'))]
+    marked = {*rows[how].itertuples(index=False, name=None)}
+    return {PAPER_NAMES[o]: WORDED_MARK for o in (BASE, *SCALED) if recipe(o) in marked}
+
 # %% ../../nbs/6_study/11_tables.ipynb #f5cc765d
 def table_row(cell:Cell, scores:pd.DataFrame, metric:str, stratum:str) -> dict:
     "Column -> (value, interval, mark) of a cell in a stratum; {} if nothing is scored."
     found, who = clip_scores(cell, metric, stratum), cell.speakers[in_stratum(cell, stratum)]
     found = {k: v for k, v in found.items() if np.isfinite(v).any()}
     if not found: return {}
-    mark = marks(found, who)
+    mark, sign = marks(found, who), wording_signs(scores, cell, metric, stratum)
     counted = np.isfinite(found.get(PAPER_NAMES[BASE], next(iter(found.values()))))
     head = dict(model=cell.model, corpus=cell.corpus, answers=cell.mode, clips_of=stratum)
     ends = reference_texts(scores, cell, metric, stratum) | dict(
         n=str(counted.sum()), speakers=str(len(set(who[counted]))))
     return ({k: (v, '', '') for k, v in head.items()}
-            | {k: (*entry(v, who, metric), mark[k]) for k, v in found.items()}
+            | {k: (value+sign.get(k, ''), ends_of, mark[k]) for k, v in found.items()
+               for value, ends_of in [entry(v, who, metric)]}
             | {k: (v, '', '') for k, v in ends.items()})
 
 def paper_rows(cells:list, scores:pd.DataFrame, metric:str='jsd', levels:tuple=('all',)) -> list:
@@ -124,7 +138,8 @@ def strata_rows(cells:list, scores:pd.DataFrame, metric:str='jsd') -> list:
 
 # %% ../../nbs/6_study/11_tables.ipynb #121b7848
 LATEX_ESCAPES = {o: '\\'+o for o in '&%$#_{}'} | {
-    '~': r'\textasciitilde{}', '^': r'\textasciicircum{}', '\\': r'\textbackslash{}'}
+    WORDED_MARK: r'\textdaggerdbl{}', '~': r'\textasciitilde{}',
+    '^': r'\textasciicircum{}', '\\': r'\textbackslash{}'}
 FORMS = dict(latex={'best': r'\textbf{%s}', 'tied': r'\underline{%s}', '': '%s'},
              markdown={'best': '**%s**', 'tied': '*%s*', '': '%s'},
              csv={'best': '%s', 'tied': '%s', '': '%s'})
@@ -165,6 +180,8 @@ def table_caption(rows:list, metric:str, form:str) -> str:
             'speakers; rater: one more rater; floor: a perfect predictor against as few votes.')
     if form in TIED: text += (f' Best of a row in bold; {TIED[form]}: the 95 % interval of the '
                               'paired difference to the best contains 0.')
+    signed = any(WORDED_MARK in o for row in rows for o, *_ in row.values())
+    if signed: text += f' {WORDED_TEXT}.'
     same = constants(rows) if form=='latex' else {}
     if same: text += f" In all rows: {', '.join(f'{titled_as(k)} {v}' for k, v in same.items())}."
     return escaped(text.replace('(1 models', '(1 model').replace('1 corpora', '1 corpus'), form)

@@ -2,6 +2,7 @@
 squares of a textbook, simulated studies whose components are known; every refusal says why."""
 import time
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import pytest
 from ambiscale_nb.core import InputError, rng_of
 from ambiscale_nb.metrics.variance import (SHARES, components, design_of, squares_of, terms_of,
     williams)
+from ambiscale_nb.study.readings import below_wording
 
 
 def made(rng, G=8, each=6, shape=(3, 2), sd=None, sizes=None, normal=True):
@@ -143,6 +145,23 @@ def test_a_sum_over_sources_is_the_variance_of_the_mean():
     for row in t.itertuples():
         level = row.source.split(' ')[0]
         assert np.isclose(row.of_mean, row.sd*np.sqrt(kept.get({'uid': 'clip'}.get(level, level), 1)))
+
+
+@pytest.mark.parametrize('wordings', [3, 6])
+def test_gains_are_marked_at_nominal_rates(wordings):
+    "A gain of one standard deviation between wordings is left unmarked in 2.5 % of studies, a tenth of it never; a large one is not marked."
+    rng, sd, cell = rng_of('marks', wordings), .03, dict(corpus='c', mode='label', style='direct')
+    parts = {('mean', (0,)): sd, ('speaker', ()): .1, ('clip', ()): .1, ('clip', (0,)): .05, ('clip', (0, 1)): .1}
+    study, gains = (rng, 12, 5, (wordings, 2), parts), dict(greedy=0, small=.1, same=1, large=50)
+    layout, split, rows = design_of(made(*study)), [], []
+    for model in range(300): # Each in a study of its own
+        design = replace(layout, values=made(*study).value.to_numpy().reshape(60, -1))
+        high = williams(terms_of(squares_of(design), 'mean', (0,)))[1]
+        split.append(dict(cell, model=model, strategy='majority', source='prompt', high=high))
+        rows += [dict(cell, model=model, strategy=k, value=.5-g*sd) for k, g in gains.items()]
+    rows = pd.DataFrame(rows).assign(metric='jsd', reading='plain', stratum='all', condition='none')
+    _, small, same, large = below_wording(rows, pd.DataFrame(split)).reshape(300, 4).mean(0)
+    assert small > .99 and .95 <= same <= 1 and large < .05, (small, same, large)
 
 
 def test_units_order_and_names_do_not_matter():
