@@ -32,8 +32,7 @@ from .scores import Bills, against_votes, all_references, point_cost, score_poin
 from .truth import Truth
 
 # %% ../../nbs/6_study/04_readings.ipynb #2574073c
-SETTING_COLUMNS = ('model', 'corpus', 'condition', 'variant', 'decoding', 'width', 'reading',
-                   'calibration')
+SETTING_COLUMNS = ('model', 'corpus', 'condition', 'decoding', 'width', 'reading', 'calibration')
 JUDGING = {'verdicts', 'label_verdicts'} # What a strategy with a verifier needs
 
 def verifier_in(setting:dict, strategy:str) -> str:
@@ -147,9 +146,7 @@ def judged_again(
         if pool.kind not in ('sample', 'beam') or setting['condition']!='none': continue
         for v in (o for o in verifiers if o.corpus==setting['corpus']):
             how = 'side by side' if way is judge_lists else 'other verifier'
-            name = setting['variant']+(' side by side' if way is judge_lists else '')
-            if v.model!=setting['model']: name += f' by {v.model}'
-            here = setting | dict(variant=name, reading=how, verifier=v.model,
+            here = setting | dict(reading=how, verifier=v.model,
                                   role=role_of(v.model, setting['model'], models))
             found = way(v, pool, here, bills, seconds)
             if isinstance(found, str): refused += [refusal(here, pool, o, found) for o in ids]
@@ -228,5 +225,5 @@ def audits_of(pool:Pool, setting:dict, truth:Truth, heard:Verifier|None) -> pd.D
         swapped = swapped[swapped.verifier.str.startswith('listwise')==listwise]
         swapped = swapped if len(swapped) else None
     who = {o: setting[o] for o in
-           ('model', 'corpus', 'variant', 'decoding', 'width', 'verifier', 'role')}
+           ('model', 'corpus', 'decoding', 'width', 'reading', 'verifier', 'role')}
     return audit_rows(pool, here.who, who, y, swapped, heard.listed if listwise else None)

@@ -33,8 +33,7 @@ def settings_row(run:dict, rows:pd.DataFrame, key:tuple, pool:Pool) -> dict:
     "A row of `settings`, from the rows of its answers."
     mode, style, kind, width = key
     first, failed = rows.iloc[0], rows.uid[rows.error.ne('')].nunique()
-    return dict(variant=f'beam{width}' if kind=='beam' else kind, mode=mode, style=style,
-        model=run['model'], corpus=run['corpus'], condition=run['condition'], reading='plain',
+    return dict(mode=mode, style=style, model=run['model'], corpus=run['corpus'], condition=run['condition'], reading='plain',
         pool=kind, decoding=kind, width=int(width), calibration='',
         temperature=float(first.temperature), prompt=first.prompt_id, verifier=run['model'],
         role='self', score=score_by(pool), tau=1., label_set=run['label_set'],
@@ -48,8 +47,7 @@ def run_refusal(
     "A row of `refusals` about a run, or about one of its pools."
     mode, style, decoding, width = key
     where = {o: run[o] for o in ('model', 'corpus', 'condition')}
-    return where | dict(variant=decoding, decoding=decoding, width=int(width), reading='plain',
-        calibration='', mode=mode, style=style, strategy=what, verifier='', reason=reason,
+    return where | dict(decoding=decoding, width=int(width), reading='plain', calibration='', mode=mode, style=style, strategy=what, verifier='', reason=reason,
         kind=kind)
 
 # %% ../../nbs/6_study/05_scoring.ipynb #3f8768f8
@@ -115,8 +113,7 @@ def plain_tables(
     tuned, lost = found or (pd.DataFrame(), [('calibration', why, FAILED)])
     refused += lost
     ways = tuned.calibration.unique() if len(tuned) else ()
-    here = {o: setting | dict(variant=f"{setting['variant']} {o}", reading='calibrated',
-                              calibration=o) for o in ways}
+    here = {o: setting | dict(reading='calibrated', calibration=o) for o in ways}
     said = [dict(mode=pool.mode, style=pool.style, label=o, answered=float(mean))
             for o, mean in zip(pool.labels, pool.credit.mean((0, 1)), strict=True)]
     scores = [labelled(tuned[tuned.calibration.eq(o)], s) for o, s in here.items()]
@@ -227,7 +224,7 @@ def job_tables(
     return dict(refusals=pd.DataFrame([refusal(job[1], job[0], 'all strategies', why, FAILED)]))
 
 # %% ../../nbs/6_study/05_scoring.ipynb #74801994
-CELLS = ('model', 'corpus', 'condition', 'stratum', 'mode', 'style', 'strategy', 'k', 'variant',
+CELLS = ('model', 'corpus', 'condition', 'stratum', 'mode', 'style', 'strategy', 'k',
          'decoding', 'width', 'verifier', 'reading', 'calibration')
 SCORED = (*CELLS, 'metric', 'value', 'low', 'high', 'n', 'speakers', 'noise_floor',
           'one_more_rater', 'prior', 'uniform', 'unparsed', 'reason')

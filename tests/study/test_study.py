@@ -85,7 +85,7 @@ def test_a_killed_study_has_the_same_answers_tables_and_costs(whole, resumed):
     a, b = (pd.read_parquet(o/'costs.parquet') for o in (a, b))
     told = [c for c in a if not c.endswith('_measured')]
     pd.testing.assert_frame_equal(a[told], b[told])
-    sampled = a[a.variant.eq('sample') & a.strategy.eq('majority') & a.k.eq(8)]
+    sampled = a[a.decoding.eq('sample') & a.reading.eq('plain') & a.strategy.eq('majority') & a.k.eq(8)]
     assert sampled[['answers', 'calls', 'in_tokens', 'audio_seconds', 'out_tokens']].notna().all().all()
     assert sampled.answers.eq(8).all() and sampled.calls.eq(1).all() and sampled.unknown.str.contains('usd').all()
 
@@ -102,7 +102,7 @@ def test_every_cell_has_its_floor_and_one_more_rater(whole):
                                                        for s in ('direct', 'cot')}
     assert scores[['value', 'noise_floor', 'one_more_rater', 'prior', 'uniform', 'calls', 'unparsed']].notna().all().all()
     assert (scores.low.isna() == scores.reason.ne('')).all()
-    jsd = scores[(scores.metric == 'jsd') & (scores.stratum == 'all') & (scores.variant == 'sample')]
+    jsd = scores[(scores.metric == 'jsd') & (scores.stratum == 'all') & (scores.decoding == 'sample') & (scores.reading == 'plain')]
     assert (jsd.noise_floor < jsd.value).all() and (jsd.value <= 1).all()
 
 
