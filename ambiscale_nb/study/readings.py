@@ -18,16 +18,14 @@ from ..metrics.metrics import jsd
 from ..metrics.variance import SHARES, WORDINGS, components
 from ..sampling.audits import audit_rows, listwise_ledger, listwise_pool
 from ..sampling.verify import clip_of_list, label_verdicts, verdict_rows
-from ambiscale_nb.strategies.pool import (STRATEGIES, Pool, applicable, exchangeable, predict,
-    role_of, take)
-from ..strategies.pool import rows as some_of
+from ..strategies.pool import (STRATEGIES, Mask, Pool, applicable, exchangeable,
+    predict, role_of, rows as some_of, take)
 from ..strategies.paper import to_judge, with_verdicts
 from ..strategies.beyond import join
 from ..strategies.budget import expected
 from ..strategies.calibration import calibrated_points
 from ..strategies.costs import Ledger, verdict_ledger
 from .results import NEVER, Study
-from ..strategies.pool import Mask
 from .scores import Bills, against_votes, all_references, point_cost, score_point
 from .truth import Truth
 
@@ -48,10 +46,10 @@ def labelled(df:pd.DataFrame, setting:dict) -> pd.DataFrame:
     return out.assign(verifier=[verifier_in(setting, o) for o in df.strategy])
 
 # %% ../../nbs/6_study/04_readings.ipynb #3f954857
-def refusal(setting:dict, pool:Pool, strategy:str, reason:str, kind:str=NEVER) -> dict:
+def refusal(setting:dict, strategy:str, reason:str, kind:str=NEVER) -> dict:
     "A row of `refusals`: what was not scored, and why."
-    return {o: setting[o] for o in SETTING_COLUMNS} | dict(mode=pool.mode, style=pool.style,
-        strategy=strategy, verifier=verifier_in(setting, strategy), reason=reason, kind=kind)
+    return {o: setting[o] for o in (*SETTING_COLUMNS, 'mode', 'style')} | dict(strategy=strategy,
+        verifier=verifier_in(setting, strategy), reason=reason, kind=kind)
 
 # %% ../../nbs/6_study/04_readings.ipynb #4332e247
 CALIBRATED = ('greedy', 'majority', 'label_logprob')
@@ -149,7 +147,7 @@ def judged_again(
             here = setting | dict(reading=how, verifier=v.model,
                                   role=role_of(v.model, setting['model'], models))
             found = way(v, pool, here, bills, seconds)
-            if isinstance(found, str): refused += [refusal(here, pool, o, found) for o in ids]
+            if isinstance(found, str): refused += [refusal(here, o, found) for o in ids]
             elif found: out.append((found[0], here, found[1], ids))
     return out, refused
 
@@ -170,7 +168,7 @@ def both_styles(made:list) -> tuple: # `made` and result: as in `judged_again`
         if len(own)!=2: continue
         (a, setting, bills, _), (b, other, more, _) = own
         if [*a.uids]!=[*b.uids]: # Failed calls were left out of one of them
-            refused.append(refusal(setting, replace(a, style='both'), 'prompt_ensemble',
+            refused.append(refusal(setting | dict(style='both'), 'prompt_ensemble',
                                    'calls failed, so the prompts have answers on different clips'))
             continue
         pool = replace(join([a, b], min(a.n, b.n)//2), style='both')

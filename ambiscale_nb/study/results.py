@@ -253,21 +253,14 @@ def at_full_budget(scores:pd.DataFrame, condition:str='') -> pd.DataFrame:
     cell = ['model', 'corpus', 'condition', 'mode', 'style', 'strategy', *POOL_COLUMNS]
     return scores[scores.k==scores.groupby(cell).k.transform('max')]
 
-# %% ../../nbs/6_study/01_results.ipynb #096112ee
-def first_metric(scores:pd.DataFrame) -> str:
-    "The metric by which a table of scores is judged first: the first registered that it has."
-    have = set(scores.metric)
-    return next((o for o in METRICS if o in have), '')
-
 # %% ../../nbs/6_study/01_results.ipynb #8b27e6c1
 def summary(scores:pd.DataFrame, metric:str='', condition:str='none') -> pd.DataFrame:
-    "Scores at the full budget as text, a column per stratum; by default of the first metric."
+    "Scores at the full budget as text, a column per stratum; of the first metric if none is named."
     if scores.empty: return pd.DataFrame()
     df = at_full_budget(plain_scores(scores), condition)
-    df = df[df.metric==(metric or first_metric(scores))]
-    ends = zip(df.value, df.low, df.high, strict=True)
+    df = df[df.metric.eq(metric or next(filter({*scores.metric}.__contains__, METRICS), ''))]
     shares = df.unparsed if 'unparsed' in df else np.zeros(len(df)) # Not in older tables
-    df = df.assign(shown=[with_interval(*o) for o in ends],
+    df = df.assign(shown=[with_interval(*o) for o in df[['value', 'low', 'high']].to_numpy()],
                    unread=[' '.join(unread_view(o)[:2]).strip() for o in shares])
     index = ['unread']*int(df.unread.ne('').any())
     index += ['model', 'corpus', 'mode', 'style', 'decoding', 'width', 'strategy', 'k']

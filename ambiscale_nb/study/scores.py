@@ -18,16 +18,14 @@ from ..corpora.labels import LabelSet
 from ..metrics.metrics import METRICS, of_sums, ratio
 from ..metrics.statistics import Estimate, cluster_ci, mean_ci
 from ..sampling.store import answers
-from ambiscale_nb.strategies.pool import (STRATEGIES, Pool, Prediction, applicable, exchangeable,
-    predict, text_ids)
-from ..strategies.pool import pick
+from ..strategies.pool import (STRATEGIES, Mask, Pool, Prediction, applicable,
+    exchangeable, pick, predict, text_ids)
 from ..strategies.paper import span_logprob
 from ..strategies.budget import BudgetPoint, curves
 from ..strategies.beyond import bounds, divergence
 from ..strategies.adaptive import adaptive_points
 from ..strategies.costs import Ledger, cost_row, stopped_row
 from .results import FAILED, Names, guarded
-from ..strategies.pool import Mask
 from .truth import Truth, interval, stratum_references
 
 # %% ../../nbs/6_study/03_scores.ipynb #6705b5d5

@@ -46,9 +46,9 @@ def run_refusal(
     key:tuple=('', '', '', 0)) -> dict: # Of a pool: mode, style, decoding, width
     "A row of `refusals` about a run, or about one of its pools."
     mode, style, decoding, width = key
-    where = {o: run[o] for o in ('model', 'corpus', 'condition')}
-    return where | dict(decoding=decoding, width=int(width), reading='plain', calibration='', mode=mode, style=style, strategy=what, verifier='', reason=reason,
-        kind=kind)
+    here = run | dict(mode=mode, style=style, decoding=decoding, width=int(width), verifier='',
+                      reading='plain', calibration='')
+    return refusal(here, what, reason, kind)
 
 # %% ../../nbs/6_study/05_scoring.ipynb #3f8768f8
 def run_pools(
@@ -141,7 +141,7 @@ def pool_tables(
         out |= {k: stacked([out[k], v]) if k in out else v for k, v in more.items()}
     facts = dict(label_set=setting['label_set'], convention=setting['votes'], source=truth.source,
                  failed=setting['failed'])
-    lost = pd.DataFrame([refusal(setting, pool, *o) for o in refused]).drop_duplicates()
+    lost = pd.DataFrame([refusal(setting, *o) for o in refused]).drop_duplicates()
     return out | dict(scores=out['scores'].assign(**facts), refusals=lost)
 
 # %% ../../nbs/6_study/05_scoring.ipynb #c96e863a
@@ -221,7 +221,7 @@ def job_tables(
     "The tables of a pool, or its refusal."
     found, why = guarded(pool_tables, *job)
     if not why: return found
-    return dict(refusals=pd.DataFrame([refusal(job[1], job[0], 'all strategies', why, FAILED)]))
+    return dict(refusals=pd.DataFrame([refusal(job[1], 'all strategies', why, FAILED)]))
 
 # %% ../../nbs/6_study/05_scoring.ipynb #74801994
 CELLS = ('model', 'corpus', 'condition', 'stratum', 'mode', 'style', 'strategy', 'k',
