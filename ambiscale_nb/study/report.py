@@ -523,8 +523,8 @@ def cost_page(calls:pd.DataFrame) -> Page: # From `call_table`
     df = df.astype(dict.fromkeys(cost, float))
     return table(df, dict.fromkeys(cost, 0) | dict(usd=2, hours=2))
 
-def unread_page(study:Study, most:int=3) -> Page: # Examples per run and kind
-    "Up to 400 answers of each run by how they were read, and examples of unread ones."
+def unread_page(study:Study) -> Page:
+    "Up to 400 answers of each run by how they were read, and three examples of each kind that is unread."
     shares, examples = [], []
     for run in study.runs():
         who = {o: run[o] for o in ('model', 'corpus', 'condition')}
@@ -533,7 +533,7 @@ def unread_page(study:Study, most:int=3) -> Page: # Examples per run and kind
         rows = rows[rows.error.eq('') & rows.decode.ne('score')].sort_values('key').head(400)
         rows = rows.merge(answers(rows, study.labels(run['label_set'])), on='key')
         shares.append(who | {'looked at': len(rows)} | rows.parse_status.value_counts().to_dict())
-        bad = rows[~rows.parse_status.isin(['ok', 'repaired'])].groupby('parse_status').head(most)
+        bad = rows[~rows.parse_status.isin(['ok', 'repaired'])].groupby('parse_status').head(3)
         examples += [who | dict(prompt=o.prompt_id, kind=o.parse_status, answer=o.text)
                      for o in bad.itertuples()]
     counts = pd.DataFrame(shares).fillna(0)

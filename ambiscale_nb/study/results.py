@@ -254,11 +254,11 @@ def at_full_budget(scores:pd.DataFrame, condition:str='') -> pd.DataFrame:
     return scores[scores.k==scores.groupby(cell).k.transform('max')]
 
 # %% ../../nbs/6_study/01_results.ipynb #8b27e6c1
-def summary(scores:pd.DataFrame, metric:str='', condition:str='none') -> pd.DataFrame:
-    "Scores at the full budget as text, a column per stratum; of the first metric if none is named."
+def summary(scores:pd.DataFrame) -> pd.DataFrame:
+    "Scores at the full budget of the first metric as text, a column per stratum."
     if scores.empty: return pd.DataFrame()
-    df = at_full_budget(plain_scores(scores), condition)
-    df = df[df.metric.eq(metric or next(filter({*scores.metric}.__contains__, METRICS), ''))]
+    df = at_full_budget(plain_scores(scores), 'none')
+    df = df[df.metric.eq(next(filter({*scores.metric}.__contains__, METRICS), ''))]
     shares = df.unparsed if 'unparsed' in df else np.zeros(len(df)) # Not in older tables
     df = df.assign(shown=[with_interval(*o) for o in df[['value', 'low', 'high']].to_numpy()],
                    unread=[' '.join(unread_view(o)[:2]).strip() for o in shares])

@@ -53,13 +53,12 @@ def run_refusal(
 # %% ../../nbs/6_study/05_scoring.ipynb #3f8768f8
 def run_pools(
     study:Study, run:dict, # From `Study.runs`
-    labels:tuple|None=None, # By default those of the run's label set
     verifiers=(), # `Verifier`s of the study, the run's own among them
     models=(), # Names of the models that answer in the study
     clips=None) -> tuple: # Names of the clips that are compared; all if not given
     "The pools of a run, (pool, setting, bills, strategies; all if empty), and refusals."
     chosen = study.labels(run['label_set'])
-    plan, own = study.read('plans', run['plan']), verifier_of(study, run, labels or chosen.labels)
+    plan, own = study.read('plans', run['plan']), verifier_of(study, run, chosen.labels)
     if clips is not None: plan = plan[plan.uid.isin(clips)]
     if plan.empty: raise InputError('no clip is left that every model of the study could hear')
     rows, wrong, made = pool_rows(study.store, plan), [], []
@@ -205,7 +204,7 @@ def jobs_of(study:Study, ks:tuple, common:bool=True) -> tuple[list, list]:
     for run in runs:
         (truth, why), corpus = truths[run['corpus']], run['corpus']
         keep, gone = clips.get(run['plan'], (None, 0))
-        how = study, run | dict(uncommon=gone), None, verifiers, models, keep
+        how = study, run | dict(uncommon=gone), verifiers, models, keep
         if not why: made, why = guarded(run_pools, *how)
         if why: refused.append(run_refusal(run, why)); continue
         refused += made[1]+truth_refusals(run, truth[corpus])

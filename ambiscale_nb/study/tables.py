@@ -87,10 +87,10 @@ def table_row(cell:Cell, scores:pd.DataFrame, metric:str, stratum:str) -> dict:
             | {k: (*entry(v, who, metric), mark[k]) for k, v in found.items()}
             | {k: (v, '', '') for k, v in ends.items()})
 
-def paper_rows(cells:list, scores:pd.DataFrame, metric:str='jsd', levels:tuple=('all',)) -> list:
-    "One row per `Cell` and stratum, from `cells_of` and the study's scores; metric: jsd, accuracy."
+def paper_rows(cells:list, scores:pd.DataFrame, metric:str='jsd') -> list:
+    "One row per `Cell`, all clips, from `cells_of` and the study's scores; metric: jsd, accuracy."
     metric_unit(metric)
-    rows = [table_row(o, scores, metric, stratum) for o in cells for stratum in levels]
+    rows = [table_row(o, scores, metric, 'all') for o in cells]
     if not any(rows): raise InputError(f'No {metric} of this study can be shown in a table: nobody '
                                        'voted, or it is not scored (ambiscale run ... --rescore)')
     return [o for o in rows if o]

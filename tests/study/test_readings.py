@@ -97,7 +97,7 @@ def test_the_other_model_judges_as_by_hand(study):
     runs = {o['model']: o for o in study.runs()}
     heard = {m: verifier_of(study, o, SIX) for m, o in runs.items()}
     tiny, nano = 'tiny-alm-tiny', 'tiny-alm-nano'
-    found, _ = run_pools(study, runs[tiny], SIX, tuple(heard.values()), set(runs))
+    found, _ = run_pools(study, runs[tiny], tuple(heard.values()), set(runs))
     (made, how, _, _), = [o for o in found if is_pool(o[1], 'other verifier', nano) and o[0].style == 'cot']
     assert how['role'] == 'cross' and how['verifier'] == nano
     own = next(o[0] for o in found if is_pool(o[1]) and o[0].style == 'cot')
@@ -125,7 +125,7 @@ def test_who_has_not_judged_every_clip_is_refused_and_who_has_costs_calls(both):
 def test_joined_prompts_are_the_mean_of_their_halves(study):
     said = study.read('predictions')
     run = next(o for o in study.runs() if o['model'] == 'tiny-alm-nano')
-    found, _ = run_pools(study, run, SIX)
+    found, _ = run_pools(study, run)
     parts = [o[0] for o in found if is_pool(o[1]) and o[0].style in ('cot', 'direct')]
     half = parts[0].n//2
     share = [(p.dist[:, :half].sum(1), p.parsed[:, :half].sum(1)) for p in parts]
@@ -154,7 +154,7 @@ def test_whoever_saw_the_lists_of_another_model_judges_its_pools(both):
 def test_verdicts_side_by_side_of_another_model_are_those_it_gave(study):
     runs = {o['model']: o for o in study.runs()}
     heard = [verifier_of(study, o, SIX) for o in runs.values()]
-    found, refused = run_pools(study, runs['tiny-alm-tiny'], SIX, heard, set(runs))
+    found, refused = run_pools(study, runs['tiny-alm-tiny'], heard, set(runs))
     judged = next(o[0] for o in found if is_pool(o[1], 'side by side', 'tiny-alm-nano'))
     given = next(o for o in heard if o.model == 'tiny-alm-nano').listed
     u = int(np.argmax((judged.dist > 0).any(1).sum(1)))
