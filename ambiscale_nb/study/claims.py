@@ -15,7 +15,7 @@ from ..core import InputError, rng_of
 from ..metrics.statistics import detectable, power_of
 from ..metrics.equivalence import (INCONCLUSIVE, NOT_TESTABLE, OPPOSITE, SIZE_OPEN,
     SMALL, SUPPORTED, Effect, verdict)
-from .results import Study, unread_view, with_interval
+from .results import Study, plain_scores, pool_names, unread_view, with_interval
 from .listening import listening, words_notes
 from .cells import BASE, ANSWERS, PLAIN, SCALED, WEIGHTED, Cell, cells_of
 from .effects import (STRONG, TOO_ALIKE, Outcome, able, beats_plain, closest,
@@ -166,12 +166,12 @@ def verdict_words(row:pd.Series) -> str: # Of `claims_of`, perhaps without `unre
 # %% ../../nbs/6_study/10_claims.ipynb #7dd092d9
 def claims_of(
     cells:list, strong:tuple=STRONG, # From `cells_of` and `strong_of`
-    variant:str='sample', style:str='direct') -> tuple: # As in `cells_of`
+    style:str='direct') -> tuple: # As in `cells_of`
     "Every claim in both output modes: a row per claim and mode, and a row per part."
     if not cells: raise InputError("There are no cells to judge: the study has no finished run")
     strong = tuple(system_of(o) for o in strong)
     found = [claim_row(o, cells, mode, strong) for o in CLAIMS.values() for mode in ANSWERS]
-    claims = pd.DataFrame([o for o, _ in found]).assign(style=style, variant=variant,
+    claims = pd.DataFrame([o for o, _ in found]).assign(style=style,
         decoding=cells[0].decoding, width=cells[0].width)
     parts = pd.concat([o for _, o in found], ignore_index=True)
     first = ['claim', 'mode', 'part']
@@ -226,7 +226,7 @@ def claim_text(rows:pd.DataFrame) -> str:
 def heading(claims:pd.DataFrame) -> str:
     "What all verdicts of a study have in common."
     o = claims.iloc[0]
-    return (f'Pool: {o.variant}, prompt style: {o.style} (majority: samples without reasoning; '
+    return (f'Pool: {pool_names(claims).iloc[0]}, prompt style: {o.style} (majority: samples without reasoning; '
             f'self_consistency: samples after reasoning; cot: greedy after reasoning). Intervals '
             f'over speakers (claim 3: over models) are adjusted for the parts and for the '
             f'{o.family} output mode{"s"*int(o.family>1)}. In the mode "{ANSWERS["label"]}" the '
@@ -247,11 +247,12 @@ PAPER_ACCURACY = pd.DataFrame([('crema_d', 'greedy', 36.70), ('crema_d', 'alm_v'
     columns=['corpus', 'strategy', 'published'])
 
 # %% ../../nbs/6_study/10_claims.ipynb #d6660013
-def beside_published(scores:pd.DataFrame) -> pd.DataFrame: # `scores` without calibration
+def beside_published(scores:pd.DataFrame) -> pd.DataFrame:
     "Published accuracy and ours, in %: label mode, without reasoning, whole pools."
     of = dict(metric='accuracy', stratum='all', mode='label', style='direct', condition='none')
+    scores = plain_scores(scores)
     use = scores[(scores[[*of]]==pd.Series(of)).all(axis=1)
-                 & scores.variant.isin(['greedy', 'sample'])]
+                 & scores.decoding.isin(['greedy', 'sample'])]
     use = use[use.k.eq(use.groupby(['model', 'corpus', 'strategy']).k.transform('max'))]
     out, columns = [], ['corpus', 'strategy', 'published', 'model', 'ours', 'low', 'high', 'n']
     for row in PAPER_ACCURACY.itertuples(index=False):

@@ -300,6 +300,7 @@ def print_summary(name:str, whole:bool=True):
     for o in row_notes(best, metric) if len(best) else (): print_lines(o)
     if metric: print_places(name, whole)
 
+
 # %% ../../nbs/6_study/23_cli.ipynb #7e51b0c4
 def end_run(
     config, failed:list, seconds:float, # Study, what `run_study` returned, how long it took
@@ -407,7 +408,8 @@ def figure(number:Annotated[str, typer.Argument(help='1 to 11, claims, or such a
 # %% ../../nbs/6_study/23_cli.ipynb #43940feb
 @app.command()
 def claims(name:StudyFile=EMBEDDED, study:StudyName='',
-           variant:Annotated[str, typer.Option(help='sample, beam3, ...')]='sample',
+           decoding:Annotated[str, typer.Option(help='Pool: sample or beam.')]='sample',
+           width:Annotated[int, typer.Option(help='Of the beams.')]=0,
            style:Annotated[str, typer.Option(help='direct or cot.')]='direct',
            strong:Annotated[list[str]|None, typer.Option(
                help='Models of claim 5; by default those of the study file.')]=None,
@@ -421,7 +423,8 @@ def claims(name:StudyFile=EMBEDDED, study:StudyName='',
         here = Study(study_folder(name, study))
         scores = here.read('scores') # Says which studies have them
         systems = tuple(strong or strong_of(here))
-        found = claims_of(cells_of(here, variant, style), systems, variant, style)[0]
+        choose(decoding, ('sample', 'beam'), 'decoding')
+        found = claims_of(cells_of(here, decoding, width, style), systems, style)[0]
         if as_json: return show(found, True)
         print_paragraphs(heading(found), *(claim_text(o) for _, o in found.groupby('claim')))
         near = beside_published(scores)

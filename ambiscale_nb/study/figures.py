@@ -29,8 +29,9 @@ from ..metrics.gain import RATERS
 from ..metrics.metrics import METRICS, mean_of
 from ..metrics.statistics import tied_ranks
 from .scoring import CELLS
-from ambiscale_nb.study.results import (MARK, WORDED_MARK, WORDED_TEXT, unread_view, with_interval,
-    with_mark)
+from ambiscale_nb.study.results import (MARK, WORDED_MARK, WORDED_TEXT, plain_scores, unread_view,
+    with_interval, with_mark)
+
 
 # %% ../../nbs/6_study/06_figures.ipynb #6dff6842
 def house_style():
@@ -208,21 +209,21 @@ def one_prompt(
     return [*min(free, key=lambda o: (lost(o), o[0]!=usual[0], o[1]!=usual[1]))]
 
 # %% ../../nbs/6_study/06_figures.ipynb #9f66f822
-def own_pool(scores:pd.DataFrame, pool:str|pd.Series) -> pd.DataFrame:
-    "Rows of one pool without calibration or other verifiers; `pool`: a name, or one per row."
-    return scores[scores.variant.eq(pool)]
+def own_pool(scores:pd.DataFrame, decoding:str|pd.Series) -> pd.DataFrame: # One, or one per row
+    "Rows of one kind of pool without calibration, other verifiers or joined prompts."
+    return plain_scores(scores[scores.decoding.eq(decoding)])
 
 POOL_OF = {'greedy': 'greedy', 'label_logprob': 'score', 'verifier_alone': 'score'}
 
-def plain_rows(scores:pd.DataFrame, pool:str='sample') -> pd.DataFrame:
-    "Rows of every strategy on its own pool; strategies that aggregate use `pool`."
-    found = own_pool(scores, scores.strategy.map(POOL_OF).fillna(pool))
+def plain_rows(scores:pd.DataFrame) -> pd.DataFrame:
+    "Rows of every strategy on its own pool; strategies that aggregate use the samples."
+    found = own_pool(scores, scores.strategy.map(POOL_OF).fillna('sample'))
     found = found[found['style'].isin(['direct', 'cot'])]
     twice = found[found.duplicated([o for o in (*CELLS, 'metric', 'uid') if o in found])]
     if len(twice): raise InputError(f'{len(twice)} rows occur twice, the first in cell '
         f'{twice.iloc[0].reindex(CELLS).dropna().to_dict()}: score the study again')
-    if found.empty: raise InputError('No plain rows; the variants are: '
-                                     +', '.join(map(str, scores.variant.unique())))
+    if found.empty: raise InputError('No plain rows; there are: '+', '.join(
+        f'{a} ({b})' for a, b in sorted({*zip(scores.decoding, scores.reading, strict=True)})))
     return found
 
 # %% ../../nbs/6_study/06_figures.ipynb #0211d7c7
@@ -397,18 +398,20 @@ def share_x(at:dict, names:dict): # (model, corpus) -> axes; -> name of the x ax
         ax.set_xlabel(name, fontsize='small')
 
 # %% ../../nbs/6_study/06_figures.ipynb #f13c1995
+INSIDE = {'': None, 'best, or not worse': None, 'worse': 'white', 'not tested': '.8'} # Of marks
+
 def mark_levels(ax:Axes, part:Rows, order:list): # With `stratum` and perhaps `tied`
-    "Values of the strata with intervals; a hollow mark is significantly worse than the best."
-    tied, alone = part.get('tied', pd.Series(True, part.index)), part.stratum.nunique()==1
-    for level, filled in product(LEVEL_LOOK, (True, False)):
-        one = part[part.stratum.eq(level) & tied.eq(filled)]
+    "Values of the strata with intervals; the inside of a mark states the result of its tests."
+    place = part.tied.map({True: 'best, or not worse', False: 'worse'}) if 'tied' in part else ''
+    place = pd.Series(place, part.index).mask(part.low.isna() & ('tied' in part), 'not tested')
+    for level, state in product(LEVEL_LOOK, INSIDE):
+        one = part[part.stratum.eq(level) & place.eq(state)]
         if one.empty: continue
         colour, marker, shift, name = LEVEL_LOOK[level]
-        if 'tied' in part:
-            name = f"{name.partition(' ')[0]}: {'best, or not worse' if filled else 'worse'}"
-        at = [order.index(o)+(0 if alone else shift) for o in one.strategy]
+        if state: name = f"{name.partition(' ')[0]}: {state}"
+        at = [order.index(o)+shift*(part.stratum.nunique()>1) for o in one.strategy]
         draw_estimates(ax, at, one, colour, marker, False, label=name,
-                       mfc=colour if filled else 'white')
+                       mfc=INSIDE[state] or colour)
 def title_cell(ax:Axes, model:str, corpus:str, part:pd.DataFrame):
     "The title of a panel: model, corpus (left out if empty) and number of clips per stratum."
     n = part.groupby('stratum').n.max()

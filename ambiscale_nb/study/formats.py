@@ -22,6 +22,7 @@ import pandas as pd
 from ..core import InputError, choose
 from ..corpora.labels import CODES, NO_LABEL, SYNONYMS, WORDS
 from ..models.parser import ending, parse
+from ..models.endpoint import spoken_text
 from ..models.prompts import MODES
 
 # %% ../../nbs/6_study/20_formats.ipynb #301662fd
@@ -167,16 +168,12 @@ def distribution(
     return named if len(named)==len(value) else value
 
 # %% ../../nbs/6_study/20_formats.ipynb #5d612aee
-PARTS_READ = ('text', 'output_text', 'refusal', 'message', 'none') # Kinds of parts that are read
-
 def message_text(content:object) -> str|None:
     "The text of a message: text, a part, a list of parts, or a whole message."
+    if isinstance(content, dict): content = content.get('content', content.get('parts', [content]))
     if content is None or isinstance(content, str): return content
-    if isinstance(content, list): return ''.join(message_text(o) or '' for o in content)
-    if not isinstance(content, dict): return str(content)
-    if content.get('thought') or str(content.get('type')).lower() not in PARTS_READ: return ''
-    return message_text(next((content[o] for o in ('text', 'content', 'refusal', 'parts')
-                              if not isinstance(content.get(o), bool|None)), None))
+    if not isinstance(content, list): return str(content)
+    return spoken_text(content) or spoken_text(content, 'refusal')
 
 def texts_of(value:object) -> list:
     "The answers in a cell, one or several."

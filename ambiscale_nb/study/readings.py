@@ -18,22 +18,20 @@ from ..metrics.metrics import jsd
 from ..metrics.variance import SHARES, WORDINGS, components
 from ..sampling.audits import audit_rows, listwise_ledger, listwise_pool
 from ..sampling.verify import clip_of_list, label_verdicts, verdict_rows
-from ambiscale_nb.strategies.pool import (STRATEGIES, Pool, applicable, exchangeable, predict,
-    role_of, take)
-from ..strategies.pool import rows as some_of
+from ..strategies.pool import (STRATEGIES, Mask, Pool, applicable, exchangeable,
+    predict, role_of, rows as some_of, take)
 from ..strategies.paper import to_judge, with_verdicts
 from ..strategies.beyond import join
 from ..strategies.budget import expected
 from ..strategies.calibration import calibrated_points
 from ..strategies.costs import Ledger, verdict_ledger
 from .results import NEVER, Study
-from ..strategies.pool import Mask
 from .scores import Bills, against_votes, all_references, point_cost, score_point
 from .truth import Truth
 
 # %% ../../nbs/6_study/04_readings.ipynb #2574073c
-SETTING_COLUMNS = ('model', 'corpus', 'condition', 'wording', 'variant', 'decoding', 'width',
-                   'reading', 'calibration')
+SETTING_COLUMNS = ('model', 'corpus', 'condition', 'wording', 'decoding', 'width', 'reading',
+                   'calibration')
 JUDGING = {'verdicts', 'label_verdicts'} # What a strategy with a verifier needs
 
 def verifier_in(setting:dict, strategy:str) -> str:
@@ -50,10 +48,10 @@ def labelled(df:pd.DataFrame, setting:dict) -> pd.DataFrame:
     return out.assign(verifier=[verifier_in(setting, o) for o in df.strategy])
 
 # %% ../../nbs/6_study/04_readings.ipynb #3f954857
-def refusal(setting:dict, pool:Pool, strategy:str, reason:str, kind:str=NEVER) -> dict:
+def refusal(setting:dict, strategy:str, reason:str, kind:str=NEVER) -> dict:
     "A row of `refusals`: what was not scored, and why."
-    return {o: setting[o] for o in SETTING_COLUMNS} | dict(mode=pool.mode, style=pool.style,
-        strategy=strategy, verifier=verifier_in(setting, strategy), reason=reason, kind=kind)
+    return {o: setting[o] for o in (*SETTING_COLUMNS, 'mode', 'style')} | dict(strategy=strategy,
+        verifier=verifier_in(setting, strategy), reason=reason, kind=kind)
 
 # %% ../../nbs/6_study/04_readings.ipynb #4332e247
 CALIBRATED = ('greedy', 'majority', 'label_logprob')
@@ -151,13 +149,11 @@ def judged_again(
         if pool.kind not in ('sample', 'beam') or setting['condition']!='none': continue
         for v in (o for o in verifiers if o.corpus==setting['corpus']):
             how = 'side by side' if way is judge_lists else 'other verifier'
-            name = setting['variant']+(' side by side' if way is judge_lists else '')
-            if v.model!=setting['model']: name += f' by {v.model}'
             if v.reads: how = UNHEARD
-            here = setting | dict(variant=name, reading=how, verifier=v.model,
+            here = setting | dict(reading=how, verifier=v.model,
                                   role=role_of(v.model, setting['model'], models))
             found = way(v, pool, here, bills, seconds)
-            if isinstance(found, str): refused += [refusal(here, pool, o, found) for o in ids]
+            if isinstance(found, str): refused += [refusal(here, o, found) for o in ids]
             elif found: out.append((found[0], here, found[1], ids))
     return out, refused
 
@@ -179,7 +175,7 @@ def both_styles(made:list) -> tuple: # `made` and result: as in `judged_again`
         if len(own)!=2: continue
         (a, setting, bills, _), (b, other, more, _) = own
         if [*a.uids]!=[*b.uids]: # Failed calls were left out of one of them
-            refused.append(refusal(setting, replace(a, style='both'), 'prompt_ensemble',
+            refused.append(refusal(setting | dict(style='both'), 'prompt_ensemble',
                                    'calls failed, so the prompts have answers on different clips'))
             continue
         pool = replace(join([a, b], min(a.n, b.n)//2), style='both')
@@ -200,7 +196,7 @@ def all_wordings(made:list) -> tuple: # `made` and result: as in `judged_again`
             by.setdefault((o[0].mode, o[0].style), []).append(o)
     for own in (o for o in by.values() if len(o)>1):
         pools, (_, setting, *_) = [o[0] for o in own], own[0]
-        here = setting | dict(reading=ALL, wording=ALL, variant=f"{setting['variant']} {ALL}",
+        here = setting | dict(reading=ALL, wording=ALL,
                               prompt=' + '.join(o[1]['prompt'] for o in own))
         if any([*o.uids]!=[*pools[0].uids] for o in pools): refused.append(refusal(
             here, pools[0], 'prompt_ensemble',
@@ -286,5 +282,5 @@ def audits_of(pool:Pool, setting:dict, truth:Truth, heard:Verifier|None) -> pd.D
         swapped = swapped[swapped.verifier.str.startswith('listwise')==listwise]
         swapped = swapped if len(swapped) else None
     who = {o: setting[o] for o in
-           ('model', 'corpus', 'variant', 'decoding', 'width', 'verifier', 'role')}
+           ('model', 'corpus', 'decoding', 'width', 'reading', 'verifier', 'role')}
     return audit_rows(pool, here.who, who, y, swapped, heard.listed if listwise else None)

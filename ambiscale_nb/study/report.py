@@ -30,8 +30,9 @@ from ..sampling.verify import VERDICTS
 from ..strategies.pool import STRATEGIES
 from .claims import heading, verdict_table, verdict_words
 from .listening import listening, words_notes
-from .results import (MARK, MARKED, NEVER, WORDED_MARK, WORDED_TEXT, Study,
-    at_full_budget, lost_clips, plain_scores, unread_view, unscored, with_interval, with_mark)
+from ambiscale_nb.study.results import (MARK, MARKED, NEVER, WORDED_MARK, WORDED_TEXT, Study,
+    at_full_budget, lost_clips, plain_scores, pool_names, unread_view, unscored, with_interval,
+    with_mark)
 
 
 # %% ../../nbs/6_study/12_report.ipynb #a3f03bb9
@@ -143,8 +144,7 @@ def opening(study:Study, scores:pd.DataFrame, calls:pd.DataFrame) -> Page: # Fro
 
 def stored_claims(study:Study) -> pd.DataFrame|None:
     "The verdicts that were stored with a study's scores, if there are any."
-    path = study.table('claims')
-    return pd.read_parquet(path) if path.exists() else None
+    return study.read('claims') if study.has('claims') else None
 
 # %% ../../nbs/6_study/12_report.ipynb #ca4e7973
 def verdicts_page(claims:pd.DataFrame|None) -> Page: # From `stored_claims`
@@ -183,7 +183,7 @@ def figures_page(files:list) -> Page:
                                              'in nbs/figures')) for o in files))
 
 # %% ../../nbs/6_study/12_report.ipynb #01509b44
-SETTING = ['model', 'corpus', 'mode', 'style', 'strategy', 'variant']
+SETTING = ['model', 'corpus', 'mode', 'style', 'strategy', 'decoding', 'width']
 FULL = .95 # Share of the clips from which on a setting is ranked
 
 def headline(scores:pd.DataFrame) -> str: # Of one corpus
@@ -218,7 +218,8 @@ def leaderboard(scores:pd.DataFrame, corpus:str, most:int=100) -> pd.DataFrame:
     up = direction(metric)=='lower'
     main = main.sort_values(['whole', 'value'], ascending=[False, up], kind='stable')
     rank = (main.groupby('whole').cumcount()+1.).where(main.whole)
-    out = main[['model', 'asked', 'strategy', 'variant', 'k']].assign(**{metric: score_texts(main)})
+    out = main.assign(pool=pool_names(main))[['model', 'asked', 'strategy', 'pool', 'k']]
+    out[metric] = score_texts(main)
     keys = pd.MultiIndex.from_frame(main[SETTING])
     for level, name in (('clear', metric), ('ambiguous', metric), ('all', 'accuracy')):
         own = df[df.stratum.eq(level) & df.metric.eq(name)].set_index(SETTING).value
@@ -226,7 +227,7 @@ def leaderboard(scores:pd.DataFrame, corpus:str, most:int=100) -> pd.DataFrame:
             out[level if name==metric else name] = own.reindex(keys).to_numpy()
     cost = main[['noise_floor', 'one_more_rater', 'prior', 'unparsed', 'calls', 'tokens', 'n']]
     out = pd.concat([rank.rename('rank'), out, cost], axis=1).rename(columns={
-        'noise_floor': 'floor', 'one_more_rater': 'one more rater', 'variant': 'pool'})
+        'noise_floor': 'floor', 'one_more_rater': 'one more rater'})
     return out[main.groupby('whole').cumcount()<most]
 
 # %% ../../nbs/6_study/12_report.ipynb #158fd6a5
@@ -268,13 +269,13 @@ def readings(scores:pd.DataFrame, corpus:str) -> pd.DataFrame:
     df = at_full_budget(scores[scores.corpus==corpus], 'none')
     metric = headline(df)
     df = df[df.metric.eq(metric) & df.stratum.eq('all')]
-    df = df.assign(pool=df.variant.str.split().str[0], asked=df['mode']+', '+df['style'])
+    df = df.assign(pool=pool_names(df), asked=df['mode']+', '+df['style'])
     own, other = plain_scores(df), df[df.reading!='plain']
     same = ['model', 'asked', 'strategy', 'pool']
     plain_values = own.set_index(same).value.reindex(pd.MultiIndex.from_frame(other[same]))
     out = other.assign(plain=plain_values.to_numpy(), **{metric: score_texts(other)})
-    out = out.sort_values(['reading', 'model', 'asked', 'strategy', 'variant'])
-    return out[['reading', 'model', 'asked', 'strategy', 'variant', metric, 'plain', 'n']]
+    names = ['reading', *same, 'verifier', 'calibration']
+    return out.sort_values(names)[[*names, metric, 'plain', 'n']]
 
 # %% ../../nbs/6_study/12_report.ipynb #e9a47c11
 def fold_by(df:pd.DataFrame, by:str, digits:dict) -> Page:
@@ -364,11 +365,10 @@ def refused_cells(study:Study) -> dict:
     "(model, corpus, mode, style, strategy) -> why it does not apply to its own pool."
     out, cell = {}, ['model', 'corpus', 'mode', 'style', 'strategy']
     if study.table('refusals').exists():
-        df = study.read('refusals')
+        df = plain_scores(study.read('refusals'))
         if 'kind' in df: df = df[df.kind.eq(NEVER)] # A cell that could not be scored is missing
-        kind = df.variant.str.replace(r'\d+$', '', regex=True) # beam3 is a beam
         own = [s in STRATEGIES and k in {STRATEGIES[s].kinds[0], 'score'} & {*STRATEGIES[s].kinds}
-               for s, k in zip(df.strategy, kind, strict=True)]
+               for s, k in zip(df.strategy, df.decoding, strict=True)]
         df = df[np.array(own, bool) & df.condition.eq('none')]
         out = dict(zip(df[cell].itertuples(index=False, name=None), df.reason, strict=True))
     for run in study.runs():
@@ -380,12 +380,12 @@ def refused_cells(study:Study) -> dict:
 def cell_texts(scores:pd.DataFrame) -> dict:
     "(model, corpus, mode, style, strategy, stratum) -> the headline score as text."
     df = plain_scores(at_full_budget(scores, 'none'))
-    df = df.assign(beam=df.variant.str.startswith('beam')).sort_values(['beam', 'variant'])
+    df = df.assign(beam=df.decoding.eq('beam')).sort_values(['beam', 'decoding', 'width'])
     metrics = {c: headline(o) for c, o in df.groupby('corpus')}
     cell = ['model', 'corpus', 'mode', 'style', 'strategy', 'stratum']
     df = df[df.metric.eq(df.corpus.map(metrics)) & df.value.notna()].drop_duplicates(cell)
     texts = [o.replace(']', f'] ({v})', 1) if beam else o
-             for o, v, beam in zip(score_texts(df), df.variant, df.beam, strict=True)]
+             for o, v, beam in zip(score_texts(df), pool_names(df), df.beam, strict=True)]
     return dict(zip(df[cell].itertuples(index=False, name=None), texts, strict=True))
 
 # %% ../../nbs/6_study/12_report.ipynb #e5eccc54
@@ -428,8 +428,8 @@ def grid_page(cells:pd.DataFrame, refused:dict|None=None) -> Page:
     return Page(''.join(parts))
 
 # %% ../../nbs/6_study/12_report.ipynb #f0e0a552
-SHOWN = ('model corpus condition mode style strategy variant k stratum metric value low high n '
-         'speakers noise_floor one_more_rater prior uniform unparsed calls tokens ess').split()
+SHOWN = ('model corpus condition mode style strategy decoding width reading verifier calibration k '
+         'stratum metric value low high n speakers noise_floor one_more_rater prior uniform unparsed calls tokens ess').split()
 
 def search_page(scores:pd.DataFrame) -> Page:
     "All scores at full budget, with a box to type in."
@@ -460,7 +460,7 @@ def curve_panel(rows:pd.DataFrame, metric:str, stratum:str) -> dict:
 # %% ../../nbs/6_study/12_report.ipynb #e08992e5
 def curves_page(scores:pd.DataFrame) -> Page:
     "Scores against the number of samples, with a choice of corpus, model and prompt."
-    df, out = plain_scores(scores[scores.variant.eq('sample') & scores.condition.eq('none')]), []
+    df, out = plain_scores(scores[scores.decoding.eq('sample') & scores.condition.eq('none')]), []
     for key, own in df.groupby(['corpus', 'model', 'mode', 'style']):
         if own.k.nunique()<2: continue
         levels = [o for o in ('clear', 'ambiguous') if o in set(own.stratum)] or ['all']
@@ -518,8 +518,8 @@ def cost_page(calls:pd.DataFrame) -> Page: # From `call_table`
     df = df.astype(dict.fromkeys(cost, float))
     return table(df, dict.fromkeys(cost, 0) | dict(usd=2, hours=2))
 
-def unread_page(study:Study, most:int=3) -> Page: # Examples per run and kind
-    "Up to 400 answers of each run by how they were read, and examples of unread ones."
+def unread_page(study:Study) -> Page:
+    "Up to 400 answers of each run by how they were read, and three examples of each kind that is unread."
     shares, examples = [], []
     for run in study.runs():
         who = {o: run[o] for o in ('model', 'corpus', 'condition')}
@@ -528,7 +528,7 @@ def unread_page(study:Study, most:int=3) -> Page: # Examples per run and kind
         rows = rows[rows.error.eq('') & rows.decode.ne('score')].sort_values('key').head(400)
         rows = rows.merge(answers(rows, study.labels(run['label_set'])), on='key')
         shares.append(who | {'looked at': len(rows)} | rows.parse_status.value_counts().to_dict())
-        bad = rows[~rows.parse_status.isin(['ok', 'repaired'])].groupby('parse_status').head(most)
+        bad = rows[~rows.parse_status.isin(['ok', 'repaired'])].groupby('parse_status').head(3)
         examples += [who | dict(prompt=o.prompt_id, kind=o.parse_status, answer=o.text)
                      for o in bad.itertuples()]
     counts = pd.DataFrame(shares).fillna(0)

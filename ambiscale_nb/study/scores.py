@@ -10,6 +10,7 @@ __all__ = ['FULL_ONLY', 'make_pools', 'against_votes', 'Bills', 'point_cost', 's
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 import numpy as np
 import pandas as pd
 from ..core import InputError, PerClip, SoftLabels
@@ -18,16 +19,14 @@ from ..corpora.labels import LabelSet
 from ..metrics.metrics import METRICS, of_sums, ratio
 from ..metrics.statistics import Estimate, cluster_ci, mean_ci
 from ..sampling.store import answers
-from ambiscale_nb.strategies.pool import (STRATEGIES, Pool, Prediction, applicable, exchangeable,
-    predict, text_ids)
-from ..strategies.pool import pick
+from ..strategies.pool import (STRATEGIES, Mask, Pool, Prediction, applicable,
+    exchangeable, pick, predict, text_ids)
 from ..strategies.paper import span_logprob
 from ..strategies.budget import BudgetPoint, curves
 from ..strategies.beyond import bounds, divergence
 from ..strategies.adaptive import adaptive_points
 from ..strategies.costs import Ledger, cost_row, stopped_row
 from .results import FAILED, Names, guarded
-from ..strategies.pool import Mask
 from .truth import Truth, interval, stratum_references
 
 # %% ../../nbs/6_study/03_scores.ipynb #6705b5d5
@@ -115,19 +114,19 @@ def against_votes(
     return found
 
 # %% ../../nbs/6_study/03_scores.ipynb #d9a67983
-def curve_points(pool:Pool, truth:Truth, names:list, ks:list|None, seed:int=0) -> list:
+def curve_points(pool:Pool, truth:Truth, names:list, ks:list|None) -> list:
     "(strategy, `BudgetPoint`) of strategies at budgets `ks`, or of the whole pool."
     def points(y, metrics):
-        found = curves(pool, names, ks, y, metrics, seed=seed)
+        found = curves(pool, names, ks, y, metrics)
         return {(o, i): point for o, many in found.items() for i, point in enumerate(many)}
     return [(o, p) for (o, _), p in against_votes(points, truth).items()]
 
 # %% ../../nbs/6_study/03_scores.ipynb #cc2b171d
-def one_by_one(pool:Pool, truth:Truth, names:list, ks:list|None, seed:int=0) -> tuple:
+def one_by_one(pool:Pool, truth:Truth, names:list, ks:list|None) -> tuple:
     "Points of the strategies that work, and (strategy, reason, kind) of those that fail."
     found, refused = [], []
     for o in names:
-        each = {k: guarded(curve_points, pool, truth, [o], [k], seed) for k in ks or [pool.n]}
+        each = {k: guarded(curve_points, pool, truth, [o], [k]) for k in ks or [pool.n]}
         found += [p for points, why in each.values() for p in points or ()]
         for reason in dict.fromkeys(why for _, why in each.values() if why):
             at = [k for k, (_, why) in each.items() if why==reason]
@@ -136,7 +135,7 @@ def one_by_one(pool:Pool, truth:Truth, names:list, ks:list|None, seed:int=0) -> 
     return found, refused
 
 # %% ../../nbs/6_study/03_scores.ipynb #51c54bff
-def points_of(pool:Pool, truth:Truth, ks:tuple, seed:int=0, only:tuple=()) -> tuple:
+def points_of(pool:Pool, truth:Truth, ks:tuple, only:tuple=()) -> tuple:
     "(strategy, `BudgetPoint`) of each strategy and budget, and (strategy, reason) of each refusal."
     reasons = {o: applicable(o, pool) for o in only or STRATEGIES
                if o!='verifier_alone' or pool.kind=='score'} # Once is enough
@@ -144,13 +143,12 @@ def points_of(pool:Pool, truth:Truth, ks:tuple, seed:int=0, only:tuple=()) -> tu
     able = [o for o, reason in reasons.items() if not reason]
     found, refused = [], [o for o in reasons.items() if o[1]]
     for some, at in ((False, budgets), (True, [pool.n])):
-        how = pool, truth, [o for o in able if (o in FULL_ONLY)==some], at, seed
+        how = pool, truth, [o for o in able if (o in FULL_ONLY)==some], at
         points, why = guarded(curve_points, *how)
         if why: points, lost = one_by_one(*how); refused += lost
         found += points
     if only or pool.kind!='sample' or pool.n<4: return found, refused
-    def points(y, metrics): return adaptive_points(pool, y, metrics, seed=seed)
-    stopped, why = guarded(against_votes, points, truth)
+    stopped, why = guarded(against_votes, partial(adaptive_points, pool), truth)
     return found+[*(stopped or {}).items()], refused+[('adaptive stopping', why, FAILED)]*bool(why)
 
 # %% ../../nbs/6_study/03_scores.ipynb #ad9a26b5
@@ -201,13 +199,13 @@ def all_references(truth:Truth) -> dict:
 # %% ../../nbs/6_study/03_scores.ipynb #5b8ad113
 def score_pool(
     pool:Pool, truth:Truth, # The truth of at least its clips
-    ks:tuple=(1, 2, 4, 8, 16), seed:int=0,
+    ks:tuple=(1, 2, 4, 8, 16),
     bills:Bills=None, # What it cost; by default costs are unknown
     only:tuple=(), # Ids of strategies; all if empty
 ) -> tuple: # scores, costs (DataFrames), refusals (list of strategy, reason, perhaps kind)
     "Every strategy on a pool, at every budget, in every stratum."
     truth, rows, costs = truth.rows(pool.uids), [], []
-    points, refused = points_of(pool, truth, ks, seed, only)
+    points, refused = points_of(pool, truth, ks, only)
     means = all_references(truth)
     for strategy, point in points:
         cost = point_cost(strategy, point, pool, bills)

@@ -34,9 +34,9 @@ def settings_row(run:dict, rows:pd.DataFrame, key:tuple, pool:Pool) -> dict:
     "A row of `settings`, from the rows of its answers."
     mode, style, kind, width = key
     first, failed = rows.iloc[0], rows.uid[rows.error.ne('')].nunique()
-    return dict(variant=f'beam{width}' if kind=='beam' else kind, mode=mode, style=style,
-        model=run['model'], corpus=run['corpus'], condition=run['condition'], reading='plain',
-        wording=first.wording, pool=kind, decoding=kind, width=int(width), calibration='',
+    return dict(mode=mode, style=style, model=run['model'], corpus=run['corpus'],
+        condition=run['condition'], reading='plain', wording=first.wording,
+        pool=kind, decoding=kind, width=int(width), calibration='',
         temperature=float(first.temperature), prompt=first.prompt_id, verifier=run['model'],
         role='self', score=score_by(pool), tau=1., label_set=run['label_set'],
         votes=run['convention'], seed=int(first.run_seed), failed=failed,
@@ -48,10 +48,10 @@ def run_refusal(
     key:tuple=('', '', '', 0)) -> dict: # Of a pool: mode, style, decoding, width
     "A row of `refusals` about a run, or about one of its pools."
     mode, style, decoding, width = key
-    where = {o: run[o] for o in ('model', 'corpus', 'condition')}
-    return where | dict(variant=decoding, decoding=decoding, width=int(width), reading='plain',
-        wording='', calibration='', mode=mode, style=style, strategy=what, verifier='',
-        reason=reason, kind=kind)
+    here = run | dict(mode=mode, style=style, decoding=decoding, width=int(width), verifier='',
+                      reading='plain', wording='', calibration='')
+    return refusal(here, what, reason, kind)
+
 
 # %% ../../nbs/6_study/05_scoring.ipynb #18ecad27
 def own_bills(
@@ -68,20 +68,18 @@ def worded(run:dict, pool:Pool, setting:dict, bills:Bills) -> tuple:
     if len(names)<2: return pool, setting, bills, ()
     setting = setting | dict(each=wording_shares(run['n'], len(names))[-1])
     if setting['wording']==names[0]: return pool, setting, bills, ()
-    variant = f"{setting['variant']} wording {setting['wording']}"
     apply = tuple(o for o in STRATEGIES if not applicable(o, pool) and o not in FULL_ONLY)
-    return pool, setting | dict(reading=WORDED, variant=variant), bills, apply
+    return pool, setting | dict(reading=WORDED), bills, apply
 
 # %% ../../nbs/6_study/05_scoring.ipynb #3f8768f8
 def run_pools(
     study:Study, run:dict, # From `Study.runs`
-    labels:tuple|None=None, # By default those of the run's label set
     verifiers=(), # `Verifier`s of the study, the run's own among them
     models=(), # Names of the models that answer in the study
     clips=None) -> tuple: # Names of the clips that are compared; all if not given
     "The pools of a run, (pool, setting, bills, strategies; all if empty), and refusals."
     chosen = study.labels(run['label_set'])
-    plan, own = study.read('plans', run['plan']), verifier_of(study, run, labels or chosen.labels)
+    plan, own = study.read('plans', run['plan']), verifier_of(study, run, chosen.labels)
     if clips is not None: plan = plan[plan.uid.isin(clips)]
     if plan.empty: raise InputError('no clip is left that every model of the study could hear')
     rows, wrong, made = pool_rows(study.store, plan), [], []
@@ -135,8 +133,7 @@ def plain_tables(
     tuned, lost = found or (pd.DataFrame(), [('calibration', why, FAILED)])
     refused += lost
     ways = tuned.calibration.unique() if len(tuned) else ()
-    here = {o: setting | dict(variant=f"{setting['variant']} {o}", reading='calibrated',
-                              calibration=o) for o in ways}
+    here = {o: setting | dict(reading='calibrated', calibration=o) for o in ways}
     said = [dict(mode=pool.mode, style=pool.style, label=o, answered=float(mean))
             for o, mean in zip(pool.labels, pool.credit.mean((0, 1)), strict=True)]
     scores = [labelled(tuned[tuned.calibration.eq(o)], s) for o, s in here.items()]
@@ -164,7 +161,7 @@ def pool_tables(
         out |= {k: stacked([out[k], v]) if k in out else v for k, v in more.items()}
     facts = dict(label_set=setting['label_set'], convention=setting['votes'], source=truth.source,
                  failed=setting['failed'])
-    lost = pd.DataFrame([refusal(setting, pool, *o) for o in refused]).drop_duplicates()
+    lost = pd.DataFrame([refusal(setting, *o) for o in refused]).drop_duplicates()
     return out | dict(scores=out['scores'].assign(**facts), refusals=lost)
 
 # %% ../../nbs/6_study/05_scoring.ipynb #c96e863a
@@ -230,7 +227,7 @@ def jobs_of(study:Study, ks:tuple, common:bool=True) -> tuple[list, list]:
     for run in runs:
         (truth, why), corpus = truths[run['corpus']], run['corpus']
         keep, gone = clips.get(run['plan'], (None, 0))
-        how = study, run | dict(uncommon=gone), None, verifiers, models, keep
+        how = study, run | dict(uncommon=gone), verifiers, models, keep
         if not why: made, why = guarded(run_pools, *how)
         if why: refused.append(run_refusal(run, why)); continue
         refused += made[1]+truth_refusals(run, truth[corpus])
@@ -247,10 +244,10 @@ def job_tables(
     "The tables of a pool, or its refusal."
     found, why = guarded(pool_tables, *job)
     if not why: return found
-    return dict(refusals=pd.DataFrame([refusal(job[1], job[0], 'all strategies', why, FAILED)]))
+    return dict(refusals=pd.DataFrame([refusal(job[1], 'all strategies', why, FAILED)]))
 
 # %% ../../nbs/6_study/05_scoring.ipynb #74801994
-CELLS = ('model', 'corpus', 'condition', 'stratum', 'mode', 'style', 'strategy', 'k', 'variant',
+CELLS = ('model', 'corpus', 'condition', 'stratum', 'mode', 'style', 'strategy', 'k',
          'wording', 'decoding', 'width', 'verifier', 'reading', 'calibration')
 SCORED = (*CELLS, 'metric', 'value', 'low', 'high', 'n', 'speakers', 'noise_floor',
           'one_more_rater', 'prior', 'uniform', 'unparsed', 'reason')

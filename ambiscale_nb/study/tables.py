@@ -30,17 +30,13 @@ def metric_unit(metric:str) -> tuple:
                                                   'needs for its differences: take jsd or accuracy')
     return UNITS.get(metric, (f'{found.title}, {found.better} is better', 1, 3))
 
-# %% ../../nbs/6_study/11_tables.ipynb #b94afaca
-def in_stratum(cell:Cell, stratum:str) -> np.ndarray:
-    "Which clips of a cell count, (U,)."
-    choose(stratum, STRATA, 'stratum')
-    return cell.level==stratum if stratum!='all' else np.ones(len(cell.votes), bool)
-
 # %% ../../nbs/6_study/11_tables.ipynb #e4f32190
-def clip_scores(cell:Cell, metric:str, stratum:str) -> dict:
-    "Column -> score of every clip of the stratum, higher is better; of strategies that were run."
-    use = in_stratum(cell, stratum)
-    return {PAPER_NAMES[o]: cell.score(o, metric)[use] for o in (BASE, *SCALED) if o in cell.dists}
+def clip_scores(cell:Cell, metric:str, stratum:str) -> tuple[dict, np.ndarray]:
+    "Column -> scores of the clips of a stratum, higher is better; and their speakers."
+    every = choose(stratum, STRATA, 'stratum')=='all'
+    use = np.full(len(cell.votes), True) if every else cell.level==stratum
+    found = {PAPER_NAMES[o]: cell.score(o, metric)[use] for o in (BASE, *SCALED) if o in cell.dists}
+    return {k: v for k, v in found.items() if np.isfinite(v).any()}, cell.speakers[use]
 
 # %% ../../nbs/6_study/11_tables.ipynb #dc81052a
 def marks(scores:dict, speakers:np.ndarray) -> dict:
@@ -84,7 +80,7 @@ def wording_signs(scores:pd.DataFrame, cell:Cell, metric:str, stratum:str) -> di
     where = dict(model=cell.model, corpus=cell.corpus, mode=cell.mode, metric=metric,
                  stratum=stratum, condition='none', reading='plain')
     if 'below_wording' not in scores: return {} # Scored by an earlier version
-    how = ['strategy', 'style', 'variant']
+    how = ['strategy', 'style', 'decoding', 'width']
     rows = scores[(scores[[*where]]==pd.Series(where)).all(axis=1)]
     rows = rows[rows.below_wording & rows.k.eq(rows.groupby(how).k.transform('max'))]
     marked = {*rows[how].itertuples(index=False, name=None)}
@@ -93,8 +89,7 @@ def wording_signs(scores:pd.DataFrame, cell:Cell, metric:str, stratum:str) -> di
 # %% ../../nbs/6_study/11_tables.ipynb #f5cc765d
 def table_row(cell:Cell, scores:pd.DataFrame, metric:str, stratum:str) -> dict:
     "Column -> (value, interval, mark) of a cell in a stratum; {} if nothing is scored."
-    found, who = clip_scores(cell, metric, stratum), cell.speakers[in_stratum(cell, stratum)]
-    found = {k: v for k, v in found.items() if np.isfinite(v).any()}
+    found, who = clip_scores(cell, metric, stratum)
     if not found: return {}
     mark, sign = marks(found, who), wording_signs(scores, cell, metric, stratum)
     counted = np.isfinite(found.get(PAPER_NAMES[BASE], next(iter(found.values()))))
@@ -106,10 +101,10 @@ def table_row(cell:Cell, scores:pd.DataFrame, metric:str, stratum:str) -> dict:
                for value, ends_of in [entry(v, who, metric)]}
             | {k: (v, '', '') for k, v in ends.items()})
 
-def paper_rows(cells:list, scores:pd.DataFrame, metric:str='jsd', levels:tuple=('all',)) -> list:
-    "One row per `Cell` and stratum, from `cells_of` and the study's scores; metric: jsd, accuracy."
+def paper_rows(cells:list, scores:pd.DataFrame, metric:str='jsd') -> list:
+    "One row per `Cell`, all clips, from `cells_of` and the study's scores; metric: jsd, accuracy."
     metric_unit(metric)
-    rows = [table_row(o, scores, metric, stratum) for o in cells for stratum in levels]
+    rows = [table_row(o, scores, metric, 'all') for o in cells]
     if not any(rows): raise InputError(f'No {metric} of this study can be shown in a table: nobody '
                                        'voted, or it is not scored (ambiscale run ... --rescore)')
     return [o for o in rows if o]
@@ -146,10 +141,6 @@ FORMS = dict(latex={'best': r'\textbf{%s}', 'tied': r'\underline{%s}', '': '%s'}
 TIED = dict(latex='underlined', markdown='in italics')
 HEADINGS = dict(clips_of='clips', row='') # Headings that differ from the name of a column
 
-def titled_as(column:str) -> str:
-    "The heading of a column."
-    return HEADINGS.get(column, column)
-
 def escaped(text:str, form:str) -> str:
     "Text that is safe in LaTeX or Markdown."
     if form=='latex': return ''.join(LATEX_ESCAPES.get(o, o) for o in text)
@@ -183,7 +174,7 @@ def table_caption(rows:list, metric:str, form:str) -> str:
     signed = any(WORDED_MARK in o for row in rows for o, *_ in row.values())
     if signed: text += f' {WORDED_TEXT}.'
     same = constants(rows) if form=='latex' else {}
-    if same: text += f" In all rows: {', '.join(f'{titled_as(k)} {v}' for k, v in same.items())}."
+    if same: text += f" In all rows: {', '.join(f'{HEADINGS.get(k, k)} {v}' for k, v in same.items())}."
     return escaped(text.replace('(1 models', '(1 model').replace('1 corpora', '1 corpus'), form)
 
 # %% ../../nbs/6_study/11_tables.ipynb #67988750
@@ -197,7 +188,7 @@ def latex_table(rows:list, columns:list, caption:str) -> str:
         intervals = [row.get(o, ('', '', ''))[1] for o in columns]
         small = [rf'{{\tiny {NOUGHT.sub("", o)}}}' if o else '' for o in intervals]
         lines.append(' & '.join(small)+r' \\[2pt]')
-    head = ' & '.join(escaped(titled_as(o), 'latex') for o in columns)+r' \\'
+    head = ' & '.join(escaped(HEADINGS.get(o, o), 'latex') for o in columns)+r' \\'
     return '\n'.join([r'\begin{table}', r'\centering\scriptsize\setlength{\tabcolsep}{2.5pt}',
                       rf'\caption{{{caption}}}', rf"\begin{{tabular}}{{{'l'*len(columns)}}}",
                       r'\toprule', head, r'\midrule', *lines, r'\bottomrule', r'\end{tabular}',
@@ -209,7 +200,7 @@ def written_table(rows:list, metric:str, form:str) -> str:
     columns, caption = columns_of(rows), table_caption(rows, metric, choose(form, FORMS, 'form'))
     if form=='latex': return latex_table(rows, columns, caption)
     lines = [texts(o, columns, form) for o in rows]
-    head = [titled_as(o) for o in columns]
+    head = [HEADINGS.get(o, o) for o in columns]
     if form=='csv': return pd.DataFrame(lines, columns=head).to_csv(index=False)
     lines = [head, ['---']*len(columns), *lines]
     return '\n'.join(f"| {' | '.join(o)} |" for o in lines)+f'\n\n{caption}\n'

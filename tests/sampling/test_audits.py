@@ -20,7 +20,7 @@ NAN, U = math.nan, 40
 ITEMS = pd.DataFrame(dict(corpus='demo', uid=[f'clip{i:03}' for i in range(U)], speaker=[f's{i%10}' for i in range(U)],
                           audio_sha=[f'sha{i}' for i in range(U)]))
 Y = np.eye(4)[np.arange(U)%4]*.7+.075
-WHO = dict(model='m', corpus='demo', variant='sample', verifier='v', role='external')
+WHO = dict(model='m', corpus='demo', decoding='sample', verifier='v', role='external')
 rng = np.random.default_rng(3)
 POOL = pool_of([[FOUR[k] for k in rng.permutation(4)[:3]]+[None] for _ in range(U)], FOUR, uids=ITEMS.uid)
 LISTS = pd.DataFrame(dict(uid=ITEMS.uid, options=[tuple(o for o, on in zip(FOUR, row, strict=True) if on)

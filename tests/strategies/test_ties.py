@@ -86,8 +86,8 @@ def test_bounds_and_cells_have_the_same_value(mode, kind, verdict):
         assert np.isclose(limits.regret[strategy]+limits.oracle[strategy], lost.mean(), atol=1e-12)
         assert strategy not in ('alm_v', 'bon') or lost.mean()>=limits.oracle[strategy]-1e-9
         how = {strategy: recipe(strategy, kind)}
-        cell = cell_of_run(dict(model='m', corpus='c', n_params=None), truth, rows.assign(variant=kind).sample(
-            frac=1, random_state=0), how, mode)
+        cell = cell_of_run(dict(model='m', corpus='c', n_params=None), truth, rows.assign(
+            decoding=kind, width=0).sample(frac=1, random_state=0), how, mode)
         assert np.allclose(-cell.score(strategy), lost, atol=1e-9)
 
 

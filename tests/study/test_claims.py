@@ -19,7 +19,7 @@ from ambiscale_nb.study.cells import (BASE, PLAIN, SCALED, Cell, cell_of_run, la
     recipe)
 from ambiscale_nb.study.cells import ANSWERS as MODES
 from ambiscale_nb.study.claims import (CLAIMS, beside_published, claim_row, claim_text, claims_of, heading, planned,
-    short_of_speakers, verdict_table)
+    Claim, short_of_speakers, verdict_table)
 from ambiscale_nb.study.cli import print_summary
 from ambiscale_nb.study.effects import STRONG, TOO_ALIKE, able, by_model, deficits, fails, improves, strong_of
 from ambiscale_nb.study.results import Study
@@ -330,7 +330,8 @@ def test_the_summary_of_a_run_shows_scores_and_verdicts_in_both_modes(tmp_path, 
     for where in ('results', 'cli'): monkeypatch.setattr(f'ambiscale_nb.study.{where}.RESULTS', tmp_path)
     monkeypatch.setattr('ambiscale_nb.study.cli.ROOT', tmp_path)
     row = dict(model='m', corpus='c', condition='none', stratum='all', style='direct', strategy='greedy', k=1,
-               variant='greedy', reading='plain', metric='jsd', value=.2, low=.1, high=.3, n=9, unparsed=0.)
+               decoding='greedy', width=0, reading='plain', calibration='', verifier='',
+               metric='jsd', value=.2, low=.1, high=.3, n=9, unparsed=0.)
     Study('mine').write(pd.DataFrame([dict(row, mode=o) for o in MODES]), 'scores')
     claims = claims_of(three()+three(mode='label', base=.5))[0]
     Study('mine').write(claims, 'claims')
@@ -373,25 +374,38 @@ def test_what_is_short_of_speakers_is_known_before_the_study(speakers):
     if speakers==6: assert [o.split()[1] for o in short_of_speakers(cells[:1])]==['2']  # other claims lack cells
 
 
+def test_a_claim_of_ones_own_is_judged_by_the_same_rule(monkeypatch):
+    own = Claim('x', 'Beams help', 'gain', 'every', 'single answer', .01, 'bits', lambda cells, _: improves(cells), least=4)
+    monkeypatch.setitem(CLAIMS, 'x', own)
+    cells = three()+three(mode='label', base=.5)
+    few = claims_of(cells)[0].set_index(['claim', 'mode'])
+    assert few.verdict['x', 'dist']==NOT_TESTABLE and few.note['x', 'dist'].startswith('3 of 3 cells')
+    monkeypatch.setitem(CLAIMS, 'x', replace(own, least=3))
+    rows = claims_of(cells)[0]
+    found, first = (rows[rows.claim.eq(o)].set_index('mode') for o in ('x', '1a'))
+    assert found.verdict.dist==SUPPORTED and found.verdict.equals(first.verdict) and found.low.equals(first.low)
+    assert 'Beams help' in claim_text(rows[rows.claim.eq('x')]) and 'x' in set(verdict_table(rows).claim)
+
+
 # --- tables ------------------------------------------------------------------------------------------
 def test_stored_predictions_become_cells():
     labels, uids = ('angry', 'happy'), np.array(['a', 'b', 'c'])
-    def row(uid, strategy, style, variant, mode, dist, names):
+    def row(uid, strategy, style, decoding, mode, dist, names):
         credit = [float(o in names)/len(names) for o in labels]
-        return dict(uid=uid, strategy=strategy, style=style, variant=variant, mode=mode, dist=dist, credit=credit,
-                    tied=[], chance=[])
+        return dict(uid=uid, strategy=strategy, style=style, decoding=decoding, width=5*(decoding=='beam'), mode=mode,
+                    dist=dist, credit=credit, tied=[], chance=[])
     said = pd.DataFrame([
         row('c', 'greedy', 'direct', 'greedy', 'dist', [.2, .8], ['happy']),
         row('a', 'greedy', 'direct', 'greedy', 'dist', [.5, .5], ['angry', 'happy']),
         row('a', 'greedy', 'direct', 'greedy', 'label', [1., 0], ['angry']),
         row('a', 'majority', 'cot', 'sample', 'dist', [1., 0], ['angry']),
-        row('a', 'bon', 'direct', 'beam5', 'dist', [1., 0], ['angry']),
+        row('a', 'bon', 'direct', 'beam', 'dist', [1., 0], ['angry']),
         row('a', 'bon', 'cot', 'sample', 'dist', [1., 0], ['angry'])])
     how = {o: recipe(o) for o in (BASE, 'bon', 'majority', 'self_consistency')}
     got = laid_out(said[said['mode'].eq('dist')], uids, labels, how, 'dist')
     assert set(got)=={BASE, 'self_consistency'}  # the beam and the reasoned samples are other predictions
     assert np.isnan(got[BASE][1]).all() and got[BASE][[0, 2]].tolist()==[[.5, .5], [.2, .8]]
-    assert laid_out(said, uids, labels, {'bon': recipe('bon', 'beam5')}, 'credit')['bon'][0].tolist()==[1, 0]
+    assert laid_out(said, uids, labels, {'bon': recipe('bon', 'beam', 5)}, 'credit')['bon'][0].tolist()==[1, 0]
 
     truth = SimpleNamespace(uids=uids, labels=labels, source='votes', votes=np.array([[3, 1], [2, 2], [0, 4]]),
                             speakers=np.array(['s', 's', 't']), groups=np.array(['d', 'd', 'd']))
@@ -406,7 +420,7 @@ def test_stored_predictions_become_cells():
 
 def test_a_tied_pick_has_the_mean_over_a_fair_draw_in_a_cell():
     uids, labels, votes = np.array(['a', 'b']), ('angry', 'happy', 'sad'), np.array([[3, 1, 0], [0, 0, 4]])
-    row = dict(strategy='alm_v', style='direct', variant='sample', mode='dist')
+    row = dict(strategy='alm_v', style='direct', decoding='sample', width=0, mode='dist')
     said = pd.DataFrame([
         row | dict(uid='b', dist=[1., 0, 0], credit=[1., 0, 0], tied=[], chance=[]),
         row | dict(uid='a', dist=[.25, .75, 0], credit=[.25, .75, 0], tied=[1., 0, 0, 0, 1, 0], chance=[.25, .75])])
@@ -419,7 +433,7 @@ def test_a_tied_pick_has_the_mean_over_a_fair_draw_in_a_cell():
 
 
 def test_published_numbers_are_shown_where_a_study_has_the_corpus():
-    one = dict(metric='accuracy', stratum='all', mode='label', style='direct', condition='none', k=16, variant='sample',
+    one = dict(metric='accuracy', stratum='all', mode='label', style='direct', condition='none', k=16, decoding='sample',
                low=.3, high=.5, n=90)
     rows = pd.DataFrame([dict(one, model=m, corpus=c, strategy=s, value=v) for m, c, s, v in (
         ('mine', 'crema_d/v1', 'w_bon', .41), ('mine', 'crema_d/v1', 'alm_v', .4), ('mine', 'iemocap/x', 'bon', .2),

@@ -53,6 +53,8 @@ def pool(p, rng, mode, style, kind, N=8, worded=False):
                    sum_logprob=-rng.gamma(2., 1., (72, N)), text_id=np.tile(np.arange(N), (72, 1)),
                    label_verdict=(verdicts>.2).astype(float) if worded else verdicts)
 
+OWN = dict(width=0, reading='plain', calibration='', verifier='')  # A pool without another reading
+
 
 def tables(p, truth, corpus='demo', worded=False):
     "Scores, predictions and marginals of two models, and their pools."
@@ -64,7 +66,7 @@ def tables(p, truth, corpus='demo', worded=False):
             one = pool(near, rng_of(model, mode, style, kind, condition), mode, style, kind,
                        8 if kind=='sample' else 1, worded)
             pools[model, mode, style, kind] = one
-            who = dict(model=model, corpus=corpus, condition=condition, variant=kind)
+            who = dict(model=model, corpus=corpus, condition=condition, decoding=kind, **OWN)
             out['scores'].append(score_pool(one, truth, (1, 2, 4, 8))[0].assign(**who, source=truth.source))
             out['predictions'].append(predictions_of(one).assign(**who))
             out['marginals'].append(pd.DataFrame(dict(label=FOUR, answered=one.credit.mean((0, 1)))).assign(
@@ -79,9 +81,10 @@ def more(df):
     if 'metric' in df: strange = df.assign(value=.001, low=0., high=.002, noise_floor=.0005)
     else: strange = df.assign(**{o: [np.eye(4)[0]]*len(df) for o in ('dist', 'credit')}, tied=[[]]*len(df),
                              chance=[[]]*len(df))
-    sampled = strange[strange.variant=='sample']
-    extra = [strange.assign(variant=strange.variant+o) for o in (' temperature', ' prior', ' dirichlet')]
-    extra += [sampled.assign(variant=o) for o in ('sample by little', 'sample by large', 'beam5')]
+    sampled = strange[strange.decoding=='sample']
+    extra = [strange.assign(reading='calibrated', calibration=o) for o in ('temperature', 'prior', 'dirichlet')]
+    extra += [sampled.assign(reading='other verifier', verifier=o) for o in ('little', 'large')]
+    extra += [sampled.assign(decoding='beam', width=5)]
     extra += [sampled[sampled.strategy=='mean'].assign(style='both', strategy='prompt_ensemble')]
     return pd.concat([*extra[:3], df, *extra[3:]], ignore_index=True)
 

@@ -164,7 +164,7 @@ TAKEN, REST = own('gloomy', 'sad', synonyms={'gloomy': ['unhappy', 'tired']}), o
 
 @pytest.mark.parametrize(('chosen', 'emotions', 'targets'), [
     (NOUNS, ('angry', 'happy', 'sad', 'neutral', 'fearful'), ['anger', 'joy', 'sadness', 'neutral', None]),
-    (BOTH, ('happy', 'joy'), ['happy', 'joy']),  # happy is a label: joy stands for itself alone
+    (BOTH, ('happy', 'joy'), ['happy', 'joy']),  # happy is a label: joy means itself alone
     (REST, ('happy', 'sad', 'excited'), ['happy', 'other', 'other'])], ids=['its noun', 'itself', 'the rest'])
 def test_a_label_stands_for_the_emotion_that_it_names(chosen, emotions, targets):
     assert [target_of(o, chosen) for o in emotions] == targets

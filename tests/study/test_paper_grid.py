@@ -97,9 +97,9 @@ def test_every_line_is_scored(study):
 def test_beams_are_there_or_not_applicable(study):
     config, root, asked = study
     scores = table(study, 'scores')
-    beams = scores[scores.variant.str.fullmatch(r'beam\d')].groupby('model').variant.agg(set).to_dict()
+    beams = scores[scores.decoding.eq('beam')].groupby('model').width.agg(set).to_dict()
     local = {o.model for o in config.runs}-{'gemini-3.8-flash', 'gpt-audio-1.5'}
-    assert beams == dict.fromkeys(local, {f'beam{o}' for o in config.widths})
+    assert beams == dict.fromkeys(local, set(config.widths))
     for path in root.glob('plans/*--none.json'):
         run = json.loads(path.read_text())
         lacks = [] if run['model'] in local else [f"{run['model']} has no beams", f"{run['model']} has no label_scoring"]

@@ -63,7 +63,7 @@ def test_a_study_takes_in_what_a_file_registers(study):
     root, _, (code, said) = study
     assert code == 0, said
     scores = pd.read_parquet(root/'results/own/scores.parquet')
-    mine = scores[scores.strategy.eq('first') & scores.variant.eq('sample')]
+    mine = scores[scores.strategy.eq('first') & scores.decoding.eq('sample') & scores.reading.eq('plain')]
     assert set(mine.model) == {'calm'} and set(mine.k) == {1, 2, 4} and mine[mine.metric.eq('jsd')].value.notna().all()
     assert '`ambiscale figure 1 own` draws one' in said
 

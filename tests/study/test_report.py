@@ -207,8 +207,8 @@ def test_what_does_not_apply_was_refused_on_the_pool_it_is_for(tmp_path, monkeyp
 
 def board_rows(n=(100, 296, 300), **more):
     return pd.DataFrame([dict(
-        model=m, corpus='c', condition='none', mode='label', style='direct', k=1, strategy='greedy', variant='greedy',
-        stratum='all', metric='jsd', value=v, low=v-.1, high=v+.1, n=k, speakers=9, noise_floor=.1, one_more_rater=.3,
+        model=m, corpus='c', condition='none', mode='label', style='direct', k=1, strategy='greedy', decoding='greedy',
+        width=0, reading='plain', calibration='', verifier='', stratum='all', metric='jsd', value=v, low=v-.1, high=v+.1, n=k, speakers=9, noise_floor=.1, one_more_rater=.3,
         prior=.4, uniform=.5, unparsed=0., calls=1, tokens=np.nan) | more
         for m, v, k in zip('abc', (.1, .2, .3), n, strict=True)])
 

@@ -134,11 +134,11 @@ MODES = ('dist', 'label')
 
 
 def scores(unparsed=0., low=.1):
-    row = dict(model='tiny', corpus='c', condition='none', stratum='all', style='direct', strategy='greedy', k=1, variant='greedy',
+    row = dict(model='tiny', corpus='c', condition='none', stratum='all', style='direct', strategy='greedy', k=1, decoding='greedy', width=0,
                reading='plain', metric='jsd', value=.2, low=low, high=low+.2, n=432, unparsed=unparsed, noise_floor=.06,
                one_more_rater=.35, prior=np.nan, reason='' if low else '')
     rows = [row | dict(mode=m, model=o, value=.2+.01*i) for m in MODES for i, o in enumerate(('tiny', 'nano', 'small'))]
-    many = [dict(row, mode=m, strategy=s, variant='sample', k=16, value=.15+.01*i) for m in MODES
+    many = [dict(row, mode=m, strategy=s, decoding='sample', k=16, value=.15+.01*i) for m in MODES
             for i, s in enumerate(('majority', 'mean', 'bon', 'w_bon'))]
     return pd.DataFrame([o | dict(stratum=s) for o in rows+many for s in ('all', 'clear', 'ambiguous')])
 

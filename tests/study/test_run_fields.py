@@ -50,10 +50,10 @@ def test_each_run_is_asked_what_it_says(study):
 def test_results_tell_the_runs_apart(study):
     _, root = study
     settings, scores = (pd.read_parquet(root/f'{o}.parquet') for o in ('settings', 'scores'))
-    sampled = settings[settings.variant.eq('sample')]
+    sampled = settings[settings.decoding.eq('sample') & settings.reading.eq('plain')]
     assert sampled.groupby('model').temperature.agg(set).to_dict() == {k: {v[0]} for k, v in WANT.items()}
     assert sampled.groupby('model').seed.agg(set).to_dict() == {k: {v[1]} for k, v in WANT.items()}
-    assert scores[scores.variant.eq('sample')].groupby('model').k.max().to_dict() == {'hot': 4, 'late': 2, 'tiny-alm-nano': 4}
+    assert scores[scores.decoding.eq('sample') & scores.reading.eq('plain')].groupby('model').k.max().to_dict() == {'hot': 4, 'late': 2, 'tiny-alm-nano': 4}
     assert set(scores.model) == set(WANT) and scores.value.notna().any()
 
 

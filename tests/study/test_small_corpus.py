@@ -120,7 +120,7 @@ def test_three_raters_have_every_metric_and_what_is_not_there_is_listed(studies)
     left_out = pd.concat(map(pd.read_parquet, (studies['three'].root/'left_out').glob('*.parquet')))
     assert set(scores.metric)=={'jsd', 'bc', 'brier_debiased', 'accuracy', 'uar', 'macro_f1'}
     assert set(scores.label_set)=={'six'} and set(scores.convention)=={'rater'}
-    whole = scores.query("stratum=='all' and variant=='sample'")
+    whole = scores.query("stratum=='all' and decoding=='sample' and reading=='plain'")
     assert whole[whole.metric.eq('jsd')].n.eq(6).all() and whole[whole.metric.eq('brier_debiased')].value.notna().all()
     assert left_out.uid.tolist()==['gone.wav'] and left_out.reason.tolist()==['no_audio']
 
@@ -132,7 +132,7 @@ def test_one_rater_a_clip_is_scored_beside_what_is_known(studies):
     assert one[one.metric=='jsd'].prior.notna().all() and three[three.metric=='jsd'].noise_floor.notna().any()
     debiased = one[one.metric=='brier_debiased']
     assert debiased.value.isna().all() and debiased.reason.ne('').all()
-    noted = {k: set(o.read('refusals').query("variant==''").strategy) for k, o in studies.items()}
+    noted = {k: set(o.read('refusals').query("decoding==''").strategy) for k, o in studies.items()}
     assert noted=={'three': set(), 'one': {'noise_floor', 'one_more_rater', 'clear and ambiguous'}}
     cells = grid(one, planned_pairs(studies['one']))
     assert set(cells.stratum)=={'all'}

@@ -88,7 +88,7 @@ def test_a_killed_study_has_the_same_answers_tables_and_costs(whole, resumed):
     a, b = (pd.read_parquet(o/'costs.parquet') for o in (a, b))
     told = [c for c in a if not c.endswith('_measured')]
     pd.testing.assert_frame_equal(a[told], b[told])
-    sampled = a[a.variant.eq('sample') & a.strategy.eq('majority') & a.k.eq(8)]
+    sampled = a[a.decoding.eq('sample') & a.reading.eq('plain') & a.strategy.eq('majority') & a.k.eq(8)]
     assert sampled[['answers', 'calls', 'in_tokens', 'audio_seconds', 'out_tokens']].notna().all().all()
     assert sampled.answers.eq(8).all() and sampled.calls.eq(1).all() and sampled.unknown.str.contains('usd').all()
 
@@ -105,7 +105,7 @@ def test_every_cell_has_its_floor_and_one_more_rater(whole):
                                                        for s in ('direct', 'cot')}
     assert scores[['value', 'noise_floor', 'one_more_rater', 'prior', 'uniform', 'calls', 'unparsed']].notna().all().all()
     assert (scores.low.isna() == scores.reason.ne('')).all()
-    jsd = scores[(scores.metric == 'jsd') & (scores.stratum == 'all') & (scores.variant == 'sample')]
+    jsd = scores[(scores.metric == 'jsd') & (scores.stratum == 'all') & (scores.decoding == 'sample') & (scores.reading == 'plain')]
     assert (jsd.noise_floor < jsd.value).all() and (jsd.value <= 1).all()
 
 
@@ -198,6 +198,12 @@ def study(both, monkeypatch):
     return Study('small')
 
 
+def is_pool(setting, reading='plain', verifier=None):
+    "Whether a setting is that of samples under a reading."
+    return (setting['decoding'] == 'sample' and setting['reading'] == reading
+            and verifier in (None, setting['verifier']))
+
+
 def table(root, name): return pd.read_parquet(root/'results/small'/f'{name}.parquet')
 
 
@@ -211,22 +217,21 @@ def test_plain_rows_do_not_change_when_another_model_joins(whole, both):
 
 
 def test_columns_tell_readings_apart(both):
-    "Each reading has rows of its own in scores and settings, at the full budget; `variant` is what columns say, as text."
+    "Each reading has rows of its own in scores and settings, at the full budget."
     scores, settings = table(both, 'scores'), table(both, 'settings')
     assert set(scores.reading) == {'plain', 'other verifier', 'both prompts', 'calibrated', 'side by side'}
-    key = ['model', 'corpus', 'condition', 'mode', 'style', 'variant']
-    known = settings.set_index(key).reading
-    assert known.index.is_unique
-    assert (known.reindex(pd.MultiIndex.from_frame(scores[key])).to_numpy() == scores.reading.to_numpy()).all()
-    cell = ['strategy', 'k', 'stratum', 'metric']
-    columns = ['decoding', 'width', 'verifier', 'reading', 'calibration']
-    assert not scores.duplicated([*key[:-1], *columns, *cell]).any() and not scores.duplicated([*key, *cell]).any()
+    key, columns = ['model', 'corpus', 'condition', 'mode', 'style'], ['decoding', 'width', 'verifier', 'reading', 'calibration']
+    assert not settings.duplicated([*key, *columns]).any()
+    used, without = scores[scores.verifier.ne('')], [*key, *(o for o in columns if o!='verifier')]
+    for rows, names in ((used, [*key, *columns]), (scores, without)):
+        assert {*rows[names].itertuples(index=False)} <= {*settings[names].itertuples(index=False)}
+    assert not scores.duplicated([*key, *columns, 'strategy', 'k', 'stratum', 'metric']).any()
     assert set(scores.decoding) == {'greedy', 'sample', 'score', 'beam'} and set(scores.width[scores.decoding.eq('beam')]) == {3}
     assert set(scores.calibration) == {'', 'temperature', 'prior', 'dirichlet'}
     judged = scores[scores.strategy.isin(['alm_v', 'w_alm_v'])]
     assert judged.verifier.str.startswith('tiny-alm').all() and scores.verifier[scores.strategy.eq('majority')].eq('').all()
     for name in ('predictions', 'costs', 'refusals'): assert set(columns) <= set(table(both, name))
-    many = scores[scores.model=='tiny-alm-nano'].groupby(['reading', 'variant', 'strategy', 'style']).k.nunique()
+    many = scores[scores.model=='tiny-alm-nano'].groupby(['reading', 'decoding', 'width', 'verifier', 'calibration', 'strategy', 'style']).k.nunique()
     assert (many.drop('plain') == 1).all() and many['plain'].max() == 3
 
 
@@ -234,34 +239,36 @@ def test_the_other_model_judges_as_by_hand(study):
     runs = {o['model']: o for o in study.runs()}
     heard = {m: verifier_of(study, o, SIX) for m, o in runs.items()}
     tiny, nano = 'tiny-alm-tiny', 'tiny-alm-nano'
-    found, _ = run_pools(study, runs[tiny], SIX, tuple(heard.values()), set(runs))
-    (made, how, _, _), = [o for o in found if o[1]['variant'] == f'sample by {nano}' and o[0].style == 'cot']
+    found, _ = run_pools(study, runs[tiny], tuple(heard.values()), set(runs))
+    (made, how, _, _), = [o for o in found if is_pool(o[1], 'other verifier', nano) and o[0].style == 'cot']
     assert how['role'] == 'cross' and how['verifier'] == nano
-    own = next(o[0] for o in found if o[1]['variant'] == 'sample' and o[0].style == 'cot')
+    own = next(o[0] for o in found if is_pool(o[1]) and o[0].style == 'cot')
     view = heard[nano].verdicts.loc[own.uids].to_numpy()
     want = predict('w_alm_v', with_verdicts(own, view, verifier=nano, role='cross')).dist
     np.testing.assert_array_equal(predict('w_alm_v', made).dist, want)
     said = study.read('predictions')
-    said = said[said.variant.eq(how['variant']) & said.strategy.eq('w_alm_v') & said['style'].eq('cot')]
+    said = said[said.reading.eq(how['reading']) & said.verifier.eq(nano) & said.decoding.eq('sample') & said.strategy.eq('w_alm_v') & said['style'].eq('cot')]
     np.testing.assert_allclose(np.stack(said.set_index('uid').dist[list(own.uids)]), want)
 
 
 def test_who_has_not_judged_every_clip_is_refused_and_who_has_costs_calls(both):
     refused, scores = table(both, 'refusals'), table(both, 'scores')
-    why = refused[refused.variant.eq('sample by tiny-alm-tiny')]
+    by_tiny = dict(decoding='sample', reading='other verifier', verifier='tiny-alm-tiny')
+    why = refused[refused[[*by_tiny]].eq(pd.Series(by_tiny)).all(axis=1)]
     assert set(why.reason) == {'tiny-alm-tiny judged all but 14 of 30 clips'}
     assert {'alm_v', 'w_alm_v'} <= set(why.strategy)
-    assert not scores.variant.eq('sample by tiny-alm-tiny').any()
-    costs = table(both, 'costs').query("model=='tiny-alm-tiny' and strategy=='w_alm_v' and k==8 and style=='cot'")
-    calls = costs.set_index('variant').calls
-    assert calls['sample by tiny-alm-nano'] == calls['sample'] > 1
+    assert not scores[[*by_tiny]].eq(pd.Series(by_tiny)).all(axis=1).any()
+    costs = table(both, 'costs').query("model=='tiny-alm-tiny' and strategy=='w_alm_v' and k==8 and style=='cot' and "
+                                    "decoding=='sample'")
+    calls = costs.set_index(['reading', 'verifier']).calls
+    assert calls['other verifier', 'tiny-alm-nano'] == calls['plain', 'tiny-alm-tiny'] > 1
 
 
 def test_joined_prompts_are_the_mean_of_their_halves(study):
     said = study.read('predictions')
     run = next(o for o in study.runs() if o['model'] == 'tiny-alm-nano')
-    found, _ = run_pools(study, run, SIX)
-    parts = [o[0] for o in found if o[1]['variant'] == 'sample' and o[0].style in ('cot', 'direct')]
+    found, _ = run_pools(study, run)
+    parts = [o[0] for o in found if is_pool(o[1]) and o[0].style in ('cot', 'direct')]
     half = parts[0].n//2
     share = [(p.dist[:, :half].sum(1), p.parsed[:, :half].sum(1)) for p in parts]
     want = np.mean([s/np.maximum(n, 1)[:, None] for s, n in share], 0)
@@ -277,9 +284,9 @@ def test_whoever_saw_the_lists_of_another_model_judges_its_pools(both):
     assert set(listed.model) == {'tiny-alm-nano', 'tiny-alm-tiny'} and not listed.duplicated(['key']).any()
     scores = table(both, 'scores')
     side = scores[scores.reading.eq('side by side')]
-    by = side.groupby(['model', 'variant']).n.max().unstack()
-    assert by.loc['tiny-alm-tiny', 'sample side by side by tiny-alm-nano'] > 0
-    assert 'sample side by side by tiny-alm-tiny' not in by.columns  # it was not asked to
+    by = side[side.decoding.eq('sample') & side.verifier.ne('')].groupby(['model', 'verifier']).n.max()
+    assert by['tiny-alm-tiny', 'tiny-alm-nano'] > 0
+    assert ('tiny-alm-nano', 'tiny-alm-tiny') not in by  # it was not asked to
     settings = table(both, 'settings')
     roles = settings[settings.reading.eq('side by side')].groupby(['model', 'verifier']).role.first()
     assert roles.to_dict() == {('tiny-alm-nano', 'tiny-alm-nano'): 'self', ('tiny-alm-tiny', 'tiny-alm-tiny'): 'self',
@@ -289,8 +296,8 @@ def test_whoever_saw_the_lists_of_another_model_judges_its_pools(both):
 def test_verdicts_side_by_side_of_another_model_are_those_it_gave(study):
     runs = {o['model']: o for o in study.runs()}
     heard = [verifier_of(study, o, SIX) for o in runs.values()]
-    found, refused = run_pools(study, runs['tiny-alm-tiny'], SIX, heard, set(runs))
-    judged = next(o[0] for o in found if o[1]['variant'] == 'sample side by side by tiny-alm-nano')
+    found, refused = run_pools(study, runs['tiny-alm-tiny'], heard, set(runs))
+    judged = next(o[0] for o in found if is_pool(o[1], 'side by side', 'tiny-alm-nano'))
     given = next(o for o in heard if o.model == 'tiny-alm-nano').listed
     u = int(np.argmax((judged.dist > 0).any(1).sum(1)))
     names = {o for o, on in zip(SIX, (judged.dist[u] > 0).any(0), strict=True) if on}
@@ -299,7 +306,7 @@ def test_verdicts_side_by_side_of_another_model_are_those_it_gave(study):
     assert len(want) > 1 and mine['repeat'].nunique() == 2
     got = judged.label_verdict[u]
     np.testing.assert_allclose([got[SIX.index(o)] for o in want.index], want.to_numpy())
-    assert not any('side by side' in o['variant'] for o in refused)
+    assert not any(o['reading'] == 'side by side' for o in refused)
 
 
 def test_who_has_not_answered_all_is_not_judged(study):

@@ -27,8 +27,9 @@ from ambiscale_nb.study.config import StudyConfig
 from ambiscale_nb.study.run import forget_plans, run_tasks
 
 FOUR = label_set('four').labels
-SETTING = dict(model='m', corpus='c', condition='none', variant='sample', decoding='sample', width=1, reading='plain',
-               calibration='', label_set='four', votes='rater', failed=0, verifier='m', role='self', prompt='p')
+SETTING = dict(model='m', corpus='c', condition='none', mode='label', style='direct', decoding='sample', width=0,
+               reading='plain', calibration='', label_set='four', votes='rater', failed=0, verifier='m', role='self',
+               prompt='p')
 
 
 def utterances(p, rng, n=10):

@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 import pytest
-from test_figures import FIGS, FOUR, clips, drawn, plan_runs
+from test_figures import FIGS, FOUR, OWN, clips, drawn, plan_runs
 from test_figures import pool as answers_of
 
 from ambiscale_nb.study import results
@@ -44,8 +44,8 @@ def tables(p, truth, m):
             near = (1-blur)*(p if condition=='none' else p[::-1])+blur/4
             one = answers_of(near, rng_of(model, mode, style, kind), mode, style, kind, 8 if kind=='sample' else 1)
             pools[model, mode, style, kind] = one = blanked(one, m*(mode=='dist'))
-            who = dict(model=model, corpus='demo', condition=condition, variant=kind)
-            out['scores'].append(score_pool(one, truth, (1, 8))[0].assign(**who, source='votes', reading='plain'))
+            who = dict(model=model, corpus='demo', condition=condition, decoding=kind, **OWN)
+            out['scores'].append(score_pool(one, truth, (1, 8))[0].assign(**who, source='votes'))
             out['predictions'].append(predictions_of(one).assign(**who))
             out['marginals'].append(pd.DataFrame(dict(label=FOUR, answered=one.credit.mean((0, 1)))).assign(
                 **who, mode=mode, style=style))
@@ -200,7 +200,7 @@ def test_tables_say_what_could_not_be_read(studies, name):
 
 def test_a_published_number_beside_unread_answers_says_so():
     one = dict(metric='accuracy', stratum='all', mode='label', style='direct', condition='none', k=16, model='m',
-               corpus='crema_d', variant='sample', low=.3, high=.5, n=90, strategy='w_bon', value=.4)
+               corpus='crema_d', decoding='sample', low=.3, high=.5, n=90, strategy='w_bon', value=.4)
     assert 'unread' not in beside_published(pd.DataFrame([one | dict(unparsed=.05)]))
     near = beside_published(pd.DataFrame([one | dict(unparsed=.4)]))
     assert near.set_index('strategy').unread['w_bon']=='40 % unread'

@@ -57,7 +57,7 @@ def test_wordings_are_compared_at_the_same_budgets(worded):
     ks = scores[scores.calibration.eq('')].groupby('wording').k.agg(lambda o: sorted({*o}))
     assert ks.to_dict() == {'0': [1, 2, 4], '1': [1, 2, 4], '2': [1, 2, 4]}
     assert set(scores.reading[scores.wording.eq('0')]) <= {'plain', 'calibrated'}
-    assert set(scores.variant[scores.wording.eq('2')]) == {'sample wording 2'}
+    assert set(scores.reading[scores.wording.eq('2')]) == {'other wording'}
     for o in ('predictions', 'settings', 'costs', 'refusals'): assert 'wording' in pd.read_parquet(worded/f'{o}.parquet')
 
 
