@@ -32,6 +32,7 @@ from ..strategies.pool import STRATEGIES
 from .claims import heading, verdict_table, verdict_words
 from .results import (MARK, MARKED, NEVER, Study, at_full_budget, lost_clips,
     plain_scores, unread_view, unscored, with_interval, with_mark)
+from .truth import PROBE
 
 # %% ../../nbs/6_study/12_report.ipynb #a3f03bb9
 KEEP = chr(160) # A space at which no line is broken
@@ -199,6 +200,19 @@ def score_texts(rows:pd.DataFrame) -> list:
     columns = rows[['value', 'low', 'high', 'unparsed']].itertuples(index=False, name=None)
     return [with_mark(with_interval(*o), lost) for *o, lost in columns]
 
+# %% ../../nbs/6_study/12_report.ipynb #6397ffcb
+def has_probe(rows:pd.DataFrame) -> bool:
+    "Whether scores have the acoustic probe beside them."
+    return 'probe' in rows and rows.probe.notna().any()
+
+def probe_note(scores:pd.DataFrame, refusals:pd.DataFrame|None) -> str: # Of one corpus
+    "What the acoustic probe is, or why there is none."
+    if has_probe(scores): return (' The acoustic probe has no rank: it is supervised by the votes on '
+                                  'other speakers of this corpus.')
+    if refusals is None or 'strategy' not in refusals: return ''
+    own = refusals[refusals.strategy.eq(PROBE) & refusals.corpus.isin(scores.corpus)]
+    return f' No acoustic probe: {own.reason.iloc[0]}.' if len(own) else ''
+
 # %% ../../nbs/6_study/12_report.ipynb #5cee5a97
 def leaderboard(scores:pd.DataFrame, corpus:str, most:int=100) -> pd.DataFrame:
     "Settings of a corpus, best first, with references and cost; without a rank: fewer clips."
@@ -218,20 +232,21 @@ def leaderboard(scores:pd.DataFrame, corpus:str, most:int=100) -> pd.DataFrame:
         if len(own) and (level, name)!=('all', metric):
             out[level if name==metric else name] = own.reindex(keys).to_numpy()
     cost = main[['noise_floor', 'one_more_rater', 'prior', 'unparsed', 'calls', 'tokens', 'n']]
+    if has_probe(main): cost.insert(3, PROBE, main.probe)
     out = pd.concat([rank.rename('rank'), out, cost], axis=1).rename(columns={
         'noise_floor': 'floor', 'one_more_rater': 'one more rater', 'variant': 'pool'})
     return out[main.groupby('whole').cumcount()<most]
 
 # %% ../../nbs/6_study/12_report.ipynb #158fd6a5
-LEADERS = ['clear', 'ambiguous', 'accuracy', 'floor', 'one more rater', 'prior', 'unparsed']
+LEADERS = ['clear', 'ambiguous', 'accuracy', 'floor', 'one more rater', 'prior', PROBE, 'unparsed']
 
 def rows_page(df:pd.DataFrame, digits:dict, first:int=10) -> Page:
     "A table of the first rows, the others in a fold."
     rest = [fold(f'{len(df)-first} more', table(df[first:], digits, listed=True))][:len(df)>first]
     return Page(table(df[:first], digits, listed=True)+''.join(rest))
 
-def leaderboard_page(scores:pd.DataFrame) -> Page:
-    "The leaderboard of each corpus."
+def leaderboard_page(scores:pd.DataFrame, refusals:pd.DataFrame|None=None) -> Page:
+    "The leaderboard of each corpus; `refusals` say why one has no acoustic probe."
     from ambiscale_nb.study.figures import better
     parts, digits = [], dict.fromkeys(LEADERS, 3) | dict(rank=0, tokens=0, calls=0)
     for corpus, own in scores.groupby('corpus'):
@@ -239,7 +254,8 @@ def leaderboard_page(scores:pd.DataFrame) -> Page:
         few = df[df['rank'].isna()]
         parts.append(titled(corpus, paragraph(
             f'{better(metric)}; intervals of 95 % over speakers. The first setting was chosen on '
-            'these same clips, so its score is too good.'+signs(df.unparsed)),
+            'these same clips, so its score is too good.'
+            +probe_note(own, refusals)+signs(df.unparsed)),
             rows_page(df.drop(few.index), digits)))
         if len(few): parts += [paragraph('Without a rank, because they cover fewer clips: compare '
                                'each with its own references.'), rows_page(few, digits)]
@@ -435,7 +451,7 @@ def grid_page(cells:pd.DataFrame, refused:dict|None=None) -> Page:
 
 # %% ../../nbs/6_study/12_report.ipynb #f0e0a552
 SHOWN = ('model corpus condition mode style strategy variant k stratum metric value low high n '
-         'speakers noise_floor one_more_rater prior uniform unparsed calls tokens ess').split()
+         'speakers noise_floor one_more_rater prior uniform probe unparsed calls tokens ess').split()
 
 def search_page(scores:pd.DataFrame) -> Page:
     "All scores at full budget, with a box to type in."
@@ -459,7 +475,7 @@ def curve_panel(rows:pd.DataFrame, metric:str, stratum:str) -> dict:
         points = own[['k', 'value', 'low', 'high']].to_json(orient='values', double_precision=4)
         lines.append(dict(name=visible(with_mark(label, own.unparsed.max()), 80), colour=colour,
                           selects=name in SELECTS, points=json.loads(points)))
-    known = rows[['noise_floor', 'one_more_rater']].mean().dropna()
+    known = rows.reindex(columns=['noise_floor', 'one_more_rater', 'probe']).mean().dropna()
     guides = {GUIDES[o][0]: round(v, 4) for o, v in known.items()}
     return dict(title=f'{metric_title(metric)}, {stratum}', lines=lines, guides=guides)
 

@@ -144,7 +144,7 @@ def scored_from(study:StudyConfig, out:str) -> dict:
     known = {k: content_key([*(o['corpus'][x] for x in ('uids', 'ratings', 'facts')), o['prompts']])
              for k, o in records(here).items() if k in plans}
     state = dict(runs=plans, done=content_key([o[2] for o in tasks if is_done(*o)]), corpora=known,
-                 answers=content_key(files), ks=study.ks, common=study.common,
+                 answers=content_key(files), ks=study.ks, common=study.common, probe=study.probe,
                  figures=[out, *study.figures], plugins=plugin_prints(), versions=versions(),
                  code={o.stem: code_fingerprint(o) for o in sources})
     return json.loads(json.dumps(state))
@@ -176,7 +176,7 @@ def score_and_draw(
     state = scored_from(study, out)
     if not scoring_news(study, state): return []
     asked = dict(study=study.name, progress=False, ks=study.ks, workers=study.workers,
-                 common=study.common)
+                 common=study.common, probe=study.probe)
     (here/'scored.json').unlink(missing_ok=True)
     run_notebook(SCORE_BOOK, here/'runs/02_score.ipynb', asked)
     failed = draw_all(study, out)

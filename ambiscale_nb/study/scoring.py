@@ -16,7 +16,7 @@ from ..strategies.pool import STRATEGIES, Pool
 from ..strategies.paper import score_by
 from ..strategies.costs import answer_ledger, verdict_ledger
 from .results import FAILED, NEVER, Study, replacing, guarded
-from .truth import Truth, has_strata, truths_of
+from .truth import PROBE, Truth, has_strata, truths_of, write_probes
 from .scores import Bills, bounds_of, make_pools, predictions_of, score_pool
 from ambiscale_nb.study.readings import (JUDGING, Verifier, audits_of, both_styles, judge_labels,
     judge_lists, half_values, judged_again, labelled, refusal, score_calibrated, variance_rows,
@@ -230,17 +230,21 @@ def job_tables(
 CELLS = ('model', 'corpus', 'condition', 'stratum', 'mode', 'style', 'strategy', 'k', 'variant',
          'decoding', 'width', 'verifier', 'reading', 'calibration')
 SCORED = (*CELLS, 'metric', 'value', 'low', 'high', 'n', 'speakers', 'noise_floor',
-          'one_more_rater', 'prior', 'uniform', 'unparsed', 'reason')
+          'one_more_rater', 'prior', 'uniform', 'probe', 'unparsed', 'reason')
 
 def score_study(
     study:Study, # With finished sampling runs
     ks:tuple=(1, 2, 4, 8, 16), workers:int=1, progress:bool=True,
-    common:bool=True) -> dict: # Whether models are compared on the clips that all could hear
+    common:bool=True, # Whether models are compared on the clips that all could hear
+    probe:bool=True) -> dict: # Whether the acoustic probe is fitted
     "Score every run and write `SCORE_TABLES`; the number of rows of each."
     from joblib import Parallel, delayed
     from tqdm.auto import tqdm
     with replacing(study):
+        lost = write_probes(study, probe, progress)
         jobs, refused = jobs_of(study, ks, common)
+        refused += [run_refusal(o, lost[o['corpus']], PROBE, NEVER) for o in study.runs()
+                    if o['corpus'] in lost and o['condition']=='none']
         found = Parallel(workers, return_as='generator')(delayed(job_tables)(*o) for o in jobs)
         bar = dict(desc='score', unit='pool', total=len(jobs), disable=not progress)
         found = [*tqdm(found, **bar), dict(refusals=pd.DataFrame(refused))]
