@@ -113,7 +113,7 @@ def test_what_has_no_probe_says_why(study, more, why):
     on = more.pop('on', True)
     runs = store(study, clips_of())
     truth.write_probes(study, progress=False)
-    study.table('acoustic_features', 'mine').unlink()
+    for o in ('acoustic_features', 'probe'): study.table(o, 'mine').unlink()
     store(study, clips_of(**more))
     assert why in truth.write_probes(study, on, progress=False)['mine'] and not study.has('probe', 'mine')
     if 'acted' not in str(more): assert np.isnan(all_references(truth.truths_of(study, runs)['mine'])['all', 'jsd']['probe'])
