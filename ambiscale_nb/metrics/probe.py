@@ -27,7 +27,8 @@ def contour(frames:np.ndarray) -> np.ndarray:
 def pitch_contour(wave:np.ndarray, loudness:np.ndarray) -> np.ndarray:
     "Pitch in octaves (base-2 logarithm of Hz), in the frames that are louder than the median."
     from librosa import yin
-    hz = yin(wave, fmin=PITCH[0], fmax=PITCH[1], sr=RATE, frame_length=2*WINDOW, hop_length=4*STEP)
+    hz = yin(wave, fmin=PITCH[0], fmax=PITCH[1], sr=RATE, frame_length=2*WINDOW,
+             hop_length=4*STEP)
     loudness = loudness[::4]
     n = min(len(hz), len(loudness))
     loud = loudness[:n]>np.median(loudness)
@@ -101,7 +102,7 @@ def chosen_strength(features:np.ndarray, truth:SoftLabels, groups:np.ndarray) ->
 
 # %% ../../nbs/3_metrics/06_probe.ipynb #7e76a3cf
 def check_speakers(speakers:np.ndarray, groups:np.ndarray):
-    "Refuse clips from which no probe can be learnt; both (U,), `groups` as for `probe_predictions`."
+    "Refuse clips, (U,), from which no probe can be learnt; groups as for `probe_predictions`."
     n, folds = len(set(speakers)), len(set(groups))
     if n<MIN_SPEAKERS: raise InputError(f'The acoustic probe needs {MIN_SPEAKERS} speakers, found '
                                         f'{n}: with fewer it would learn the speakers')

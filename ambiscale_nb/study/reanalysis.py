@@ -21,8 +21,8 @@ from ..models.parser import parse
 
 # %% ../../nbs/6_study/22_reanalysis.ipynb #c204e275
 OPTIONS = dict(angry='angry', disgust='disgusted', fear='fearful', happy='happy', sad='sad')
-NO_FILE = ('Set AMBISCALE_REAL_OUTPUTS to a JSON-lines file, or a folder with one, with uid, model, '
-           'question, choices and text; the answers are public (ckyang1124/EasyEdit, commit '
+NO_FILE = ('Set AMBISCALE_REAL_OUTPUTS to a JSON-lines file, or a folder with one, with uid, '
+           'model, question, choices and text; the answers are public (ckyang1124/EasyEdit, commit '
            'fdb1318, model_outputs/MEND/*/single, field pre_edit)')
 
 def answers_path() -> Path:

@@ -207,8 +207,8 @@ def has_probe(rows:pd.DataFrame) -> bool:
 
 def probe_note(scores:pd.DataFrame, refusals:pd.DataFrame|None) -> str: # Of one corpus
     "What the acoustic probe is, or why there is none."
-    if has_probe(scores): return (' The acoustic probe has no rank: it is supervised by the votes on '
-                                  'other speakers of this corpus.')
+    if has_probe(scores): return (' The acoustic probe has no rank: it is supervised by the votes '
+                                  'on other speakers of this corpus.')
     if refusals is None or 'strategy' not in refusals: return ''
     own = refusals[refusals.strategy.eq(PROBE) & refusals.corpus.isin(scores.corpus)]
     return f' No acoustic probe: {own.reason.iloc[0]}.' if len(own) else ''
@@ -451,7 +451,8 @@ def grid_page(cells:pd.DataFrame, refused:dict|None=None) -> Page:
 
 # %% ../../nbs/6_study/12_report.ipynb #f0e0a552
 SHOWN = ('model corpus condition mode style strategy variant k stratum metric value low high n '
-         'speakers noise_floor one_more_rater prior uniform probe unparsed calls tokens ess').split()
+         'speakers noise_floor one_more_rater prior uniform probe unparsed calls tokens '
+         'ess').split()
 
 def search_page(scores:pd.DataFrame) -> Page:
     "All scores at full budget, with a box to type in."

@@ -164,8 +164,8 @@ def table_caption(rows:list, metric:str, form:str) -> str:
             f'({models} models, {corpora} corpora). Samples without reasoning, except CoT (one '
             'answer) and self-consistency (reasoned samples). Prior: class prior of other '
             'speakers; rater: one more rater; floor: a perfect predictor against as few votes.')
-    if any('probe' in o for o in rows): text += (' Probe: an acoustic classifier, supervised by the '
-                                                 'votes on other speakers; not ranked.')
+    if any('probe' in o for o in rows): text += (' Probe: an acoustic classifier, supervised by '
+                                                 'the votes on other speakers; not ranked.')
     if form in TIED: text += (f' Best of a row in bold; {TIED[form]}: the 95 % interval of the '
                               'paired difference to the best contains 0.')
     same = constants(rows) if form=='latex' else {}

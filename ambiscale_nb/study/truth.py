@@ -74,7 +74,9 @@ def checked_reference(m:Metric, found:PerClip|Parts, n:int) -> PerClip|Parts:
     return found
 
 # %% ../../nbs/6_study/02_truth.ipynb #cb861a57
-def probe_reference(of, probe:Dist|None, y:SoftLabels) -> PerClip|Parts: # `of`: Dist -> values
+def probe_reference(
+    of, # A function of `Dist` to values
+    probe:Dist|None, y:SoftLabels) -> PerClip|Parts:
     "Values of the acoustic probe; NaN (sums: 0) for clips that it has not predicted."
     if probe is None: return np.full(len(y), np.nan)
     known = np.isfinite(probe).all(1)
@@ -231,8 +233,8 @@ def probe_clips(study:Study, runs:list) -> pd.DataFrame:
     "Utterances of a corpus that these runs ask about, with audio_sha and the place of the audio."
     plans = [study.read('plans', o['plan']) for o in runs if o['condition']=='none']
     asked = pd.concat([o[['uid', 'audio_sha']] for o in plans] or [pd.DataFrame(columns=['uid'])])
-    clips = study.read('utterances', runs[0]['corpus'])
-    clips = clips.drop(columns='audio_sha', errors='ignore').merge(asked.drop_duplicates('uid'), on='uid')
+    clips = study.read('utterances', runs[0]['corpus']).drop(columns='audio_sha', errors='ignore')
+    clips = clips.merge(asked.drop_duplicates('uid'), on='uid')
     root = next((o['root'] for o in runs if o.get('root')), '')
     return clips.assign(path=[str(audio_path(o.path, o.corpus, root)) for o in clips.itertuples()])
 
