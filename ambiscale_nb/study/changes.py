@@ -123,7 +123,8 @@ def put_aside(study:StudyConfig) -> str:
 
 # %% ../../nbs/6_study/18_changes.ipynb #d3be3655
 WHAT = dict(runs='runs', corpora='ratings, clips or prompts', answers='answers', ks='budgets',
-            common='which clips are compared', figures='figures', code='code', plugins='plugins',
+            common='which clips are compared', probe='acoustic probe',
+            figures='figures', code='code', plugins='plugins',
             versions='versions of packages')
 
 def changed_parts(old:dict, new:dict, what:str) -> str:

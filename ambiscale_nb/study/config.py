@@ -143,6 +143,7 @@ class StudyConfig(BaseModel):
     limit: int = Field(0, ge=0) # Clips; 0 for all
     max_seconds: Long = 'drop' # Clips longer than a model hears: drop or crop
     common: bool = True # Compare models on the clips that all of them could hear
+    probe: bool = True # Fit the acoustic probe, a supervised reference, where votes and audio are
     beam_limit: int = Field(0, ge=0) # Clips for beam search; 0 for all
     listwise: Orders = 0 # Orders of the lists of answers that verifiers judge; 0 for none
     listwise_limit: int = Field(0, ge=0) # Clips whose lists are judged; 0 for all

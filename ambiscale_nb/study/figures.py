@@ -276,7 +276,8 @@ LEVEL_LOOK = {'all': ('#333333', 'D', 0, 'all clips'),
               'clear': ('#0072B2', 'o', -.2, 'clear speech: people agree'),
               'ambiguous': ('#D55E00', 's', .2, 'ambiguous speech: people disagree')}
 GUIDES = {'noise_floor': ('perfect predictor', ':'), 'one_more_rater': ('one more rater', '--'),
-          'prior': ('without audio', '-.')}
+          'prior': ('without audio', '-.'),
+          'probe': ('acoustic probe', (0, (8, 2, 1, 2, 1, 2)))} # Supervised
 
 def spread(at:Places, gap:float) -> Places: # Least distance
     "Places of labels, moved apart until none touches another, in the same order."
@@ -291,7 +292,7 @@ def spread(at:Places, gap:float) -> Places: # Least distance
 # %% ../../nbs/6_study/06_figures.ipynb #17c7c8c7
 def draw_guides(ax:Axes, row:pd.Series, named:bool=True):
     "Horizontal lines for the references in `row`, named at the right edge of set axes."
-    known = {o: row[o] for o in GUIDES if np.isfinite(row[o])}
+    known = {o: row[o] for o in GUIDES if np.isfinite(row.get(o, np.nan))}
     if not known: return
     size, (low, high) = 7.5, ax.get_ylim() # Of letters, points
     inches = ax.get_position().height*ax.figure.get_figheight()
@@ -303,7 +304,7 @@ def draw_guides(ax:Axes, row:pd.Series, named:bool=True):
             textcoords='offset points', va='center', fontsize=size, color='.35')
 def y_limits(part:Rows) -> tuple:
     "Limits of y that contain intervals and references."
-    held = part[['low', 'high', 'value', *GUIDES]].to_numpy(float)
+    held = part.reindex(columns=['low', 'high', 'value', *GUIDES]).to_numpy(float)
     low, high = np.nanmin(held), np.nanmax(held)
     return max(low-.06*(high-low), min(low, 0)), high+.06*(high-low)
 
@@ -443,15 +444,15 @@ def cell_panels(table:Rows, strategies:list, absent:dict) -> tuple: # Why a stra
 # %% ../../nbs/6_study/06_figures.ipynb #9e89b45c
 def strategy_grid(table:Rows, strategies:list=None, absent:dict=None) -> Figure:
     "Values of the strategies per cell, from `rank_cell`; `strategies`: the rows, if others."
-    table = table.assign(**{o: np.nan for o in ('noise_floor', 'prior') if o not in table})
+    table = table.assign(**{o: np.nan for o in GUIDES if o not in table})
     rows = table.strategy if strategies is None else strategies
     fig, panels = cell_panels(table, rows, absent or {})
     for (ax, part), (level, look) in product(panels.values(), LEVEL_LOOK.items()):
         own = part[part.stratum.eq(level)]
         shown = 'noise_floor' if own.noise_floor.notna().any() else 'prior'
-        if own[shown].notna().any():
-            name, line = GUIDES[shown]
-            ax.axvline(own[shown].max(), color=look[0], lw=1, ls=line)
+        for o in (o for o in (shown, 'probe') if own[o].notna().any()):
+            name, line = GUIDES[o]
+            ax.axvline(own[o].max(), color=look[0], lw=1, ls=line)
             ax.plot([], [], color='.4', lw=1, ls=line, label=name)
     return fig
 

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['OPTIONS', 'NO_FILE', 'MIN_ANSWERS', 'SINGLE', 'BY_VOTE', 'PROBE', 'GAIN', 'answers_path', 'read_answers',
-           'removed_rater', 'predictors', 'question_scores', 'question_summary', 'wording_agreement']
+           'removed_rater', 'predictors', 'question_scores', 'question_summary', 'wording_agreement', 'answer_summary',
+           'wording_scores']
 
 # %% ../../nbs/6_study/22_reanalysis.ipynb #4cc706b4
 import os
@@ -20,15 +21,16 @@ from ..models.parser import parse
 
 # %% ../../nbs/6_study/22_reanalysis.ipynb #c204e275
 OPTIONS = dict(angry='angry', disgust='disgusted', fear='fearful', happy='happy', sad='sad')
-NO_FILE = ('Set AMBISCALE_REAL_OUTPUTS to a JSON-lines file with uid, model, question, choices '
-           'and text; the answers are public (ckyang1124/EasyEdit, commit fdb1318, '
-           'model_outputs/MEND/*/single, field pre_edit)')
+NO_FILE = ('Set AMBISCALE_REAL_OUTPUTS to a JSON-lines file, or a folder with one, with uid, '
+           'model, question, choices and text; the answers are public (ckyang1124/EasyEdit, commit '
+           'fdb1318, model_outputs/MEND/*/single, field pre_edit)')
 
 def answers_path() -> Path:
     "The file of answers, or a refusal that says how to obtain it."
     path = Path(os.environ.get('AMBISCALE_REAL_OUTPUTS') or '/no file')
-    if not path.is_file(): raise InputError(NO_FILE)
-    return path
+    files = [path] if path.is_file() else [*path.glob('*.jsonl')]
+    if len(files)!=1: raise InputError(NO_FILE)
+    return files[0]
 
 # %% ../../nbs/6_study/22_reanalysis.ipynb #93db61fe
 def read_answers(path:Path, labels:tuple) -> pd.DataFrame:
@@ -149,7 +151,7 @@ def question_scores(answers:pd.DataFrame, clips:pd.DataFrame, labels:tuple,
     truth, alpha = restricted(own, mask), fit_prior(votes)
     probe = None if probe is None else probe[row]
     found = predictors(answers, soft_labels(own), asked, mask, labels, probe)
-    base = answers[['model', 'uid']].assign(
+    base = answers[['model', 'uid', 'question']].assign(
         speaker=asked.speaker, stratum=question_strata(own*mask), weight=1.)
     frames = [base.assign(predictor=k, jsd=jsd(p, truth), accuracy=top_hits(p, truth))[ok]
               for k, (p, ok) in found.items()]
@@ -203,3 +205,29 @@ def wording_agreement(answers:pd.DataFrame) -> pd.DataFrame:
     rows = pd.DataFrame(rows, columns=['model', 'uid', 'agreement', 'pairs'])
     return rows.groupby('model', as_index=False).agg(
         agreement=('agreement', 'mean'), clips=('uid', 'size'), pairs=('pairs', 'sum'))
+
+# %% ../../nbs/6_study/22_reanalysis.ipynb #57f7b991
+def answer_summary(answers:pd.DataFrame) -> pd.DataFrame:
+    "Answers of each model, the share that names no single option, and agreement of wordings."
+    rows = []
+    for model, part in answers.groupby('model'):
+        size = dict(model=model, level='all', clips=part.uid.nunique(), questions=len(part))
+        lost = part[part.label.eq('')].status.value_counts()/len(part)
+        rows.append(size | dict(predictor='answers', metric='count', value=len(part)))
+        rows += [size | dict(predictor=f'no option: {o}', metric='share', value=share)
+                 for o, share in [('all', lost.sum()), *lost.items()]]
+    rows += [dict(model=o.model, level='all', predictor='wordings agree', metric='share',
+                  value=o.agreement, clips=o.clips, questions=o.pairs)
+             for o in wording_agreement(answers).itertuples()]
+    return pd.DataFrame(rows)
+
+def wording_scores(scores:pd.DataFrame) -> pd.DataFrame: # From `question_scores`
+    "Accuracy of the single answer to each wording and model, as in `question_summary`."
+    own = scores[scores.predictor.eq(SINGLE)]
+    names = {o: f'wording {i+1}' for i, o in enumerate(own.question.value_counts().index)}
+    rows = []
+    for (model, question), part in own.groupby(['model', 'question']):
+        found = clip_mean(part, 1/part.groupby('uid').weight.transform('sum'), 'accuracy')
+        rows.append(dict(model=model, predictor=names[question], level='all', metric='accuracy',
+                         **found))
+    return pd.DataFrame(rows).sort_values(['model', 'predictor'], ignore_index=True)

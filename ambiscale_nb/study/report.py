@@ -33,6 +33,7 @@ from .listening import listening, words_notes
 from ambiscale_nb.study.results import (MARK, MARKED, NEVER, WORDED_MARK, WORDED_TEXT, Study,
     at_full_budget, lost_clips, plain_scores, pool_names, unread_view, unscored, with_interval,
     with_mark)
+from .truth import PROBE
 
 
 # %% ../../nbs/6_study/12_report.ipynb #a3f03bb9
@@ -206,6 +207,19 @@ def wording_sign(texts:pd.Series) -> str: # From `score_texts`
     "What the sign of another wording means, if any score has it."
     return f' {WORDED_TEXT}.' if any(WORDED_MARK in o for o in texts) else ''
 
+# %% ../../nbs/6_study/12_report.ipynb #6397ffcb
+def has_probe(rows:pd.DataFrame) -> bool:
+    "Whether scores have the acoustic probe beside them."
+    return 'probe' in rows and rows.probe.notna().any()
+
+def probe_note(scores:pd.DataFrame, refusals:pd.DataFrame|None) -> str: # Of one corpus
+    "What the acoustic probe is, or why there is none."
+    if has_probe(scores): return (' The acoustic probe has no rank: it is supervised by the votes '
+                                  'on other speakers of this corpus.')
+    if refusals is None or 'strategy' not in refusals: return ''
+    own = refusals[refusals.strategy.eq(PROBE) & refusals.corpus.isin(scores.corpus)]
+    return f' No acoustic probe: {own.reason.iloc[0]}.' if len(own) else ''
+
 # %% ../../nbs/6_study/12_report.ipynb #5cee5a97
 def leaderboard(scores:pd.DataFrame, corpus:str, most:int=100) -> pd.DataFrame:
     "Settings of a corpus, best first, with references and cost; without a rank: fewer clips."
@@ -226,20 +240,21 @@ def leaderboard(scores:pd.DataFrame, corpus:str, most:int=100) -> pd.DataFrame:
         if len(own) and (level, name)!=('all', metric):
             out[level if name==metric else name] = own.reindex(keys).to_numpy()
     cost = main[['noise_floor', 'one_more_rater', 'prior', 'unparsed', 'calls', 'tokens', 'n']]
+    if has_probe(main): cost.insert(3, PROBE, main.probe)
     out = pd.concat([rank.rename('rank'), out, cost], axis=1).rename(columns={
         'noise_floor': 'floor', 'one_more_rater': 'one more rater'})
     return out[main.groupby('whole').cumcount()<most]
 
 # %% ../../nbs/6_study/12_report.ipynb #158fd6a5
-LEADERS = ['clear', 'ambiguous', 'accuracy', 'floor', 'one more rater', 'prior', 'unparsed']
+LEADERS = ['clear', 'ambiguous', 'accuracy', 'floor', 'one more rater', 'prior', PROBE, 'unparsed']
 
 def rows_page(df:pd.DataFrame, digits:dict, first:int=10) -> Page:
     "A table of the first rows, the others in a fold."
     rest = [fold(f'{len(df)-first} more', table(df[first:], digits, listed=True))][:len(df)>first]
     return Page(table(df[:first], digits, listed=True)+''.join(rest))
 
-def leaderboard_page(scores:pd.DataFrame) -> Page:
-    "The leaderboard of each corpus."
+def leaderboard_page(scores:pd.DataFrame, refusals:pd.DataFrame|None=None) -> Page:
+    "The leaderboard of each corpus; `refusals` say why one has no acoustic probe."
     from ambiscale_nb.study.figures import better
     parts, digits = [], dict.fromkeys(LEADERS, 3) | dict(rank=0, tokens=0, calls=0)
     for corpus, own in scores.groupby('corpus'):
@@ -247,8 +262,8 @@ def leaderboard_page(scores:pd.DataFrame) -> Page:
         few = df[df['rank'].isna()]
         parts.append(titled(corpus, paragraph(
             f'{better(metric)}; intervals of 95 % over speakers. The first setting was chosen on '
-            'these same clips, so its score is too good.'+signs(df.unparsed)
-            +wording_sign(df[metric])),
+            'these same clips, so its score is too good.'
+            +probe_note(own, refusals)+signs(df.unparsed)+wording_sign(df[metric])),
             rows_page(df.drop(few.index), digits)))
         if len(few): parts += [paragraph('Without a rank, because they cover fewer clips: compare '
                                'each with its own references.'), rows_page(few, digits)]
@@ -428,8 +443,9 @@ def grid_page(cells:pd.DataFrame, refused:dict|None=None) -> Page:
     return Page(''.join(parts))
 
 # %% ../../nbs/6_study/12_report.ipynb #f0e0a552
-SHOWN = ('model corpus condition mode style strategy decoding width reading verifier calibration k '
-         'stratum metric value low high n speakers noise_floor one_more_rater prior uniform unparsed calls tokens ess').split()
+SHOWN = ('model corpus condition mode style strategy wording decoding width reading verifier '
+         'calibration k stratum metric value low high n speakers noise_floor one_more_rater prior '
+         'uniform probe unparsed calls tokens ess').split()
 
 def search_page(scores:pd.DataFrame) -> Page:
     "All scores at full budget, with a box to type in."
@@ -453,7 +469,7 @@ def curve_panel(rows:pd.DataFrame, metric:str, stratum:str) -> dict:
         points = own[['k', 'value', 'low', 'high']].to_json(orient='values', double_precision=4)
         lines.append(dict(name=visible(with_mark(label, own.unparsed.max()), 80), colour=colour,
                           selects=name in SELECTS, points=json.loads(points)))
-    known = rows[['noise_floor', 'one_more_rater']].mean().dropna()
+    known = rows.reindex(columns=['noise_floor', 'one_more_rater', 'probe']).mean().dropna()
     guides = {GUIDES[o][0]: round(v, 4) for o, v in known.items()}
     return dict(title=f'{metric_title(metric)}, {stratum}', lines=lines, guides=guides)
 

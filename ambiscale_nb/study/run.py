@@ -177,7 +177,7 @@ def scored_from(study:StudyConfig, out:str) -> dict:
     known = {k: content_key([*(o['corpus'][x] for x in ('uids', 'ratings', 'facts')), o['prompts']])
              for k, o in records(here).items() if k in plans}
     state = dict(runs=plans, done=content_key([o[2] for o in tasks if is_done(*o)]), corpora=known,
-                 answers=content_key(files), ks=study.ks, common=study.common,
+                 answers=content_key(files), ks=study.ks, common=study.common, probe=study.probe,
                  figures=[out, *study.figures], plugins=plugin_prints(), versions=versions(),
                  code={o.stem: code_fingerprint(o) for o in sources})
     return json.loads(json.dumps(state))
@@ -203,7 +203,7 @@ def score(
 ):
     "Execute the notebook that scores a study."
     asked = dict(study=study.name, progress=follow, ks=study.ks, workers=study.workers,
-                 common=study.common)
+                 common=study.common, probe=study.probe)
     run_notebook(SCORE_BOOK, folder_of(study.name)/'runs/02_score.ipynb', asked, follow=follow)
 
 # %% ../../nbs/6_study/19_run.ipynb #4e3d3c5b

@@ -16,12 +16,13 @@ from ..strategies.pool import STRATEGIES, Pool, applicable
 from ..strategies.paper import score_by
 from ..strategies.costs import answer_ledger, verdict_ledger
 from .results import FAILED, NEVER, Study, replacing, guarded
-from .truth import Truth, has_strata, truths_of
+from .truth import PROBE, Truth, has_strata, truths_of, write_probes
 from .scores import (FULL_ONLY, Bills, bounds_of, make_pools,
     predictions_of, score_pool)
 from .readings import (ALL, JUDGING, WORDED, Verifier, all_wordings, audits_of,
     below_wording, both_styles, judge_labels, judge_lists, half_values, judged_again, labelled,
     refusal, score_calibrated, variance_rows, verifier_of)
+
 
 # %% ../../nbs/6_study/05_scoring.ipynb #5655e3fb
 def of_pool(rows:pd.DataFrame, key:tuple) -> pd.DataFrame: # `key`: mode, style, decoding, width
@@ -250,17 +251,21 @@ def job_tables(
 CELLS = ('model', 'corpus', 'condition', 'stratum', 'mode', 'style', 'strategy', 'k',
          'wording', 'decoding', 'width', 'verifier', 'reading', 'calibration')
 SCORED = (*CELLS, 'metric', 'value', 'low', 'high', 'n', 'speakers', 'noise_floor',
-          'one_more_rater', 'prior', 'uniform', 'unparsed', 'reason')
+          'one_more_rater', 'prior', 'uniform', 'probe', 'unparsed', 'reason')
 
 def score_study(
     study:Study, # With finished sampling runs
     ks:tuple=(1, 2, 4, 8, 16), workers:int=1, progress:bool=True,
-    common:bool=True) -> dict: # Whether models are compared on the clips that all could hear
+    common:bool=True, # Whether models are compared on the clips that all could hear
+    probe:bool=True) -> dict: # Whether the acoustic probe is fitted
     "Score every run and write `SCORE_TABLES`; the number of rows of each."
     from joblib import Parallel, delayed
     from tqdm import tqdm
     with replacing(study):
+        lost = write_probes(study, probe, progress)
         jobs, refused = jobs_of(study, ks, common)
+        refused += [run_refusal(o, lost[o['corpus']], PROBE, NEVER) for o in study.runs()
+                    if o['corpus'] in lost and o['condition']=='none']
         found = Parallel(workers, return_as='generator')(delayed(job_tables)(*o) for o in jobs)
         bar = dict(desc='score', unit='pool', total=len(jobs), disable=not progress)
         found = [*tqdm(found, **bar), dict(refusals=pd.DataFrame(refused))]

@@ -61,7 +61,8 @@ def entry(values:np.ndarray, speakers:np.ndarray, metric:str) -> tuple:
     return f'{sign*factor*found.value:.{digits}f}', interval
 
 # %% ../../nbs/6_study/11_tables.ipynb #7cce6a05
-REFERENCES = dict(prior='prior', one_more_rater='rater', noise_floor='floor') # Column -> heading
+REFERENCES = dict(prior='prior', probe='probe', one_more_rater='rater',
+                  noise_floor='floor') # Column -> heading
 
 def reference_texts(scores:pd.DataFrame, cell:Cell, metric:str, stratum:str) -> dict:
     "Heading -> value of a reference, as text; empty where a corpus has none."
@@ -69,10 +70,10 @@ def reference_texts(scores:pd.DataFrame, cell:Cell, metric:str, stratum:str) -> 
     key = dict(model=cell.model, corpus=cell.corpus, strategy='greedy', mode=cell.mode,
                style='direct', metric=metric, stratum=stratum, condition='none', reading='plain')
     rows = scores[(scores[[*key]]==pd.Series(key)).all(axis=1)]
-    found = rows[[*REFERENCES]].dropna(how='all').head(1).to_dict('records')
+    found = rows.reindex(columns=[*REFERENCES]).dropna(how='all').head(1).to_dict('records')
     values = found[0] if found else {}
     return {name: f'{factor*values[k]:.{digits}f}' if pd.notna(values.get(k)) else ''
-            for k, name in REFERENCES.items()}
+            for k, name in REFERENCES.items() if k!='probe' or pd.notna(values.get(k))}
 
 # %% ../../nbs/6_study/11_tables.ipynb #f1fa68e2
 def wording_signs(scores:pd.DataFrame, cell:Cell, metric:str, stratum:str) -> dict:
@@ -169,6 +170,8 @@ def table_caption(rows:list, metric:str, form:str) -> str:
             f'({models} models, {corpora} corpora). Samples without reasoning, except CoT (one '
             'answer) and self-consistency (reasoned samples). Prior: class prior of other '
             'speakers; rater: one more rater; floor: a perfect predictor against as few votes.')
+    if any('probe' in o for o in rows): text += (' Probe: an acoustic classifier, supervised by '
+                                                 'the votes on other speakers; not ranked.')
     if form in TIED: text += (f' Best of a row in bold; {TIED[form]}: the 95 % interval of the '
                               'paired difference to the best contains 0.')
     signed = any(WORDED_MARK in o for row in rows for o, *_ in row.values())

@@ -133,7 +133,8 @@ def test_one_rater_a_clip_is_scored_beside_what_is_known(studies):
     debiased = one[one.metric=='brier_debiased']
     assert debiased.value.isna().all() and debiased.reason.ne('').all()
     noted = {k: set(o.read('refusals').query("decoding==''").strategy) for k, o in studies.items()}
-    assert noted=={'three': set(), 'one': {'noise_floor', 'one_more_rater', 'clear and ambiguous'}}
+    assert noted=={'three': {'acoustic probe'}, 'one': {'acoustic probe', 'noise_floor', 'one_more_rater',
+                                                       'clear and ambiguous'}}
     cells = grid(one, planned_pairs(studies['one']))
     assert set(cells.stratum)=={'all'}
 
