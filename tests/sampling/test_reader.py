@@ -11,6 +11,7 @@ from ambiscale_nb.sampling.files import CANDIDATES
 from ambiscale_nb.sampling.store import answers
 from ambiscale_nb.sampling.verify import VERDICTS, Judge, evidence_of, plan_verdicts, reasons_of
 from ambiscale_nb.study import config, results
+from ambiscale_nb.study.plans import plan_run
 from ambiscale_nb.study.sample import SamplingRun
 from ambiscale_nb.study.scoring import score_study
 
@@ -41,6 +42,11 @@ def study(tmp_path_factory):
         asked = len(server.asked)
         go(model='llamacpp', alias='reader', load=load, modes=[], lists_of=['tiny-alm-nano'], listwise=2, reads='text')
         assert len(server.asked)==asked  # what is stored is not asked again
+        common = dict(limit=5, temperature=1.5, n=4, score=False, verify=False)
+        whole = config.StudyConfig(name='demo', runs=[dict(common, model='tiny-alm-nano', modes=['label']), dict(
+            common, model='llamacpp', alias='reader', load=load, modes=[], lists_of=['tiny-alm-nano'], listwise=2, reads='text')])
+        planned = plan_run(whole, whole.runs[1])[1]['listwise_plans']  # as `status` counts them
+        assert {*planned.group}=={*run.here.read('listwise_plans', run.stem).group}
         score_study(run.here, ks=(1, 4), progress=False)
         yield run.here, run.clips, [o for _, o in server.asked]
 
