@@ -93,7 +93,8 @@ def connect(self:EndpointALM, url:str, secret:str, transport:Transport):
 @patch
 def body(self:EndpointALM, wave:Wave, prompt:Prompt, **more:object) -> dict:
     "The request of a question about a clip, or about words in its place."
-    if isinstance(wave, str): parts = [{'type': 'text', 'text': wave+prompt.text}]
+    self.local.words = isinstance(wave, str)
+    if self.local.words: parts = [{'type': 'text', 'text': wave+prompt.text}]
     else:
         data = b64encode(wav_bytes(check_wave(wave, self.capabilities.max_seconds))).decode()
         parts = [{'type': 'input_audio', 'input_audio': {'data': data, 'format': 'wav'}},

@@ -85,7 +85,7 @@ def chat(processor:Processor, wave:Wave, text:str): # -> BatchFeature of tensors
 class LocalALM:
     "A transformers audio-language model in this process."
     def __init__(self, model:Net, processor:Processor, name:str, revision:str,
-                 max_seconds:float=30., render:Callable=chat): # render: as `chat`
+                 max_seconds:float=30., render:Callable=chat): # render: as `chat`, also without audio
         self.model, self.processor, self.render = model.eval(), processor, render
         self.name, self.revision = name, revision
         self.n_params = sum(p.numel() for p in model.parameters())
@@ -95,8 +95,8 @@ class LocalALM:
         self.own_settings(model.generation_config)
 
     def inputs(self, wave, prompt): # The processor's tensors of a clip (or words) and a prompt
-        if isinstance(wave, str): out = chat(self.processor, (), wave+prompt.text)
-        else: out = self.render(self.processor, wave, prompt.text)
+        wave, text = ((), wave+prompt.text) if isinstance(wave, str) else (wave, prompt.text)
+        out = self.render(self.processor, wave, text)
         return out.to(self.model.device, self.model.dtype)
 
 # %% ../../nbs/2_models/04_local.ipynb #b537ba53
