@@ -90,11 +90,17 @@ class Bytes:
     def __len__(self): return len(CONTROL)+256
 
 class StandIn:
-    "What a `VoxtralProcessor` makes of one clip and one question, without mistral-common."
+    "What a `VoxtralProcessor` makes of one clip (or none) and one question, without mistral-common."
     def __init__(self): self.tokenizer, self.feature_extractor = Bytes(), whisper(30)
 
     def apply_chat_template(self, talk):
-        sound, text = talk[0]['content']
+        *sounds, text = talk[0]['content']
+        at = {t: i for i, t in enumerate(CONTROL)}
+        asked = [*self.tokenizer(text['text'])['input_ids'], at['[/INST]']]
+        if not sounds:
+            ids = [at['<s>'], at['[INST]'], *asked]
+            return BatchFeature(dict(input_ids=[ids], attention_mask=[[1]*len(ids)]), tensor_type='pt')
+        sound, = sounds
         assert set(sound)=={'type', 'base64'} and set(text)=={'type', 'text'}
         wave, rate = soundfile.read(io.BytesIO(base64.b64decode(sound['base64'])), dtype='float32')
         assert rate==16_000 and wave.ndim==1
@@ -103,10 +109,8 @@ class StandIn:
         mel = self.feature_extractor(wave, sampling_rate=rate, padding=True, truncation=False,
                                      return_tensors='pt')['input_features']
         mel = mel.reshape(16, n, -1).transpose(0, 1)
-        at = {t: i for i, t in enumerate(CONTROL)}
         places = [at['[AUDIO]']]*(n*mel.shape[-1]//8) # stride 2, then four in one
-        ids = [at['<s>'], at['[INST]'], at['[BEGIN_AUDIO]'], *places,
-               *self.tokenizer(text['text'])['input_ids'], at['[/INST]']]
+        ids = [at['<s>'], at['[INST]'], at['[BEGIN_AUDIO]'], *places, *asked]
         return BatchFeature(dict(input_ids=[ids], attention_mask=[[1]*len(ids)], input_features=mel),
                             tensor_type='pt')
 

@@ -96,8 +96,9 @@ def connect(self:EndpointALM, url:str, secret:str, transport:Transport):
 @patch
 def body(self:EndpointALM, wave:Wave|str|None, prompt:Prompt, **more:object) -> dict:
     "The request of a question about a clip, or about words in its place."
+    self.local.words = wave is None or isinstance(wave, str)
     parts = [{'type': 'text', 'text': prompt.text}]
-    if wave is None or isinstance(wave, str): parts[0]['text'] = (wave or '')+prompt.text
+    if self.local.words: parts[0]['text'] = (wave or '')+prompt.text
     else:
         data = b64encode(wav_bytes(check_wave(wave, self.capabilities.max_seconds))).decode()
         parts[:0] = [{'type': 'input_audio', 'input_audio': {'data': data, 'format': 'wav'}}]

@@ -48,8 +48,8 @@ def base64_chat(processor:Processor, wave:Wave, text:str): # -> BatchFeature of 
     file = io.BytesIO()
     soundfile.write(file, wave, RATE, format='WAV', subtype='FLOAT')
     sound = base64.b64encode(file.getvalue()).decode()
-    talk = [{'role': 'user', 'content': [{'type': 'audio', 'base64': sound},
-                                         {'type': 'text', 'text': text}]}]
+    heard = [{'type': 'audio', 'base64': sound}] if len(wave) else []
+    talk = [{'role': 'user', 'content': [*heard, {'type': 'text', 'text': text}]}]
     return processor.apply_chat_template(talk)
 
 # %% ../../nbs/2_models/10_families.ipynb #b05e1ca7

@@ -137,7 +137,8 @@ def draw(self:GeminiALM, wave:Wave, prompt:Prompt, call:str, n:int=1, *, seed:in
          temperature:float) -> list|None: # None if the server takes no `candidate_count`
     "One request for at most `n` answers; `call` tells equal requests apart."
     from google.genai import types
-    if wave is None or isinstance(wave, str): parts = [(wave or '')+prompt.text]
+    self.local.words = wave is None or isinstance(wave, str)
+    if self.local.words: parts = [(wave or '')+prompt.text]
     else:
         data = wav_bytes(check_wave(wave, self.capabilities.max_seconds))
         parts = [types.Part.from_bytes(data=data, mime_type='audio/wav'), prompt.text]

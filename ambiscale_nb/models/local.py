@@ -52,8 +52,8 @@ def read_prefix(model:Net, inputs:dict, audio_token_id:int, least:int=2) -> Pref
     ids = inputs['input_ids']
     n_audio = int((ids==audio_token_id).sum())
     if n_audio<least: # 0: the model would not hear it; 1: the library mistakes it for a placeholder
-        raise InputError(f"The clip gave {n_audio} audio tokens, but {least} are needed to be heard: "
-                         f"it is too short for this model, leave it out")
+        raise InputError(f"The clip gave {n_audio} audio tokens, but {least} are needed to be "
+                         f"heard: it is too short for this model, leave it out")
     short = {k: (v[:, :-1] if k in SEQUENCE_KEYS else v) for k, v in inputs.items()}
     out = model.generate(**short, do_sample=False, num_beams=1, max_new_tokens=1, min_new_tokens=1,
                          return_dict_in_generate=True)
@@ -85,7 +85,7 @@ def chat(processor:Processor, wave:Wave, text:str): # -> BatchFeature of tensors
 class LocalALM:
     "A transformers audio-language model in this process."
     def __init__(self, model:Net, processor:Processor, name:str, revision:str,
-                 max_seconds:float=30., render:Callable=chat): # render: as `chat`
+                 max_seconds:float=30., render:Callable=chat): # as `chat`, also without audio
         self.model, self.processor, self.render = model.eval(), processor, render
         self.name, self.revision = name, revision
         self.n_params = sum(p.numel() for p in model.parameters())
@@ -95,8 +95,8 @@ class LocalALM:
         self.own_settings(model.generation_config)
 
     def inputs(self, wave, prompt): # The processor's tensors of a clip (or words) and a prompt
-        if isinstance(wave, str): out = chat(self.processor, (), wave+prompt.text)
-        else: out = self.render(self.processor, wave, prompt.text)
+        wave, text = ((), wave+prompt.text) if isinstance(wave, str) else (wave, prompt.text)
+        out = self.render(self.processor, wave, text)
         return out.to(self.model.device, self.model.dtype)
 
 # %% ../../nbs/2_models/04_local.ipynb #b537ba53

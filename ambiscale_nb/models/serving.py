@@ -399,11 +399,13 @@ def count(value:object) -> float|None:
 def usage(self:Served, read:float|None, written:float|None, audio:object, n:int) -> dict:
     "Tokens and USD of one of `n` answers; an error if a server that counts audio has counted none."
     if not (read or written): return {}
-    if audio==0 and self.counts_audio:
+    words = getattr(self.local, 'words', False) # Asked in writing: there is no audio to hear
+    if audio==0 and self.counts_audio and not words:
         raise CallError('unheard', "the model was given 0 tokens of audio")
     self.counts_audio = self.counts_audio or bool(count(audio))
-    usd = cost_of(self.price, read, count(audio), written) if read and written else None
-    return dict(audio_tokens=count(audio), prompt_tokens=read, output_tokens=written and written/n,
+    heard = 0 if words else count(audio)
+    usd = cost_of(self.price, read, heard, written) if read and written else None
+    return dict(audio_tokens=heard, prompt_tokens=read, output_tokens=written and written/n,
                 usd=None if usd is None else usd/n)
 
 # %% ../../nbs/2_models/06_serving.ipynb #94df52a7

@@ -501,17 +501,19 @@ def mark_conditions(ax:Axes, rows:Rows, names:list):
     here = [o for o in AUDIO_LOOK if o in set(rows.condition)]
     for i, condition in enumerate(here):
         one, (colour, marker, label) = rows[rows.condition.eq(condition)], AUDIO_LOOK[condition]
-        at = [names.index(o)+.14*(i-(len(here)-1)/2) for o in zip(one.model, one.prompt, strict=True)]
+        shift = .14*(i-(len(here)-1)/2)
+        at = [names.index(o)+shift for o in zip(one.model, one.prompt, strict=True)]
         draw_estimates(ax, at, one, colour, marker, False, label=label)
     ax.tick_params(axis='y', length=0); ax.set_axisbelow(True)
     for y in range(1, len(names)): ax.axhline(y-.5, color='.9', lw=.6, zorder=0)
 
 # %% ../../nbs/6_study/06_figures.ipynb #1feca892
-def audio_control(table:Rows) -> Figure: # With prompt, stratum, condition; perhaps gap, ..., verdict
+def audio_control(table:Rows) -> Figure: # With prompt, stratum, condition, gap, ..., verdict
     "Accuracy under each condition, and own sound less each control; a column per stratum."
     names = list(table.groupby(['model', 'prompt'], sort=False).groups)
     levels = [o for o in LEVEL_LOOK if o in set(table.stratum)]
-    gaps = table.assign(value=table.gap, low=table.gap_low, high=table.gap_high).dropna(subset='gap')
+    gaps = table.assign(value=table.gap, low=table.gap_low, high=table.gap_high)
+    gaps = gaps[gaps.gap.notna()]
     views = [table, gaps][:1+bool(len(gaps))]
     fig, axes = plt.subplots(len(views), len(levels), sharex='row', sharey=True, squeeze=False,
                              figsize=(WIDE, 1.6+len(views)*(.5+.62*len(names))))

@@ -320,7 +320,8 @@ def side_page(study:Study, name:str) -> Page: # `variance` or `audits`
     return fold_by(df[columns.split()], by, digits)
 
 # %% ../../nbs/6_study/12_report.ipynb #b2e70d02
-HEARD = dict(transcript='words alone', swap="another's audio", silence='silence', prior='class prior')
+HEARD = dict(transcript='words alone', swap="another's audio", silence='silence',
+             prior='class prior')
 
 def heard_table(heard:pd.DataFrame) -> pd.DataFrame: # From `listening`
     "A row per model and prompt: accuracy with own sound, and each control with the difference."
@@ -344,6 +345,7 @@ def skill_of(scores:pd.DataFrame) -> pd.DataFrame:
     notes = [unread_view(o).note for o in df.unparsed]
     return out.assign(unread=notes) if any(notes) else out
 
+# %% ../../nbs/6_study/12_report.ipynb #422a6ccf
 def listening_page(study:Study, scores:pd.DataFrame) -> Page:
     "Whether the models listen, and whether their single answers say more than no audio."
     cell = ['model', 'corpus', 'mode', 'style']
