@@ -303,7 +303,8 @@ def print_summary(name:str, whole:bool=True):
 
 # %% ../../nbs/6_study/23_cli.ipynb #7e51b0c4
 def end_run(
-    config, failed:list, seconds:float, # Study, what `run_study` returned, how long it took
+    config, # A `StudyConfig`
+    failed:list, seconds:float, # What `run_study` returned, and how long it took
 ) -> int:
     "Report what a run found and how long it took; status 1 if it failed or the figures differ."
     from ambiscale_nb.study.fanout import time_text

@@ -89,8 +89,10 @@ def transports() -> tuple:
 
 # %% ../../nbs/6_study/13_notebooks.ipynb #a6106383
 def start_and_execute(
-    execute, transport:str, # As for `with_kernel` and `kernel_in`
-    shared, seconds:float, # As for `with_kernel`
+    execute, # As for `with_kernel`
+    transport:str,
+    shared, # A `SharedKernel` or None
+    seconds:float,
 ) -> tuple:
     "Whether a kernel started; the result, or the last line that it wrote."
     with ExitStack() as stack:
@@ -160,6 +162,17 @@ def tidy(running:Path, final:Path):
     stem = final.name.removesuffix('.ipynb').removesuffix('.failed')
     for o in final.parent.glob(f'.{stem}.*.running.ipynb'): o.unlink(missing_ok=True)
 
+# %% ../../nbs/6_study/13_notebooks.ipynb #79df3d12
+QUIET = '--IPKernelApp.log_level=ERROR'
+PAPERMILL = dict(kernel_name='python3', progress_bar=False, shutdown_kernel='immediate')
+
+def notebook_error(
+    e, # Of papermill
+) -> NotebookError:
+    "The error of a cell without the trace."
+    kind = '' if e.ename=='InputError' else f'{e.ename}: '
+    return NotebookError(fit_to_share(f'{kind}{e.evalue}'.strip()))
+
 # %% ../../nbs/6_study/13_notebooks.ipynb #f471cb34
 def run_notebook(
     source:Path, # A notebook with a `parameters` cell
@@ -174,18 +187,15 @@ def run_notebook(
     known = pm.inspect_notebook(str(source))
     for o in parameters: choose(o, known, f'parameter of {source.name}')
     target.parent.mkdir(parents=True, exist_ok=True)
-    running = target.with_name(f'.{target.stem}.{uuid.uuid4().hex[:8]}.running.ipynb')
     failed = target.with_name(f'{target.stem}.failed.ipynb')
+    running = target.with_name(f'.{target.stem}.{uuid.uuid4().hex[:8]}.running.ipynb')
     def execute(**how): pm.execute_notebook(
-        str(source), str(running), parameters, kernel_name='python3', progress_bar=False,
-        cwd=str(source.parent), shutdown_kernel='immediate', **how,
-        extra_arguments=['--IPKernelApp.log_level=ERROR'],
-        stderr_file=sys.stderr if follow else None)
+        str(source), str(running), parameters, cwd=str(source.parent), **PAPERMILL, **how,
+        stderr_file=sys.stderr if follow else None, extra_arguments=[QUIET])
     try: with_kernel(execute, kernel)
     except pm.PapermillExecutionError as e:
         tidy(running, failed)
-        kind = '' if e.ename=='InputError' else f'{e.ename}: '
-        raise NotebookError(fit_to_share(f'{kind}{e.evalue}'.strip())) from None
+        raise notebook_error(e) from None
     tidy(running, target)
     failed.unlink(missing_ok=True)
     return target
