@@ -434,7 +434,8 @@ def grid_page(cells:pd.DataFrame, refused:dict|None=None) -> Page:
 
 # %% ../../nbs/6_study/12_report.ipynb #f0e0a552
 SHOWN = ('model corpus condition mode style strategy decoding width reading verifier calibration k '
-         'stratum metric value low high n speakers noise_floor one_more_rater prior uniform unparsed calls tokens ess').split()
+         'stratum metric value low high n '
+         'speakers noise_floor one_more_rater prior uniform unparsed calls tokens ess').split()
 
 def search_page(scores:pd.DataFrame) -> Page:
     "All scores at full budget, with a box to type in."
@@ -524,7 +525,7 @@ def cost_page(calls:pd.DataFrame) -> Page: # From `call_table`
     return table(df, dict.fromkeys(cost, 0) | dict(usd=2, hours=2))
 
 def unread_page(study:Study) -> Page:
-    "Up to 400 answers of each run by how they were read, and three examples of each kind that is unread."
+    "Up to 400 answers of each run by how they were read, and examples of unread ones."
     shares, examples = [], []
     for run in study.runs():
         who = {o: run[o] for o in ('model', 'corpus', 'condition')}

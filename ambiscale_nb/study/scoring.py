@@ -33,7 +33,8 @@ def settings_row(run:dict, rows:pd.DataFrame, key:tuple, pool:Pool) -> dict:
     "A row of `settings`, from the rows of its answers."
     mode, style, kind, width = key
     first, failed = rows.iloc[0], rows.uid[rows.error.ne('')].nunique()
-    return dict(mode=mode, style=style, model=run['model'], corpus=run['corpus'], condition=run['condition'], reading='plain',
+    return dict(mode=mode, style=style,
+        model=run['model'], corpus=run['corpus'], condition=run['condition'], reading='plain',
         pool=kind, decoding=kind, width=int(width), calibration='',
         temperature=float(first.temperature), prompt=first.prompt_id, verifier=run['model'],
         role='self', score=score_by(pool), tau=1., label_set=run['label_set'],
