@@ -226,8 +226,9 @@ def claim_text(rows:pd.DataFrame) -> str:
 def heading(claims:pd.DataFrame) -> str:
     "What all verdicts of a study have in common."
     o = claims.iloc[0]
-    return (f'Pool: {pool_names(claims).iloc[0]}, prompt style: {o.style} (majority: samples without reasoning; '
-            f'self_consistency: samples after reasoning; cot: greedy after reasoning). Intervals '
+    return (f'Pool: {pool_names(claims).iloc[0]}, prompt style: {o.style} (majority: samples '
+            f'without reasoning; self_consistency: samples after reasoning; cot: greedy after '
+            f'reasoning). Intervals '
             f'over speakers (claim 3: over models) are adjusted for the parts and for the '
             f'{o.family} output mode{"s"*int(o.family>1)}. In the mode "{ANSWERS["label"]}" the '
             f'single answer is one-hot, so any mixture comes closer to raters who disagree. Only '

@@ -537,7 +537,7 @@ def cost_page(calls:pd.DataFrame) -> Page: # From `call_table`
     return table(df, dict.fromkeys(cost, 0) | dict(usd=2, hours=2))
 
 def unread_page(study:Study) -> Page:
-    "Up to 400 answers of each run by how they were read, and three examples of each kind that is unread."
+    "Up to 400 answers of each run by how they were read, and examples of unread ones."
     shares, examples = [], []
     for run in study.runs():
         who = {o: run[o] for o in ('model', 'corpus', 'condition')}

@@ -177,7 +177,8 @@ def table_caption(rows:list, metric:str, form:str) -> str:
     signed = any(WORDED_MARK in o for row in rows for o, *_ in row.values())
     if signed: text += f' {WORDED_TEXT}.'
     same = constants(rows) if form=='latex' else {}
-    if same: text += f" In all rows: {', '.join(f'{HEADINGS.get(k, k)} {v}' for k, v in same.items())}."
+    named = ', '.join(f'{HEADINGS.get(k, k)} {v}' for k, v in same.items())
+    if same: text += f" In all rows: {named}."
     return escaped(text.replace('(1 models', '(1 model').replace('1 corpora', '1 corpus'), form)
 
 # %% ../../nbs/6_study/11_tables.ipynb #67988750
