@@ -32,8 +32,8 @@ def pytest_unconfigure(config): shutil.rmtree(NET_LOG.parent, ignore_errors=True
 
 
 # Files that run whole studies come first: where tests run side by side, the quick ones fill what is left.
-STUDIES = ('test_studies', 'test_study', 'test_notebooks', 'test_fanout', 'test_second_day', 'test_paper_grid', 'test_same_clips',
-           'test_small_corpus', 'test_crema_d_study', 'test_endpoint', 'test_server_faults')
+STUDIES = ('test_studies', 'test_readings', 'test_study', 'test_notebooks', 'test_fanout', 'test_second_day', 'test_paper_grid',
+           'test_same_clips', 'test_small_corpus', 'test_crema_d_study', 'test_endpoint', 'test_server_faults')
 
 
 def pytest_collection_modifyitems(items):

@@ -1,33 +1,26 @@
-"""Executes notebooks one after the other in one process. What takes longest there, importing torch and transformers, is
-done once for all tests of this worker: the process is forked from one that has these modules, and none that looks at the
-variables of a test."""
+"""Executes notebooks one after the other in one process, which imports torch once: a kernel for each takes seconds.
+
+`execute` starts that process; by itself this file reads steps from standard input and writes what went wrong.
+"""
+import json
 import os
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import forkserver, get_context
+import subprocess
+import sys
 from pathlib import Path
 
-import pytest
-
-HEAVY = ['pandas', 'scipy.stats', 'torch', 'transformers.processing_utils', 'transformers.generation']
+from waiting import PATIENCE
 
 
 def execute(root, *steps, stop=True):
     "Execute steps, (notebook, parameters), that write under `root`; the error of each, '' where there was none."
-    forks, env = get_context('forkserver'), os.environ | dict(AMBISCALE_ROOT=str(root), TQDM_DISABLE='1')
-    forks.set_forkserver_preload(HEAVY)
-    with pytest.MonkeyPatch.context() as m:
-        m.setenv('TQDM_DISABLE', '1')  # read when it is imported
-        forkserver.ensure_running()
-    with ProcessPoolExecutor(1, forks, surround, (env,)) as pool:
-        found = [pool.submit(run, *o).result() for o in steps]
+    env = os.environ | dict(AMBISCALE_ROOT=str(root), TQDM_DISABLE='1')
+    told = json.dumps([(str(notebook), parameters) for notebook, parameters in steps])
+    done = subprocess.run([sys.executable, __file__], input=told, env=env, capture_output=True, text=True, timeout=PATIENCE,
+                          check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
     if stop: assert not any(found), found
     return found
-
-
-def surround(env):
-    "Variables as this test has them, not as the first one had."
-    os.environ.clear()
-    os.environ.update(env)
 
 
 def run(notebook, parameters):
@@ -40,3 +33,7 @@ def run(notebook, parameters):
     try: shell.run_all(nb, exc_stop=True)
     except Exception as e: return f'{type(e).__name__}: {e}'
     return ''
+
+
+if __name__ == '__main__':
+    print(json.dumps([run(*o) for o in json.load(sys.stdin)]))
