@@ -163,7 +163,8 @@ def caption(fig:Figure, text:str, rows:pd.DataFrame|None=None, ncols:int=3):
     "Add the legend of all panels, headed by a caption and notes on the signs at `rows`."
     named = [ax.get_legend_handles_labels() for ax in fig.axes]
     entries = {k: h for o in named for h, k in zip(*o, strict=True)}
-    if rows is not None: text += unread_text(rows)+f' {WORDED_TEXT}.'*bool(below_wording(rows).any())
+    if rows is not None: text += unread_text(rows)
+    if rows is not None and below_wording(rows).any(): text += f' {WORDED_TEXT}.'
     text = literal(text).replace(' %', f'{chr(160)}%')
     most = int(fig.get_figwidth()*72/4.55) # Small letters are about 4.55 points wide
     text = textwrap.fill(text, most, break_on_hyphens=False)
