@@ -174,7 +174,8 @@ def caption(fig:Figure, text:str, rows:pd.DataFrame|None=None, ncols:int=3):
     "Add the legend of all panels, headed by a caption and notes on the signs at `rows`."
     named = [ax.get_legend_handles_labels() for ax in fig.axes]
     entries = {k: h for o in named for h, k in zip(*o, strict=True)}
-    if rows is not None: text += unread_text(rows)+f' {WORDED_TEXT}.'*below_wording(rows).any()
+    if rows is not None: text += unread_text(rows)
+    if rows is not None and below_wording(rows).any(): text += f' {WORDED_TEXT}.'
     text = literal(text).replace(' %', f'{chr(160)}%')
     most = int(fig.get_figwidth()*72/4.55) # Small letters are about 4.55 points wide
     text = textwrap.fill(text, most, break_on_hyphens=False)
@@ -258,7 +259,7 @@ def mark_unread(ax:Axes, x:Places, y:Places, rows:Rows):
     "The signs of unread answers and of another wording at each mark that needs one."
     shares = rows.get('unparsed', pd.Series(0., rows.index))
     for a, b, o, below in zip(x, y, shares, below_wording(rows), strict=True):
-        sign = unread_view(o).mark+WORDED_MARK*below
+        sign = unread_view(o).mark+WORDED_MARK*bool(below)
         if sign and np.isfinite([a, b]).all():
             ax.annotate(sign, (a, b), xytext=(3, 2), textcoords='offset points', fontsize=SMALLEST)
 

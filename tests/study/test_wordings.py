@@ -14,6 +14,7 @@ from ambiscale_nb.models.contract import MODELS
 from ambiscale_nb.models.prompts import MODES, OURS, STYLES, prompt, prompt_set
 from ambiscale_nb.sampling.files import CANDIDATES, Store, group_key
 from ambiscale_nb.sampling.estimate import stand_in
+from ambiscale_nb.sampling.store import answers
 from ambiscale_nb.study.config import read_study
 from ambiscale_nb.study.plans import plans_for
 from ambiscale_nb.study.readings import below_wording
@@ -72,8 +73,10 @@ def test_the_ensemble_costs_what_one_wording_with_all_samples_costs(worded):
     rows = Store(worded).read(CANDIDATES, decode='sample', mode='label')
     uid = rows.uid.iloc[0]
     found = rows[rows.uid.eq(uid)]
-    share = pd.crosstab(found.wording, found.text).reindex(columns=SIX, fill_value=0)
-    want = share.div(share.sum(1).clip(lower=1), axis=0)[share.sum(1) > 0].mean().to_numpy()
+    dist = answers(found, label_set('six')).set_index('key').dist.reindex(found.key)
+    each = [np.mean([o for o in dist[list(own)] if o is not None], 0) for _, own in found.groupby('wording').key
+            if dist[list(own)].notna().any()]
+    want = np.mean(each, 0)
     got = said[said.uid.eq(uid) & said.strategy.eq('prompt_ensemble')].dist.item()
     assert np.allclose(got, want)
 
