@@ -132,7 +132,7 @@ class GpuBench(Bench):
         return [(reply.tokens, reply.token_logprobs)]
 
     def cost(self, route): # seconds, peak bytes above the weights, result; always the same seed
-        if route=='E4': self.alm.prefix(self.wave, self.ask)
+        if route=='E4': self.alm.prefix([self.wave], [self.ask])
         else: self.forget()
         gc.collect()
         if self.cuda: torch.cuda.synchronize(); torch.cuda.reset_peak_memory_stats()
