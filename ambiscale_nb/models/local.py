@@ -52,7 +52,7 @@ def read_prefix(model:Net, inputs:dict, audio_token_id:int, keys:tuple=()) -> Pr
     "Run the processor's inputs of one or several clips through the model, up to the last token."
     ids = inputs['input_ids']
     n_audio = (ids==audio_token_id).sum(-1).tolist()
-    if min(n_audio)<2: # 0: the model would not hear it; 1: the library mistakes it for a placeholder
+    if min(n_audio)<2: # 0: it is not heard; 1: the library mistakes it for a placeholder
         raise InputError(f"The clip gave {min(n_audio)} audio tokens, but 2 are needed to be "
                          f"heard: it is too short for this model, leave it out")
     short = {k: (v[:, :-1] if k in SEQUENCE_KEYS else v) for k, v in inputs.items()}
@@ -233,8 +233,9 @@ class Steps:
 
     def __call__(self, ids:Tensor, logits:Tensor) -> Tensor: # (R, V) float32 -> (R, V)
         logp = scores = logits.log_softmax(-1)
-        if self.starts is not None: scores = gumbel(self.starts, len(self.logp), logp.shape[-1]).add_(
-            logp.double().div_(self.temperature))
+        if self.starts is not None:
+            scores = gumbel(self.starts, len(self.logp), logp.shape[-1])
+            scores += logp.double()/self.temperature
         self.logp.append(logp.gather(-1, scores.argmax(-1, keepdim=True))[:, 0])
         self.sure.append(peak(logp))
         return scores
@@ -255,32 +256,34 @@ def beam_numbers(model:Net, out:Any) -> tuple: # out: of `generate`
 
 # %% ../../nbs/2_models/04_local.ipynb #e7986cf3
 @patch
+def replies(self:LocalALM, out:Any, numbers:tuple, prefix:Prefix, n:int, seconds:float) -> list:
+    "The output of `generate` for `n` rows of each row of a prefix: B lists of replies."
+    rows = out.sequences[:, prefix.ids.shape[1]:].tolist()
+    made = [self.reply(*o, prefix, i//n, seconds/len(rows))
+            for i, o in enumerate(zip(rows, *numbers, strict=True))]
+    return [made[i:i+n] for i in range(0, len(made), n)]
+
+@patch
 def generate(self:LocalALM, prefix:Prefix, prompts:list, n:int, steps:Steps=None,
              **settings:object) -> list: # B lists of `n` replies
     "Continue each row with the library's own `generate`; beams, if there are no `steps`."
     import torch
     start, most = time.perf_counter(), max(o.max_new_tokens for o in prompts)
-    every = torch.arange(len(prompts), device=prefix.ids.device)
-    given = self.resume(prefix, every.repeat_interleave(n))
+    rows = torch.arange(len(prompts), device=prefix.ids.device).repeat_interleave(n)
+    given = self.resume(prefix, rows)
     if not steps: given |= dict(input_ids=prefix.ids, attention_mask=prefix.mask, # It repeats them
                                 num_return_sequences=n)
     with repeatable():
         out = self.model.generate(**given, max_new_tokens=most, output_logits=not steps,
             logits_processor=[steps] if steps else None, **{**self.settings, **settings})
         numbers = steps.numbers(out) if steps else beam_numbers(self.model, out)
-    rows = out.sequences[:, prefix.ids.shape[1]:].tolist()
-    spent = (time.perf_counter()-start)/len(rows) # A GPU has finished once its numbers are here
-    made = [self.reply(*o, prefix, i//n, spent) for i, o in enumerate(zip(rows, *numbers, strict=True))]
-    return [made[i:i+n] for i in range(0, len(made), n)]
+    return self.replies(out, numbers, prefix, n, time.perf_counter()-start)
 
 # %% ../../nbs/2_models/04_local.ipynb #7b4c706d
 WINDOW_TOKENS, OVERLAP = 16, 4 # Tokens decoded together, at most; tokens decoded again
 
 def decoded_ends(decode:Callable, tokens:tuple, text:str) -> list|None: # decode: ids -> text
     "Where each token ends in the text, in bytes; None if unknown."
-    pieces = [decode(tokens[i:i+1]) for i in range(len(tokens))]
-    if ''.join(pieces)==text and '\ufffd' not in text:
-        return np.cumsum([len(o.encode()) for o in pieces], dtype=int).tolist()
     ends, first, before, done, parts = [], 0, 0, 0, 0
     for i in range(len(tokens)):
         part = decode(tokens[first:i+1])
@@ -296,8 +299,9 @@ def decoded_ends(decode:Callable, tokens:tuple, text:str) -> list|None: # decode
 
 def spelt(decode:Callable, tokens:tuple) -> tuple:
     "The text of some tokens, and their ends."
-    text = decode(tokens)
-    return text, decoded_ends(decode, tokens, text)
+    text, pieces = decode(tokens), [decode((o,)) for o in tokens]
+    if ''.join(pieces)!=text or '\ufffd' in text: return text, decoded_ends(decode, tokens, text)
+    return text, np.cumsum([len(o.encode()) for o in pieces], dtype=int).tolist()
 
 # %% ../../nbs/2_models/04_local.ipynb #117c8e89
 @patch
@@ -351,22 +355,28 @@ def logp_after(self:LocalALM, prefix:Prefix, at:Tensor, ids:Tensor) -> Tensor: #
 
 # %% ../../nbs/2_models/04_local.ipynb #657c75b0
 @patch
+def spelt_out(self:LocalALM, answers:list, device:Any) -> tuple: # (R, L) tokens; (R,) last places
+    "Answers with their end, padded with more ends."
+    import torch
+    end = min(self.eos)
+    rows = [torch.tensor([*self.tokenizer(o, add_special_tokens=False)['input_ids'], end])
+            for o in answers]
+    ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=end)
+    return ids.to(device), torch.tensor([len(o)-1 for o in rows], device=device)
+
+@patch
 def score_batch(self:LocalALM, prefix:Prefix, prompts:list, answers:list) -> list: # of B arrays
     "The natural log-probability of each answer of each row, end included."
     import torch
-    ends, device, sizes = sorted(self.eos), prefix.ids.device, [len(o) for o in answers]
-    rows = [self.tokenizer(a, add_special_tokens=False)['input_ids']+ends[:1]
-            for o in answers for a in o]
-    ids = torch.full((len(rows), max(map(len, rows))), ends[0], device=device)
-    for i, row in enumerate(rows): ids[i, :len(row)] = torch.tensor(row)
-    at = torch.arange(len(answers), device=device).repeat_interleave(
-        torch.tensor(sizes, device=device))
+    device, sizes = prefix.ids.device, [len(o) for o in answers]
+    ids, last = self.spelt_out([a for o in answers for a in o], device)
+    at = torch.repeat_interleave(torch.tensor(sizes, device=device))
     logp = self.logp_after(prefix, at, ids)
-    end = logp[..., ends].logsumexp(-1).cpu().numpy()
-    logp = logp.gather(-1, ids[..., None])[..., 0].cpu().numpy()
-    for i, row in enumerate(rows): logp[i, len(row)-1] = end[i, len(row)-1]
-    sums = np.array([logp[i, :len(row)].sum(dtype=float) for i, row in enumerate(rows)])
-    return np.split(sums, np.cumsum(sizes)[:-1])
+    end = logp[..., sorted(self.eos)].logsumexp(-1).gather(1, last[:, None])[:, 0]
+    said = logp.gather(-1, ids[..., None])[..., 0].double()
+    before = torch.arange(ids.shape[1], device=device)<last[:, None]
+    sums = said.where(before, 0).sum(1)+end.double()
+    return np.split(sums.cpu().numpy(), np.cumsum(sizes)[:-1])
 
 # %% ../../nbs/2_models/04_local.ipynb #3b548c9b
 @patch

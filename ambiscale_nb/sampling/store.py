@@ -190,8 +190,8 @@ def reply_row(task:Task, index:int, reply:Reply) -> dict:
 def scores_of(model:ALM, waves:list, prompts:list, labels:list) -> list: # labels: of each call
     "Of each call the log-probabilities, NaN where the provider declines; and seconds."
     clock = getattr(model, 'clock', time.perf_counter)
-    start = clock()
-    try: found = ask_together(model, 'score', [*zip(waves, prompts, map(list, labels), strict=True)])
+    start, calls = clock(), [*zip(waves, prompts, map(list, labels), strict=True)]
+    try: found = ask_together(model, 'score', calls)
     except CallError as e:
         if len(waves)>1: raise
         declined(e, 0)

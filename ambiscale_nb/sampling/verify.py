@@ -190,8 +190,9 @@ def judge_tasks(model:ALM, waves:list, prompts:list, tasks:list) -> list:
     calls = [(w, p, 1, o['seed'], o['temperature'])
              for w, p, o in zip(waves, prompts, tasks, strict=True)]
     found = [o[0] for o in ask_together(model, 'sample', calls)]
-    scores = [[parse_verdict(o.text, o.finish)] if how=='text' else
-              [*parse_list(o.text, n, o.finish).values()] for o, n in zip(found, names, strict=True)]
+    if how=='text': scores = [[parse_verdict(o.text, o.finish)] for o in found]
+    else: scores = [[*parse_list(o.text, n, o.finish).values()]
+                    for o, n in zip(found, names, strict=True)]
     return [scored_rows(*o) for o in zip(tasks, scores, found, strict=True)]
 
 # %% ../../nbs/5_sampling/03_verify.ipynb #6fa28374
