@@ -256,7 +256,7 @@ def beam_numbers(model:Net, out:Any) -> tuple: # out: of `generate`
 
 # %% ../../nbs/2_models/04_local.ipynb #e7986cf3
 @patch
-def replies(self:LocalALM, out:Any, numbers:tuple, prefix:Prefix, n:int, seconds:float) -> list:
+def replies_of(self:LocalALM, out:Any, numbers:tuple, prefix:Prefix, n:int, seconds:float) -> list:
     "The output of `generate` for `n` rows of each row of a prefix: B lists of replies."
     rows = out.sequences[:, prefix.ids.shape[1]:].tolist()
     made = [self.reply(*o, prefix, i//n, seconds/len(rows))
@@ -277,7 +277,7 @@ def generate(self:LocalALM, prefix:Prefix, prompts:list, n:int, steps:Steps=None
         out = self.model.generate(**given, max_new_tokens=most, output_logits=not steps,
             logits_processor=[steps] if steps else None, **{**self.settings, **settings})
         numbers = steps.numbers(out) if steps else beam_numbers(self.model, out)
-    return self.replies(out, numbers, prefix, n, time.perf_counter()-start)
+    return self.replies_of(out, numbers, prefix, n, time.perf_counter()-start)
 
 # %% ../../nbs/2_models/04_local.ipynb #7b4c706d
 WINDOW_TOKENS, OVERLAP = 16, 4 # Tokens decoded together, at most; tokens decoded again

@@ -19,13 +19,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import takewhile
 from pathlib import Path
 import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 from tqdm.auto import tqdm
-from ..core import InputError, Wave, choose, content_key, seed_of
+from ..core import InputError, choose, content_key, seed_of
 from ..corpora.labels import LabelSet
 from ..models.contract import (ALM, REFUSED, CallError, Reply, cleaned,
     ask_together, declined, in_flight as in_threads)
@@ -417,7 +416,11 @@ class SpendLimit:
 @patch
 def allowed(self:SpendLimit, tasks:list) -> list:
     "The first of these tasks, which was allowed, and the next ones until a limit is reached."
-    return [tasks[0], *takewhile(lambda _: self.may(), tasks[1:])]
+    out = tasks[:1]
+    for o in tasks[1:]:
+        if not self.may(): break
+        out.append(o)
+    return out
 
 # %% ../../nbs/5_sampling/02_store.ipynb #c3b0a6e1
 def keep_calls(work:Callable, store:Store, table:Table, todo:list, report:Report,

@@ -17,10 +17,9 @@ from ..core import InputError, choose, content_key, rng_of, seed_of, shaped
 from ..corpora.labels import LabelSet
 from ..models.contract import ALM, Reply, ask_together
 from ..models.parser import parse_list, parse_verdict
-from ..models.prompts import Prompt, listwise_prompt, verify_prompt
+from ..models.prompts import listwise_prompt, verify_prompt
 from .files import (INT, NUM, STR, Clips, LabelNames, Plan, Store, Table, Task,
     WaveOf, candidate_key, typed)
-from ..core import Wave
 from .store import (CONDITIONS, NO_LIMITS, Limits, Report, answers,
     at_a_time, batches, caller, check_price, error_kind, error_text, heard, keep_calls, missing,
     planned_rows, scores_of, take_part)

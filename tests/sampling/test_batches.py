@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from ambiscale_nb.corpora.audio import wave_sha
 from ambiscale_nb.corpora.toyspeech import EMOTIONS, clip, clip_wave
-from ambiscale_nb.models.prompts import Prompt, prompt
+from ambiscale_nb.models.prompts import prompt
 from ambiscale_nb.models.tiny_alm import load_tiny
 from ambiscale_nb.sampling.files import CANDIDATES, Store
 from ambiscale_nb.sampling.store import Draw, Limits, sample_pool
