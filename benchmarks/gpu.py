@@ -24,7 +24,7 @@ import torch
 import transformers
 from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration
 from transformers.models.whisper.modeling_whisper import sinusoids
-from prefill import LABELS, N, Bench, gap
+from prefill import LABELS, N, Bench, endless, gap
 from ambiscale_nb.models.check import check_clips, check_model
 from ambiscale_nb.models import local
 from ambiscale_nb.models.local import BEAMS, GREEDY, LocalALM, byte_bpe, toy_processor
@@ -79,6 +79,7 @@ class GpuBench(Bench):
         self.alm, self.rows = LocalALM(model, processor, 'bench', 'random'), 0
         self.wave, self.ask = noise(0), prompt('label', 'direct', LABELS)
         self.model, self.cuda = model, model.device.type=='cuda'
+        endless(model)
         self.own = self.allocated()
 
     def allocated(self): return torch.cuda.memory_allocated() if self.cuda else 0
@@ -101,6 +102,10 @@ class GpuBench(Bench):
                 getattr(out, 'beam_indices', None), normalize_logits=True)
         new = out.sequences[:, inputs['input_ids'].shape[1]:]
         return list(zip(new.tolist(), logp.tolist(), strict=True))
+
+    def beside(self): # C with another clip in its batch
+        calls = [(o, self.ask, N, 1, 1.) for o in (self.wave, noise(99, 6.))]
+        return [(o.tokens, o.token_logprobs) for o in self.alm.many('sample', calls)[0]]
 
     def K1(self): return self.plain(num_beams=WIDTH, num_return_sequences=WIDTH, **BEAMS)
 
@@ -132,7 +137,7 @@ class GpuBench(Bench):
         return [(reply.tokens, reply.token_logprobs)]
 
     def cost(self, route): # seconds, peak bytes above the weights, result; always the same seed
-        if route=='E4': self.alm.prefix(self.wave, self.ask)
+        if route=='E4': self.alm.prefix([self.wave], [self.ask])
         else: self.forget()
         gc.collect()
         if self.cuda: torch.cuda.synchronize(); torch.cuda.reset_peak_memory_stats()
@@ -190,7 +195,7 @@ def per_clip(bench, *routes):
 def agreement(bench):
     "Of all routes, in nats; what must hold in float32 is asserted by the caller."
     bench.budget(16)
-    out = dict(samples_prefix_and_plain=compare(*per_clip(bench, 'B', 'C')))
+    out = dict(samples_alone_and_in_a_batch=compare(*per_clip(bench, 'C', bench.beside)))
     c = bench.cost('C')[2]
     out['samples_and_forward_pass'] = short(max(gap(bench.forward(bench.inputs(), t), p)
         for t, p in c[:4] if bench.model.config.audio_token_id not in t))

@@ -76,7 +76,7 @@ def compare(local, served, wave):
     out['verdicts'] = max(apart(local.score(wave, o, ['yes', 'no']), served.score(wave, o, ['yes', 'no']))
                           for o in asked)
     samples, far = served.sample(wave, ASK, 16, seed=1), []
-    prefix = local.prefix(wave, ASK)
+    prefix = local.prefix([wave], [ASK])
     for o in samples:                                  # our log-probabilities of their samples
         ids = torch.tensor([o.tokens])
         feed = torch.cat([prefix.ids[:, -1:], ids[:, :-1]], 1)

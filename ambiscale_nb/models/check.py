@@ -114,6 +114,15 @@ def check_several(t:Trial) -> tuple:
     if len(replies)!=t.n: return False, f'{len(replies)} answers instead of {t.n}'
     return compare_alone(t, replies, 'samples at temperature .01', t.tol)
 
+# %% ../../nbs/2_models/11_check.ipynb #65413d43
+def check_batched(t:Trial) -> tuple:
+    "A clip in a batch with a shorter one is answered as if it were alone."
+    if not getattr(t.alm, 'many', None): return None, 'it answers call by call'
+    calls = [(o, t.ask) for o in (t.other[len(t.other)//3:], t.wave)]
+    samples = t.alm.many('sample', [(*o, t.n, 1, .01) for o in calls])[1]
+    replies = [t.alm.many('greedy', calls)[1], *samples]
+    return compare_alone(t, replies, 'answers from a batch', t.tol)
+
 # %% ../../nbs/2_models/11_check.ipynb #8dbe42ba
 def check_sampling(t:Trial) -> tuple:
     "Samples are not copies of one, and are the same again under the same seed, if there is one."
@@ -264,7 +273,8 @@ def check_refusals(t:Trial) -> tuple:
 # %% ../../nbs/2_models/11_check.ipynb #7aa59d87
 CHECKS = dict(answers=check_answers, repeats=check_repeats,
     alone_and_among_others=check_among_others, one_and_several=check_several,
-    samples_differ=check_sampling, hears=check_hears, audio_tokens=check_audio_tokens,
+    alone_and_in_a_batch=check_batched, samples_differ=check_sampling,
+    hears=check_hears, audio_tokens=check_audio_tokens,
     tokens_grow=check_growth, heard_whole=check_whole, logprobs=check_logprobs,
     label_scoring=check_label_scores, scores_fit=check_scores_fit, beams=check_beams,
     verify=check_verifier, choices=check_choices, max_n=check_max_n,

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['TOP', 'MODELS', 'OPTION_TYPES', 'LOST', 'RETRIED', 'UNUSABLE', 'REFUSED', 'FATAL', 'NAMES_AS_OF', 'NAMES', 'SECRET',
-           'cached_cleaner', 'Reply', 'spelt_ends', 'Capabilities', 'ALM', 'check_url', 'full_revision', 'ModelInfo',
-           'register_model', 'options_of', 'wrong_options', 'check_options', 'load_model', 'check_ready', 'model_table',
-           'require', 'check_call', 'CallError', 'declined', 'Name', 'with_fields', 'known_names', 'Retired',
-           'check_name', 'cost_of', 'cleaner', 'cleaned', 'read_key', 'in_flight']
+           'cached_cleaner', 'Reply', 'spelt_ends', 'Capabilities', 'ALM', 'ask_together', 'check_url', 'full_revision',
+           'ModelInfo', 'register_model', 'options_of', 'wrong_options', 'check_options', 'load_model', 'check_ready',
+           'model_table', 'require', 'check_call', 'CallError', 'declined', 'Name', 'with_fields', 'known_names',
+           'Retired', 'check_name', 'cost_of', 'cleaner', 'cleaned', 'read_key', 'in_flight']
 
 # %% ../../nbs/2_models/03_contract.ipynb #2c3548c3
 import inspect
@@ -73,7 +73,8 @@ class Capabilities:
     text: bool = False # A question without sound: words (str) in place of a `Wave`
     max_n: int = 16 # Samples in one request
     max_seconds: float = 30. # Longest clip
-    text: bool = False # A question without sound: words (str) in place of a `Wave`
+    sampler: str = '' # How a local model draws its samples: part of their keys
+
 
 # %% ../../nbs/2_models/03_contract.ipynb #dbd80747
 class ALM(Protocol):
@@ -87,6 +88,12 @@ class ALM(Protocol):
     def sample(self, wave:Wave, prompt:Prompt, n:int, seed:int, temperature:float) -> list: ...
     def beams(self, wave:Wave, prompt:Prompt, width:int) -> list: ...
     def score(self, wave:Wave, prompt:Prompt, answers:list) -> np.ndarray: ... # log p(answer)
+
+# %% ../../nbs/2_models/03_contract.ipynb #ff9afbe0
+def ask_together(model:ALM, method:str, calls:list) -> list: # calls: arguments of each
+    "The results of one method for several calls, in one batch where the model has a way."
+    if many := getattr(model, 'many', None): return many(method, calls)
+    return [getattr(model, method)(*o) for o in calls]
 
 # %% ../../nbs/2_models/03_contract.ipynb #a87e3037
 def check_variable(variable:str) -> str:

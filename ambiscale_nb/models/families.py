@@ -20,7 +20,7 @@ from ..core import InputError, choose
 from ..corpora.audio import RATE
 from .contract import Capabilities, ModelInfo, register_model
 from ..core import Wave
-from ambiscale_nb.models.local import (BEAMS, GREEDY, SAMPLE, LocalALM, Net, Processor,
+from ambiscale_nb.models.local import (BEAMS, GREEDY, SAMPLER, LocalALM, Net, Processor,
     chat)
 
 # %% ../../nbs/2_models/10_families.ipynb #14f9990e
@@ -39,7 +39,9 @@ class Family:
     revision: str = '' # A commit of `repo`, if one is pinned
 
     @property
-    def capabilities(self): return Capabilities(max_seconds=self.max_seconds, text=True)
+    def capabilities(self):
+        return Capabilities(max_seconds=self.max_seconds, text=True, sampler=SAMPLER)
+
 
 # %% ../../nbs/2_models/10_families.ipynb #7042b30a
 def base64_chat(processor:Processor, wave:Wave, text:str): # -> BatchFeature of tensors, one row
@@ -157,7 +159,7 @@ def model_record(alm:LocalALM) -> dict:
         processor=type(alm.processor).__name__, n_params=alm.n_params, device=model.device.type,
         dtype=str(model.dtype).removeprefix('torch.'), max_seconds=alm.capabilities.max_seconds,
         transformers=transformers.__version__, torch=torch.__version__, eos=sorted(alm.eos),
-        greedy=alm.resolved(**GREEDY), sample=alm.resolved(**SAMPLE), beams=alm.resolved(**BEAMS),
+        greedy=alm.resolved(**GREEDY), beams=alm.resolved(**BEAMS), sampler=SAMPLER,
         set_aside=alm.set_aside)
 
 # %% ../../nbs/2_models/10_families.ipynb #b911e3eb
@@ -180,7 +182,8 @@ def checked_checkpoint(name:str, folder:str='', revision:str='', **options:objec
     return path
 
 # %% ../../nbs/2_models/10_families.ipynb #52b10b2b
-def load_family(name:str, folder:str='', revision:str='', device:str='', dtype:str='') -> LocalALM:
+def load_family(name:str, folder:str='', revision:str='', device:str='', dtype:str='',
+                batch:int=0) -> LocalALM: # batch: see `LocalALM`
     "A registered family's model, from a folder or from a commit in the hub's cache."
     from transformers import AutoProcessor
     path = checked_checkpoint(name, folder, revision)
@@ -189,7 +192,9 @@ def load_family(name:str, folder:str='', revision:str='', device:str='', dtype:s
     dtype = choose(dtype or usual, DTYPES, 'dtype')
     processor = AutoProcessor.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     model = load_weights(family, path, dtype).to(device)
-    return wrap(family, model, processor, folder_revision(path))
+    alm = wrap(family, model, processor, folder_revision(path))
+    alm.most = batch
+    return alm
 
 # %% ../../nbs/2_models/10_families.ipynb #6f334a0f
 def register_family(family:Family) -> ModelInfo:

@@ -24,8 +24,8 @@ from .parser import parse
 from .prompts import prompt, verify_prompt
 from .contract import Capabilities, ModelInfo, register_model
 from ..core import Wave
-from ambiscale_nb.models.local import (LocalALM, Net, Processor, Tensor, byte_bpe, toy_processor,
-    toy_qwen2_audio)
+from .local import (SAMPLER, LocalALM, Net, Processor, Tensor, byte_bpe,
+    toy_processor, toy_qwen2_audio)
 
 # %% ../../nbs/2_models/09_tiny_alm.ipynb #aed091a3
 BINS = {'f0': ('low', 'middle', 'high'), 'slope': ('falling', 'level', 'rising'),
@@ -329,7 +329,7 @@ def save_tiny(model:Net, processor:Processor, folder:Path) -> Path:
     return Path(folder)
 
 # %% ../../nbs/2_models/09_tiny_alm.ipynb #fae04402
-def load_tiny(size:str='tiny', folder:Path=None) -> LocalALM:
+def load_tiny(size:str='tiny', folder:Path=None, batch:int=16) -> LocalALM: # batch: clips
     "A trained tiny-alm in full precision on the CPU; the shipped one without a folder."
     import torch
     from transformers import AutoProcessor, Qwen2AudioForConditionalGeneration
@@ -340,14 +340,15 @@ def load_tiny(size:str='tiny', folder:Path=None) -> LocalALM:
     model = Qwen2AudioForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
     revision = hashlib.blake2b(weights.read_bytes(), digest_size=6).hexdigest()
     return LocalALM(model, AutoProcessor.from_pretrained(folder), f'tiny-alm-{size}', revision,
-                    max_seconds=MAX_SECONDS)
+                    max_seconds=MAX_SECONDS, batch=batch)
 
 # %% ../../nbs/2_models/09_tiny_alm.ipynb #7d1c7fde
 for _size, _n in (('nano', 169_264), ('tiny', 379_344), ('small', 1_846_624)):
     if (ASSETS/_size).exists(): register_model(ModelInfo(
         f'tiny-alm-{_size}', partial(load_tiny, _size), 'local', _n,
-        Capabilities(max_seconds=MAX_SECONDS, text=True),
+        Capabilities(max_seconds=MAX_SECONDS, text=True, sampler=SAMPLER),
         'embedded Qwen2-Audio of toy size, hears toyspeech'))
+
 
 # %% ../../nbs/2_models/09_tiny_alm.ipynb #a23bec70
 GATE = dict(greedy=.74, verifier=.05) # Least accuracy; most that the verifier may lag behind it

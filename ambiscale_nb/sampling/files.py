@@ -64,6 +64,7 @@ CANDIDATES = Table('candidates', dict(
     temperature=NUM, width=INT, max_new_tokens=INT,         # width: of a beam, else 0
     condition=STR, block=INT, block_size=INT, index=INT,    # index: within the block
     run_seed=INT, seed=INT,                                 # of the study; of the block
+    sampler=STR,                                            # how a local model drew, or ''
     text=STR, tokens=STR, finish=STR, token_logprobs=STR,   # tokens and token_logprobs: JSON lists
     token_ends=STR,                                         # JSON list, see `models.Reply`
     sum_logprob=NUM, confidence=NUM,                        # confidence: see `models.Reply`
@@ -101,6 +102,7 @@ def group_key(task:Task, continuations:tuple=()) -> str:
     "The key of all answers of one call, 32 hex digits; `continuations`: the labels to score."
     named = ('decode', 'temperature', 'width', 'max_new_tokens', 'run_seed')
     settings = {**{o: task[o] for o in named}, 'top_k': 0, 'top_p': 1}
+    if task.get('sampler'): settings['sampler'] = task['sampler'] # Rows of before have none
     if task['temperature']!=task['temperature']: settings['temperature'] = None # Imported: unknown
     return content_key(dict(
         schema=SCHEMA, audio=task['audio_sha'], model=f"{task['model']}@{task['revision']}",

@@ -6,8 +6,8 @@
 __all__ = ['CONDITIONS', 'SPOKEN', 'ERROR_KINDS', 'BLANK', 'AGAIN', 'NO_LIMITS', 'Draw', 'decodings', 'lacking', 'words_of',
            'with_words', 'heard', 'silence', 'played', 'check_text', 'plan_pool', 'error_kind', 'error_text',
            'candidate_row', 'error_rows', 'scores_of', 'Limits', 'check_price', 'parts_of', 'take_part',
-           'parts_of_plan', 'planned_rows', 'cause_of', 'most_said', 'Report', 'missing', 'caller', 'keep_calls',
-           'at_a_time', 'sample_pool', 'pool_rows', 'answers']
+           'parts_of_plan', 'planned_rows', 'cause_of', 'most_said', 'Report', 'missing', 'caller', 'batches',
+           'keep_calls', 'at_a_time', 'sample_pool', 'pool_rows', 'answers']
 
 # %% ../../nbs/5_sampling/02_store.ipynb #b51510bf
 import json
@@ -28,7 +28,7 @@ from tqdm.auto import tqdm
 from ..core import InputError, Wave, choose, content_key, rng_of, seed_of
 from ..corpora.labels import LabelSet
 from ..models.contract import (ALM, REFUSED, CallError, Reply, cleaned,
-    declined, in_flight as in_threads)
+    ask_together, declined, in_flight as in_threads)
 from ..models.parser import PARSER_VERSION, Answer, parse
 from ..models.prompts import Prompt
 from .files import ( # noqa: F401 (other rooms import all of them from here)
@@ -63,11 +63,12 @@ class Draw:
 
 # %% ../../nbs/5_sampling/02_store.ipynb #b1d32244
 def decodings(model:ALM, prompt:Prompt, draw:Draw) -> list:
-    "The calls for one clip: decode, temperature, width, block, block_size, run_seed and take."
+    "The calls for one clip: decode, temperature, width, block, block_size, run_seed, take, ..."
     can, size = model.capabilities, min(BLOCK, model.capabilities.max_n)
     def call(decode, size, temperature=0., width=0, block=0, run_seed=0):
         return dict(decode=decode, temperature=temperature, width=width, block=block,
-                    block_size=size, run_seed=run_seed, take=size)
+                    block_size=size, run_seed=run_seed, take=size,
+                    sampler=can.sampler if decode=='sample' else '')
     calls = [call('greedy', 1)] if draw.greedy else []
     calls += [call('sample', min(size, draw.n-b*size), draw.temperature, 0, b, draw.seed)
               for b in range(math.ceil((draw.n or 0)/size))]
@@ -187,7 +188,7 @@ def error_text(e:Exception) -> str:
 BLANK = dict(text=None, tokens=None, finish='', token_logprobs=None, token_ends=None,
              sum_logprob=math.nan, confidence=math.nan, n_tokens=None, n_in_tokens=None,
              n_audio_tokens=None, latency_measured=None, cost_measured=None, cropped_from=None,
-             error='', error_text='', downgrades='', choices=None, wording='0')
+             error='', error_text='', downgrades='', choices=None, wording='0', sampler='')
 AGAIN = 'drawn again after an error' # So that a shift towards easy calls can be checked for
 
 def candidate_row(task:Task, index:int, **fields:object) -> dict:
@@ -225,32 +226,50 @@ def reply_row(task:Task, index:int, reply:Reply) -> dict:
         downgrades='; '.join(filter(None, notes)))
 
 # %% ../../nbs/5_sampling/02_store.ipynb #c87beedb
-def scores_of(model:ALM, wave:Wave, prompt:Prompt, labels:LabelNames) -> tuple:
-    "Log-probability of each label, NaN where the provider declines; seconds."
+def scores_of(model:ALM, waves:list, prompts:list, labels:list) -> list: # labels: of each call
+    "Of each call the log-probabilities, NaN where the provider declines; and seconds."
     clock = getattr(model, 'clock', time.perf_counter)
-    start = clock()
-    try: scores = np.asarray(model.score(wave, prompt, list(labels)), float)
-    except CallError as e: declined(e, 0); return np.full(len(labels), math.nan), clock()-start
-    if scores.shape!=(len(labels),) or np.isnan(scores).any():
-        raise CallError('bad_score', f"{len(labels)} labels were scored {scores.tolist()}")
-    return scores, clock()-start
+    start, calls = clock(), [*zip(waves, prompts, map(list, labels), strict=True)]
+    try: found = ask_together(model, 'score', calls)
+    except CallError as e:
+        if len(waves)>1: raise
+        declined(e, 0)
+        return [(np.full(len(labels[0]), math.nan), clock()-start)]
+    spent, found = (clock()-start)/len(waves), [np.asarray(o, float) for o in found]
+    for scores, names in zip(found, labels, strict=True):
+        if scores.shape!=(len(names),) or np.isnan(scores).any():
+            raise CallError('bad_score', f"{len(names)} labels were scored {scores.tolist()}")
+    return [(o, spent) for o in found]
 
 # %% ../../nbs/5_sampling/02_store.ipynb #bc9463cd
-def ask(model:ALM, wave:Wave, prompt:Prompt, task:Task, labels:LabelNames=()) -> list:
-    "Make one call of the plan: `block_size` rows of `candidates`."
-    decode, size = task['decode'], task['block_size']
-    if decode=='score':
-        scores, seconds = scores_of(model, wave, prompt, labels)
-        return [candidate_row(
-            task, i, text=o, finish='refusal' if math.isnan(scores[i]) else 'score',
-            sum_logprob=scores[i], latency_measured=seconds/size) for i, o in enumerate(labels)]
-    try:
-        if decode=='greedy': replies = [model.greedy(wave, prompt)]
-        elif decode=='beam': replies = model.beams(wave, prompt, task['width'])
-        else: replies = model.sample(wave, prompt, size, task['seed'], task['temperature'])
-    except CallError as e: replies = declined(e, size)
-    if len(replies)!=size: raise CallError('wrong_n', f"{len(replies)} answers instead of {size}")
-    return [reply_row(task, i, o) for i, o in enumerate(replies)]
+WAYS = dict( # Decoding -> method of a model, and what it is given besides wave and prompt
+    greedy=('greedy', lambda o: ()), beam=('beams', lambda o: (o['width'],)),
+    sample=('sample', lambda o: (o['block_size'], o['seed'], o['temperature'])))
+
+def replies_of(model:ALM, waves:list, prompts:list, tasks:list) -> list: # A list of replies each
+    "What a model answers to calls of one kind; a provider's refusal of a single one is no error."
+    method, more = WAYS[tasks[0]['decode']]
+    calls = [(w, p, *more(o)) for w, p, o in zip(waves, prompts, tasks, strict=True)]
+    try: found = ask_together(model, method, calls)
+    except CallError as e:
+        if len(calls)>1: raise
+        return [declined(e, tasks[0]['block_size'])]
+    return [[o] for o in found] if method=='greedy' else found
+
+# %% ../../nbs/5_sampling/02_store.ipynb #f6858dcb
+def ask(model:ALM, waves:list, prompts:list, tasks:list, labels:LabelNames=()) -> list:
+    "Make calls of one kind: of each, `block_size` rows of `candidates`."
+    if tasks[0]['decode']=='score':
+        found = scores_of(model, waves, prompts, [labels]*len(tasks))
+        return [[candidate_row(o, i, text=name, finish='refusal' if math.isnan(x[i]) else 'score',
+                               sum_logprob=x[i], latency_measured=s/len(labels))
+                 for i, name in enumerate(labels)] for o, (x, s) in zip(tasks, found, strict=True)]
+    found = replies_of(model, waves, prompts, tasks)
+    for o, task in zip(found, tasks, strict=True):
+        if len(o)!=task['block_size']: raise CallError(
+            'wrong_n', f"{len(o)} answers instead of {task['block_size']}")
+    return [[reply_row(task, i, o) for i, o in enumerate(replies)]
+            for replies, task in zip(found, tasks, strict=True)]
 
 # %% ../../nbs/5_sampling/02_store.ipynb #13fb1f4c
 @dataclass(frozen=True)
@@ -396,14 +415,25 @@ def missing(store:Store, table:Table, plan:Plan) -> tuple:
 
 # %% ../../nbs/5_sampling/02_store.ipynb #b207f2d5
 def caller(wave_of:WaveOf, call:Callable, fail:Callable):
-    "task -> rows: those of `call(wave, task)`, or of `fail(task, exception)` if that is not fatal."
-    load = lru_cache(maxsize=4)(wave_of)
-    def work(task):
-        try: return call(load(task['audio_uid']), task)
+    "tasks -> rows of each: of `call(waves, tasks)`, or of `fail(task, exception)` if not fatal."
+    load = lru_cache(maxsize=32)(wave_of)
+    def work(tasks):
+        try: return call([load(o['audio_uid']) for o in tasks], tasks)
         except Exception as e:
             if getattr(e, 'fatal', False): raise
-            return fail(task, e)
+            if len(tasks)==1: return [fail(tasks[0], e)]
+            half = len(tasks)//2 # One of them is at fault, or they were too many
+            return work(tasks[:half])+work(tasks[half:])
     return work
+
+# %% ../../nbs/5_sampling/02_store.ipynb #3aaf36d7
+def batches(todo:Plan, size:int, alike:tuple) -> list: # of lists of tasks
+    "Calls that are made together: of up to `size` sounds, equal in the columns `alike`."
+    if size==1: return [[o] for o in todo.to_dict('records')]
+    window = pd.factorize(todo.audio_sha)[0]//size
+    parts = [o.to_dict('records')
+             for _, o in todo.groupby([window, *alike], sort=False, dropna=False)]
+    return [o[i:i+size] for o in parts for i in range(0, len(o), size)]
 
 # %% ../../nbs/5_sampling/02_store.ipynb #8e504dc2
 class SpendLimit:
@@ -422,16 +452,27 @@ class SpendLimit:
         self.begun += not self.report.stopped
         return not self.report.stopped
 
+# %% ../../nbs/5_sampling/02_store.ipynb #80f536ac
+@patch
+def allowed(self:SpendLimit, tasks:list) -> list:
+    "The first of these tasks, which was allowed, and the next ones until a limit is reached."
+    out = tasks[:1]
+    for o in tasks[1:]:
+        if not self.may(): break
+        out.append(o)
+    return out
+
 # %% ../../nbs/5_sampling/02_store.ipynb #c3b0a6e1
-def keep_calls(work:Callable, store:Store, table:Table, todo:Plan, report:Report,
-               limits:Limits, progress:bool, ahead:int=1) -> Report:
+def keep_calls(work:Callable, store:Store, table:Table, todo:list, report:Report,
+               limits:Limits, progress:bool, ahead:int=1) -> Report: # todo: from `batches`
     "Make and store calls until all are made or a limit is reached."
-    ready, limit = deque(), SpendLimit(store.root, limits, report, len(todo))
-    calls = in_threads(lambda o: ready.append(work(o)), todo.to_dict('records'), ahead, limit.may)
-    bar = tqdm(total=len(todo), disable=not progress or todo.empty, unit='call', desc=table.name)
+    ready, n = deque(), sum(map(len, todo))
+    limit = SpendLimit(store.root, limits, report, n)
+    calls = in_threads(lambda o: ready.extend(work(limit.allowed(o))), todo, ahead, limit.may)
+    bar = tqdm(total=n, disable=not progress or not todo, unit='call', desc=table.name)
     try:
         with bar, keeping(ready, Store(store.root), table, report, calls) as keep:
-            for _ in calls: keep(); bar.update(); report.end_if_hopeless(limits)
+            for _ in calls: bar.update(keep()); report.end_if_hopeless(limits)
     except BaseException as e: e.add_note(report.remains(limits.command, True)); raise
     if rest := report.remains(limits.command): print(rest, file=sys.stderr); report.rest = rest
     return report
@@ -439,11 +480,14 @@ def keep_calls(work:Callable, store:Store, table:Table, todo:Plan, report:Report
 # %% ../../nbs/5_sampling/02_store.ipynb #19456dc2
 @contextmanager
 def keeping(ready:deque, store:Store, table:Table, report:Report, calls:Iterator):
-    "A function that stores what is ready; at the end, all that is under way is stored too."
+    "A function that stores what is ready and counts it; at the end, all under way is stored too."
     def keep():
+        done = 0
         while ready:
             store.append(table, rows := ready.popleft())
             report.add(rows)
+            done += 1
+        return done
     try: yield keep
     finally:
         calls.close()
@@ -470,7 +514,10 @@ def sample_pool(model:ALM, items:Clips, wave_of:WaveOf, prompts:list, draw:Draw,
     todo, report = missing(store, CANDIDATES, take_part(plan, part))
     wave_of = played(items, draw.condition, wave_of)
     report.lacks = lacking(model, draw)
-    def call(wave, task): return ask(model, wave, by_sha[task['prompt_sha']], task, draw.score)
+    def call(waves, tasks):
+        return ask(model, waves, [by_sha[o['prompt_sha']] for o in tasks], tasks, draw.score)
+    alike = ('prompt_id', 'decode', 'width', 'block', 'block_size', 'max_new_tokens')
+    todo = batches(todo, getattr(model, 'batch', 1), alike)
     work = caller(wave_of, call, error_rows)
     return keep_calls(work, store, CANDIDATES, todo, report, limits, progress, ahead)
 

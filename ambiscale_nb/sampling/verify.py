@@ -16,14 +16,13 @@ import pandas as pd
 from scipy.special import expit, softmax
 from ..core import InputError, choose, content_key, rng_of, seed_of, shaped
 from ..corpora.labels import LabelSet
-from ..models.contract import ALM, Reply
+from ..models.contract import ALM, Reply, ask_together
 from ..models.parser import parse_list, parse_verdict
 from ..models.prompts import Prompt, listwise_prompt, verify_prompt
 from .files import (INT, NUM, STR, Clips, LabelNames, Plan, Store, Table, Task,
     WaveOf, candidate_key, typed)
-from ..core import Wave
 from .store import (CONDITIONS, NO_LIMITS, Limits, Report, answers,
-    at_a_time, caller, check_price, error_kind, error_text, heard, keep_calls, missing,
+    at_a_time, batches, caller, check_price, error_kind, error_text, heard, keep_calls, missing,
     planned_rows, scores_of, take_part)
 
 # %% ../../nbs/5_sampling/03_verify.ipynb #15473401
@@ -33,7 +32,7 @@ VERDICTS = Table('verdicts', dict(
     audio_sha=STR, prompt_id=STR, prompt_sha=STR, label=STR,
     max_new_tokens=INT, temperature=NUM, condition=STR,
     repeat=INT, index=INT,                         # which time, or order; place on the list
-    run_seed=INT, seed=INT,
+    run_seed=INT, seed=INT, sampler=STR,           # sampler: how a local model drew, or ''
     score=NUM,                                     # from 0, no, to 1, yes; NaN if missing
     status=STR,                                    # 'ok', 'unparsed', 'undefined' or 'error'
     text=STR,                                      # what the model wrote, if it wrote
@@ -85,7 +84,8 @@ def check_judge(model:ALM, judge:Judge):
 # %% ../../nbs/5_sampling/03_verify.ipynb #6f9c77bf
 def verdict_key(task:Task) -> str:
     "The key of one judgement: 32 hexadecimal digits."
-    settings = ('verifier', 'temperature', 'max_new_tokens', 'condition', 'repeat', 'run_seed')
+    settings = ('verifier', 'temperature', 'max_new_tokens', 'condition', 'repeat', 'run_seed',
+                *(('sampler',) if task.get('sampler') else ()))
     return content_key(dict( # 1: raised when a stored verdict changes its meaning
         schema=['verdict', 1], audio=task['audio_sha'], prompt=task['prompt_sha'],
         model=f"{task['model']}@{task['revision']}", **{o: task[o] for o in settings}))
@@ -107,7 +107,8 @@ def judged_clips(model:ALM, items:Clips, judge:Judge) -> pd.DataFrame:
     return heard(items, judge.condition).assign(
         at=np.arange(len(items)), own_sha=items.audio_sha.to_numpy(), model=model.name,
         revision=str(model.revision), index=0, verifier=judge.verifier, condition=judge.condition,
-        run_seed=seed, temperature=temperature, **words)
+        run_seed=seed, temperature=temperature,
+        sampler=model.capabilities.sampler if judge.in_words else '', **words)
 
 def questions(clips:Clips, labels:LabelNames, judge:Judge) -> pd.DataFrame:
     "One row per clip, label and repeat; `clips` are from `judged_clips`."
@@ -178,7 +179,8 @@ def plan_verdicts(model:ALM, items:Clips, labels:LabelNames, judge:Judge=Judge()
 
 # %% ../../nbs/5_sampling/03_verify.ipynb #6962730f
 NO_VERDICT = dict(score=math.nan, status='error', text=None, n_tokens=None, n_in_tokens=None,
-                  latency_measured=None, cost_measured=None, error='', error_text='')
+                  latency_measured=None, cost_measured=None, error='', error_text='',
+                  sampler='')
 
 def judged_labels(task:Task) -> list:
     "What one call is about: one label, or the list in its order."
@@ -218,16 +220,21 @@ def preferences(verifier:str, logp:np.ndarray) -> Preferences:
     return softmax(logp) if verifier=='listwise' else np.array([expit(logp[0]-logp[1])])
 
 # %% ../../nbs/5_sampling/03_verify.ipynb #49a95f26
-def judge_task(model:ALM, wave:Wave, prompt:Prompt, task:Task) -> list:
-    "Make one call: rows of `verdicts`."
-    how, names = task['verifier'], judged_labels(task)
+def judge_tasks(model:ALM, waves:list, prompts:list, tasks:list) -> list:
+    "Make calls of one verifier: rows of `verdicts` of each."
+    how, names = tasks[0]['verifier'], [judged_labels(o) for o in tasks]
     if how in ('score', 'listwise'):
-        logp, seconds = scores_of(model, wave, prompt, names if how=='listwise' else ['yes', 'no'])
-        return scored_rows(task, preferences(how, logp), seconds=seconds)
-    reply = model.sample(wave, prompt, 1, task['seed'], task['temperature'])[0]
-    if how=='text': scores = [parse_verdict(reply.text, reply.finish)]
-    else: scores = [*parse_list(reply.text, names, reply.finish).values()]
-    return scored_rows(task, scores, reply)
+        given = names if how=='listwise' else [['yes', 'no']]*len(tasks)
+        found = scores_of(model, waves, prompts, given)
+        return [scored_rows(o, preferences(how, logp), seconds=seconds)
+                for o, (logp, seconds) in zip(tasks, found, strict=True)]
+    calls = [(w, p, 1, o['seed'], o['temperature'])
+             for w, p, o in zip(waves, prompts, tasks, strict=True)]
+    found = [o[0] for o in ask_together(model, 'sample', calls)]
+    if how=='text': scores = [[parse_verdict(o.text, o.finish)] for o in found]
+    else: scores = [[*parse_list(o.text, n, o.finish).values()]
+                    for o, n in zip(found, names, strict=True)]
+    return [scored_rows(*o) for o in zip(tasks, scores, found, strict=True)]
 
 # %% ../../nbs/5_sampling/03_verify.ipynb #6fa28374
 def asked_by(plan:Plan, labels:LabelNames) -> dict:
@@ -253,7 +260,10 @@ def verify_pool(model:ALM, items:Clips, wave_of:WaveOf, labels:LabelNames, store
     plan = plan_verdicts(model, items, labels, judge, options)
     todo, report = missing(store, VERDICTS, take_part(plan, part))
     by_sha = asked_by(plan, labels)
-    def call(wave, task): return judge_task(model, wave, by_sha[task['prompt_sha']], task)
+    def call(waves, tasks):
+        return judge_tasks(model, waves, [by_sha[o['prompt_sha']] for o in tasks], tasks)
+    alike = ('repeat', 'max_new_tokens', *(() if judge.listwise else ('prompt_id',)))
+    todo = batches(todo, getattr(model, 'batch', 1), alike)
     work = caller((lambda uid: '') if judge.reads else wave_of, call, failed_verdict)
     return keep_calls(work, store, VERDICTS, todo, report, limits, progress, ahead)
 

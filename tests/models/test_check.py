@@ -91,6 +91,9 @@ class Mixing(Ideal):
     "Mixes the rows of a call for several samples."
     def sample(self, wave, ask, n, *args):
         return [super(Mixing, self).sample(wave if i%2 else wave[::-1], ask, 1, *args)[0] for i in range(n)]
+class MixedBatch(Ideal):
+    "Answers of a batch change places."
+    def many(self, method, calls): return [getattr(self, method)(*o) for o in calls][::-1]
 class Copies(Ideal):
     def sample(self, *args): return super().sample(*args)[:1]*args[2]
 class Few(Ideal):
@@ -153,6 +156,7 @@ FOUND = { # Who -> the checks that it fails, all of them
     Truncating: {'tokens_grow', 'heard_whole'}, Secret: {'heard_whole'}, Beheading: {'heard_whole'},
     Gap: {'heard_whole'}, Padding: {'tokens_grow'},
     Mixing: {'one_and_several'}, Copies: {'samples_differ'}, Few: {'max_n'},
+    MixedBatch: {'alone_and_in_a_batch'},
     OneShort: {'one_and_several', 'max_n'}, Seedless: {'samples_differ'}, Renormalised: {'one_and_several'},
     NoLogprobs: {'logprobs'}, Positive: {'logprobs', 'label_scoring'}, Short: {'logprobs'},
     Endless: {'scores_fit'}, Batchy: {'label_scoring', 'scores_fit'}, EqualBeams: {'beams'},

@@ -12,10 +12,11 @@ from safetensors.torch import load_file, save_file
 from toy_families import PROCESSORS, StandIn, toy, toy_model, voxtral_processor
 from transformers.utils import logging
 from ambiscale_nb.models import families
-from ambiscale_nb.core import InputError
+from ambiscale_nb.core import InputError, seed_of
 from ambiscale_nb.models.families import (FAMILIES, find_checkpoint, folder_revision, load_family,
     load_weights, model_record, register_family, wrap)
-from ambiscale_nb.models.local import LocalALM
+from ambiscale_nb.corpora.audio import wave_sha
+from ambiscale_nb.models.local import LocalALM, gumbel, row_starts
 from ambiscale_nb.models.contract import MODELS, load_model
 from ambiscale_nb.models.prompts import Prompt, verify_prompt
 
@@ -99,11 +100,37 @@ def everything(alm, i):
 
 @EVERY
 @pytest.mark.parametrize('temperature', [.5, 1.5])
-def test_samples_are_those_of_num_return_sequences(alm, temperature):
-    torch.manual_seed(3)
-    expected, _ = library(alm, clip(0), num_return_sequences=8, do_sample=True, temperature=temperature)
-    assert ids(alm.sample(clip(0), ASK, 8, 3, temperature))==expected
-    assert len({len(o) for o in expected})>1 # some ended early
+def test_samples_are_those_of_plain_passes_and_noise(alm, temperature):
+    "Token by token: the most likely one by a full forward pass, after noise from the content."
+    found = ids(alm.sample(clip(0), ASK, 8, 3, temperature))
+    starts = row_starts([seed_of(3, wave_sha(clip(0)), ASK.text)], 8, 'cpu')
+    heard = [o for o in found if alm.model.config.audio_token_id not in o]
+    for row, tokens in zip(starts, found, strict=True):
+        if tokens not in heard: continue
+        logp = plain_logits(alm, clip(0), tokens[:-1]).double()/temperature
+        noise = torch.cat([gumbel(row[None], i, logp.shape[1]) for i in range(len(tokens))])
+        assert (logp+noise).argmax(-1).tolist()==tokens
+    assert len({len(o) for o in heard})>1 # some ended early
+
+@EVERY
+def test_clips_of_a_batch_are_answered_as_if_alone(alm):
+    "Clips and prompts of several lengths, so that every row but one is padded."
+    calls = [(clip(i, s), ask) for i, s in enumerate((.75, 1.5, 1.)) for ask in (ASK, VERIFY)]
+    calls = [(w, Prompt(o.mode, o.style, o.text, 5)) for w, o in calls]
+    more = dict(greedy=(), sample=(4, 7, 1.), beams=(3,), score=(ANSWERS,))
+    for method, given in more.items():
+        given = [(*o, *given) for o in calls]
+        if method=='score': given[1] = (*calls[1], ['yes', 'no']) # another number of answers
+        for one, call in zip(alm.many(method, given), given, strict=True):
+            alone = getattr(alm, method)(*call)
+            if method=='score': np.testing.assert_allclose(one, alone, atol=1e-4)
+            else: same_replies(one, alone)
+
+def same_replies(some, others):
+    for a, b in zip(*(o if type(o) is list else [o] for o in (some, others)), strict=True):
+        assert (a.text, a.tokens, a.finish, a.usage, a.token_ends)==(b.text, b.tokens, b.finish, b.usage, b.token_ends)
+        np.testing.assert_allclose(a.token_logprobs, b.token_logprobs, atol=1e-4)
+        assert abs(a.confidence-b.confidence)<1e-4
 
 @EVERY
 def test_greedy_and_beams_are_the_librarys(alm):
@@ -434,19 +461,18 @@ def test_the_record_states_the_resolved_settings(alm, name):
     assert family.repo in info.about and set(FAMILIES)==set(PROCESSORS) # all are tried here
     assert record['model']==FAMILIES[name].model
     assert record['n_params']==sum(p.numel() for p in alm.model.parameters())
-    assert record['eos']==sorted(alm.eos)==sorted(record['sample']['eos_token_id'])
-    assert {k: record['sample'][k] for k in PLAIN}==PLAIN
-    assert record['sample']['do_sample'] and not record['greedy']['do_sample']
+    assert record['eos']==sorted(alm.eos)==sorted(record['greedy']['eos_token_id'])
+    assert record['greedy']['repetition_penalty']==1 and not record['greedy']['do_sample']
+    assert record['sampler']==alm.capabilities.sampler=='gumbel-splitmix64'
     assert (record['beams']['length_penalty'], record['beams']['early_stopping'])==(0., True)
     seen, real = [], alm.model._prepare_generation_config
     alm.model._prepare_generation_config = lambda *a, **k: seen.append(real(*a, **k)) or seen[-1]
-    alm.prefix(clip(0), ASK)
+    alm.prefix([clip(0)], [ASK])
     seen.clear()
     alm.sample(clip(0), ASK, 2, 1, temperature=.7)
     del alm.model._prepare_generation_config
-    used = {k: v for k, v in seen[0][0].to_dict().items() if k in record['sample']}
-    differ = {k for k, v in record['sample'].items() if json.loads(json.dumps(used[k]))!=v}
-    assert differ=={'temperature', 'num_return_sequences'} # what a caller chooses, and stores itself
+    used = {k: v for k, v in seen[0][0].to_dict().items() if k in record['greedy']}
+    assert not {k for k, v in record['greedy'].items() if json.loads(json.dumps(used[k]))!=v}
 
 def test_a_model_without_any_end_is_refused(name='audio-flamingo-3'):
     processor = PROCESSORS[name]()

@@ -2,13 +2,16 @@
 import inspect
 import weakref
 from itertools import combinations
+from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from scipy.stats import chi2_contingency, chisquare, kstest
 from test_families import ANSWERS, ASK, ENDS, clip, everything, ids, plain_logits
 from toy_families import toy
 from ambiscale_nb.core import InputError
-from ambiscale_nb.models.local import LocalALM, byte_bpe, decoded_ends, read_prefix, repeatable, seeded
+from ambiscale_nb.models.local import (LocalALM, byte_bpe, clip_bytes, decoded_ends, gumbel, read_prefix,
+    repeatable, row_starts)
 from ambiscale_nb.models.prompts import Prompt
 from ambiscale_nb.strategies.paper import span_logprob
 
@@ -75,6 +78,54 @@ def test_scores_are_probabilities_and_do_not_depend_on_the_other_answers(alm):
     np.testing.assert_allclose(alm.score(clip(0), ASK, [ANSWERS[i] for i in order]), together[order], atol=1e-4)
     assert 0<np.exp(alm.score(clip(0), ASK, ['', *map(chr, range(97, 123))])).sum()<1
 
+# --- noise from a hash
+
+def test_draws_have_the_distribution_of_sampling():
+    "Chi-square over 10^6 draws; against torch's own; rows, steps and seeds are independent of each other."
+    torch.manual_seed(0)
+    p = torch.tensor([.4, .25, .2, .1, .04, .01]).double()
+    starts = row_starts([3], 10**6, 'cpu')
+    one, two = ((p.log()+gumbel(starts, step, 6)).argmax(-1) for step in (0, 1))
+    assert chisquare(one.bincount(), (p*10**6).numpy()).pvalue>1e-3
+    theirs = torch.multinomial(p, 10**6, replacement=True).bincount()
+    assert chi2_contingency(np.stack([one.bincount(), theirs])).pvalue>1e-3
+    other = (p.log()+gumbel(row_starts([4], 10**6, 'cpu'), 0, 6)).argmax(-1)
+    for x, y in ((one, two), (one[:-1], one[1:]), (one, other)): # steps, rows, seeds
+        assert chi2_contingency((x*6+y).bincount(minlength=36).reshape(6, 6)).pvalue>1e-3
+
+def test_noise_is_finite_and_of_its_distribution():
+    noise = gumbel(row_starts([1, 2], 500, 'cpu'), 7, 1000)
+    assert noise.dtype==torch.float64 and noise.isfinite().all() and noise.flatten().unique().numel()==10**6
+    assert kstest(noise.flatten().numpy(), 'gumbel_r').pvalue>1e-3
+    assert torch.equal(gumbel(row_starts([2], 500, 'cpu'), 7, 900), noise[500:, :900]) # whatever is beside it
+
+def test_precision_changes_near_ties_alone():
+    torch.manual_seed(0)
+    logp = torch.randn(20_000, 50).double().log_softmax(-1)
+    noise = gumbel(row_starts([1], 20_000, 'cpu'), 0, 50)
+    full, half = ((o+noise).topk(2) for o in (logp, logp.float().double()))
+    parted = full.indices[:, 0]!=half.indices[:, 0]
+    assert parted.sum()<3 and (full.values.diff()[parted].abs()<1e-5).all()
+
+def test_a_sample_depends_on_its_content_alone(alm):
+    "On the seed, the sound, the prompt and its place; not on how many are drawn, nor on what is beside it."
+    few, many = (ids(alm.sample(clip(0), ASK, n, 5)) for n in (3, 8))
+    assert many[:3]==few
+    calls = [(clip(i), ask, 4, 5, 1.) for i in range(3) for ask in (ASK, Prompt('label', 'direct', 'Now?', 5))]
+    together = [ids(o) for o in alm.many('sample', calls)]
+    assert together==[ids(o) for o in alm.many('sample', calls[::-1])][::-1]==[ids(alm.sample(*o)) for o in calls]
+    assert len({str(o) for o in together})==6
+    with pytest.raises(InputError, match=r'one number of answers a call, got \[2, 4\]'):
+        alm.many('sample', [(clip(0), ASK, n, 5, 1.) for n in (4, 2)])
+
+def test_a_batch_is_as_large_as_the_memory_allows(alm, monkeypatch):
+    free = lambda n: monkeypatch.setattr('psutil.virtual_memory', lambda: SimpleNamespace(available=n))
+    for n, clips in ((0, 1), (10*clip_bytes(alm.model), 5), (2**60, 16)):
+        free(n)
+        alm.most = 0
+        assert alm.batch==clips
+    assert LocalALM(alm.model, alm.processor, 'x', 'y', batch=3).batch==3
+
 def test_a_seed_decides_the_samples(alm):
     one, same, other = (ids(alm.sample(clip(0), ASK, 8, s)) for s in (1, 1, 2))
     assert one==same
@@ -111,24 +162,6 @@ def test_a_model_on_the_cpu_leaves_gpus_alone(alm, monkeypatch, cards):
         monkeypatch.setattr(f'torch.cuda.{o}', touched)
     everything(alm, 0)
 
-class Cards:
-    "A pretended torch.cuda of two cards: their random states, and which were read or set."
-    def __init__(self): self.states, self.read, self.set = {0: 'a', 1: 'b'}, [], []
-    def get_rng_state(self, device): self.read.append(device.index); return self.states[device.index]
-    def set_rng_state(self, state, device): self.set.append(device.index); self.states[device.index] = state
-
-@pytest.mark.parametrize('number', [0, 1])
-def test_only_the_models_own_card_is_seeded(monkeypatch, number):
-    cards, real = Cards(), torch.Generator
-    monkeypatch.setattr('torch.get_device_module', lambda device=None: cards)
-    monkeypatch.setattr('torch.Generator', lambda device: real())
-    before = torch.get_rng_state()
-    with pytest.raises(KeyError), seeded(torch.device('cuda', number), 5):
-        assert torch.equal(cards.states[number], real().manual_seed(5).get_state())
-        raise KeyError
-    assert cards.states=={0: 'a', 1: 'b'} and set(cards.read+cards.set)=={number}
-    assert torch.equal(torch.get_rng_state(), before)
-
 def test_cudnns_attention_is_kept_out_of_every_route(alm):
     "It does not repeat itself on a GPU (benchmarks/gpu.py). What a caller chose is put back, come what may."
     seen = []
@@ -150,9 +183,9 @@ def test_cudnns_attention_is_kept_out_of_every_route(alm):
 
 def test_one_clips_cache_is_let_go_before_the_next_is_read(alm):
     "On a GPU two of them may not fit."
-    old, alive = weakref.ref(alm.prefix(clip(0), ASK)), []
+    old, alive = weakref.ref(alm.prefix([clip(0)], [ASK])), []
     hook = alm.model.register_forward_pre_hook(lambda m, args: alive.append(old() is not None))
-    alm.prefix(clip(1), ASK)
+    alm.prefix([clip(1)], [ASK])
     hook.remove()
     assert alive==[False]
 

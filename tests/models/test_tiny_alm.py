@@ -140,7 +140,7 @@ def test_training_and_wrapper_count_the_same_audio_tokens(alms, seconds):
     "Packed lessons lay out as many places as the processor does."
     alm, wave = next(iter(alms.values())), np.full(int(seconds*16_000), .01, np.float32)
     frames = alm.inputs(wave, DIRECT)['feature_attention_mask'].sum()
-    assert alm.prefix(wave, DIRECT).audio_tokens==audio_tokens(int(frames))
+    assert alm.prefix([wave], [DIRECT]).audio_tokens==[audio_tokens(int(frames))]
 
 # --- what they hear
 

@@ -392,7 +392,7 @@ def test_filters_agree_with_pandas_sealed_or_not(tmp_path):
     run(Scripted(), store, Draw(n=20, widths=(3,)), prompts=(DIRECT, COT))
     plan = pool.plan_pool(Scripted(), clips(), [DIRECT], Draw(n=4, seed=9, greedy=False))
     for o in plan.to_dict('records'):
-        Store(tmp_path).append(CANDIDATES, pool.ask(Scripted(), wave_of(o['uid']), DIRECT, o))
+        Store(tmp_path).append(CANDIDATES, pool.ask(Scripted(), [wave_of(o['uid'])], [DIRECT], [o])[0])
     rows = store.read(CANDIDATES)
     assert len(rows)==2*6*(1+20+3)+6*4 and rows.equals(rows.sort_values([*CANDIDATES.order], ignore_index=True))
     for where in (dict(decode='beam'), dict(uid=['clip001', 'clip004'], width=[0, 3]), dict(run_seed=9),
@@ -429,7 +429,7 @@ def test_the_check_names_what_is_harmless(tmp_path):
     "A journal of a run that was killed, its torn line, and a half-written file."
     store = Store(tmp_path)
     for o in pool.plan_pool(Scripted(), clips(2), [DIRECT], Draw(n=None)).to_dict('records'):
-        store.append(CANDIDATES, pool.ask(Scripted(), wave_of(o['uid']), DIRECT, o))
+        store.append(CANDIDATES, pool.ask(Scripted(), [wave_of(o['uid'])], [DIRECT], [o])[0])
     place, = store.places(CANDIDATES, {})
     path, = place.glob('journal/*')
     os.truncate(path, path.stat().st_size-9)
