@@ -18,7 +18,7 @@ from ambiscale_nb.study.scoring import score_study
 RUN = dict(study='demo', model='tiny-alm-nano', alias='', load={}, corpus='toyspeech', name='', root='', split='', labels='',
            convention='rater', options={}, condition='none', modes=['label'], styles=['direct', 'cot'], n=4, temperature=1.5,
            widths=[], limit=5, max_seconds='drop', window=0., beam_limit=0, score=False, verify=False, listwise=0,
-           listwise_limit=0, lists_of=[], reads='audio', audit=0, seed=0, ask=True, part='', limits={}, progress=False)
+           listwise_limit=0, lists_of=[], wordings=1, prompts='', reads='audio', audit=0, seed=0, ask=True, part='', limits={}, progress=False)
 
 def go(**more):
     run = SamplingRun(RUN | more)
