@@ -277,6 +277,36 @@ def test_no_vote_is_lost_and_votes_follow_the_letters(tree, labels):
         assert row.consensus==('' if len(top)>1 else top[0])
 
 
+def wrong_consensus(rule):
+    "`consensus_of` with another rule: a function of a clip's votes and the nine names gives the answer."
+    def of(ratings, uids):
+        nine, first = label_set('eight+other').labels, ratings[ratings.named=='primary']
+        votes = [np.array([(first.label[first.uid==u]==o).sum() for o in nine]) for u in uids]
+        return np.array([rule(o, nine) if o.any() else '' for o in votes])
+    return of
+
+
+FAULTS = {'part_said': lambda text: (text.rpartition(';')[0].strip(), text.rpartition(';')[2].strip()),
+          'primary_of': lambda text: msp.PRIMARY.get(text.strip(), 'neutral'),
+          'secondary_of': lambda text: (msp.SECONDARY.get(text.split(',')[0].strip(), 'other'),),
+          'one_answer_each': lambda said, files, right=msp.one_answer_each: right(said.iloc[::-1], files),
+          'extra_facts': lambda folders: pd.DataFrame(columns=['file', 'split', 'speaker', 'gender'], dtype=str),
+          'voices': lambda df, right=msp.voices: right(df).assign(speaker=df.speaker),
+          'OPEN': ('', 'NA', 'nan', 'None'), 'NO_AUDIO': (UIDS[7], UIDS[0])}
+RULES = {'no tie': lambda votes, names: names[votes.argmax()],
+         'absolute majority': lambda votes, names: names[votes.argmax()] if 2*votes.max()>votes.sum() else '',
+         'without other': lambda votes, names: names[votes[:-1].argmax()] if votes[:-1].any() else names[-1],
+         'reversed': lambda votes, names: names[len(names)-1-votes[::-1].argmax()]}
+
+
+@pytest.mark.parametrize('layout', ['1.8 txt', '1.11'])
+@pytest.mark.parametrize('fault', [*FAULTS, *RULES])
+def test_a_wrong_loader_is_noticed(fault, layout, tree, monkeypatch):
+    root, name = tree(layout), fault if fault in FAULTS else 'consensus_of'
+    monkeypatch.setattr(msp, name, FAULTS[fault] if fault in FAULTS else wrong_consensus(RULES[fault]))
+    with pytest.raises((AssertionError, KeyError)): check(root)
+
+
 # --- published counts -----------------------------------------------------------------------------
 def test_published_figures_of_1_8():
     table, rows = msp.LETTER_COUNTS, []

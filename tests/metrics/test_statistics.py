@@ -66,6 +66,17 @@ def test_coverage_with_unequal_speakers(speakers, sd):
         if not got.reason: held.append(got.low<=0<=got.high)
     assert np.mean(held)>=.93
 
+def test_coverage_of_uar_with_ten_speakers():
+    rng, held, truth = np.random.default_rng(5), [], np.mean([.7, .5, .4])
+    for _ in range(600):
+        label = np.tile([0, 1, 2], 100)
+        who = np.repeat(range(10), 30)
+        right = rng.random(300) < np.array([.7, .5, .4])[label]*np.repeat(rng.uniform(.8, 1.2, 10), 30)
+        L = np.eye(3)[np.where(right, label, (label+1)%3)]
+        got = cluster_ci(statistic('uar', L, 9*np.eye(3)[label]), who)
+        held.append(got.low<=truth<=got.high)
+    assert .92<=np.mean(held)<=.98
+
 # ------------------------------------------------------------------ refusals
 def test_five_speakers_have_a_value_but_no_interval_and_no_p_value():
     x, who = corpus([20]*5, np.random.default_rng(9))

@@ -1,6 +1,7 @@
 "Budget estimators against brute force over all subsets, and what must hold for every curve."
 from dataclasses import replace
-from itertools import combinations
+from fractions import Fraction
+from itertools import combinations, product
 from math import comb
 import time
 import numpy as np
@@ -76,6 +77,29 @@ def test_vote_at_k_equals_brute_force(m, lost):
             votes = np.array([sum(a==c for a in idx) for c in range(len(m))])
             if votes.max(): want += (votes==votes.max())/(votes==votes.max()).sum()
         np.testing.assert_allclose(vote_at_k([m], len(answers), k)[0], want/comb(len(answers), k), atol=1e-12)
+
+@pytest.mark.parametrize('m', [(30, 20, 9), (22, 21, 21), (64, 0, 0), (1, 1, 0)])
+def test_the_vote_of_8_of_64_answers_is_the_sum_over_all_counts(m):
+    "Hypergeometric weights in whole numbers; what is left of 64 could not be read."
+    want, k = [Fraction(0)]*3, 8
+    for x in product(range(k+1), repeat=3):
+        if sum(x)>k or not any(x): continue
+        ways = comb(64-sum(m), k-sum(x))*comb(m[0], x[0])*comb(m[1], x[1])*comb(m[2], x[2])
+        first = [i for i in range(3) if x[i]==max(x)]
+        for i in first: want[i] += Fraction(ways, len(first)*comb(64, k))
+    np.testing.assert_allclose(vote_at_k([m], 64, k)[0], np.array(want, float), atol=1e-12)
+
+def test_a_pool_says_what_fresh_answers_would():
+    "Over many pools, the vote and the best of k among N answers are those of k new answers."
+    rng, p, N, k, n = np.random.default_rng(3), [.45, .3, .15], 12, 4, 20_000
+    def drawn(size): return rng.multinomial(size, [*p, .1], n)[:, :3]
+    fresh = drawn(k)
+    top = (fresh==fresh.max(1, keepdims=True)) & (fresh>0)
+    credit = (top/np.maximum(top.sum(1, keepdims=True), 1)).mean(0)
+    assert np.abs(vote_at_k(drawn(N), N, k).mean(0)-credit).max()<.01
+    score = rng.normal(size=(n, N))
+    best = (select_at_k(score, k)[0]*score).sum(1).mean()
+    assert abs(best-rng.normal(size=(n, k)).max(1).mean())<.02
 
 def test_vote_at_k_is_safe_for_large_pools():
     for N, m in ((64, [20, 20, 10, 5, 4, 3, 1, 1]), (2000, [900, 700, 400])):
