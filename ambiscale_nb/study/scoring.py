@@ -247,12 +247,21 @@ def job_tables(
     if not why: return found
     return dict(refusals=pd.DataFrame([refusal(job[1], 'all strategies', why, FAILED)]))
 
-# %% ../../nbs/6_study/05_scoring.ipynb #74801994
+# %% ../../nbs/6_study/05_scoring.ipynb #5c0a1e02
 CELLS = ('model', 'corpus', 'condition', 'stratum', 'mode', 'style', 'strategy', 'k',
          'wording', 'decoding', 'width', 'verifier', 'reading', 'calibration')
 SCORED = (*CELLS, 'metric', 'value', 'low', 'high', 'n', 'speakers', 'noise_floor',
           'one_more_rater', 'prior', 'uniform', 'probe', 'unparsed', 'reason')
 
+# %% ../../nbs/6_study/05_scoring.ipynb #5c0a1e04
+def study_jobs(study:Study, ks:tuple, common:bool, probe:bool, progress:bool) -> tuple:
+    "What `job_tables` takes, once per pool, and refusals; the acoustic probes are fitted first."
+    lost = write_probes(study, probe, progress)
+    jobs, refused = jobs_of(study, ks, common)
+    return jobs, refused+[run_refusal(o, lost[o['corpus']], PROBE, NEVER) for o in study.runs()
+                          if o['corpus'] in lost and o['condition']=='none']
+
+# %% ../../nbs/6_study/05_scoring.ipynb #74801994
 def score_study(
     study:Study, # With finished sampling runs
     ks:tuple=(1, 2, 4, 8, 16), workers:int=1, progress:bool=True,
@@ -262,10 +271,7 @@ def score_study(
     from joblib import Parallel, delayed
     from tqdm import tqdm
     with replacing(study):
-        lost = write_probes(study, probe, progress)
-        jobs, refused = jobs_of(study, ks, common)
-        refused += [run_refusal(o, lost[o['corpus']], PROBE, NEVER) for o in study.runs()
-                    if o['corpus'] in lost and o['condition']=='none']
+        jobs, refused = study_jobs(study, ks, common, probe, progress)
         found = Parallel(workers, return_as='generator')(delayed(job_tables)(*o) for o in jobs)
         bar = dict(desc='score', unit='pool', total=len(jobs), disable=not progress)
         found = [*tqdm(found, **bar), dict(refusals=pd.DataFrame(refused))]
