@@ -64,7 +64,7 @@ def one_of_them(pool):
     one = (order & (order.cumsum(-1)==1))[:, ::{step}]
     return blend(pool, one, one*1.)
 '''
-SCORED = ('scores', 'predictions', 'settings', 'refusals', 'marginals', 'bounds', 'variance', 'audits', 'costs')
+SCORED = ('scores', 'predictions', 'settings', 'refusals', 'bounds', 'variance', 'audits', 'costs')
 
 
 def execute(source, target, parameters, **how):

@@ -98,8 +98,8 @@ def run_pools(
     return made+[o for found, _ in more for o in found], refused
 
 # %% ../../nbs/6_study/05_scoring.ipynb #28bd52a5
-SCORE_TABLES = ('scores', 'costs', 'predictions', 'settings', 'refusals', 'marginals', 'bounds',
-          'variance', 'audits')
+SCORE_TABLES = ('scores', 'costs', 'predictions', 'settings', 'refusals', 'bounds', 'variance',
+                'audits')
 
 def stacked(parts:list) -> pd.DataFrame:
     "The rows of tables, some of which may be empty."
@@ -128,18 +128,16 @@ def unread_verdicts(refused:list, heard:Verifier|None) -> list:
 def plain_tables(
     pool:Pool, setting:dict, truth:Truth, bills:Bills, said:pd.DataFrame,
     refused:list) -> dict:
-    "Calibrated scores and settings, bounds and marginals; `refused` gets what fails."
+    "Calibrated scores and settings, and bounds; `refused` gets what fails."
     held = attempt(refused, 'bounds', bounds_of, pool, said, truth)
     found, why = guarded(score_calibrated, pool, truth, bills)
     tuned, lost = found or (pd.DataFrame(), [('calibration', why, FAILED)])
     refused += lost
     ways = tuned.calibration.unique() if len(tuned) else ()
     here = {o: setting | dict(reading='calibrated', calibration=o) for o in ways}
-    said = [dict(mode=pool.mode, style=pool.style, label=o, answered=float(mean))
-            for o, mean in zip(pool.labels, pool.credit.mean((0, 1)), strict=True)]
     scores = [labelled(tuned[tuned.calibration.eq(o)], s) for o, s in here.items()]
     return dict(scores=stacked(scores), settings=pd.DataFrame([*here.values()]),
-                bounds=labelled(held, setting), marginals=labelled(pd.DataFrame(said), setting))
+                bounds=labelled(held, setting))
 
 # %% ../../nbs/6_study/05_scoring.ipynb #eee46e6d
 def pool_tables(

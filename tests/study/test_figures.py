@@ -57,8 +57,8 @@ OWN = dict(width=0, reading='plain', calibration='', verifier='')  # A pool with
 
 
 def tables(p, truth, corpus='demo', worded=False):
-    "Scores, predictions and marginals of two models, and their pools."
-    out, pools = {'scores': [], 'predictions': [], 'marginals': []}, {}
+    "Scores and predictions of two models, and their pools."
+    out, pools = {'scores': [], 'predictions': []}, {}
     prompts = [(m, s, k, 'none') for m in ('label', 'dist') for s in ('direct', 'cot') for k in ('sample', 'greedy')]
     for model, blur in (('little', .5), ('large', .2)):
         for mode, style, kind, condition in [*prompts, ('label', 'direct', 'greedy', 'swap')]:
@@ -69,8 +69,6 @@ def tables(p, truth, corpus='demo', worded=False):
             who = dict(model=model, corpus=corpus, condition=condition, decoding=kind, **OWN)
             out['scores'].append(score_pool(one, truth, (1, 2, 4, 8))[0].assign(**who, source=truth.source))
             out['predictions'].append(predictions_of(one).assign(**who))
-            out['marginals'].append(pd.DataFrame(dict(label=FOUR, answered=one.credit.mean((0, 1)))).assign(
-                **who, mode=mode, style=style))
     found = {k: pd.concat(v, ignore_index=True) for k, v in out.items()}
     found['scores'] = found['scores'].assign(answers=lambda o: o.k.astype(float))
     return found, pools
@@ -112,7 +110,7 @@ def study(tmp_path_factory):
     with pytest.MonkeyPatch.context() as m:
         m.setattr(results, 'RESULTS', root)
         for name, change in (('plain', lambda o, _: o), ('worded', lambda _, k: worded[k]), ('acted', both),
-                             ('more', lambda o, k: o if k=='marginals' else more(o))):
+                             ('more', lambda o, _: more(o))):
             for k, df in found.items(): Study(name).write(change(df, k), k)
             for table in (utterances, acted)[:1+(name=='acted')]:
                 Study(name).write(table, 'utterances', table.corpus[0])

@@ -105,7 +105,7 @@ def test_the_finished_study_is_whole_and_sound(commanded):
 
 
 def test_a_papermill_loop_gives_the_same_tables_and_answers(commanded, looped):
-    for o in ('scores', 'predictions', 'settings', 'refusals', 'marginals', 'bounds', 'claims'):
+    for o in ('scores', 'predictions', 'settings', 'refusals', 'bounds', 'claims'):
         a, b = ((root/f'results/small/{o}.parquet').read_bytes() for root in (commanded[0], looped))
         assert a == b, o
     for table in (CANDIDATES, VERDICTS):
@@ -458,7 +458,7 @@ def served(tmp_path_factory):
 def test_a_served_study_runs_and_is_repeated_from_its_recordings(served):
     root, *said = served
     for code, text in said: assert code == 0, text[-3000:]
-    for table in ('scores', 'predictions', 'marginals', 'refusals'):
+    for table in ('scores', 'predictions', 'refusals'):
         a, b = ((root/f'results/{o}/{table}.parquet').read_bytes() for o in ('live', 'again'))
         assert a == b
     scores = pd.read_parquet(root/'results/live/scores.parquet')

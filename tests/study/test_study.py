@@ -80,7 +80,7 @@ def test_a_killed_study_has_the_same_answers_tables_and_costs(whole, resumed):
         assert len(df) > 100
         pd.testing.assert_frame_equal(df, both[1][name])
     a, b = (o/'results'/'small' for o in (whole, resumed))
-    for table in ('scores', 'predictions', 'settings', 'refusals', 'marginals', 'bounds', 'claims'):
+    for table in ('scores', 'predictions', 'settings', 'refusals', 'bounds', 'claims'):
         assert (a/f'{table}.parquet').read_bytes() == (b/f'{table}.parquet').read_bytes(), table
     a, b = (pd.read_parquet(o/'costs.parquet') for o in (a, b))
     told = [c for c in a if not c.endswith('_measured')]

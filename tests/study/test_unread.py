@@ -37,7 +37,7 @@ def blanked(pool, m):
 
 def tables(p, truth, m):
     "Scores and predictions of two models, whose stated distributions can be read in part."
-    out, pools = dict(scores=[], predictions=[], marginals=[]), {}
+    out, pools = dict(scores=[], predictions=[]), {}
     for model, blur in (('little', .5), ('large', .2)):
         for mode, style, kind, condition in [(m, s, k, 'none') for m in ('label', 'dist') for s in ('direct', 'cot')
                                              for k in ('sample', 'greedy')]+[('dist', 'direct', 'greedy', 'swap')]:
@@ -47,8 +47,6 @@ def tables(p, truth, m):
             who = dict(model=model, corpus='demo', condition=condition, decoding=kind, **OWN)
             out['scores'].append(score_pool(one, truth, (1, 8))[0].assign(**who, source='votes'))
             out['predictions'].append(predictions_of(one).assign(**who))
-            out['marginals'].append(pd.DataFrame(dict(label=FOUR, answered=one.credit.mean((0, 1)))).assign(
-                **who, mode=mode, style=style))
     found = {k: pd.concat(v, ignore_index=True) for k, v in out.items()}
     found['scores'] = found['scores'].assign(answers=lambda o: o.k.astype(float), calls=1., tokens=1.)
     return found, pools
