@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 import pytest
-from test_figures import FIGS, FOUR, OWN, clips, drawn, plan_runs
+from test_figures import FIGS, OWN, clips, drawn, plan_runs
 from test_figures import pool as answers_of
 
 from ambiscale_nb.study import results
