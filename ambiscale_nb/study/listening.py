@@ -102,7 +102,7 @@ def verdict_of(found:pd.DataFrame) -> str: # Rows of `compared` for all clips
         return USES.get((sound, counts(words.beyond_low, words.beyond_high)), 'undecided')
     if 'swap' not in by.index: return ''
     low, high, why = by.loc['swap', ['gap_low', 'gap_high', 'why']]
-    if np.isnan(low): return f'cannot be told: {why}'
+    if np.isnan(low): return f'undecided: {why}'
     return 'listens' if low>0 else 'worse with its own audio' if high<0 else 'not shown to listen'
 
 # %% ../../nbs/6_study/08_listening.ipynb #911f5227
