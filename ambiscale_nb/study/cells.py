@@ -125,7 +125,7 @@ def laid_out(
 # %% ../../nbs/6_study/08_cells.ipynb #12d00df6
 def cell_of_run(run:dict, truth:Truth, rows:pd.DataFrame, how:dict, mode:str='dist') -> Cell:
     "One model on one corpus in one mode, from the predictions of a run; it may lack some names."
-    rows = rows[rows['mode'].eq(mode)]
+    rows = plain_scores(rows[rows['mode'].eq(mode)])
     dists, credit, tied, unread = (laid_out(rows, truth.uids, truth.labels, how, o)
                                    for o in ('dist', 'credit', 'tied', 'unparsed'))
     return Cell(run['model'], run['corpus'], truth.votes, truth.speakers, dists, credit,
@@ -137,7 +137,7 @@ def cells_of(study:Study, decoding:str='sample', width:int=0, style:str='direct'
     "The `Cell`s that the claims are about, in both modes; the pool as in `recipe`."
     runs, cells = [o for o in study.runs() if o['condition']=='none'], []
     how = {o: recipe(o, decoding, width, style) for o in (BASE, *SCALED, PLAIN)}
-    rows = plain_scores(study.read('predictions')).query("condition=='none'")
+    rows = study.read('predictions').query("condition=='none'")
     truths = truths_of(study, runs)
     for run in runs:
         own = rows[rows.model.eq(run['model']) & rows.corpus.eq(run['corpus'])]

@@ -6,7 +6,7 @@
 __all__ = ['Names', 'POOL_COLUMNS', 'VARIANT', 'NEVER', 'FAILED', 'OLD', 'DRAWN', 'MARK', 'MARKED', 'TOO_MANY', 'WORDED_MARK',
            'WORDED_TEXT', 'Study', 'in_columns', 'pool_names', 'failure_text', 'guarded', 'unscored', 'unscored_text',
            'outdate', 'replacing', 'lost_clips', 'lost_text', 'with_interval', 'Unread', 'unread_view', 'with_mark',
-           'plain_scores', 'at_full_budget', 'summary']
+           'plain_scores', 'at_full_budget', 'first_metric', 'summary']
 
 # %% ../../nbs/6_study/01_results.ipynb #ec69584e
 import json
@@ -260,11 +260,15 @@ def at_full_budget(scores:pd.DataFrame, condition:str='') -> pd.DataFrame:
     return scores[scores.k==scores.groupby(cell).k.transform('max')]
 
 # %% ../../nbs/6_study/01_results.ipynb #8b27e6c1
+def first_metric(scores:pd.DataFrame) -> str:
+    "The metric by which a table of scores is judged first: the first registered that it has."
+    return next(filter({*scores.metric}.__contains__, METRICS), '')
+
 def summary(scores:pd.DataFrame) -> pd.DataFrame:
     "Scores at the full budget of the first metric as text, a column per stratum."
     if scores.empty: return pd.DataFrame()
     df = at_full_budget(plain_scores(scores), 'none')
-    df = df[df.metric.eq(next(filter({*scores.metric}.__contains__, METRICS), ''))]
+    df = df[df.metric.eq(first_metric(scores))]
     shares = df.unparsed if 'unparsed' in df else np.zeros(len(df)) # Not in older tables
     df = df.assign(shown=[with_interval(*o) for o in df[['value', 'low', 'high']].to_numpy()],
                    unread=[' '.join(unread_view(o)[:2]).strip() for o in shares])
