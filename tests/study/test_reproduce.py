@@ -135,7 +135,8 @@ MODES = ('dist', 'label')
 
 def scores(unparsed=0., low=.1):
     row = dict(model='tiny', corpus='c', condition='none', stratum='all', style='direct', strategy='greedy', k=1, decoding='greedy', width=0,
-               reading='plain', metric='jsd', value=.2, low=low, high=low+.2, n=432, unparsed=unparsed, noise_floor=.06,
+               reading='plain', calibration='', verifier='', wording='0',
+               metric='jsd', value=.2, low=low, high=low+.2, n=432, unparsed=unparsed, noise_floor=.06,
                one_more_rater=.35, prior=np.nan, reason='' if low else '')
     rows = [row | dict(mode=m, model=o, value=.2+.01*i) for m in MODES for i, o in enumerate(('tiny', 'nano', 'small'))]
     many = [dict(row, mode=m, strategy=s, decoding='sample', k=16, value=.15+.01*i) for m in MODES
