@@ -30,6 +30,7 @@ def corpus_news(
     if not (plans and file.exists()): return []
     now = clip_prints(*read_clips(run, had)[:2])
     clips = pd.concat([o[['audio_uid', 'audio_sha']] for o in plans.values()])
+    if run.condition=='transcript': clips = clips[:0] # Nothing is heard: hashes are of words
     heard = clips.drop_duplicates('audio_uid').set_index('audio_uid').audio_sha
     return corpus_changes(pd.read_parquet(file), now.assign(audio_sha=now.uid.map(heard)))
 
