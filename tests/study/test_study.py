@@ -17,7 +17,8 @@ from ambiscale_nb.study import scoring  # noqa: F401 (registers every strategy)
 
 PROJECT = ROOT
 SAMPLE, SCORE = (PROJECT/'nbs/experiments'/o for o in ('01_sample.ipynb', '02_score.ipynb'))
-SMALL = dict(study='small', model='tiny-alm-nano', limit=30, beam_limit=6, n=8, widths=[3])
+# One clip per batch: which clips share one changes the last digits (`tests/sampling/test_batches.py`)
+SMALL = dict(study='small', model='tiny-alm-nano', load=dict(batch=1), limit=30, beam_limit=6, n=8, widths=[3])
 SCORED = dict(study='small', ks=[1, 4, 8], workers=1)
 
 
@@ -95,7 +96,7 @@ def test_every_cell_has_its_floor_and_one_more_rater(whole):
     assert set(scores.strategy) >= {'greedy', 'majority', 'mean', 'bon', 'w_bon', 'alm_v', 'w_alm_v',
                                     'label_logprob', 'verifier_alone'}
     stopped = {o for o in scores.strategy if o.startswith('adaptive_')}
-    assert set(scores.strategy) | set(refused.strategy) == set(STRATEGIES) | stopped and len(stopped) == 2
+    assert set(scores.strategy) | set(refused.strategy) == {*STRATEGIES, 'acoustic probe'} | stopped and len(stopped) == 2
     assert refused.reason.ne('').all()
     plain = scores[scores.reading == 'plain']
     assert set(zip(plain['mode'], plain['style'], strict=True)) == {(m, s) for m in ('label', 'dist')
