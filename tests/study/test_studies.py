@@ -320,7 +320,7 @@ def waves(tmp_path, monkeypatch):
     monkeypatch.setattr(results, 'RESULTS', tmp_path)
     monkeypatch.setattr(run, 'run_shards', run_shards)
     monkeypatch.setattr(run, 'is_done', lambda source, target, parameters: target.stem in done)
-    monkeypatch.setattr(run, 'score_and_draw', lambda study, whole: [])
+    monkeypatch.setattr(run, 'score_and_draw', lambda study, whole, progress: [])
     return config.read_study(path), done, came, failing
 
 
