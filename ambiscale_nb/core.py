@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['Votes', 'SoftLabels', 'Dist', 'Credit', 'PerClip', 'Weights', 'Wave', 'Speakers', 'ROOT', 'RESULTS', 'FIGURES',
-           'PLUGINS', 'shaped', 'InputError', 'choose', 'find_root', 'canonical', 'content_key', 'load_file',
-           'load_plugins', 'look_up', 'file_sha', 'plugin_prints', 'seed_of', 'rng_of', 'write_atomic', 'write_table']
+           'EMBEDDED', 'PLUGINS', 'shaped', 'InputError', 'choose', 'find_root', 'canonical', 'content_key',
+           'load_file', 'load_plugins', 'look_up', 'file_sha', 'plugin_prints', 'seed_of', 'rng_of', 'write_atomic',
+           'write_table']
 
 # %% ../nbs/01_core.ipynb #f4b98536
 import difflib
@@ -61,6 +62,7 @@ def find_root(start:Path|None=None) -> Path: # By default from the current folde
 
 ROOT = find_root()
 RESULTS, FIGURES = ROOT/'results', ROOT/'figures'
+EMBEDDED = 'embedded' # The study of `make reproduce`; `FIGURES` are its figures
 
 # %% ../nbs/01_core.ipynb #b9e777b7
 def canonical(obj:object) -> str: # Made of dicts, lists, strings, numbers, booleans and None

@@ -429,7 +429,7 @@ def caller(wave_of:WaveOf, call:Callable, fail:Callable):
 # %% ../../nbs/5_sampling/02_store.ipynb #3aaf36d7
 def batches(todo:Plan, size:int, alike:tuple) -> list: # of lists of tasks
     "Calls that are made together: of up to `size` sounds, equal in the columns `alike`."
-    if size==1: return [[o] for o in todo.to_dict('records')]
+    if size==1 or todo.empty: return [[o] for o in todo.to_dict('records')]
     window = pd.factorize(todo.audio_sha)[0]//size
     parts = [o.to_dict('records')
              for _, o in todo.groupby([window, *alike], sort=False, dropna=False)]

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['Names', 'POOL_COLUMNS', 'VARIANT', 'NEVER', 'FAILED', 'OLD', 'DRAWN', 'MARK', 'MARKED', 'TOO_MANY', 'WORDED_MARK',
-           'WORDED_TEXT', 'Study', 'in_columns', 'pool_names', 'failure_text', 'guarded', 'unscored', 'unscored_text',
-           'outdate', 'replacing', 'lost_clips', 'lost_text', 'with_interval', 'Unread', 'unread_view', 'with_mark',
-           'plain_scores', 'at_full_budget', 'first_metric', 'summary']
+           'WORDED_TEXT', 'Study', 'pools_in_columns', 'pool_names', 'failure_text', 'guarded', 'unscored',
+           'unscored_text', 'outdate', 'replacing', 'lost_clips', 'lost_text', 'with_interval', 'Unread', 'unread_view',
+           'with_mark', 'plain_scores', 'at_full_budget', 'first_metric', 'summary']
 
 # %% ../../nbs/6_study/01_results.ipynb #ec69584e
 import json
@@ -50,7 +50,7 @@ POOL_COLUMNS = ['decoding', 'width', 'reading', 'calibration', 'verifier']
 VARIANT = (r'(?P<decoding>[a-z]*)(?P<width>\d*)(?: side by side)?(?: by (?P<verifier>.+?))?'
            r'(?: (?P<calibration>temperature|prior|dirichlet))?$')
 
-def in_columns(table:pd.DataFrame) -> pd.DataFrame:
+def pools_in_columns(table:pd.DataFrame) -> pd.DataFrame:
     "A table of an earlier version, with columns in place of `variant`; others as they are."
     if 'variant' not in table: return table
     parts = table.variant.str.extract(VARIANT).fillna('')
@@ -70,7 +70,7 @@ def pool_names(rows:pd.DataFrame) -> pd.Series:
 @patch
 def read(self:Study, *parts:str) -> pd.DataFrame:
     "A table of the study."
-    if self.has(*parts): return in_columns(pd.read_parquet(self.table(*parts)))
+    if self.has(*parts): return pools_in_columns(pd.read_parquet(self.table(*parts)))
     there = [o.name for o in sorted(RESULTS.glob('*')) if Study(o.name).has(*parts)]
     raise InputError(f"No {'/'.join(parts)} in study {self.name!r}: run it first "
         f"(`ambiscale run`, or experiments/01_sample and 02_score), or set `study` to one "
