@@ -109,10 +109,9 @@ def laid_out(
     uids:Names, labels:tuple, how:dict, # `how`: name -> `recipe`
     column:str) -> dict: # `dist`, `credit`, `tied` for what ties draw from, or `unparsed`
     "Stored predictions over all clips of a corpus; names without predictions are left out."
-    out = {}
-    for name, key in how.items():
-        rows = part[np.all([part[o].eq(v) for o, v in zip(RECIPE, key, strict=True)], 0)]
-        if rows.empty: continue
+    out, at = {}, part.groupby(RECIPE, sort=False).indices
+    for name, key in ((o, k) for o, k in how.items() if k in at):
+        rows = part.iloc[at[key]]
         if column=='unparsed': out[name] = float(rows.get(column, pd.Series([0.])).max()); continue
         if column=='tied':
             clip, *draws = tied_draws(rows)
