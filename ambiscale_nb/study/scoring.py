@@ -179,8 +179,8 @@ def common_clips(study:Study, runs:list) -> dict:
     def most(run): return run['limit'] or np.inf
     for run in runs:
         keep = set(of[run['plan']][0])
-        for o in (o for o in runs if o['corpus']==run['corpus'] and
-                  o['condition'] in ('none', run['condition'])): # Controls remove no clip
+        for o in (o for o in runs if o['corpus']==run['corpus'] and # Controls remove no clip
+                  {o.get('condition', 'none')}<={'none', run.get('condition', 'none')}):
             heard, lost = of[o['plan']]
             keep -= lost
             if 'limit' in o and 'limit' in run and most(o)>=most(run): keep &= heard
