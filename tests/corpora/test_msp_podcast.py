@@ -288,11 +288,11 @@ def wrong_consensus(rule):
 
 FAULTS = {'part_said': lambda text: (text.rpartition(';')[0].strip(), text.rpartition(';')[2].strip()),
           'primary_of': lambda text: msp.PRIMARY.get(text.strip(), 'neutral'),
-          'secondary_of': lambda text: (msp.SECONDARY.get(text.split(',')[0].strip(), 'other'),),
+          'emotions_named': lambda primary, secondary, emotions='primary': (msp.primary_of(primary),),
           'one_answer_each': lambda said, files, right=msp.one_answer_each: right(said.iloc[::-1], files),
           'extra_facts': lambda folders: pd.DataFrame(columns=['file', 'split', 'speaker', 'gender'], dtype=str),
           'voices': lambda df, right=msp.voices: right(df).assign(speaker=df.speaker),
-          'OPEN': ('', 'NA', 'nan', 'None'), 'NO_AUDIO': (UIDS[7], UIDS[0])}
+          'OPEN': ('', 'NA', 'nan', 'None')}
 RULES = {'no tie': lambda votes, names: names[votes.argmax()],
          'absolute majority': lambda votes, names: names[votes.argmax()] if 2*votes.max()>votes.sum() else '',
          'without other': lambda votes, names: names[votes[:-1].argmax()] if votes[:-1].any() else names[-1],

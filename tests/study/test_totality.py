@@ -28,7 +28,7 @@ from ambiscale_nb.study.run import forget_plans, run_tasks
 
 FOUR = label_set('four').labels
 SETTING = dict(model='m', corpus='c', condition='none', mode='label', style='direct', decoding='sample', width=0,
-               reading='plain', calibration='', label_set='four', votes='rater', failed=0, verifier='m', role='self',
+               reading='plain', calibration='', wording='0', label_set='four', votes='rater', failed=0, verifier='m', role='self',
                prompt='p')
 
 
