@@ -41,7 +41,7 @@ def test_an_answer_has_ids_ends_and_its_own_log_probabilities(server):
     reply = llama(server).greedy(SAID, DIRECT)
     assert reply.tokens[:-1]==ids_of(reply.text) and reply.token_ends[-1]==len(reply.text)
     assert reply.sum_logprob==pytest.approx(total('', SAID+DIRECT.text, reply.text))
-    assert reply.usage['audio_tokens'] is None and reply.usage['output_tokens']==len(reply.text)+1
+    assert reply.usage['audio_tokens']==0 and reply.usage['output_tokens']==len(reply.text)+1 # Asked in writing
     assert server.asked[0][1]['top_logprobs']==1
 
 def test_a_grammar_scores_and_restricts_answers(server):

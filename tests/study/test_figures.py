@@ -100,7 +100,7 @@ def study(tmp_path_factory):
     def both(table, name): return pd.concat([table, stage[name]], ignore_index=True)
 
     def asked(store, plan):  # the pools of a model; `others` has beams, which fig10 must leave out
-        rows = [dict(model=k[0], mode=k[1], style=k[2], decode=k[3]) for k in pools if k[0]==plan.model[0]]
+        rows = [dict(model=k[0], mode=k[1], style=k[2], decode=k[3], wording='0') for k in pools if k[0]==plan.model[0]]
         odd = [o | dict(decode='beam') for o in rows if o['decode']=='sample'] if plan.others[0] else []
         return pd.DataFrame(odd+rows)
 

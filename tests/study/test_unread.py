@@ -69,7 +69,7 @@ def studies(tmp_path_factory):
         now = []
         m.setattr('ambiscale_nb.study.listening.pool_rows', lambda store, plan: pd.DataFrame())
         m.setattr('ambiscale_nb.sampling.store.pool_rows', lambda store, plan: pd.DataFrame([
-            dict(model=k[0], mode=k[1], style=k[2], decode=k[3]) for k in pools[now[-1]] if k[0]==plan.model[0]]))
+            dict(model=k[0], mode=k[1], style=k[2], decode=k[3], wording='0') for k in pools[now[-1]] if k[0]==plan.model[0]]))
         m.setattr('ambiscale_nb.study.scores.make_pools', lambda rows, labels, verdicts=None: {
             (*o[1:], 0): pools[now[-1]][tuple(o)] for o in rows[['model', 'mode', 'style', 'decode']].to_numpy()})
 
