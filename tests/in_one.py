@@ -2,6 +2,7 @@
 
 `execute` starts that process; by itself this file reads steps from standard input and writes what went wrong.
 """
+import atexit
 import json
 import os
 import subprocess
@@ -32,6 +33,7 @@ def run(notebook, parameters):
     cell.source += ''.join(f'\n{k} = {v!r}' for k, v in parameters.items())
     try: shell.run_all(nb, exc_stop=True)
     except Exception as e: return f'{type(e).__name__}: {e}'
+    finally: atexit.unregister(shell.atexit_operations) # Or each shell would collect all garbage of the process at its end
     return ''
 
 
