@@ -23,7 +23,7 @@ import pandas as pd
 from ..core import InputError, RESULTS, ROOT
 from ..models.contract import cleaned
 from ..sampling.files import StoreLedger
-from .notebooks import is_done, NotebookError, run_once, stamp_of
+from .notebooks import is_done, NotebookError, run_once, SharedKernel, stamp_of
 
 # %% ../../nbs/6_study/14_fanout.ipynb #e8d2eb37
 @dataclass
@@ -37,10 +37,13 @@ class Outcome:
     seconds_measured: float = 0. # Wall time
 
 # %% ../../nbs/6_study/14_fanout.ipynb #9af13986
+KERNEL = SharedKernel()
+
 def run_shard(
     task:tuple, # (source, target, parameters)
     tries:int=3, # How often a dying kernel is started
     root:str='', # The project's root as the study sees it
+    kernel:SharedKernel|None=None, # Of this worker; each notebook has its own if None
 ) -> Outcome: # Never an exception
     "Execute one task on a worker."
     from nbclient.exceptions import DeadKernelError
@@ -51,13 +54,18 @@ def run_shard(
         return out
     while out.status=='failed' and out.tries<tries:
         out.tries += 1
-        try: out.status, out.error = 'done' if run_once(*task) else 'had', ''
+        try: out.status, out.error = 'done' if run_once(*task, kernel) else 'had', ''
         except DeadKernelError: out.error = f'the kernel died ({out.tries} of {tries} tries)'
         except Exception as e:
             out.error = cleaned(str(e) if isinstance(e, (InputError, NotebookError)) else repr(e))
             break
+    if kernel: kernel.rest(out.status!='failed')
     out.seconds_measured = time.monotonic()-start
     return out
+
+def run_with_others(task:tuple, **how) -> Outcome: # As `run_shard`
+    "Execute one task in the kernel of this worker."
+    return run_shard(task, kernel=KERNEL, **how)
 
 # %% ../../nbs/6_study/14_fanout.ipynb #5d2e7a91
 @contextmanager
@@ -372,7 +380,7 @@ def run_shards(
     shown = Progress(len(tasks), watch, None if progress else False)
     with connect(min(workers, len(todo)), scheduler, slurm, tries) as client:
         keys = [f'run-{uuid.uuid4().hex}' for o in todo]
-        jobs = client.map(run_shard, todo, tries=tries, root=str(ROOT), key=keys)
+        jobs = client.map(run_with_others, todo, tries=tries, root=str(ROOT), key=keys)
         jobs = {job: o[1] for job, o in zip(jobs, todo, strict=True)}
         try: found = collect(client, jobs, shown, len(had))
         except BaseException:
