@@ -237,10 +237,10 @@ class Steps:
         self.starts, self.temperature, self.logp, self.sure = starts, temperature, [], []
 
     def __call__(self, ids:Tensor, logits:Tensor) -> Tensor: # (R, V) float32 -> (R, V)
-        logp = scores = logits.log_softmax(-1)
+        logp = scores = logits.double().log_softmax(-1)
         if self.starts is not None:
             scores = gumbel(self.starts, len(self.logp), logp.shape[-1])
-            scores += logp.double()/self.temperature
+            scores += logp/self.temperature
         self.logp.append(logp.gather(-1, scores.argmax(-1, keepdim=True))[:, 0])
         self.sure.append(peak(logp))
         return scores
@@ -248,16 +248,17 @@ class Steps:
     def numbers(self, out:Any) -> tuple: # out: of `generate`
         "Log-probability and `peak` of each token, two lists of R lists."
         import torch
-        return tuple(torch.stack(o, 1).tolist() for o in (self.logp, self.sure))
+        return tuple(torch.stack(o, 1).round(decimals=6).tolist() for o in (self.logp, self.sure))
 
 # %% ../../nbs/2_models/04_local.ipynb #4729b0e8
 def beam_numbers(model:Net, out:Any) -> tuple: # out: of `generate`
     "Log-probability and `peak` of each token of beams, two lists of R lists."
     import torch
-    rows = out.beam_indices
-    scores = model.compute_transition_scores(out.sequences, out.logits, rows, normalize_logits=True)
-    sure = torch.stack([peak(o.float().log_softmax(-1)) for o in out.logits], 1)
-    return scores.tolist(), sure.gather(0, rows[:, :sure.shape[1]].clamp(min=0)).tolist()
+    rows, logp = out.beam_indices, tuple(o.double().log_softmax(-1) for o in out.logits)
+    scores = model.compute_transition_scores(out.sequences, logp, rows)
+    sure = torch.stack([peak(o) for o in logp], 1)
+    sure = sure.gather(0, rows[:, :sure.shape[1]].clamp(min=0))
+    return tuple(o.round(decimals=6).tolist() for o in (scores, sure))
 
 # %% ../../nbs/2_models/04_local.ipynb #e7986cf3
 @patch
@@ -356,7 +357,7 @@ def logp_after(self:LocalALM, prefix:Prefix, at:Tensor, ids:Tensor) -> Tensor: #
     with repeatable():
         out = self.model(input_ids=feed, past_key_values=given['past_key_values'],
                          position_ids=where, attention_mask=mask)
-    return out.logits.float().log_softmax(-1)
+    return out.logits.double().log_softmax(-1)
 
 # %% ../../nbs/2_models/04_local.ipynb #657c75b0
 @patch
@@ -378,10 +379,10 @@ def score_batch(self:LocalALM, prefix:Prefix, prompts:list, answers:list) -> lis
     at = torch.repeat_interleave(torch.tensor(sizes, device=device))
     logp = self.logp_after(prefix, at, ids)
     end = logp[..., sorted(self.eos)].logsumexp(-1).gather(1, last[:, None])[:, 0]
-    said = logp.gather(-1, ids[..., None])[..., 0].double()
+    said = logp.gather(-1, ids[..., None])[..., 0]
     before = torch.arange(ids.shape[1], device=device)<last[:, None]
-    sums = said.where(before, 0).sum(1)+end.double()
-    return np.split(sums.cpu().numpy(), np.cumsum(sizes)[:-1])
+    sums = said.where(before, 0).sum(1)+end
+    return np.split(sums.cpu().numpy().round(6), np.cumsum(sizes)[:-1])
 
 # %% ../../nbs/2_models/04_local.ipynb #3b548c9b
 @patch
@@ -424,7 +425,7 @@ def clip_bytes(model:Net) -> int:
     c, size = model.config.get_text_config(), model.dtype.itemsize
     width = getattr(c, 'head_dim', None) or c.hidden_size//c.num_attention_heads
     cached = 2*c.num_hidden_layers*c.num_key_value_heads*width*size*ROWS*PLACES
-    return cached + c.vocab_size*(PLACES*size+ROWS*40) # 40: float32, float64 and integers of a step
+    return cached + c.vocab_size*(PLACES*size+ROWS*48) # 48: float32, float64 and integers of a step
 
 @patch(as_prop=True)
 def batch(self:LocalALM) -> int:

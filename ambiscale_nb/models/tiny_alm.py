@@ -330,14 +330,14 @@ def save_tiny(model:Net, processor:Processor, folder:Path) -> Path:
 
 # %% ../../nbs/2_models/09_tiny_alm.ipynb #fae04402
 def load_tiny(size:str='tiny', folder:Path=None, batch:int=16) -> LocalALM: # batch: clips
-    "A trained tiny-alm in full precision on the CPU; the shipped one without a folder."
+    "A trained tiny-alm in 64 bits on the CPU; the shipped one without a folder."
     import torch
     from transformers import AutoProcessor, Qwen2AudioForConditionalGeneration
     folder = Path(folder or ASSETS/choose(size, TINY_SIZES, 'size of tiny-alm'))
     weights = folder/'model.safetensors'
     if not weights.exists():
         raise InputError(f"No weights in {folder}: run experiments/03_train_tiny")
-    model = Qwen2AudioForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+    model = Qwen2AudioForConditionalGeneration.from_pretrained(folder, dtype=torch.float64)
     revision = hashlib.blake2b(weights.read_bytes(), digest_size=6).hexdigest()
     return LocalALM(model, AutoProcessor.from_pretrained(folder), f'tiny-alm-{size}', revision,
                     max_seconds=MAX_SECONDS, batch=batch)

@@ -27,9 +27,8 @@ from waiting import PATIENCE, until
 
 KEY = 'sk-sentinel+0123/456789=abc'
 SHARED = dict(n=8, temperature=1., widths=[3], limit=10, beam_limit=4)
-# One clip per batch: which clips share one changes the last digits (`tests/sampling/test_batches.py`)
-RUNS = [dict(model='tiny-alm-nano', load=dict(batch=1), parts=2),
-        dict(model='tiny-alm-nano', load=dict(batch=1), condition='swap', modes=['label'], n=0, widths=[], score=False, verify=False)]
+RUNS = [dict(model='tiny-alm-nano', parts=2),
+        dict(model='tiny-alm-nano', condition='swap', modes=['label'], n=0, widths=[], score=False, verify=False)]
 
 
 def call(root, *words, **more):

@@ -17,8 +17,7 @@ from ambiscale_nb.study import scoring  # noqa: F401 (registers every strategy)
 
 PROJECT = ROOT
 SAMPLE, SCORE = (PROJECT/'nbs/experiments'/o for o in ('01_sample.ipynb', '02_score.ipynb'))
-# One clip per batch: which clips share one changes the last digits (`tests/sampling/test_batches.py`)
-SMALL = dict(study='small', model='tiny-alm-nano', load=dict(batch=1), limit=30, beam_limit=6, n=8, widths=[3])
+SMALL = dict(study='small', model='tiny-alm-nano', limit=30, beam_limit=6, n=8, widths=[3])
 SCORED = dict(study='small', ks=[1, 4, 8], workers=1)
 
 
