@@ -17,6 +17,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterable
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated
@@ -96,10 +97,16 @@ def load_file(path:Path):
         del sys.modules[name]
         raise InputError(f"{path}, which {PLUGINS} names, fails: {type(e).__name__}: {e}") from e
 
+# %% ../nbs/01_core.ipynb #c6b58b3b
+@cache
+def installed_plugins():
+    "Entry points of installed packages."
+    return entry_points(group='ambiscale_nb')
+
 # %% ../nbs/01_core.ipynb #c6b58b3c
 def load_plugins() -> list: # Paths of the files that `AMBISCALE_PLUGINS` names
     "Import every module and file that registers models, corpora, strategies or metrics."
-    for o in entry_points(group='ambiscale_nb'): o.load()
+    for o in installed_plugins(): o.load()
     files = [ROOT/o for o in os.environ.get(PLUGINS, '').split(os.pathsep) if o]
     for o in files: load_file(o)
     return files

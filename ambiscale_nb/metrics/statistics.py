@@ -243,10 +243,12 @@ def paired_statistics(a:Statistic, b:Statistic, clusters:BySpeaker, used:np.ndar
 # %% ../../nbs/3_metrics/02_statistics.ipynb #8fda23ef
 def holm(p:np.ndarray) -> np.ndarray:
     "Holm's step-down adjustment (1979); refused tests count in the size of the family."
-    from statsmodels.stats.multitest import multipletests
-    lost = np.isnan(p := np.asarray(p, float))
-    if not p.size: return p
-    return np.where(lost, np.nan, multipletests(np.where(lost, 1, p), method='holm')[1])
+    p = np.asarray(p, float)
+    order = np.argsort(p) # NaN last
+    steps = np.where(np.isnan(p), 1, p)[order]*np.arange(p.size, 0, -1)
+    out = np.empty_like(p)
+    out[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return np.where(np.isnan(p), np.nan, out)
 
 # %% ../../nbs/3_metrics/02_statistics.ipynb #a5ce190b
 def power_of(effect:float, estimate:object, level:float=.05) -> float:

@@ -283,15 +283,21 @@ def journal_rows(places:list, table:Table) -> pa.Table:
 # %% ../../nbs/5_sampling/01_files.ipynb #95b3b50c
 MEMORY = '4GB' # Of a query; what needs more spills to disk
 
+@lru_cache
+def database(): # -> duckdb.DuckDBPyConnection
+    "An empty database in memory, opened once per process: it takes longer than most queries."
+    import duckdb
+    config = dict(temp_directory=tempfile.gettempdir(), memory_limit=MEMORY)
+    found = duckdb.connect(config=config)
+    found.execute('SET enable_progress_bar=false')
+    return found
+
 def query_rows(places:list, table:Table, select:str, **params:object) -> pd.DataFrame:
     "Ask SQL of `kept` (each group once), `best` (one row per group) or `every` copy."
-    import duckdb
     journals = journal_rows(places, table)
     if files := [str(o) for o in shards(places)]: params['files'] = files
     query = KEPT_ROWS.format(shards=SHARD_ROWS if files else '', select=select)
-    config = dict(temp_directory=tempfile.gettempdir(), memory_limit=MEMORY)
-    with duckdb.connect(config=config) as con:
-        con.execute('SET enable_progress_bar=false')
+    with database().cursor() as con: # Its tables are its own
         con.register('journals', journals)
         return con.sql(query, params=params).to_arrow_table().to_pandas()
 

@@ -37,8 +37,6 @@ class Outcome:
     seconds_measured: float = 0. # Wall time
 
 # %% ../../nbs/6_study/14_fanout.ipynb #9af13986
-KERNEL = SharedKernel()
-
 def run_shard(
     task:tuple, # (source, target, parameters)
     tries:int=3, # How often a dying kernel is started
@@ -63,9 +61,14 @@ def run_shard(
     out.seconds_measured = time.monotonic()-start
     return out
 
-def run_with_others(task:tuple, **how) -> Outcome: # As `run_shard`
+# %% ../../nbs/6_study/14_fanout.ipynb #c3b35672
+KERNEL = SharedKernel() # Of this process; it ends with it
+
+def run_in_turn(
+    task:tuple, tries:int, root:str, # As `run_shard`
+) -> Outcome:
     "Execute one task in the kernel of this worker."
-    return run_shard(task, kernel=KERNEL, **how)
+    return run_shard(task, tries, root, KERNEL)
 
 # %% ../../nbs/6_study/14_fanout.ipynb #5d2e7a91
 @contextmanager
@@ -380,7 +383,7 @@ def run_shards(
     shown = Progress(len(tasks), watch, None if progress else False)
     with connect(min(workers, len(todo)), scheduler, slurm, tries) as client:
         keys = [f'run-{uuid.uuid4().hex}' for o in todo]
-        jobs = client.map(run_with_others, todo, tries=tries, root=str(ROOT), key=keys)
+        jobs = client.map(run_in_turn, todo, tries=tries, root=str(ROOT), key=keys)
         jobs = {job: o[1] for job, o in zip(jobs, todo, strict=True)}
         try: found = collect(client, jobs, shown, len(had))
         except BaseException:

@@ -7,7 +7,7 @@ from scipy import stats
 from ambiscale_nb.core import InputError
 from ambiscale_nb.metrics.metrics import hits, mean_of, of_sums, statistic
 from ambiscale_nb.metrics.statistics import (FEW, Comparison, Estimate, at_level, cluster_ci,
-    cluster_codes, compared, mean_ci, paired_difference,
+    cluster_codes, compared, holm, mean_ci, paired_difference,
     paired_statistics, proportion_ci, tied_ranks)
 
 def corpus(sizes, rng, icc=.05):
@@ -209,3 +209,14 @@ def test_coverage_of_accuracies_near_one(speakers, per, p):
     assert np.mean(held)>.92
 
 # ------------------------------------------------------------------ comparisons
+
+
+@pytest.mark.parametrize('n', [1, 2, 7, 60])
+def test_holm_is_that_of_statsmodels(n):
+    "Ties and refused tests included, in any order."
+    from statsmodels.stats.multitest import multipletests
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        p = rng.choice([*rng.uniform(size=n)**3, .04, np.nan], n)
+        want = multipletests(np.nan_to_num(p, nan=1.), method='holm')[1]
+        np.testing.assert_allclose(holm(p), np.where(np.isnan(p), np.nan, want), rtol=1e-12)

@@ -86,7 +86,7 @@ def test_weights_are_half_precision_on_disk_and_registered(alms, size):
     head = tensors(ASSETS/size)
     assert {dtype for dtype, _ in head.values()}=={'F16'}
     assert sum(int(np.prod(shape)) for _, shape in head.values())==alms[size].n_params
-    assert {p.dtype for p in alms[size].model.parameters()}=={torch.float32}
+    assert {p.dtype for p in alms[size].model.parameters()}=={torch.float64}
     assert all(bool(p.isfinite().all()) for p in alms[size].model.parameters())
     info, alm = MODELS[f'tiny-alm-{size}'], alms[size]
     again = load_model(info.name)

@@ -1,5 +1,4 @@
 """Clips that share batches: what is stored does not depend on how calls were put together."""
-import numpy as np
 import pandas as pd
 import pytest
 from ambiscale_nb.corpora.audio import wave_sha

@@ -129,7 +129,7 @@ def test_few_clips_are_refused():
 def test_references_are_never_ranked():
     "The probe is a column beside the settings: no row, no rank, no mark, however good it is."
     cell = dict(corpus='mine', condition='none', mode='dist', style='direct', decoding='sample', width=0, wording='0',
-                reading='plain', k=4, stratum='all',
+                reading='plain', calibration='', verifier='', k=4, stratum='all',
                 metric='jsd', low=.1, high=.3, n=120, noise_floor=.05, one_more_rater=.4, prior=.3, uniform=.3, probe=.001,
                 unparsed=0., calls=4, tokens=9.)
     scores = pd.DataFrame([cell | dict(model=m, strategy=s, value=v) for m, s, v in
