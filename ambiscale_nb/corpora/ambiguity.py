@@ -10,6 +10,7 @@ __all__ = ['LEVELS', 'soft_labels', 'entropy', 'vote_slack', 'top_labels', 'stra
 # %% ../../nbs/1_corpora/04_ambiguity.ipynb #848a32b6
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
@@ -107,13 +108,24 @@ def posterior_draws(votes:Votes, alpha:np.ndarray|float, draws:int=20,
     p = rng.standard_gamma(shape, size=(draws, *shape.shape))
     return p/p.sum(-1, keepdims=True)
 
+# %% ../../nbs/1_corpora/04_ambiguity.ipynb #17ba0418
+@lru_cache(2)
+def floor_draws(rows:bytes, K:int, alpha:tuple, draws:int, seed:int) -> Dist: # (draws, U, K)
+    "Draws that all metrics of a corpus share, from patterns of votes (as bytes of a float array)."
+    votes = np.frombuffer(rows).reshape(-1, K)
+    return posterior_draws(votes, np.array(alpha), draws, rng_of('noise floor', seed))
+
 # %% ../../nbs/1_corpora/04_ambiguity.ipynb #c874a4bb
 def noise_floor(votes:Votes, metric:Callable, alpha:np.ndarray|float, draws:int=200,
                 rng:np.random.Generator|None=None) -> PerClip: # At least so many draws per pattern
     "Expected score m(prediction, soft label) of a perfect prediction against the observed votes."
     rows, back = np.unique(checked_votes(votes), axis=0, return_inverse=True)
-    rng, y = rng_of('noise floor', draws) if rng is None else rng, soft_labels(rows)
+    seed, y, known = draws, soft_labels(rows), rows.astype(float).tobytes()
     draws, step = max(draws, 100_000//len(rows)), max(1, 2_000_000//rows.size)
+    if rng is None and draws<=step:
+        p = floor_draws(known, rows.shape[1], tuple(np.atleast_1d(alpha)), draws, seed)
+        return (metric(p, y).sum(0)/draws)[back.ravel()]
+    rng = rng_of('noise floor', seed) if rng is None else rng
     sizes = [min(step, draws-o) for o in range(0, draws, step)]
     total = sum(metric(posterior_draws(rows, alpha, n, rng), y).sum(0) for n in sizes)
     return (total/draws)[back.ravel()]

@@ -114,10 +114,27 @@ def check_several(t:Trial) -> tuple:
     if len(replies)!=t.n: return False, f'{len(replies)} answers instead of {t.n}'
     return compare_alone(t, replies, 'samples at temperature .01', t.tol)
 
+# %% ../../nbs/2_models/11_check.ipynb #65413d42
+def exchanged(t:Trial) -> str:
+    "Which clip of a batch has the answer or the scores of another; '' if none."
+    waves = [t.other[len(t.other)//3:], t.wave, t.other, t.wave[len(t.wave)//3:]]
+    def of(x): return ((x.text,), np.array(x.token_logprobs)) if isinstance(x, Reply) else ((), x)
+    kinds = dict(greedy=()) if t.alone.token_logprobs else {}
+    if t.can.label_scoring: kinds['score'] = list(t.labels),
+    for method, more in kinds.items():
+        calls = [(o, t.ask, *more) for o in waves]
+        alone = [of(getattr(t.alm, method)(*o)) for o in calls]
+        for i, got in enumerate(t.alm.many(method, calls)):
+            far = [distance(of(got), o) for o in alone]
+            if math.isfinite(far[i]) and far[i]>8*min(far)+1e-6:
+                return f'{method}: clip {i} of a batch is answered as clip {np.argmin(far)}'
+    return ''
+
 # %% ../../nbs/2_models/11_check.ipynb #65413d43
 def check_batched(t:Trial) -> tuple:
     "A clip in a batch with a shorter one is answered as if it were alone."
     if not getattr(t.alm, 'many', None): return None, 'it answers call by call'
+    if where := exchanged(t): return False, where
     calls = [(o, t.ask) for o in (t.other[len(t.other)//3:], t.wave)]
     samples = t.alm.many('sample', [(*o, t.n, 1, .01) for o in calls])[1]
     replies = [t.alm.many('greedy', calls)[1], *samples]
@@ -164,6 +181,17 @@ def check_hears(t:Trial) -> tuple:
     if not changed[0]: return False, 'another clip changes nothing: it is deaf'
     return True, 'changes ' + ('its words' if math.isinf(far[0]) else
                                f'a log-probability by {far[0]:.3g}')
+
+# %% ../../nbs/2_models/11_check.ipynb #d6c8777e
+WORDS = ('I am so glad to see you!', 'I hate all of this.')
+
+def check_words(t:Trial) -> tuple:
+    "Words in place of the sound are answered, and others change the answer or its probabilities."
+    reply = t.alm.greedy(WORDS[0], t.ask)
+    if reply.usage.get('audio_tokens'): return False, 'there is audio in a question without sound'
+    changed, _ = effects(t, WORDS)
+    if changed is None: return None, UNSTABLE
+    return changed[0], f"{reply.text[:30]!r}; other words change {'it' if changed[0] else 'nothing'}"
 
 # %% ../../nbs/2_models/11_check.ipynb #54de4819
 def check_audio_tokens(t:Trial) -> tuple:
@@ -275,12 +303,12 @@ CHECKS = dict(answers=check_answers, repeats=check_repeats,
     alone_and_among_others=check_among_others, one_and_several=check_several,
     alone_and_in_a_batch=check_batched, samples_differ=check_sampling,
     hears=check_hears, audio_tokens=check_audio_tokens,
-    tokens_grow=check_growth, heard_whole=check_whole, logprobs=check_logprobs,
-    label_scoring=check_label_scores, scores_fit=check_scores_fit, beams=check_beams,
+    tokens_grow=check_growth, heard_whole=check_whole, words=check_words,
+    logprobs=check_logprobs, label_scoring=check_label_scores, scores_fit=check_scores_fit, beams=check_beams,
     verify=check_verifier, choices=check_choices, max_n=check_max_n,
     undeclared_is_refused=check_refusals)
-REQUIRED = dict(label_scoring='label_scoring', scores_fit='label_scoring', beams='beams',
-             verify='verify', choices='choices') # Check -> capability
+REQUIRED = dict(words='text', label_scoring='label_scoring', scores_fit='label_scoring',
+             beams='beams', verify='verify', choices='choices') # Check -> capability
 
 def check_model(alm:ALM, wave:Wave, other:Wave, ask:Prompt|None=None,
                 labels:tuple=('angry', 'happy', 'neutral', 'sad'), **more:object) -> pd.DataFrame:

@@ -29,6 +29,7 @@ CAN = Capabilities(
     verify=True,         # `score` works for yes and no
     beams=False,         # True needs: beams(wave, prompt, width) -> list[Reply], best first
     seed=True,           # the same seed gives the same samples
+    text=False,          # True: `wave` may also be words (str), of a question without sound
     choices=False,       # True needs: pick(wave, prompt, answers, n, seed) -> list[Reply]
     max_n=16,            # samples in one call at most
     max_seconds=30.)     # longest clip; longer ones are set aside before this model is asked

@@ -96,6 +96,20 @@ class PaddedBatch(Ideal):
     def many(self, method, calls):
         long = 2*max(len(w) for w, *_ in calls)
         return [getattr(self, method)(np.pad(w, (0, long-len(w))), *more) for w, *more in calls]
+class Exchanged(Ideal):
+    "Rows of a batch come back in another order."
+    def many(self, method, calls): return [getattr(self, method)(*o) for o in calls[::-1]]
+class Reading(Ideal):
+    "Takes words in place of the sound."
+    capabilities = replace(Ideal.capabilities, text=True)
+    def voice(self, words): return noise(sum(map(ord, words)))
+    def audio_tokens(self, wave): return 0 if isinstance(wave, str) else super().audio_tokens(wave)
+    def logits(self, wave, *args): return super().logits(self.voice(wave) if isinstance(wave, str) else wave, *args)
+class Skipping(Reading):
+    "Answers the question alone."
+    def voice(self, words): return noise(7)
+class Imagining(Reading):
+    def audio_tokens(self, wave): return super().audio_tokens(wave) or 25
 class Copies(Ideal):
     def sample(self, *args): return super().sample(*args)[:1]*args[2]
 class Few(Ideal):
@@ -158,7 +172,7 @@ FOUND = { # Who -> the checks that it fails, all of them
     Truncating: {'tokens_grow', 'heard_whole'}, Secret: {'heard_whole'}, Beheading: {'heard_whole'},
     Gap: {'heard_whole'}, Padding: {'tokens_grow'},
     Mixing: {'one_and_several'}, Copies: {'samples_differ'}, Few: {'max_n'},
-    PaddedBatch: {'alone_and_in_a_batch'},
+    PaddedBatch: {'alone_and_in_a_batch'}, Exchanged: {'alone_and_in_a_batch'}, Skipping: {'words'}, Imagining: {'words'},
     OneShort: {'one_and_several', 'max_n'}, Seedless: {'samples_differ'}, Renormalised: {'one_and_several'},
     NoLogprobs: {'logprobs'}, Positive: {'logprobs', 'label_scoring'}, Short: {'logprobs'},
     Endless: {'scores_fit'}, Batchy: {'label_scoring', 'scores_fit'}, EqualBeams: {'beams'},
@@ -173,6 +187,7 @@ def tried(alm, **more): return check_model(alm, WAVE, OTHER, labels=WORDS, **mor
 
 def test_who_is_as_declared_passes():
     table = tried(Ideal())
+    assert passed(tried(Reading())) and table[table.ok.isna()].check.tolist()==['alone_and_in_a_batch', 'words']
     assert passed(table) and table.ok.all() and table.check.tolist()==list(CHECKS)
     assert list(table)==['check', 'ok', 'detail'] and table.detail.str.len().gt(0).all()
 

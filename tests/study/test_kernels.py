@@ -138,3 +138,23 @@ def test_where_there_are_no_such_sockets_tcp_is_used(tmp_path, monkeypatch):
     monkeypatch.setattr(zmq, 'has', lambda what: False)
     notebooks.run_notebook(notebook(tmp_path/'s.ipynb', TELL, x=1), tmp_path/'t.ipynb', {})
     assert told(tmp_path/'t.ipynb')[1] == 'tcp'
+
+
+def test_tasks_of_a_worker_share_a_kernel_until_one_fails_or_uses_a_gpu(tmp_path, monkeypatch):
+    "Each begins without the variables of the one before, and without what Dask sets for memory."
+    monkeypatch.setenv('MALLOC_TRIM_THRESHOLD_', '65536')
+    tell = ('import os, sys\nprint(os.getpid(), "mine" in globals(), os.environ.get("MALLOC_TRIM_THRESHOLD_"))\nmine = 1\n')
+    card = ('from types import SimpleNamespace as N\nprint(os.getpid(), "mine" in globals(), 0)\n'
+            'sys.modules["torch"] = N(cuda=N(is_initialized=lambda: True))')
+    seen = []
+    with notebooks.SharedKernel() as shared:
+        for i, code in enumerate((tell, tell, tell+'1/0', tell, 'import os, sys\n'+card, tell)):
+            source, target = notebook(tmp_path/f'{i}.ipynb', code, x=1), tmp_path/f'{i}.done.ipynb'
+            out = fanout.run_shard((source, target, {}), kernel=shared)
+            assert out.status == ('failed' if '1/0' in code else 'done'), out.error
+            seen.append(told(target.with_name(f'{i}.done.failed.ipynb') if '1/0' in code else target))
+    pids = [o[0] for o in seen]
+    assert pids[0] == pids[1] == pids[2] != pids[3] == pids[4] != pids[5]
+    assert {o[1] for o in seen} == {'False'} and {o[2] for o in seen} == {'None', '0'}
+    until(lambda: not psutil.pid_exists(int(pids[5])) or psutil.Process(int(pids[5])).status()=='zombie', 'it goes on')
+    assert not left_over()

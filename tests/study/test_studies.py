@@ -68,7 +68,7 @@ def tool(name): return str(Path(sys.executable).with_name(name))
 def commanded(tmp_path_factory):
     "`ambiscale run`, once with a limit that stops it and once more; the folder and what was said."
     root = place(tmp_path_factory.mktemp('commanded'))
-    study_in(root, 'small', file='limited', ks=[1, 4, 8], limits=dict(calls=60), **SHARED)
+    study_in(root, 'small', file='limited', ks=[1, 4, 8], workers=1, limits=dict(calls=60), **SHARED)
     study_in(root, 'small', file='study', ks=[1, 4, 8], **SHARED)
     steps = ('run limited.yaml', 'status limited.yaml', 'estimate study.yaml', 'run study.yaml', 'status small --verify')
     return root, [ask(root, o) for o in steps]
