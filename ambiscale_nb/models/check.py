@@ -191,7 +191,8 @@ def check_words(t:Trial) -> tuple:
     if reply.usage.get('audio_tokens'): return False, 'there is audio in a question without sound'
     changed, _ = effects(t, WORDS)
     if changed is None: return None, UNSTABLE
-    return changed[0], f"{reply.text[:30]!r}; other words change {'it' if changed[0] else 'nothing'}"
+    seen = 'it' if changed[0] else 'nothing'
+    return changed[0], f'{reply.text[:30]!r}; other words change {seen}'
 
 # %% ../../nbs/2_models/11_check.ipynb #54de4819
 def check_audio_tokens(t:Trial) -> tuple:
@@ -304,8 +305,8 @@ CHECKS = dict(answers=check_answers, repeats=check_repeats,
     alone_and_in_a_batch=check_batched, samples_differ=check_sampling,
     hears=check_hears, audio_tokens=check_audio_tokens,
     tokens_grow=check_growth, heard_whole=check_whole, words=check_words,
-    logprobs=check_logprobs, label_scoring=check_label_scores, scores_fit=check_scores_fit, beams=check_beams,
-    verify=check_verifier, choices=check_choices, max_n=check_max_n,
+    logprobs=check_logprobs, label_scoring=check_label_scores, scores_fit=check_scores_fit,
+    beams=check_beams, verify=check_verifier, choices=check_choices, max_n=check_max_n,
     undeclared_is_refused=check_refusals)
 REQUIRED = dict(words='text', label_scoring='label_scoring', scores_fit='label_scoring',
              beams='beams', verify='verify', choices='choices') # Check -> capability
