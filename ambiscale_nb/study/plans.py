@@ -177,8 +177,8 @@ def most_pools(study:StudyConfig, run:RunConfig) -> int:
     return len(run.modes)*len(run.styles)*run_parameters(study, run)['wordings']
 
 # %% ../../nbs/6_study/16_plans.ipynb #6c40109d
-def known_lists(study:StudyConfig, run:RunConfig, own:pd.DataFrame, had:dict) -> tuple:
-    "The `lists` of `judged_plans`, as far as they are stored; `own`: what the run itself draws."
+def known_lists(study:StudyConfig, run:RunConfig, own:pd.DataFrame, had:dict, few:set) -> tuple:
+    "The `lists` of `judged_plans` for a `few` clips; `own`: what the run itself draws."
     store, chosen = Study(study.name).store, read_clips(run, had)[2]
     runs, pools = {run_name(o): o for o in study.runs}, [(most_pools(study, run), own)]
     for o in run.lists_of:
@@ -186,6 +186,7 @@ def known_lists(study:StudyConfig, run:RunConfig, own:pd.DataFrame, had:dict) ->
         other = runs[name].model_copy(update=dict(verify=False, listwise=0, audit=0))
         plan = plan_run(study, other, had)[1].get('plans', pd.DataFrame())
         pools.append((most_pools(study, other), plan))
+    pools = [(n, o[o.uid.isin(few)]) for n, o in pools if len(o)]
     pools = [(n, o, waiting(store, o)) for n, o in pools if len(o)]
     reads = run.reads=='text'
     lists = [shown_answers(store, o, chosen, {*o.uid}-uids, reads) for _, o, uids in pools]
@@ -201,7 +202,8 @@ def plan_run(study:StudyConfig, run:RunConfig, had:dict|None=None) -> tuple:
     *_, chosen, kept = read_clips(run, had)
     kept = with_words(kept, run.condition)
     clips = planned_clips(kept, decoded(here), model.capabilities.max_seconds, asked)
-    shown = partial(known_lists, study, run, had=had) if asked['listwise'] else None
+    few = {*take_some(clips, asked['listwise_limit'] or None).uid}
+    shown = partial(known_lists, study, run, had=had, few=few) if asked['listwise'] else None
     plans = plans_for(model, clips, chosen.labels, asked, shown)
     drawn = drawn_plan(plans)
     plans = {k: v for k, v in plans.items() if k not in ('plans', 'beams')}
