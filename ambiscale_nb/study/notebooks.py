@@ -157,8 +157,11 @@ class SharedKernel:
         process = self.manager and getattr(self.manager.provisioner, 'process', None)
         return bool(process) and process.poll() is None
 
-    def kill(self): # Also from another thread
-        if self.is_alive(): self.manager.provisioner.process.kill()
+    def kill(self): # Also from another thread; its memory is free when this returns
+        if not self.is_alive(): return
+        process = self.manager.provisioner.process
+        process.kill()
+        process.wait()
 
     def is_ready(self): # Whether it is alive and no GPU is in use; its variables are removed
         return self.is_alive() and was_reset(self.manager.blocking_client())
