@@ -284,7 +284,7 @@ def journal_rows(places:list, table:Table) -> pa.Table:
 MEMORY = '4GB' # Of a query; what needs more spills to disk
 
 @lru_cache
-def database(): # -> duckdb.DuckDBPyConnection
+def database(process:int): # -> duckdb.DuckDBPyConnection; its threads are not in a fork
     "An empty database in memory, opened once per process: it takes longer than most queries."
     import duckdb
     config = dict(temp_directory=tempfile.gettempdir(), memory_limit=MEMORY)
@@ -297,7 +297,7 @@ def query_rows(places:list, table:Table, select:str, **params:object) -> pd.Data
     journals = journal_rows(places, table)
     if files := [str(o) for o in shards(places)]: params['files'] = files
     query = KEPT_ROWS.format(shards=SHARD_ROWS if files else '', select=select)
-    with database().cursor() as con: # Its tables are its own
+    with database(os.getpid()).cursor() as con: # Its tables are its own
         con.register('journals', journals)
         return con.sql(query, params=params).to_arrow_table().to_pandas()
 
