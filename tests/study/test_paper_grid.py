@@ -17,10 +17,8 @@ from ambiscale_nb.study.config import read_study, run_name
 from ambiscale_nb.study.plans import plan_run
 from ambiscale_nb.study.run import study_tasks
 
-# All lines, also those whose models differ in name alone: minutes. Otherwise a local model on every corpus, and a served one
-# of each kind on one
-WHOLE = bool(os.getenv('AMBISCALE_WHOLE_GRID'))
-LINES = [('qwen2-audio', None), ('gemini-3.8-flash', 'crema_d'), ('gpt-audio-1.5', 'msp_podcast'), ('ultravox-v0.4', 'iemocap')]
+WHOLE = bool(os.getenv('AMBISCALE_WHOLE_GRID')) # All lines, also those whose models differ in name alone: minutes
+KINDS = ('qwen2-audio', 'gemini-3.8-flash', 'gpt-audio-1.5') # And one line of Ultravox
 LOCAL = ('qwen2-audio', 'qwen2.5-omni', 'voxtral', 'audio-flamingo-3')
 SERVED = ('ultravox-v0.3', 'ultravox-v0.4', 'gemini-3.8-flash', 'gpt-audio-1.5')
 
@@ -46,7 +44,8 @@ def grid(server):
     def here(run):
         url = server.gemini if 'gemini' in run.model else server.url
         return run.model_copy(update=dict(load=dict(base_urls=url, key='')) if run.model in SERVED else {})
-    runs = [here(o) for o in study.runs if WHOLE or {(o.model, None), (o.model, o.corpus)} & {*LINES}]
+    ultravox = next(o for o in study.runs if o.model == 'ultravox-v0.4' and o.corpus == 'crema_d')
+    runs = [here(o) for o in study.runs if WHOLE or o.model in KINDS or o is ultravox]
     return study.model_copy(update=dict(limit=4, n=2, ks=[1, 2], runs=runs) | ({} if WHOLE else dict(widths=[2, 7])))
 
 

@@ -13,8 +13,7 @@ def known():
     "The texts of the numbers of the CSV, as they are written in prose."
     values = [*REAL.value, *REAL.low.dropna(), *REAL.high.dropna()]
     found = {f'{abs(o):.3f}' for o in values} | {f'{100*o:.1f}' for o in values}
-    counts = [int(o) for o in REAL[['clips', 'questions', 'speakers']].to_numpy().ravel() if o==o]
-    return found | {f'{o:,}' for o in counts} | {str(o) for o in counts}
+    return found | {f'{o:,.0f}' for o in REAL[['clips', 'questions', 'speakers']].to_numpy().ravel() if o==o}
 
 
 def test_numbers_of_readme_and_figure_11_come_from_the_csv():
