@@ -10,7 +10,6 @@ import os
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable
 from pathlib import Path
 import numpy as np
 import pandas as pd
@@ -59,7 +58,7 @@ def part_said(text:str) -> tuple: # primary, secondary
 # %% ../../nbs/1_corpora/07_msp_podcast.ipynb #0a9dec16
 LINE = (r'(?s)^\s*(?P<rater>[^;]*?)\s*;(?P<said>.*);\s*A:[^;]*;\s*V:[^;]*;\s*D:[^;]*?;?\s*$')
 
-def judgements(file:Iterable[str], lines:Iterable[str]) -> pd.DataFrame: # Categories
+def judgements(file:pd.Series, lines:pd.Series) -> pd.DataFrame: # Categories
     "Who chose what, from workers' lines and the clip of each: file, rater, primary, secondary."
     text = pa.array(lines, pa.large_string())
     if isinstance(text, pa.ChunkedArray): text = text.combine_chunks()
@@ -159,7 +158,7 @@ def complete(stated:pd.DataFrame, extra:pd.DataFrame) -> pd.DataFrame: # One row
     return df.assign(letter=letter.where(letter.isin([*LETTERS_MSP]), ''), split=part)
 
 # %% ../../nbs/1_corpora/07_msp_podcast.ipynb #e1a6bd77
-def one_answer_each(said:pd.DataFrame, files:Iterable[str]) -> tuple: # From `judgements`
+def one_answer_each(said:pd.DataFrame, files:pd.Series) -> tuple: # From `judgements`
     "Judgements with `place` in `files`, once per worker; counts left out; places answered again."
     place = pd.Index(files).get_indexer(said.file.cat.categories)[said.file.cat.codes]
     again = said.duplicated(['file', 'rater']).to_numpy() & (place>=0)
@@ -184,7 +183,7 @@ def name_emotions(said:pd.DataFrame, emotions:str='primary') -> pd.DataFrame:
         named=pd.Categorical.from_codes(second.astype(int), fields)).reset_index(drop=True)
 
 # %% ../../nbs/1_corpora/07_msp_podcast.ipynb #030084ac
-def consensus_of(ratings:pd.DataFrame, uids:Iterable[str]) -> np.ndarray: # (U,); '' for a tie
+def consensus_of(ratings:pd.DataFrame, uids:pd.Series) -> np.ndarray: # (U,); '' for a tie
     "The plurality of primary emotions (uid, label, named) of each clip."
     first, nine = ratings[ratings.named=='primary'], label_set('eight+other')
     if len(ratings) and not len(first):
@@ -206,7 +205,7 @@ def voices(df:pd.DataFrame) -> pd.DataFrame: # speaker, gender, session (the pod
 # %% ../../nbs/1_corpora/07_msp_podcast.ipynb #d3729ba4
 NO_AUDIO = ('MSP-PODCAST_1909_1017',) # Listed in release 2.0 without a file
 
-def transcripts_of(root:Path, uids:Iterable[str]) -> list: # '' where there is none
+def transcripts_of(root:Path, uids:pd.Series) -> list: # '' where there is none
     "Read the transcripts, one small file each: minutes on a network drive for a whole release."
     folder = find(root, 'transcripts?')
     here = set(os.listdir(folder)) if folder else ()
@@ -299,15 +298,12 @@ MSP_COUNTS = {
     '1.12': {}, '2024-11': dict(parts={'train': 84_260, 'development': 31_961}, answers=649_102),
     '2.0': dict(thousands={'train': 169, 'development': 34, 'test1': 46, 'test2': 15},
                 speakers=3641, no_audio=1)}
-LETTER_COUNTS = pd.DataFrame({ # Of release 1.8
-    'all': dict(N=26_009, H=14_285, X=14_199, U=4084, C=3644, A=3218, S=2649, D=2593, F=1544,
-                O=817),
-    'test1': dict(N=4702, H=3475, X=2955, U=1029, C=736, D=709, A=622, S=505, F=367, O=226),
-    'development': dict(N=2529, X=1454, H=1320, A=621, C=547, D=441, U=382, S=302, F=130, O=74)})
+LETTER_COUNTS = dict(N=26_009, H=14_285, X=14_199, U=4084, C=3644, A=3218, S=2649, D=2593, F=1544,
+                     O=817) # Of release 1.8
 
 # %% ../../nbs/1_corpora/07_msp_podcast.ipynb #36652d16
 def check_letters(clips:pd.DataFrame, ratings:pd.DataFrame, known:dict) -> list:
-    "Votes against letters, and raters against the counts `known` of a whole release."
+    "Votes against letters, and raters against the counts `known` of a release."
     places = pd.Index(clips.uid).get_indexer(ratings.uid[ratings.order==0])
     n, stated = np.bincount(places, minlength=len(clips)), (clips.letter!='').to_numpy()
     m = n[n>0]
@@ -326,26 +322,24 @@ def check_letters(clips:pd.DataFrame, ratings:pd.DataFrame, known:dict) -> list:
     return out
 
 # %% ../../nbs/1_corpora/07_msp_podcast.ipynb #11568ad6
-def check_msp_podcast(clips:pd.DataFrame, ratings:pd.DataFrame|None=None) -> list: # Primary ones
+def check_msp_podcast(clips:pd.DataFrame, ratings:pd.DataFrame|None=None) -> list: # All clips
     "A copy against the published figures of its release, as lines of `count_check`."
-    release, parts = clips.release.iloc[0], clips.split.value_counts()
-    known, whole, out = MSP_COUNTS.get(release, {}), len(parts)>1, []
+    release, parts, out = clips.release.iloc[0], clips.split.value_counts(), []
+    known = MSP_COUNTS.get(release, {})
     def has(flag): return clips['flags'].str.contains(flag)
-    if whole and (release in CLIP_COUNTS or not release):
+    if release in CLIP_COUNTS or not release:
         n = {len(clips), int((~has('blind')).sum())}
         size = CLIP_COUNTS.get(release, 'those of a known release, or give `release`')
         out = [count_check('clips', size, size if size in n else min(n))]
     out += [count_check(f'{unit} of {o}', n, round(parts.get(o, 0)/size))
             for unit, size, field in (('clips', 1, 'parts'), ('thousands', 1000, 'thousands'))
-            for o, n in known.get(field, {}).items() if whole or o in parts]
-    if whole: out += [count_check(o, known[o], n) for o, n in {
+            for o, n in known.get(field, {}).items()]
+    out += [count_check(o, known[o], n) for o, n in {
         'speakers': clips.speaker[~has('unknown_speaker')].nunique(),
         'no_audio': int(has('no_audio').sum())}.items() if o in known]
-    part = 'all' if whole else parts.index[0]
-    if release=='1.8' and part in LETTER_COUNTS:
-        out += [count_check(f'letter {o} of {part}', int(n), int((clips.letter==o).sum()))
-                for o, n in LETTER_COUNTS[part].items()]
-    return out if ratings is None else out+check_letters(clips, ratings, known if whole else {})
+    out += [count_check(f'letter {o} of all', n, int((clips.letter==o).sum()))
+            for o, n in LETTER_COUNTS.items() if release=='1.8']
+    return out if ratings is None else out+check_letters(clips, ratings, known)
 
 # %% ../../nbs/1_corpora/07_msp_podcast.ipynb #13d3b1f3
 HOURS = {'1.8': 113.6, '1.11': 235.94, '1.12': 324.4, '2.0': 409.} # Of all labelled clips
