@@ -32,8 +32,7 @@ def load_own(root:str|Path, split:str='all', ratings_csv:str='ratings.csv',
              labels:LabelSet|None=None) -> tuple: # clips and ratings
     "A folder of audio and a list of ratings; ratings may use the words of `labels`."
     root = corpus_root(root, 'your corpus', (ratings_csv,), 'own')
-    path = root/ratings_csv
-    table, known = read_table(path, ('file', 'rater', 'label')), {}
+    table, known = read_table(path := root/ratings_csv, ('file', 'rater', 'label')), {}
     table = table.assign(file=table.file.map(plain_name))
     fixed = table.file[table.file.str.match(r'/|~|[A-Za-z]:/')] # Other computers lack these
     if len(fixed): raise InputError(f"{path.name}, line {fixed.index[0]}: {fixed.iloc[0]!r} is an "
@@ -41,8 +40,8 @@ def load_own(root:str|Path, split:str='all', ratings_csv:str='ratings.csv',
     facts = clip_facts(table)
     clips = facts.drop(columns='file').assign(
         corpus='own', uid=facts.file, path=[str(find_file(root, o, known)) for o in facts.file],
-        flags='' if 'speaker' in facts else 'speaker_unknown', ambiguity_source='votes')
-    if 'speaker' not in facts: clips['speaker'] = clips.uid
+        flags='' if 'speaker' in facts else 'speaker_unknown', ambiguity_source='votes',
+        speaker=facts.get('speaker', facts.file))
     real = clips.path.map(os.path.realpath)
     one = real.eq(real[real.duplicated()].min())
     if one.any(): raise InputError(f"{' and '.join(map(repr, clips.uid[one]))} are one file: "

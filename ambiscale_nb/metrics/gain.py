@@ -315,7 +315,7 @@ def raw_gains(gain:PerClip, votes:Votes) -> dict: # Stratum -> (U,), NaN for oth
 def gain_table(base:str, dists:dict, votes:Votes, speakers:BySpeaker, who:Judgements|None,
         credit:dict, scores:dict, bits:dict) -> pd.DataFrame: # Columns as in `gain_row`
     # `base` is a name in `dists`. All dicts have the same names: distributions (U, K), labels as
-    # expected credit (U, K), less JSD (U,), entropy (U,) as in `gain_shares`; NaN where there is none
+    # expected credit (U, K), less JSD (U,), entropy (U,) as in `gain_shares`; NaN where none is
     "Shares of what can be learnt and raw gains, one row per strategy, role and stratum."
     rows, alpha, start = [], fit_prior(votes), dists[base]
     said = np.isfinite(start).all(1, keepdims=True)

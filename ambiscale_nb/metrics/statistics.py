@@ -158,7 +158,7 @@ def effective_clips(hits:np.ndarray, weights:np.ndarray, codes:Codes, se:float) 
 
 # %% ../../nbs/3_metrics/02_statistics.ipynb #a74c5075
 def proportion_ci(estimate:Estimate, hits:PerClip, weights:PerClip, clusters:BySpeaker) -> Estimate:
-    "Wilson interval of an accuracy or UAR, mean of `hits` in 0 to 1; weight 0: clip does not count."
+    "Wilson interval of an accuracy or UAR, a mean of `hits` (0 to 1); weight 0: not counted."
     if estimate.reason and not estimate.reason.startswith('no spread'): return estimate
     w, use = np.asarray(weights, float), np.asarray(weights)>0
     codes = cluster_codes(clusters, use)[1][use]
