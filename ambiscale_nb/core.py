@@ -52,10 +52,10 @@ def choose(value:str, options:Iterable[str], what:str) -> str: # `what` is for t
     raise InputError(f"Unknown {what} {value!r}.{hint} Choose from: {names}.")
 
 # %% ../nbs/01_core.ipynb #0d9a03fb
-def find_root(start:Path|None=None) -> Path: # By default from the current folder
-    "The project's root: `AMBISCALE_ROOT`, or the first folder above `start` or this package."
+def find_root() -> Path:
+    "The project's root: `AMBISCALE_ROOT`, or the first folder above this one or this package."
     if os.environ.get('AMBISCALE_ROOT'): return Path(os.environ['AMBISCALE_ROOT']).resolve()
-    here, package = Path(start or Path.cwd()).resolve(), globals().get('__file__')
+    here, package = Path.cwd().resolve(), globals().get('__file__')
     above = [here, *here.parents, *(Path(package).resolve().parents if package else [])]
     for folder in above:
         if (folder/'settings.ini').exists() and (folder/'nbs').exists(): return folder
@@ -125,7 +125,7 @@ def plugin_prints() -> dict: # File, or module of another package -> its hash
     "Hashes of the plugins of this process."
     files = {str(o.relative_to(ROOT)) if o.is_relative_to(ROOT) else o.name: o
              for o in load_plugins()}
-    for o in entry_points(group='ambiscale_nb'):
+    for o in installed_plugins():
         if o.module.split('.')[0]!='ambiscale_nb': files[o.module] = sys.modules[o.module].__file__
     return {k: file_sha(v) for k, v in sorted(files.items())}
 

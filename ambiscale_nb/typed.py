@@ -31,7 +31,6 @@ Loader.add_implicit_resolver('tag:yaml.org,2002:float', re.compile(
 @dataclass
 class Written:
     "The content of a YAML file and how it is written."
-    name: str # Of the file
     content: object # As YAML reads it
     lines: dict # Place -> line, from 1
     texts: dict # Place of a value without quotes -> its text
@@ -71,7 +70,7 @@ def read_yaml(path:Path) -> Written:
         if isinstance(node, yaml.ScalarNode) and node.style is None: texts[place] = node.value
     for place in [o for o in texts if '<<' in o]: # A merged value keeps the text of its source
         texts.setdefault(tuple(o for o in place if o!='<<'), texts[place])
-    return Written(path.name, content, lines, texts)
+    return Written(content, lines, texts)
 
 # %% ../nbs/02_typed.ipynb #6bce226c
 TYPE_WORDS = dict(string='text', int='a whole number', float='a number', bool='true or false',

@@ -100,7 +100,7 @@ def false_positives(n, per, sd, runs, seed=0):
     for _ in range(runs):
         who = speakers(n, per, sd, rng)
         e = paired_difference(clustered(who, ICC, rng), np.zeros(len(who)), who)
-        if e.p_reason: continue
+        if e.reason: continue
         used += 1; found += e.p<=.05; apart += (e.p<=.05)==(e.low<=0<=e.high)
     return dict(rejected=round(found/used, 4), interval_disagrees=apart)
 

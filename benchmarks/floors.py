@@ -22,14 +22,14 @@ import pandas as pd
 from tqdm import tqdm
 
 from ambiscale_nb.corpora.ambiguity import (LEVELS, expand_votes, fit_prior, noise_floor,
-    plurality_accuracy, posterior_draws, single_raters, soft_labels, strata, top_labels)
+    posterior_draws, shared_credit, single_raters, soft_labels, strata, top_labels)
 from ambiscale_nb.core import rng_of
 from ambiscale_nb.corpora.registry import load_corpus
 from ambiscale_nb.corpora.labels import label_set
 from ambiscale_nb.metrics.metrics import brier, jsd
 from ambiscale_nb.study.truth import stratum_references, truth_of
 
-METRICS = {'accuracy': plurality_accuracy, 'jsd': jsd, 'brier': brier}
+METRICS = {'accuracy': lambda p, q: (shared_credit(p)*shared_credit(q)).sum(-1), 'jsd': jsd, 'brier': brier}
 MIX = np.array([.35, .25, .15, .1, .1, .05])
 STRATA = ('all', 'clear', 'ambiguous')
 

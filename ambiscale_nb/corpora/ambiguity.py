@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['LEVELS', 'soft_labels', 'entropy', 'vote_slack', 'top_labels', 'strata', 'shared_credit', 'fit_prior',
-           'posterior_draws', 'noise_floor', 'floor_sensitivity', 'Judgements', 'judgements_of', 'expand_votes',
-           'single_raters', 'leave_one_rater_out', 'half_panels', 'plurality_accuracy', 'krippendorff_alpha']
+           'posterior_draws', 'noise_floor', 'floor_sensitivity', 'Judgements', 'judgements_of', 'single_raters',
+           'leave_one_rater_out', 'half_panels', 'krippendorff_alpha']
 
 # %% ../../nbs/1_corpora/04_ambiguity.ipynb #848a32b6
 from collections.abc import Callable, Iterable
@@ -18,26 +18,25 @@ from scipy.special import digamma, entr, gammaln
 from ..core import Dist, InputError, PerClip, SoftLabels, Votes, rng_of
 
 # %% ../../nbs/1_corpora/04_ambiguity.ipynb #6cc83192
-def checked_votes(votes:Votes, uids:Iterable[str]|None=None) -> Votes: # `uids`: for the message
+def checked_votes(votes:Votes) -> Votes:
     "Votes as floats; raises InputError for clips with missing, negative or no votes."
     votes = np.asarray(votes, float)
     if votes.ndim!=2 or votes.shape[1]<2:
         raise InputError(f"Votes need shape (clips, labels) with two labels or more, got "
                          f"{votes.shape}: give one column per label")
-    names = np.arange(len(votes)) if uids is None else np.asarray(uids)
     invalid = ~np.isfinite(votes).all(1)|(votes<0).any(1)
     for bad, what, remedy in (
             (invalid, 'negative or missing votes', 'Fix the loader'),
             (votes.sum(1)<=0, 'no vote in the label set', 'Leave them out, see `set_aside`')):
         if not bad.any(): continue
-        first = ', '.join(map(str, names[bad][:5])) + (', ...' if bad.sum()>5 else '')
-        raise InputError(f"{bad.sum()} of {len(votes)} clips have {what}: {first}. {remedy}")
+        first = ', '.join(map(str, np.flatnonzero(bad)[:5])) + (', ...' if bad.sum()>5 else '')
+        raise InputError(f"{bad.sum()} of {len(votes)} clips have {what}: rows {first}. {remedy}")
     return votes
 
 # %% ../../nbs/1_corpora/04_ambiguity.ipynb #f71a28c5
-def soft_labels(votes:Votes, uids:Iterable[str]|None=None) -> SoftLabels: # `uids`: for the message
+def soft_labels(votes:Votes) -> SoftLabels:
     "The share of a clip's votes for each label."
-    votes = checked_votes(votes, uids)
+    votes = checked_votes(votes)
     return votes/votes.sum(1, keepdims=True)
 
 # %% ../../nbs/1_corpora/04_ambiguity.ipynb #4de11beb
@@ -80,7 +79,7 @@ def vote_loglik(votes:Votes, alpha:np.ndarray) -> PerClip: # `alpha`: (K,), posi
     return (gammaln(total)-gammaln(n+total) + (gammaln(votes+alpha)-gammaln(alpha)).sum(-1))
 
 # %% ../../nbs/1_corpora/04_ambiguity.ipynb #4d9fdee8
-def fit_prior(votes:Votes, bounds:tuple=(1e-3, 1e3)) -> np.ndarray: # (K,), within the bounds
+def fit_prior(votes:Votes) -> np.ndarray: # (K,), from .001 to 1000
     "Dirichlet parameters that make the votes of a corpus most likely (Minka, 2000)."
     votes = checked_votes(votes)
     if votes.sum(1).max()<1.5:
@@ -93,9 +92,9 @@ def fit_prior(votes:Votes, bounds:tuple=(1e-3, 1e3)) -> np.ndarray: # (K,), with
         slope = (share@(digamma(rows+alpha)-digamma(alpha))
                  - share@(digamma(n+alpha.sum())-digamma(alpha.sum())))
         return -share@vote_loglik(rows, alpha), -alpha*slope
-    start = np.clip(2*soft_labels(votes).mean(0), *bounds)
+    start = np.clip(2*soft_labels(votes).mean(0), 1e-3, 1e3)
     fit = minimize(loss, np.log(start), jac=True, method='L-BFGS-B',
-                   bounds=[tuple(np.log(bounds))]*votes.shape[1])
+                   bounds=[tuple(np.log([1e-3, 1e3]))]*votes.shape[1])
     if not fit.success: raise RuntimeError(f"The prior's fit did not converge: {fit.message}")
     return np.exp(fit.x)
 
@@ -131,11 +130,10 @@ def noise_floor(votes:Votes, metric:Callable, alpha:np.ndarray|float, draws:int=
     return (total/draws)[back.ravel()]
 
 # %% ../../nbs/1_corpora/04_ambiguity.ipynb #0173415e
-def floor_sensitivity(votes:Votes, metric:Callable, draws:int=200,
-                      rng:np.random.Generator|None=None) -> pd.Series:
+def floor_sensitivity(votes:Votes, metric:Callable, draws:int=200) -> pd.Series:
     "The mean noise floor of a corpus under the fitted, Jeffreys' and the uniform prior."
     priors = {'fitted': fit_prior(votes), 'Jeffreys (1/2)': .5, 'uniform (1)': 1.}
-    return pd.Series({name: noise_floor(votes, metric, alpha, draws, rng).mean()
+    return pd.Series({name: noise_floor(votes, metric, alpha, draws).mean()
                       for name, alpha in priors.items()}, name='floor')
 
 # %% ../../nbs/1_corpora/04_ambiguity.ipynb #982463cc
@@ -148,10 +146,8 @@ class Judgements:
 
     @property
     def raters(self): return np.bincount(self.owner, minlength=self.n_clips) # (U,)
-
     @property
     def share(self): return self.said/self.said.sum(1, keepdims=True) # (J, K)
-
     @property
     def equal_votes(self): return self.sums(self.share) # (U, K), one whole vote per rater
 
@@ -179,19 +175,14 @@ def judgements_of(ratings:pd.DataFrame, uids:Iterable[str], labels:Iterable[str]
     return Judgements(one.to_numpy(float)[order], owner[order], len(index))
 
 # %% ../../nbs/1_corpora/04_ambiguity.ipynb #31011f2d
-def whole_votes(votes:Votes) -> np.ndarray: # (U, K), integers
-    "Votes as integers; raises InputError where a vote was split."
+def expand_votes(votes:Votes) -> Judgements:
+    "Judgements from counts: every vote is one rater's; raises InputError where a vote was split."
     votes = checked_votes(votes)
     split = (np.abs(votes-np.rint(votes))>1e-6).any(1)
     if split.any():
         raise InputError(f"{split.sum()} clips have split votes, first row {split.argmax()}: this "
                          "needs whole votes or single judgements, see `judgements_of`")
-    return np.rint(votes).astype(int)
-
-# %% ../../nbs/1_corpora/04_ambiguity.ipynb #1e029dff
-def expand_votes(votes:Votes) -> Judgements: # Whole votes
-    "Judgements from counts: every vote is one rater's."
-    votes = whole_votes(votes)
+    votes = np.rint(votes).astype(int)
     clip, label = np.nonzero(votes)
     times = votes[clip, label]
     return Judgements(np.eye(votes.shape[1])[np.repeat(label, times)], np.repeat(clip, times),
@@ -209,7 +200,6 @@ class PanelPairs:
 
     @property
     def truth(self): return self.votes/self.votes.sum(1, keepdims=True)
-
     @property
     def level(self): # (P,), `clear` or `ambiguous`; '' where one rater is predicted
         return np.where(self.panel>1, [LEVELS[o] for o in strata(self.votes)], '')
@@ -237,13 +227,13 @@ def leave_one_rater_out(judgements:Judgements, metric:Callable) -> PerClip:
     return pairs.by_clip(metric(pairs.said, pairs.truth))
 
 # %% ../../nbs/1_corpora/04_ambiguity.ipynb #d9b563df
-def half_panels(judgements:Judgements, splits:int=20, rng:np.random.Generator|None=None
-                ) -> PanelPairs: # One pair per random split of a clip with four raters or more
+def half_panels(judgements:Judgements, splits:int=20) -> PanelPairs:
+    # One pair per random split of a clip with four raters or more
     "Half of a panel as the predictor of the other half; with an odd number one rater sits out."
     n, owner = judgements.raters, judgements.owner
     if n.max(initial=0)<4:
         raise InputError(f"No clip of {len(n)} has four raters: use `single_raters`")
-    rng = rng_of('split half', splits) if rng is None else rng
+    rng = rng_of('split half', splits)
     half, first, able, out = n//2, np.cumsum(n)-n, np.flatnonzero(n>3), ([], [])
     for _ in range(splits):
         order = np.lexsort((rng.random(len(owner)), owner)) # By clip, raters shuffled
@@ -255,11 +245,6 @@ def half_panels(judgements:Judgements, splits:int=20, rng:np.random.Generator|No
     a, b = (np.concatenate(o) for o in out)
     owner = np.tile(able, splits)
     return PanelPairs(a/a.sum(1, keepdims=True), b, owner, half[owner], len(n))
-
-# %% ../../nbs/1_corpora/04_ambiguity.ipynb #c5763b5e
-def plurality_accuracy(p:Dist, q:SoftLabels) -> PerClip:
-    "Whether the top labels agree, from 0 to 1; ties on either side share their credit."
-    return (shared_credit(p)*shared_credit(q)).sum(-1)
 
 # %% ../../nbs/1_corpora/04_ambiguity.ipynb #d5120bd2
 def krippendorff_alpha(judgements:Judgements) -> float:

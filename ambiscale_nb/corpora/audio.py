@@ -213,10 +213,9 @@ def read_header(fd:int, size:int, name:str) -> Header: # Bytes of the file, name
     if head[8:12]!=b'WAVE': raise AudioError(name, 'not audio', f"RIFF holds {head[8:12]!r} here")
     return wav_header(fd, head, size, name)
 
-# %% ../../nbs/1_corpora/03_audio.ipynb #dce35139
+# %% ../../nbs/1_corpora/03_audio.ipynb #7e42a6f2
 SLACK = .01 # Seconds by which a rounded `end` may exceed the file
 
-# %% ../../nbs/1_corpora/03_audio.ipynb #7e42a6f2
 def find_span(frames:int, rate:int, start:float|None=None, end:float|None=None,
               name:str='the clip') -> tuple: # First frame, number of frames
     "A part of a file, from `start` to `end` in s; raises AudioError where it is not in the file."
@@ -264,9 +263,9 @@ def check_samples(data:np.ndarray, frames:int, name:str, lossy:bool=False) -> fl
     return peak
 
 # %% ../../nbs/1_corpora/03_audio.ipynb #c3ed9d00
-def to_model(data:np.ndarray, rate:int, name:str, lossy:bool=False) -> Wave:
+def to_model(data:np.ndarray, rate:int, name:str, lossy:bool=False, frames:int=0) -> Wave:
     "Average channels (n, channels) and convert the rate; raises AudioError for what this hides."
-    peak, wave = check_samples(data, 0, name, lossy), data.mean(1)
+    peak, wave = check_samples(data, frames, name, lossy), data.mean(1)
     if data.shape[1]>1 and np.abs(wave).max()<.01*peak:
         raise AudioError(name, 'cancelled', 'its channels are in opposite phase and cancel out')
     if rate!=RATE:
@@ -291,17 +290,8 @@ def load_wave(path:str|Path, max_seconds:float=30., start:float|None=None, end:f
             raise AudioError(name, 'bad span', 'a part of an MP3 file; convert it to WAV first')
         if first: f.seek(first)
         data = f.read(n, dtype='float32', always_2d=True)
-    check_samples(data, n, name, lossy)
-    wave = to_model(data, rate, name, lossy)[:int(max_seconds*RATE) if crop else None]
+    wave = to_model(data, rate, name, lossy, n)[:int(max_seconds*RATE) if crop else None]
     return check_wave(wave, max_seconds, name)
-
-# %% ../../nbs/1_corpora/03_audio.ipynb #a041c99a
-def decoded_header(path:str|Path) -> Header:
-    "Check all samples of a file of any length; returns the header that its decoder reports."
-    with decoder(path) as (f, name):
-        data = f.read(dtype='float32', always_2d=True)
-        check_samples(data, f.frames, name, f.format in ('MP3', 'OGG'))
-        return Header(f.format, f.samplerate, f.channels, f.frames)
 
 # %% ../../nbs/1_corpora/03_audio.ipynb #4f1c0eeb
 def inspect_files(paths:Iterable[str|Path], deep:bool=False, progress:bool=True) -> pd.DataFrame:
@@ -314,8 +304,12 @@ def inspect_files(paths:Iterable[str|Path], deep:bool=False, progress:bool=True)
             with opened(path) as (fd, name, size):
                 row['bytes'] = size
                 header = read_header(fd, size, name)
-            if deep: header = decoded_header(path)
             _, rate, channels, frames = header
+            if deep: # All samples, of a file of any length
+                with decoder(path) as (f, name):
+                    rate, channels, frames = f.samplerate, f.channels, f.frames
+                    data = f.read(dtype='float32', always_2d=True)
+                    check_samples(data, frames, name, f.format in ('MP3', 'OGG'))
             row |= dict(rate=rate or np.nan, channels=channels or np.nan)
             if frames and rate: row['seconds'] = frames/rate
         except AudioError as e:

@@ -7,7 +7,6 @@ __all__ = ['VOTE_LETTERS', 'ACTED', 'SENTENCES']
 
 # %% ../../nbs/1_corpora/05_crema_d.ipynb #c4cf76c3
 import os
-from collections.abc import Iterable
 from pathlib import Path
 import numpy as np
 import pandas as pd
@@ -31,9 +30,8 @@ SENTENCES = {
     'TSI': 'The surface is slick', 'WSI': "We'll stop in a couple of minutes"}
 
 # %% ../../nbs/1_corpora/05_crema_d.ipynb #3c802705
-def read_names(names:Iterable[str]) -> pd.DataFrame: # speaker, sentence, acted, level, transcript
+def read_names(names:list) -> pd.DataFrame: # speaker, sentence, acted, level, transcript
     "What CREMA-D's file names (without ending) state; raises InputError for other names."
-    names = list(names)
     parts = pd.Series(names, dtype=str).str.extract(
         r'^(?P<speaker>1\d{3})_(?P<sentence>[A-Z]{3})_(?P<acted>[A-Z]{3})_(?P<level>LO|MD|HI|XX?)$')
     bad = parts.isna().any(axis=1) | ~parts.acted.isin(ACTED) | ~parts.sentence.isin(SENTENCES)
@@ -71,10 +69,9 @@ def check_arithmetic(table:pd.DataFrame):
         f"{wrong.sum()} rows of tabulatedVotes.csv contradict themselves, first "
         f"{table.fileName[wrong.idxmax()]}: the file is damaged, get it again")
 
-# %% ../../nbs/1_corpora/05_crema_d.ipynb #c5a4ab24
+# %% ../../nbs/1_corpora/05_crema_d.ipynb #01f92517
 PRACTICE, SLOW = 7442, 10_000 # Higher clip numbers are practice; ms until the first click
 
-# %% ../../nbs/1_corpora/05_crema_d.ipynb #01f92517
 def read_responses(root:Path, modality:str='voice', filtered:bool=True) -> tuple:
     "Single ratings of one query type, and how many were left out by reason."
     query = MODALITIES[choose(modality, MODALITIES, 'modality')]
@@ -156,8 +153,7 @@ def cut_to(clips:pd.DataFrame, longest:float) -> pd.DataFrame: # Seconds
 def load_crema_d(root:str|Path, split:str='all', modality:str='voice', votes:str='tabulated',
                  audio:str='AudioWAV', longest:float=0.) -> tuple: # clips, and ratings or None
     "CREMA-D (Cao et al., 2014); votes: tabulated, filtered or responses; longest: 0 for all."
-    root = corpus_root(root, 'CREMA-D', ('processedResults',))
-    if not (root/TABLE).exists(): raise InputError(f"No {TABLE} in {root}: the votes are there")
+    root = corpus_root(root, 'CREMA-D', (TABLE,))
     choose(votes, ('tabulated', 'filtered', 'responses'), 'vote table of CREMA-D')
     clips = clip_table(root, modality, audio)
     if split!='all':

@@ -70,12 +70,11 @@ def load_emov_db(root:str|Path, split:str='all', ambiguity_source:str='acted',
                                          "file with the columns file, rater, label")
     return clips, read_ratings(ratings_csv, clips.set_index('uid').path, root)
 
-# %% ../../nbs/1_corpora/08_emov_db.ipynb #86882225
+# %% ../../nbs/1_corpora/08_emov_db.ipynb #edee5149
 MANNER_COUNTS = pd.DataFrame(dict(jenie=(417, 222, 523, 466, 189), bea=(373, 309, 317, 520, 347),
     sam=(493, 501, 468, 495, 497), josh=(302, 298, 0, 263, 0)),
     ['neutral', 'amused', 'angry', 'sleepy', 'disgusted'])
 
-# %% ../../nbs/1_corpora/08_emov_db.ipynb #edee5149
 def check_emov_db(clips:pd.DataFrame, ratings:None=None) -> list: # All speakers
     "EmoV-DB against the counts of its authors' README, as lines of `count_check`."
     return [count_check('clips', 7000, len(clips)),

@@ -10,7 +10,6 @@ import os
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -27,17 +26,12 @@ DIALOG = r'Ses(?P<session>0[1-5])(?P<mocap>[FM])_(?P<scene>impro0[1-8][ab]?|scri
 UTTERANCE = re.compile(DIALOG+r'_(?P<speaker>[FM])(?P<index>\d{3})')
 
 # %% ../../nbs/1_corpora/06_iemocap.ipynb #0ea5f46c
-def read_ids(uids:Iterable[str]) -> pd.DataFrame: # dialog, session, scene, speaker, gender
-    "What the names of utterances state; raises InputError for other names."
-    found = [UTTERANCE.fullmatch(o) for o in uids]
-    for uid, m in zip(uids, found, strict=True):
-        if not m: raise InputError(f"{uid!r} is no utterance of IEMOCAP: expected a name such as "
-                                   "Ses01F_impro01_F000")
-    return pd.DataFrame(dict(dialog=[o[:-5] for o in uids],
-        session=[f"session{int(m['session'])}" for m in found],
-        scene=['improvised' if m['scene'][0]=='i' else 'scripted' for m in found],
-        speaker=[f"Ses{m['session']}{m['speaker']}" for m in found],
-        gender=[m['speaker'].lower() for m in found]))
+def read_ids(uids:list) -> pd.DataFrame: # dialog, session, scene, speaker, gender
+    "What the names of utterances state."
+    m = pd.Series(uids, dtype=str).str.extract(UTTERANCE.pattern)
+    return pd.DataFrame(dict(dialog=[o[:-5] for o in uids], session='session'+m.session.str[1],
+        scene=np.where(m.scene.str[0]=='i', 'improvised', 'scripted'),
+        speaker='Ses'+m.session+m.speaker, gender=m.speaker.str.lower()))
 
 # %% ../../nbs/1_corpora/06_iemocap.ipynb #9c5abcf6
 ANSWERED = {'Neutral': 'neutral', 'Neutral state': 'neutral', 'Happiness': 'happy',
@@ -74,7 +68,8 @@ def read_summary(line:str, found:Found) -> tuple: # uid, None if the block is un
     if not m: raise InputError(f"not a summary line: {line!r}; copy the file again")
     start, end, uid, code, means = m.groups()
     if 'XX' in uid: return None, 'aside'
-    if not UTTERANCE.fullmatch(uid): raise InputError(f"{uid!r} is no utterance of IEMOCAP")
+    if not UTTERANCE.fullmatch(uid): raise InputError(
+        f"{uid!r} is no utterance of IEMOCAP: expected a name such as Ses01F_impro01_F000")
     if uid in found.clips: return None, 'repeated'
     try: V, A, D = (float(o) for o in means.split(','))
     except ValueError: V = A = D = np.nan
@@ -108,11 +103,11 @@ def read_blocks(text:str, file:str, found:Found):
         if kind: found.odd.append((file, i, kind, line))
 
 # %% ../../nbs/1_corpora/06_iemocap.ipynb #3ca52cca
-ALL_BLOCKS, RELEASE = 'IEMOCAP_EmoEvaluation.txt', 'IEMOCAP_full_release'
+RELEASE = 'IEMOCAP_full_release'
 
 def iemocap_root(root:str|Path) -> Path: # IEMOCAP_full_release, or the folder that contains it
     "The folder with the sessions."
-    inside = [*(o.capitalize() for o in SESSIONS), ALL_BLOCKS]
+    inside = [o.capitalize() for o in SESSIONS]
     found = corpus_root(root, 'IEMOCAP', (RELEASE, *inside))
     return found if any((found/o).exists() for o in inside) else iemocap_root(found/RELEASE)
 
@@ -125,17 +120,14 @@ def text_files(root:Path, folder:str) -> list: # `folder`: in each session; pair
 
 # %% ../../nbs/1_corpora/06_iemocap.ipynb #b9a7601e
 def read_evaluations(root:Path) -> Found:
-    "Read the evaluations of all dialogs, or the one file that has them all."
+    "Read the evaluations of all dialogs."
     found, dialog = Found(), re.compile(DIALOG)
     for path, text in text_files(root, 'dialog/EmoEvaluation'):
         if dialog.fullmatch(path.stem): read_blocks(text, path.name, found)
         else: found.odd.append((path.name, 0, 'file', ''))
-    if not found.clips and (root/ALL_BLOCKS).exists():
-        text = (root/ALL_BLOCKS).read_text(encoding='utf-8-sig', errors='replace')
-        read_blocks(text, ALL_BLOCKS, found)
     if found.clips: return found
     raise InputError(f"No evaluation in {root}: expected files like Session1/dialog/EmoEvaluation/"
-                     f"Ses01F_impro01.txt, or {ALL_BLOCKS}")
+                     "Ses01F_impro01.txt")
 
 # %% ../../nbs/1_corpora/06_iemocap.ipynb #92f6c2c1
 def read_transcripts(root:Path, found:Found) -> dict: # uid -> words
@@ -155,14 +147,13 @@ def read_transcripts(root:Path, found:Found) -> dict: # uid -> words
 # %% ../../nbs/1_corpora/06_iemocap.ipynb #b9c21a85
 def rating_table(found:Found) -> pd.DataFrame: # corpus, uid, rater, label, order, note
     "One row per emotion that an observer chose."
-    rows = [('iemocap', uid, rater, label, order, note)
-            for (uid, rater), (named, note) in found.tags.items() if rater[0]=='E'
-            for order, label in enumerate(named)]
+    rows = [('iemocap', uid, rater, label, order, note) for (uid, rater), (named, note) in
+            found.tags.items() if rater[0]=='E' for order, label in enumerate(named)]
     out = pd.DataFrame(rows, columns=['corpus', 'uid', 'rater', 'label', 'order', 'note'])
     return out.astype({'order': int, **dict.fromkeys(['corpus', 'rater', 'label'], 'category')})
 
 # %% ../../nbs/1_corpora/06_iemocap.ipynb #65ec9d2d
-def leaders(ratings:pd.DataFrame, uids:Iterable[str]) -> np.ndarray: # (U, 9) bool
+def leaders(ratings:pd.DataFrame, uids:pd.Series) -> np.ndarray: # (U, 9) bool
     "Which emotions of the set `nine` lead, counting every chosen emotion once."
     nine = label_set('nine')
     votes = votes_of(tally(weigh(ratings, 'label'), uids, nine), nine.labels)
@@ -232,10 +223,6 @@ def load_iemocap(root:str|Path, split:str='all', audio:str='sentences', agreed:s
     return clips, ratings
 
 # %% ../../nbs/1_corpora/06_iemocap.ipynb #cb00e507
-FOUR = pd.DataFrame([(384, 229, 194, 135, 143), (362, 137, 197, 117, 210),
-                     (320, 240, 305, 135, 151), (258, 327, 143, 65, 238),
-                     (384, 170, 245, 143, 299)], index=SESSIONS,
-                    columns=['neu', 'ang', 'sad', 'hap', 'exc'])
 PER_SESSION = dict(zip(SESSIONS, (1819, 1811, 2136, 2103, 2170), strict=True))
 PER_SPEAKER = dict(Ses01F=873, Ses01M=946, Ses02F=859, Ses02M=952, Ses03F=1048, Ses03M=1088,
                    Ses04F=987, Ses04M=1116, Ses05F=1033, Ses05M=1137)
@@ -250,13 +237,6 @@ IEMOCAP_COUNTS = {
             'code of four classes does not lead': 0, 'code of four classes leads alone': '96.5%',
             'unanimous': 1909, 'one emotion leads': 7497, 'tied': 2542, 'tied, 2 lead': 900,
             'tied, 3 lead': 1581, 'tied, 4 lead': 59, 'tied, 5 lead': 2},
-    **{s: {'utterances': PER_SESSION[s], 'dialogs': d,
-           **{o: n for o, n in PER_SPEAKER.items() if o[4]==s[-1]},
-           'in four classes': int(FOUR.loc[s].sum()),
-           **{f'code {c}': int(FOUR.loc[s, c]) for c in SUMMARISED if c in FOUR}}
-       for s, d in zip(SESSIONS, (28, 30, 32, 30, 31), strict=True)},
-    'improvised': {'utterances': 4784, 'in four classes': 2943},
-    'scripted': {'utterances': 5255, 'in four classes': 2588},
     'all:four': {'utterances': 5531, 'code neu': 1708, 'happy or excited': 1636, 'code ang': 1103,
                  'code sad': 1084, 'hours': 7.0}}
 
@@ -286,14 +266,11 @@ def count_utterances(clips:pd.DataFrame, ratings:pd.DataFrame) -> dict: # From `
 
 # %% ../../nbs/1_corpora/06_iemocap.ipynb #45c8b515
 def check_iemocap(clips:pd.DataFrame, ratings:pd.DataFrame) -> list: # From `load_iemocap`
-    "IEMOCAP against its published figures, as lines of `count_check`."
-    known = IEMOCAP_COUNTS.get(clips['split'].iloc[0] if len(clips) else 'all', {})
-    if not known: return []
-    found = count_utterances(clips, ratings) if len(clips) else {}
-    out = [count_check(k, o, found.get(k, 0)) for k, o in known.items()]
-    if 'dropped' not in clips.attrs: return out
+    "All of IEMOCAP against its published figures, as lines of `count_check`."
+    known, found = IEMOCAP_COUNTS.get(clips['split'].iloc[0], {}), count_utterances(clips, ratings)
     worse = sum(n for kind, n in clips.attrs['dropped'].items() if kind not in EXPECTED_KINDS)
-    return [*out, count_check('lines not understood', 0, worse)]
+    return [*(count_check(k, o, found.get(k, 0)) for k, o in known.items()),
+            count_check('lines not understood', 0, worse)]
 
 # %% ../../nbs/1_corpora/06_iemocap.ipynb #4805f235
 def iemocap_size(split:str, **options:object) -> tuple|None: # None if unknown

@@ -27,41 +27,29 @@ def clip_facts(table:pd.DataFrame) -> pd.DataFrame: # One row per file
         "transcript than before: make its lines agree")
     return once.reset_index(drop=True)
 
-# %% ../../nbs/1_corpora/09_own.ipynb #3a59d0b6
-def check_relative(files:pd.Series, listed:Path): # `files`: names by line of the list
-    "Refuse absolute paths: a study keeps them, and no other computer has them."
-    fixed = files[files.str.match(r'/|~|[A-Za-z]:/')]
-    if len(fixed): raise InputError(
-        f"{listed.name}, line {fixed.index[0]}: {fixed.iloc[0]!r} is an absolute path: write it "
-        f"relative to {listed.parent}")
-
-def flag_missing_audio(clips:pd.DataFrame, listed:Path) -> pd.DataFrame: # `listed`: the list's path
-    "Flag clips without a file as `no_audio`; raises InputError if no file is found."
-    gone = ~clips.path.map(os.path.isfile)
-    if gone.all(): raise InputError(
-        f"None of the {len(clips)} files of {listed.name} is below {listed.parent}, such as "
-        f"{clips.uid[0]!r}: write them relative to that folder")
-    return clips.assign(flags=(clips['flags']+np.where(gone, ';no_audio', '')).str.strip(';'))
-
 # %% ../../nbs/1_corpora/09_own.ipynb #800fc6f7
 def load_own(root:str|Path, split:str='all', ratings_csv:str='ratings.csv',
              labels:LabelSet|None=None) -> tuple: # clips and ratings
     "A folder of audio and a list of ratings; ratings may use the words of `labels`."
     root = corpus_root(root, 'your corpus', (ratings_csv,), 'own')
-    path = root/ratings_csv
-    table, known = read_table(path, ('file', 'rater', 'label')), {}
+    table, known = read_table(path := root/ratings_csv, ('file', 'rater', 'label')), {}
     table = table.assign(file=table.file.map(plain_name))
-    check_relative(table.file, path)
+    fixed = table.file[table.file.str.match(r'/|~|[A-Za-z]:/')] # Other computers lack these
+    if len(fixed): raise InputError(f"{path.name}, line {fixed.index[0]}: {fixed.iloc[0]!r} is an "
+                                    f"absolute path: write it relative to {root}")
     facts = clip_facts(table)
     clips = facts.drop(columns='file').assign(
         corpus='own', uid=facts.file, path=[str(find_file(root, o, known)) for o in facts.file],
-        flags='' if 'speaker' in facts else 'speaker_unknown', ambiguity_source='votes')
-    if 'speaker' not in facts: clips['speaker'] = clips.uid
+        flags='' if 'speaker' in facts else 'speaker_unknown', ambiguity_source='votes',
+        speaker=facts.get('speaker', facts.file))
     real = clips.path.map(os.path.realpath)
     one = real.eq(real[real.duplicated()].min())
     if one.any(): raise InputError(f"{' and '.join(map(repr, clips.uid[one]))} are one file: "
                                    "write it the same on all its lines")
-    clips = flag_missing_audio(clips, path)
+    gone = ~clips.path.map(os.path.isfile)
+    if gone.all(): raise InputError(f"None of the {len(clips)} files of {path.name} is below "
+        f"{root}, such as {clips.uid[0]!r}: write them relative to that folder")
+    clips['flags'] = (clips['flags']+np.where(gone, ';no_audio', '')).str.strip(';')
     ratings = read_ratings(path, clips.set_index('uid').path, root, labels)
     clips.attrs['dropped'] = ratings.attrs['dropped']
     return clips, ratings

@@ -222,7 +222,6 @@ class Corpus:
     exclude: tuple = () # Flags of clips that are left out of every score
     published: Callable = None # (clips, ratings) -> list of `count_check`: published counts
     audio: dict = field(default_factory=dict) # Published counts of files, bytes, identical
-    options: dict = field(default_factory=dict) # Defaults that a study may override
     size: Callable = None # (split, **options) -> (clips, mean length in s, of what), as published
     base: str = '' # The corpus whose loader this one uses, see `named`
 
@@ -327,7 +326,7 @@ def load_corpus(name:str, root:str|Path|None=None, split:str|None=None,
     if corpus.takes_labels: options['labels'] = chosen
     for place, *wrong in wrong_arguments(parameter_types(corpus.load), options):
         raise InputError(f"{name}: {spelt(place)}: {mismatch(place, *wrong)}")
-    clips, ratings = corpus.load(folder, part, **{**corpus.options, **options})
+    clips, ratings = corpus.load(folder, part, **options)
     if not len(clips): raise InputError(
         f"No clip of {name} in split {part!r}: check {folder or 'its loader'}")
     if corpus.base: clips = clips.assign(corpus=name)
@@ -337,9 +336,8 @@ def load_corpus(name:str, root:str|Path|None=None, split:str|None=None,
     return utts, ratings
 
 # %% ../../nbs/1_corpora/02_registry.ipynb #1fbc2c63
-def set_aside(utterances:pd.DataFrame, labels:LabelSet, exclude:tuple=()
-              ) -> tuple: # utterances that can be scored; the others: uid, reason
-    "Separate the clips that can be scored; `exclude` lists flags that rule a clip out."
+def set_aside(utterances:pd.DataFrame, labels:LabelSet, exclude:tuple=()) -> tuple:
+    "The clips that can be scored, and the others (uid, reason); flags in `exclude` rule clips out."
     reason = utterances['flags'].map(lambda o: ';'.join(f for f in o.split(';') if f in exclude))
     judged = utterances.ambiguity_source!='acted'
     silent = judged & (votes_of(utterances, labels.labels).sum(1)<=0)

@@ -171,20 +171,15 @@ def phone_tracks(sentence:str, phone:np.ndarray, inside:np.ndarray, tract:float)
     return F, voice, hiss, centre
 
 # %% ../../nbs/1_corpora/10_toyspeech.ipynb #ebecb7cd
-def formant_gain(formants:np.ndarray, freqs:np.ndarray) -> np.ndarray: # (T, F), (B,), (T, B)
-    "The magnitude of a cascade of resonances, one per formant in Hz."
-    f, width, x = formants[:, :, None], 60+.06*formants[:, :, None], freqs[None, None]
-    return (f**2/np.sqrt((f**2-x**2)**2+(width*x)**2+1)).prod(1)
-
 def synthesise(sentence:str, z:np.ndarray, speaker:Speaker, rng:np.random.Generator) -> tuple:
     "Speak a sentence in a manner: wave, (T,) phone per frame."
     k = settings(z, speaker)
     phone, inside = timing(sentence, k['factor'])
     F, voice, hiss, centre = phone_tracks(sentence, phone, inside, speaker.tract)
     freqs = np.fft.rfftfreq(FRAME, 1/RATE)
-    octaves = np.log2(np.maximum(freqs, 100)/100)
-    tract = formant_gain(F, freqs)*10**(k['tilt']*octaves/20)
-    breath = formant_gain(F, freqs)*10**(-3*octaves/20)*k['breath']
+    octaves, f = np.log2(np.maximum(freqs, 100)/100), F[:, :, None]
+    gain = (f**2/np.sqrt((f**2-freqs**2)**2+((60+.06*f)*freqs)**2+1)).prod(1) # A cascade, (T, bins)
+    tract, breath = gain*10**(k['tilt']*octaves/20), gain*10**(-3*octaves/20)*k['breath']
     friction = np.exp(-.5*((freqs-centre[:, None])/1500)**2)
     n = len(phone)*HOP
     source = stft(pulses(melody(k, phone, rng), k['rough'], rng))[:len(phone)]

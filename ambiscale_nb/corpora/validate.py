@@ -7,7 +7,6 @@ __all__ = ['validate', 'falls_short', 'in_short']
 
 # %% ../../nbs/1_corpora/11_validate.ipynb #b444514e
 import os
-from collections.abc import Iterable
 from pathlib import Path
 import pandas as pd
 from ..core import look_up
@@ -17,17 +16,8 @@ from .audio import identical, inspect_files
 from . import (crema_d, emov_db, iemocap, msp_podcast, # noqa: F401
     own as own_corpus, toyspeech)
 
-# %% ../../nbs/1_corpora/11_validate.ipynb #053edaee
-def check_annotations(corpus:Corpus, clips:pd.DataFrame, ratings:pd.DataFrame|None) -> list:
-    "Published counts, and notes on what was flagged or left out, as lines of `count_check`."
-    def note(check, n): return dict(check=check, expected='', found=str(n), verdict='note')
-    lines = corpus.published(clips, ratings) if corpus.published else [note('clips', len(clips))]
-    dropped, flags = clips.attrs.get('dropped', {}), clips['flags'].str.split(';').explode()
-    lines += [note(f'left out: {why}', n) for why, n in dropped.items() if n]
-    return lines+[note(f'flag: {k}', n) for k, n in flags[flags!=''].value_counts().items()]
-
 # %% ../../nbs/1_corpora/11_validate.ipynb #6ef19bdd
-def surplus(paths:Iterable[str]) -> list:
+def surplus(paths:pd.Series) -> list:
     "Audio files in the same folders as the clips' files `paths` that belong to no clip."
     own, folders = set(paths), {os.path.dirname(o) for o in paths}
     here = (o.path for f in sorted(folders) if os.path.isdir(f) for o in os.scandir(f))
@@ -73,9 +63,12 @@ def validate(name:str, root:str|Path|None=None, audio:bool=True, deep:bool=False
     "A copy of a corpus against published counts: check, expected, found, verdict."
     corpus = look_up(name, CORPORA, 'corpus')
     if labels and corpus.takes_labels: options['labels'] = label_set(labels)
-    clips, ratings = corpus.load(located(root, name), corpus.splits[0],
-                                 **{**corpus.options, **options})
-    lines = check_annotations(corpus, clips, ratings)
+    clips, ratings = corpus.load(located(root, name), corpus.splits[0], **options)
+    def note(check, n): return dict(check=check, expected='', found=str(n), verdict='note')
+    lines = corpus.published(clips, ratings) if corpus.published else [note('clips', len(clips))]
+    dropped, flags = clips.attrs.get('dropped', {}), clips['flags'].str.split(';').explode()
+    lines += [note(f'left out: {why}', n) for why, n in dropped.items() if n]
+    lines += [note(f'flag: {k}', n) for k, n in flags[flags!=''].value_counts().items()]
     return pd.DataFrame(lines+(check_audio(corpus, clips, deep) if audio else []))
 
 # %% ../../nbs/1_corpora/11_validate.ipynb #b9f0ff73

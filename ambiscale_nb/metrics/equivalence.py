@@ -114,15 +114,11 @@ class Verdict:
     p: float # Adjusted, two-sided, against 0
     reason: str = '' # Why it is not testable or inconclusive
 
-def verdict(
-    effect, # `Effect` or `Ranked`
-    delta:float, # Least effect that matters, above 0
-    family:int=1, # Number of judgements in the family
-    level:float=.05, # Of the family, two-sided
-) -> Verdict:
+def verdict(effect:Effect|Ranked, delta:float, family:int=1) -> Verdict:
+    # Least effect that matters, above 0; number of judgements in the family, of a level of .05
     "Judge an effect by the region of practical equivalence."
     if family<1: raise InputError(f"A family has at least one reading, got {family}")
-    one = level/2/family
+    one = .025/family
     low, high = (float(effect.end(o, one)) for o in (-1, 1))
     p = min(1., 2*family*min(effect.p(-1), effect.p(1)))
     word, reasons = word_of(low, high, delta), []

@@ -16,8 +16,8 @@ from ..core import Credit, Dist, InputError, PerClip, Votes, rng_of, shaped
 from ..corpora.ambiguity import (LEVELS, Judgements, entropy, fit_prior, posterior_draws,
     shared_credit, soft_labels, strata, top_labels)
 from .metrics import heard_labels, of_sums
-from .statistics import (BySpeaker, Codes, Comparison, Estimate, at_level,
-    cluster_ci, cluster_codes, compared, effective_clusters, mean_ci, too_few)
+from .statistics import (BySpeaker, Codes, Estimate, at_level, cluster_ci,
+    cluster_codes, effective_clusters, mean_ci, too_few)
 
 # %% ../../nbs/3_metrics/03_gain.ipynb #9e1d3002
 FEWEST = 5 # Donors of a clip, at least
@@ -41,11 +41,9 @@ def has_donors(group:DonorGroups, codes:Codes) -> np.ndarray: # (U,) bool
     return ((free>=FEWEST) & (free>rival))[group, codes]
 
 # %% ../../nbs/3_metrics/03_gain.ipynb #9e1d3005
-def beyond_donors(
-    left:np.ndarray, # (U, D) predictions
-    right:np.ndarray, # (U, E) such as soft labels; 0 for clips that do not count
-    group:DonorGroups, codes:Codes,
-) -> np.ndarray: # (1 + speakers, D, E): of all clips, then without each speaker
+def beyond_donors(left:np.ndarray, right:np.ndarray, group:DonorGroups, codes:Codes) -> np.ndarray:
+    # (U, D) predictions; (U, E) such as soft labels, 0 for clips that do not count
+    # -> (1 + speakers, D, E): of all clips, then without each speaker
     "Sum over clips of (prediction less the mean of its donors) times `right`, for all columns."
     sums = [cell_sums(o, group, codes) for o in (np.ones((len(group), 1)), left, right)]
     n, L, R = (o[sums[2].any((1, 2))] for o in sums)
@@ -72,12 +70,9 @@ def sharpened(base:Dist, goal:float) -> Dist:
     return power(optimize.brentq(gap, 1, 8, xtol=1e-6)) if gap(1.)>1e-9 and gap(8.)<0 else base
 
 # %% ../../nbs/3_metrics/03_gain.ipynb #9e1d3040
-def information(
-    predictions:list, # (U, K) each
-    spread:BaseColumns,
-    target:np.ndarray, # (U, K) such as soft labels; 0 for clips that do not count
-    group:DonorGroups, codes:Codes,
-) -> np.ndarray: # (predictions, 1 + speakers), as `Jackknifed`
+def information(predictions:list, spread:BaseColumns, target:np.ndarray, group:DonorGroups,
+        codes:Codes) -> np.ndarray: # (predictions, 1 + speakers), as `Jackknifed`
+    # Predictions (U, K) each; target (U, K) such as soft labels, 0 for clips that do not count
     "What predictions know of the target beyond the base, summed over clips."
     D, K, use = spread.shape[1], target.shape[1], target.any(1, keepdims=True)
     both = beyond_donors(np.hstack([spread, *predictions]), np.hstack([spread*use, target]),
@@ -123,7 +118,7 @@ class Gain:
     "Shares of what can be learnt beyond the base that a strategy recovers."
     clear: Estimate # `n` counts clips with donors
     ambiguous: Estimate
-    effect: Comparison # Ambiguous less clear; NaN with a reason where it cannot be computed
+    effect: Estimate # Ambiguous less clear; NaN with a reason where it cannot be computed
     lost: int = 0 # Clips without donors, prediction or (accuracy) a plurality
 
 def unsure(attainable:float, total:float, raters:float) -> float:
@@ -132,13 +127,10 @@ def unsure(attainable:float, total:float, raters:float) -> float:
     return float(error/np.hypot(1, error/MOST_ERROR))
 
 # %% ../../nbs/3_metrics/03_gain.ipynb #9e1d3044
-def estimated(
-    values:Jackknifed,
-    sizes:np.ndarray, # (speakers,) clips
-    more:float=0., # Standard error from other sources than speakers
-    reason:str='', # Why it cannot be computed
-    least:np.ndarray=None, # (speakers,) clips that limit the degrees of freedom; all if not given
-) -> Estimate:
+def estimated(values:Jackknifed, sizes:np.ndarray, more:float=0., reason:str='',
+        least:np.ndarray=None) -> Estimate:
+    # Clips (speakers,), and those that limit the degrees of freedom (default: all); `more`:
+    # standard error from other sources than speakers; `reason`: why it cannot be computed
     "A statistic with its interval over speakers."
     use, value = sizes>0, np.nan if reason else float(values[0])
     n, size, least = int(sizes.sum()), int(use.sum()), sizes if least is None else least
@@ -152,15 +144,11 @@ def estimated(
     return at_level(e, .95)
 
 # %% ../../nbs/3_metrics/03_gain.ipynb #9e1d3016
-def stratum_share(
-    predictions:list, # (U, K) of the strategy, of the perfect predictor
-    spread:BaseColumns,
-    target:np.ndarray, # (U, K); 0 for clips that do not count
-    group:DonorGroups, codes:Codes,
-    raters:float, # Mean number per clip
-    scale:Jackknifed, # See `prior_scale`
-    level:str, # Name of the stratum
-) -> tuple: # Shares as `Jackknifed`, clips (speakers,), relative error, reason for no shares
+def stratum_share(predictions:list, spread:BaseColumns, target:np.ndarray, group:DonorGroups,
+        codes:Codes, raters:float, scale:Jackknifed, level:str) -> tuple:
+    # Predictions (U, K) of the strategy and of the perfect predictor; target (U, K), 0 for clips
+    # that do not count; raters per clip on average; see `prior_scale`; name of the stratum
+    # -> shares as `Jackknifed`, clips (speakers,), relative error, reason for no shares
     "Share of what can be learnt in one stratum, and without each speaker."
     use = target.any(1)
     sizes = np.bincount(codes[use], minlength=codes.max()+1)
@@ -187,27 +175,23 @@ def prior_scale(ideal:Dist, spread:BaseColumns, votes:Votes, labels:np.ndarray,
     return np.where((left>0) & (model>0), left/np.where(model>0, model, 1), 1.)
 
 # %% ../../nbs/3_metrics/03_gain.ipynb #9e1d3017
-def gain_shares(
-    base:Dist, # One-hot where it is a single label
-    scaled:Dist, # Of the strategy; rows of NaN do not count
-    votes:Votes, speakers:BySpeaker,
-    alpha:np.ndarray=None, # As in `perfect_predictor`
-    metric:str='brier', # Or `accuracy`: `scaled` is credit, clips whose votes tie do not count
-    perfect:Perfect=None, # Computed if not given
-    bits:PerClip=None, # Entropy of `scaled`, if it differs
-) -> Gain:
+def gain_shares(base:Dist, scaled:Dist, votes:Votes, speakers:BySpeaker, alpha:np.ndarray=None,
+        metric:str='brier', perfect:Perfect=None, bits:PerClip=None) -> Gain:
+    # Base: one-hot where it is a single label; `scaled` of the strategy, rows of NaN do not count.
+    # Metric `accuracy`: `scaled` is credit, clips whose votes tie do not count. `perfect` and its
+    # `alpha` are computed if not given; `bits`: entropy of `scaled`, if it differs
     "Share of what can be learnt beyond the base that a strategy recovers, by stratum."
     use, why = usable_clips(base, scaled, votes, metric)
     if why:
         none = Estimate(np.nan, np.nan, np.nan, 0, 0, 'none', why)
-        return Gain(none, none, compared(none), len(use))
+        return Gain(none, none, none, len(use))
     alpha = fit_prior(votes) if alpha is None else alpha
     base, scaled, votes = base[use], scaled[use], np.asarray(votes, float)[use]
     codes, labels = cluster_codes(speakers, use)[1][use], top_labels(base)
     ideal = perfect_predictor(votes, base, alpha) if perfect is None else perfect.of(use)
-    spread = what_base_says(base, entropy(scaled) if bits is None else bits[use])
-    scale, given, target = np.ones(codes.max()+2), ideal.credit, shared_credit(votes)
-    target = target*(target.max(1)==1)[:, None]
+    sharp = sharpened(base, (entropy(scaled) if bits is None else bits[use]).mean())
+    spread = base[:, :-1] if sharp is base else np.c_[base[:, :-1], sharp[:, :-1]]
+    scale, given, target = np.ones(codes.max()+2), ideal.credit, heard_labels(votes)
     if metric=='brier':
         scale = prior_scale(ideal.dist, spread, votes, labels, codes)
         given, target = ideal.dist, soft_labels(votes)
@@ -225,12 +209,6 @@ def usable_clips(base:Dist, scaled:Dist, votes:Votes, metric:str) -> tuple:
     if not use.any(): return use, 'no clip has predictions of both base and strategy'
     return use, 'each clip has one rater' if np.max(np.sum(votes, 1))<1.5 else ''
 
-# %% ../../nbs/3_metrics/03_gain.ipynb #9e1d3046
-def what_base_says(base:Dist, bits:PerClip) -> BaseColumns:
-    "The base, and the base as sharp as the strategy; the last label follows from the others."
-    sharp = sharpened(base, bits.mean())
-    return base[:, :-1] if sharp is base else np.c_[base[:, :-1], sharp[:, :-1]]
-
 # %% ../../nbs/3_metrics/03_gain.ipynb #9e1d3048
 def compare_strata(predictions:list, spread:BaseColumns, target:np.ndarray, labels:np.ndarray,
         votes:Votes, codes:Codes, scale:Jackknifed, clips:int) -> Gain:
@@ -245,13 +223,12 @@ def compare_strata(predictions:list, spread:BaseColumns, target:np.ndarray, labe
     least = min(na, nc, key=lambda o: effective_clusters(o) if o.any() else 0)
     gap = estimated(a-c, na+nc, np.hypot(ea*a[0], ec*c[0]), wa or wc, least)
     found = {k: estimated(v, m, abs(e*v[0]), w) for k, (v, m, e, w) in parts.items()}
-    return Gain(**found, effect=compared(gap), lost=clips-gap.n)
+    return Gain(**found, effect=gap, lost=clips-gap.n)
 
 # %% ../../nbs/3_metrics/03_gain.ipynb #e3b54863
-def odds_parts(
-    base:Credit, scaled:Credit, votes:Votes,
-    metric:str='soft_accuracy', # Or `accuracy`: clips whose votes tie do not count
-) -> tuple: # (U, 2, 3): base, strategy, ceiling, by stratum, ambiguous first; used (U,)
+def odds_parts(base:Credit, scaled:Credit, votes:Votes, metric:str='soft_accuracy') -> tuple:
+    # Metric `accuracy`: clips whose votes tie do not count
+    # -> (U, 2, 3): base, strategy, ceiling, by stratum, ambiguous first; used (U,)
     "What each clip adds to the odds of either stratum."
     if metric not in ('soft_accuracy', 'accuracy'):
         raise InputError(f"Log odds are of soft_accuracy or accuracy, not of {metric}")
@@ -263,7 +240,7 @@ def odds_parts(
 
 # %% ../../nbs/3_metrics/03_gain.ipynb #fa579b1a
 def odds_gain(base:Credit, scaled:Credit, votes:Votes, speakers:BySpeaker,
-        metric:str='soft_accuracy') -> Comparison:
+        metric:str='soft_accuracy') -> Estimate:
     "Gain in log odds of accuracy against each stratum's ceiling, ambiguous less clear."
     parts, used = odds_parts(base, scaled, votes, metric)
     def finish(s):
@@ -276,9 +253,9 @@ def odds_gain(base:Credit, scaled:Credit, votes:Votes, speakers:BySpeaker,
             if best>0 and not 1e-9<got<best-1e-9:
                 why = f"{name} earns {'all' if got>1e-9 else 'nothing'} on {level} clips: no odds"
                 n, size = int(used.sum()), len(cluster_codes(speakers, used)[0])
-                return compared(Estimate(np.nan, np.nan, np.nan, n, size, 'none', why))
-    return compared(cluster_ci(of_sums('log odds', parts.reshape(len(parts), -1), finish, used,
-                                       'there are no clips of one of the strata'), speakers))
+                return Estimate(np.nan, np.nan, np.nan, n, size, 'none', why)
+    return cluster_ci(of_sums('log odds', parts.reshape(len(parts), -1), finish, used,
+                              'there are no clips of one of the strata'), speakers)
 
 # %% ../../nbs/3_metrics/03_gain.ipynb #f9c5c108
 ENOUGH = 6 # Raters from which a panel can be split
@@ -311,8 +288,7 @@ def averaged(found:list) -> Estimate:
         if o.reason: return o
     e = found[0]
     value, se, df = (float(np.mean([getattr(o, k) for o in found])) for k in ('value', 'se', 'df'))
-    out = at_level(Estimate(value, value, value, e.n, e.clusters, e.method, '', se, df), .95)
-    return compared(out) if isinstance(e, Comparison) else out
+    return at_level(Estimate(value, value, value, e.n, e.clusters, e.method, '', se, df), .95)
 
 # %% ../../nbs/3_metrics/03_gain.ipynb #a99b55b3
 RATERS = 'more raters' # Name of the reference in `gain_table`
@@ -320,13 +296,14 @@ RATERS = 'more raters' # Name of the reference in `gain_table`
 def gain_row(name:str, role:str, metric:str, stratum:str, o:Estimate) -> dict:
     "An estimate as a row of `gain_table`."
     return dict(strategy=name, role=role, metric=metric, stratum=stratum, value=o.value, low=o.low,
-                high=o.high, n=o.n, speakers=o.clusters, p=getattr(o, 'p', np.nan), reason=o.reason)
+                high=o.high, n=o.n, speakers=o.clusters,
+                p=o.p if role in ('effect', 'log odds') else np.nan, reason=o.reason)
 
 def gain_rows(name:str, found:Gain, metric:str) -> list:
     "Shares and effect as rows of `gain_table`."
-    return [gain_row(name, 'share', metric, 'clear', found.clear),
-            gain_row(name, 'share', metric, 'ambiguous', found.ambiguous),
-            gain_row(name, 'effect', metric, 'ambiguous less clear', found.effect)]
+    return [gain_row(name, *o) for o in (
+        ('share', metric, 'clear', found.clear), ('share', metric, 'ambiguous', found.ambiguous),
+        ('effect', metric, 'ambiguous less clear', found.effect))]
 
 # %% ../../nbs/3_metrics/03_gain.ipynb #9e1d3053
 def raw_gains(gain:PerClip, votes:Votes) -> dict: # Stratum -> (U,), NaN for other clips
@@ -335,15 +312,10 @@ def raw_gains(gain:PerClip, votes:Votes) -> dict: # Stratum -> (U,), NaN for oth
     return {o: np.where(level==o, gain, np.nan) for o in ('clear', 'ambiguous') if (level==o).any()}
 
 # %% ../../nbs/3_metrics/03_gain.ipynb #a99b55b4
-def gain_table(
-    base:str, # Name of the base in `dists`
-    dists:dict, # Name -> (U, K) distributions, NaN where it has none
-    votes:Votes, speakers:BySpeaker,
-    who:Judgements|None, # For the reference
-    credit:dict, # Name -> (U, K) labels as expected credit, NaN where it has none
-    scores:dict, # Name -> (U,) less JSD
-    bits:dict, # Name -> (U,) entropy, see `gain_shares`
-) -> pd.DataFrame: # BaseColumns as in `gain_row`
+def gain_table(base:str, dists:dict, votes:Votes, speakers:BySpeaker, who:Judgements|None,
+        credit:dict, scores:dict, bits:dict) -> pd.DataFrame: # Columns as in `gain_row`
+    # `base` is a name in `dists`. All dicts have the same names: distributions (U, K), labels as
+    # expected credit (U, K), less JSD (U,), entropy (U,) as in `gain_shares`; NaN where none is
     "Shares of what can be learnt and raw gains, one row per strategy, role and stratum."
     rows, alpha, start = [], fit_prior(votes), dists[base]
     said = np.isfinite(start).all(1, keepdims=True)

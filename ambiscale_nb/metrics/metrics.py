@@ -39,16 +39,13 @@ class Metric:
 
     @property
     def better(self): return 'higher' if self.higher else 'lower'
-
     @property
     def axis(self): return f'{self.title} ({self.better} is better)'
 
 # %% ../../nbs/3_metrics/01_metrics.ipynb #899ce663
-def metric(
-    *, higher:bool, bounds:tuple, source:str, kind:str='dist', needs:str='votes',
-    finish:Callable=None, scope:str='', proportion:bool=False, scored:bool=True, name:str='',
-    title:str='',
-) -> Callable:
+def metric(*, higher:bool, bounds:tuple, source:str, kind:str='dist', needs:str='votes',
+           finish:Callable=None, scope:str='', proportion:bool=False, scored:bool=True,
+           name:str='', title:str='') -> Callable:
     "A decorator that registers a function as a `Metric`, under its own name if none is given."
     choose(kind, ('dist', 'label'), 'kind of metric')
     choose(needs, NEEDED, 'need of a metric')
@@ -255,10 +252,10 @@ def utterance_scores(name:str, output:Dist|Credit, votes:Votes, noise:PerClip=No
     return values-noise
 
 # %% ../../nbs/3_metrics/01_metrics.ipynb #76856504
-def statistic(name:str, output:Dist|Credit, votes:Votes, noise:PerClip=None) -> Statistic:
+def statistic(name:str, output:Dist|Credit, votes:Votes) -> Statistic:
     "A registered metric of a corpus as a function of weights."
     m = look_up(name, METRICS, 'metric')
-    if m.scope=='utterance': return mean_of(utterance_scores(name, output, votes, noise), name)
+    if m.scope=='utterance': return mean_of(utterance_scores(name, output, votes), name)
     y = soft_labels(votes)
     found = m.fn(checked_output(m.kind, output, y)[0], y)
     return of_sums(name, found, m.finish, found.any(-1)) if m.finish else found

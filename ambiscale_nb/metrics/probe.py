@@ -70,12 +70,8 @@ def fit_probe(features:np.ndarray, truth:SoftLabels, strength:float):
     return probe.fit(features[clip], label, logisticregression__sample_weight=truth[clip, label])
 
 # %% ../../nbs/3_metrics/06_probe.ipynb #3efa8ee2
-def probe_shares(
-    probe, # What `fit_probe` returns
-    features:np.ndarray,
-    K:int,
-) -> Dist:
-    "Predicted distributions, (U, K); 0 for a label that nobody chose in training."
+def probe_shares(probe:object, features:np.ndarray, K:int) -> Dist:
+    "Distributions, (U, K), that a fitted probe predicts; 0 for a label nobody chose in training."
     out = np.zeros((len(features), K))
     out[:, probe.classes_] = probe.predict_proba(features)
     return out
@@ -111,12 +107,10 @@ def check_speakers(speakers:np.ndarray, groups:np.ndarray):
         f'The acoustic probe needs {MIN_CLIPS} clips, found {len(groups)}')
 
 # %% ../../nbs/3_metrics/06_probe.ipynb #0cabd010
-def probe_predictions(
-    features:np.ndarray, # Shape (U, D)
-    truth:SoftLabels,
-    groups:np.ndarray, # Shape (U,): the speaker of each clip, or the dyad where speakers meet
-    speakers:np.ndarray=None, # Shape (U,); the groups if not given
-) -> Dist:
+def probe_predictions(features:np.ndarray, truth:SoftLabels, groups:np.ndarray,
+                      speakers:np.ndarray=None) -> Dist:
+    # Features (U, D); groups (U,): the speaker of each clip, or the dyad where speakers meet;
+    # speakers (U,): the groups if not given
     "Cross-fitted predictions, (U, K); refused with fewer than six speakers or 100 clips."
     from threadpoolctl import threadpool_limits
     groups = np.asarray(groups)

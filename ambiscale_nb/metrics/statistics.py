@@ -4,9 +4,8 @@
 
 # %% auto #0
 __all__ = ['BySpeaker', 'Used', 'Codes', 'FEW', 'Estimate', 'Clusters', 'clusters_of', 'cluster_codes', 'cluster_sums',
-           'rescored', 'errors_of', 'at_level', 'effective_clusters', 'too_few', 'cluster_ci', 'group_mean', 'mean_ci',
-           'proportion_ci', 'Comparison', 'compared', 'paired_difference', 'power_of', 'detectable', 'tied_ranks',
-           'reliability_table']
+           'rescored', 'errors_of', 'at_level', 'effective_clusters', 'too_few', 'cluster_ci', 'mean_ci',
+           'proportion_ci', 'paired_difference', 'power_of', 'detectable', 'tied_ranks', 'reliability_table']
 
 # %% ../../nbs/3_metrics/02_statistics.ipynb #d4b1b12c
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ import pandas as pd
 from scipy import optimize, stats
 from ..core import Dist, InputError, PerClip, Votes, choose, shaped
 from ..corpora.ambiguity import entropy, soft_labels
-from .metrics import Statistic, mean_of, mean_seen, of_sums, ratio
+from .metrics import Statistic, mean_of, of_sums
 
 # %% ../../nbs/3_metrics/02_statistics.ipynb #f4d681de
 @dataclass(frozen=True)
@@ -33,6 +32,10 @@ class Estimate:
     reason: str = '' # Why value or interval is missing
     se: float = np.nan # Standard error over speakers
     df: float = np.nan # Degrees of freedom of Student's t
+
+    @property
+    def p(self): # Two-sided, against 0, with the interval's standard error and t; NaN without
+        return float(2*stats.t.sf(abs(self.value)/self.se, self.df)) if self.se>0 else np.nan
 
     def __post_init__(self):
         if not (self.reason or np.isfinite([self.value, self.low, self.high]).all()):
@@ -117,8 +120,8 @@ def too_few(sizes:np.ndarray) -> str: # '' if there are enough
             f'as {effective:.1f}, an interval needs 2')
 
 # %% ../../nbs/3_metrics/02_statistics.ipynb #357bbd4f
-def cluster_ci(score:Callable, clusters:BySpeaker, used:Used=None, level:float=.95) -> Estimate:
-    "A score with its interval over speakers: CR3, t of the effective number of speakers."
+def cluster_ci(score:Callable, clusters:BySpeaker, used:Used=None) -> Estimate:
+    "A score with its 95 % interval over speakers: CR3, t of the effective number of speakers."
     names, codes = cluster_codes(clusters, getattr(score, 'used', None) if used is None else used)
     n, size, value = int((codes>=0).sum()), len(names), np.nan
     if n: value = float(rescored(score, codes, np.ones((1, size)))[0])
@@ -132,35 +135,19 @@ def cluster_ci(score:Callable, clusters:BySpeaker, used:Used=None, level:float=.
     if lost: return refuse(f'no score without {lost} of {size} speakers, one at a time')
     if np.ptp(left)<=1e-12*max(1, abs(value)): return refuse(f'no spread between {size} speakers')
     se = float(np.sqrt((size-1)/size*((left-value)**2).sum()))
-    half = errors_of(level, df := effective_clusters(sizes)-1)*se
+    half = errors_of(.95, df := effective_clusters(sizes)-1)*se
     return Estimate(value, value-half, value+half, n, size, 'cluster jackknife', '', se, df)
 
 # %% ../../nbs/3_metrics/02_statistics.ipynb #feaca85e
-def group_mean(values:PerClip, groups:np.ndarray=None) -> Statistic:
-    "Mean over groups of their weighted means; groups without weight are left out."
-    values = np.asarray(values, float)
-    if groups is None: return mean_of(values)
-    groups, use = np.asarray(groups), np.isfinite(values)
-    mine = groups[:, None]==np.unique(groups[use])
-    parts = np.hstack([mine*np.where(use, values, 0)[:, None], mine])
-    def finish(s): return mean_seen(ratio(*np.split(s, 2, -1)))
-    return of_sums('group mean', parts, finish, use)
-
-def mean_ci(values:PerClip, clusters:BySpeaker, groups:np.ndarray=None,
-        level:float=.95) -> Estimate:
-    "Mean of a value per clip with its interval over speakers; `groups` as in `group_mean`."
-    return cluster_ci(group_mean(values, groups), clusters, None, level)
+def mean_ci(values:PerClip, clusters:BySpeaker) -> Estimate:
+    "Mean of a value per clip with its 95 % interval over speakers."
+    return cluster_ci(mean_of(values), clusters)
 
 # %% ../../nbs/3_metrics/02_statistics.ipynb #8764280c
 WITHIN_SPEAKER = .05 # Assumed correlation of outcomes within a speaker
 
-def effective_clips(
-    hits:np.ndarray, # (V,) from 0 to 1, of the clips that count
-    weights:np.ndarray, # (V,) in the score; sum to 1
-    codes:Codes,
-    se:float, # Standard error of the score over speakers; NaN without spread
-) -> float:
-    "Effective number of clips, above 0."
+def effective_clips(hits:np.ndarray, weights:np.ndarray, codes:Codes, se:float) -> float:
+    "Effective number of clips: hits (V,) with weights that sum to 1 and a standard error or NaN."
     own, by_speaker, value = (weights**2).sum(), np.bincount(codes, weights), weights@hits
     assumed = 1/(own+WITHIN_SPEAKER*((by_speaker**2).sum()-own))
     rare = np.bincount(codes, weights*(1-hits if value>.5 else hits))
@@ -170,56 +157,27 @@ def effective_clips(
     return float((value*(1-value)/se**2)**(1-share)*assumed**share)
 
 # %% ../../nbs/3_metrics/02_statistics.ipynb #a74c5075
-def proportion_ci(
-    estimate:Estimate, # An accuracy or UAR, from `cluster_ci`
-    hits:PerClip, # From 0 to 1
-    weights:PerClip, # In the score; 0 for clips that do not count
-    clusters:BySpeaker, level:float=.95,
-) -> Estimate:
-    "Wilson interval of an accuracy on the effective number of clips, t of the effective speakers."
+def proportion_ci(estimate:Estimate, hits:PerClip, weights:PerClip, clusters:BySpeaker) -> Estimate:
+    "Wilson interval of an accuracy or UAR, a mean of `hits` (0 to 1); weight 0: not counted."
     if estimate.reason and not estimate.reason.startswith('no spread'): return estimate
     w, use = np.asarray(weights, float), np.asarray(weights)>0
     codes = cluster_codes(clusters, use)[1][use]
     n = effective_clips(np.asarray(hits, float)[use], w[use]/w.sum(), codes, estimate.se)
-    t, v = errors_of(level, effective_clusters(np.bincount(codes))-1), np.clip(estimate.value, 0, 1)
+    t, v = errors_of(.95, effective_clusters(np.bincount(codes))-1), np.clip(estimate.value, 0, 1)
     c = t**2/n
     middle, half = (v+c/2)/(1+c), t/(1+c)*np.sqrt(v*(1-v)/n+c/4/n)
     low, high = min(v, max(0, middle-half)), max(v, min(1, middle+half))
     return replace(estimate, low=float(low), high=float(high), method='Wilson', reason='',
                    se=np.nan, df=np.nan)
 
-# %% ../../nbs/3_metrics/02_statistics.ipynb #1f7a4d2e
-@dataclass(frozen=True)
-class Comparison(Estimate):
-    "A difference with its interval and p-value."
-    p: float = np.nan # Two-sided; NaN only with a reason
-    p_method: str = '' # That of the interval, or `none`
-    p_reason: str = '' # Why there is none
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not (self.p_reason or np.isfinite(self.p)):
-            raise ValueError(f"A comparison without a p-value needs a reason, got {self.p}")
-
-    def __str__(self):
-        return f"{super().__str__()}; p = {self.p:.2g}, {self.p_reason or self.p_method}"
-
-# %% ../../nbs/3_metrics/02_statistics.ipynb #d2e9be05
-def compared(e:Estimate) -> Comparison:
-    "A difference with the two-sided p-value that belongs to its interval."
-    if not e.se>0: return Comparison(**vars(e), p_method='none', p_reason=e.reason or e.method)
-    p = float(2*stats.t.sf(abs(e.value)/e.se, e.df))
-    return Comparison(**vars(e), p=p, p_method=e.method)
-
 # %% ../../nbs/3_metrics/02_statistics.ipynb #f69f92eb
-def paired_difference(a:PerClip, b:PerClip, clusters:BySpeaker, groups:np.ndarray=None,
-        level:float=.95) -> Comparison:
-    "Mean of a less b on the same clips, over speakers; `groups` as in `group_mean`."
+def paired_difference(a:PerClip, b:PerClip, clusters:BySpeaker) -> Estimate:
+    "Mean of a less b on the same clips, over speakers."
     a, b = np.asarray(a, float), np.asarray(b, float)
     if a.shape!=b.shape or a.ndim!=1:
         raise InputError(f"A paired comparison needs two values per clip, got shapes {a.shape} and "
                          f"{b.shape}: score both strategies on the same clips, in the same order")
-    return compared(mean_ci(a-b, clusters, groups, level))
+    return mean_ci(a-b, clusters)
 
 # %% ../../nbs/3_metrics/02_statistics.ipynb #2ded74b3
 def difference(a:Statistic, b:Statistic) -> Statistic:
@@ -234,11 +192,9 @@ def difference(a:Statistic, b:Statistic) -> Statistic:
     def finish(s): return a.finish(s[..., :n])-b.finish(s[..., n:])
     return of_sums(a.name, np.hstack([a.parts, b.parts]), finish, both, a.undefined)
 
-def paired_statistics(a:Statistic, b:Statistic, clusters:BySpeaker, used:np.ndarray=None,
-        level:float=.95) -> Comparison:
-    "Difference of two strategies in any metric, over speakers; `used` are the clips that count."
-    gap = difference(a, b)
-    return compared(cluster_ci(gap, clusters, gap.used if used is None else gap.used & used, level))
+def paired_statistics(a:Statistic, b:Statistic, clusters:BySpeaker) -> Estimate:
+    "Difference of two strategies in any metric, over speakers."
+    return cluster_ci(difference(a, b), clusters)
 
 # %% ../../nbs/3_metrics/02_statistics.ipynb #8fda23ef
 def holm(p:np.ndarray) -> np.ndarray:
@@ -271,20 +227,17 @@ def detectable(estimate:object, power:float=.8, level:float=.05) -> float:
     return float(estimate.se*optimize.brentq(lacks, 0, high))
 
 # %% ../../nbs/3_metrics/02_statistics.ipynb #129afe64
-def tied_ranks(scores:dict, clusters:BySpeaker, better:str, used:Used=None,
-        level:float=.05) -> pd.DataFrame:
+def tied_ranks(scores:dict, clusters:BySpeaker, better:str) -> pd.DataFrame:
     # -> strategy, value, low, high, n, best, worst, tied, reason; sorted
     "Ranks of `Statistic`s of one metric that differ only where a test of the family says so."
     sign = {'lower': 1, 'higher': -1}[choose(better, ('lower', 'higher'), 'direction')]
-    def own(s): return s.used if used is None else s.used & used
-    found = {k: cluster_ci(s, clusters, own(s)) for k, s in scores.items()}
-    pairs = {o: paired_statistics(*(scores[k] for k in o), clusters, used)
+    found = {k: cluster_ci(s, clusters) for k, s in scores.items()}
+    pairs = {o: paired_statistics(*(scores[k] for k in o), clusters)
              for o in combinations(scores, 2)}
     adjusted = zip(pairs.items(), holm([e.p for e in pairs.values()]), strict=True)
-    worse = {o[::-1] if sign*e.value>0 else o for (o, e), q in adjusted if q<=level} # better, worse
+    worse = {o[::-1] if sign*e.value>0 else o for (o, e), q in adjusted if q<=.05} # better, worse
     first = min(scores, key=lambda k: sign*found[k].value)
-    why = {k: next((e.p_reason for o, e in pairs.items() if k in o and e.p_reason), '')
-           for k in scores}
+    why = {k: next((e.reason for o, e in pairs.items() if k in o and e.reason), '') for k in scores}
     rows = [dict(strategy=k, value=e.value, low=e.low, high=e.high, n=e.n,
                  best=1+sum(o[1]==k for o in worse), worst=len(scores)-sum(o[0]==k for o in worse),
                  tied=(first, k) not in worse, reason=e.reason or why[k]) for k, e in found.items()]

@@ -346,7 +346,7 @@ def test_the_last_error_may_be_of_one_speaker_but_there_has_to_be_one():
                        (base, np.tile(np.eye(3)[2], (len(amb), 1)), 'strategy earns nothing on clear')):
         lost = odds_gain(b, s, votes, who, 'accuracy')
         assert said in lost.reason or 'nothing on ambiguous' in lost.reason
-        assert np.isnan(lost.value) and np.isnan(lost.p) and lost.p_reason
+        assert np.isnan(lost.value) and np.isnan(lost.p) and lost.reason
     with pytest.raises(InputError, match='soft_accuracy or accuracy'): odds_gain(base, one, votes, who, 'brier')
 
 
