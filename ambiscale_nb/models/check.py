@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from functools import cached_property
 import numpy as np
 import pandas as pd
-from ..core import InputError
+from ..core import InputError, Wave
 from ..corpora.toyspeech import clip, clip_wave
 from ..corpora.audio import RATE, check_wave
 from .parser import parse
 from .prompts import Prompt, prompt, verify_prompt
 from .contract import ALM, Reply, in_flight
-from ..core import Wave
 from .serving import Served
 from . import endpoint, families, gemini, tiny_alm # noqa: F401 (models register)
 

@@ -101,22 +101,6 @@ def find_checkpoint(family:Family, folder:str='', revision:str='') -> Path:
     weight_files(path)
     return path
 
-# %% ../../nbs/2_models/10_families.ipynb #bcb6220c
-INSTALL = {
-    'mistral_common': "pip install 'mistral-common[audio]'",
-    'torchvision': "install the build that belongs to your torch, from pytorch.org's index (with a "
-                   "CPU torch, the one on PyPI breaks `import transformers`)"}
-
-def check_family(family:Family, folder:Path):
-    "Refuse a checkpoint of another family, and a processor that cannot be imported."
-    kind = json.loads((folder/'config.json').read_text()).get('model_type')
-    if kind not in family.types:
-        raise InputError(f"{folder} holds a model of type {kind!r}, and {family.name} reads "
-                         f"{' or '.join(family.types)}: name another folder or model")
-    lacking = [o for o in family.needs if not importlib.util.find_spec(o)]
-    if lacking: raise InputError(f"{family.name}: its processor needs {', '.join(lacking)}: "
-                                 + '; '.join(INSTALL.get(o, f'install {o}') for o in lacking))
-
 # %% ../../nbs/2_models/10_families.ipynb #e81f3b6a
 def check_device(device:str) -> str:
     "A usable device of torch; '' chooses a GPU if there is one."
@@ -148,13 +132,23 @@ def wrap(family:Family, model:Net, processor:Processor, revision:str, batch:int=
                     family.render, batch)
 
 # %% ../../nbs/2_models/10_families.ipynb #01f84dfa
-FAMILIES, DTYPES = {}, ('float32', 'bfloat16', 'float16')
+FAMILIES = {}
+INSTALL = {
+    'mistral_common': "pip install 'mistral-common[audio]'",
+    'torchvision': "install the build that belongs to your torch, from pytorch.org's index (with a "
+                   "CPU torch, the one on PyPI breaks `import transformers`)"}
 
 def checked_checkpoint(name:str, folder:str='', revision:str='', **options:object) -> Path:
     "The folder of a registered family's checkpoint, if it can be loaded."
     family = FAMILIES[choose(name, FAMILIES, 'family')]
     path = find_checkpoint(family, folder, revision)
-    check_family(family, path)
+    kind = json.loads((path/'config.json').read_text()).get('model_type')
+    if kind not in family.types:
+        raise InputError(f"{path} holds a model of type {kind!r}, and {family.name} reads "
+                         f"{' or '.join(family.types)}: name another folder or model")
+    lacking = [o for o in family.needs if not importlib.util.find_spec(o)]
+    if lacking: raise InputError(f"{family.name}: its processor needs {', '.join(lacking)}: "
+                                 + '; '.join(INSTALL.get(o, f'install {o}') for o in lacking))
     return path
 
 # %% ../../nbs/2_models/10_families.ipynb #52b10b2b
@@ -165,7 +159,7 @@ def load_family(name:str, folder:str='', revision:str='', device:str='', dtype:s
     path = checked_checkpoint(name, folder, revision)
     family, device = FAMILIES[name], check_device(device)
     usual = 'float32' if device.startswith('cpu') else 'bfloat16'
-    dtype = choose(dtype or usual, DTYPES, 'dtype')
+    dtype = choose(dtype or usual, ('float32', 'bfloat16', 'float16'), 'dtype')
     processor = AutoProcessor.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     model = load_weights(family, path, dtype).to(device)
     return wrap(family, model, processor, folder_revision(path), batch)

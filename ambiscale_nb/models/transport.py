@@ -16,15 +16,17 @@ import os
 import re
 import threading
 import time
+import tomllib
 import uuid
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
+from importlib.resources import files
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 from fastcore.basics import first, patch
 from ..core import InputError, RESULTS, choose, content_key
-from .contract import CallError, cached_cleaner
+from .contract import CallError, LazyModule, cached_cleaner
 
 # %% ../../nbs/2_models/05_transport.ipynb #d0e0c50e
 def hash_audio(body:object): # -> the same kind of object
@@ -35,10 +37,6 @@ def hash_audio(body:object): # -> the same kind of object
         if k!='data' or not isinstance(v, str): return hash_audio(v)
         return f'blake2b:{hashlib.blake2b(v.encode(), digest_size=16).hexdigest()}'
     return {k: short(k, v) for k, v in body.items()}
-
-def request_key(path:str, body:object, call:str='') -> str:
-    "The key of a recorded response: 32 hexadecimal digits of a request without its audio."
-    return content_key(dict(path=path, body=body, call=call))
 
 # %% ../../nbs/2_models/05_transport.ipynb #c358f850
 class Unrecorded(InputError):
@@ -53,31 +51,24 @@ class Recorder:
         self.lock, self.fd, self.index = threading.Lock(), None, None
         if self.replays and not any(self.folder.glob('*.jsonl')):
             raise InputError(f"No recordings in {self.folder.name}: check the folder, or record")
-
     @property
     def replays(self): return self.mode=='replay'
-
-    def close(self):
-        "Close this process's file; the next record opens another."
+    def close(self): # Close this process's file; the next record opens another
         with self.lock:
             if self.fd is not None: os.close(self.fd)
             self.fd = None
-
-# %% ../../nbs/2_models/05_transport.ipynb #a62371f2
-@patch
-def write(self:Recorder, key:str, **exchange:object):
-    "Append a record under a `request_key`."
-    line = json.dumps({'key': key, **exchange}).encode()+b'\n'
-    with self.lock:
-        if self.fd is None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            name = f'{time.time_ns():016x}-{uuid.uuid4().hex[:8]}.jsonl'
-            self.fd = os.open(self.folder/name, os.O_WRONLY|os.O_CREAT|os.O_EXCL|os.O_APPEND, 0o644)
-        fd = self.fd
-        if os.write(fd, line)<len(line):
-            self.fd = None # Half a line: nothing may follow it in this file
-            raise OSError(f"Disk full: {self.folder.name}")
-    os.fsync(fd)
+    def write(self, key, **exchange): # Append a record under a key of 32 hexadecimal digits
+        line = json.dumps({'key': key, **exchange}).encode()+b'\n'
+        with self.lock:
+            if self.fd is None:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                path = self.folder/f'{time.time_ns():016x}-{uuid.uuid4().hex[:8]}.jsonl'
+                self.fd = os.open(path, os.O_WRONLY|os.O_CREAT|os.O_EXCL|os.O_APPEND, 0o644)
+            fd = self.fd
+            if os.write(fd, line)<len(line):
+                self.fd = None # Half a line: nothing may follow it in this file
+                raise OSError(f"Disk full: {self.folder.name}")
+        os.fsync(fd)
 
 # %% ../../nbs/2_models/05_transport.ipynb #ce0d9d17
 def record_offsets(folder:Path) -> dict: # Key -> (file, offset)
@@ -170,48 +161,8 @@ def find_error(body:object) -> dict: # body: a response, as parsed JSON
     return {**error, 'message': str(first(filter(None, map(error.get, MESSAGES))) or error)}
 
 # %% ../../nbs/2_models/05_transport.ipynb #33b0c0d3
-ERROR_WORDS = { # Patterns in the words of an error; the first that fits counts
-    'declined': r"""content[ _-]?(?:filter|policy|management|inspection)|data[ _-]?inspection
-        |responsible[ _-]?ai|moderation[ _-]?(?:blocked|failed)|requires moderation
-        |(?:violat|against)\w* [^.]{0,40}(?:usage|safety|content|community) (?:polic|guideline)
-        |(?:prompt|input|request|content|audio|query) (?:\w+ ){0,3}(?:was|were|been|is|be)
-         (?:\w+ ){0,3}(?:flagged|blocked|filtered|considered (?:high|harmful|unsafe))
-        |rejected [^.]{0,60}(?:high[ -]risk|harmful|unsafe|illegal)|inappropriate content
-        |prohibited[ _]content|sensitive (?:content|information|word)|unsafe[ _-]content
-        |safety[ _-]?(?:violation|system|filter)|guardrail|敏感|违规
-        |blocked by [^.]{0,30}(?:safety|moderation|content)""",
-    'no_audio': r"""audio(?:[ _-]?(?:inputs?|contents?|data|parts?|modality|modalities|url))?['"`]?
-         (?:(?:is|are) (?:\w+ )?)?(?:not |un)(?:supported|enabled|allowed|accepted|available)
-        |multi-?modal[^.]{0,20} (?:is|are) not supported|only (?:supports|accepts) text
-        |(?:do|does|can|could)(?: not|n['’]t|not) (?:\w+ )?(?:support|accept|process|take|handle)
-         (?:\w+ ){0,3}['"`]?(?:input_?)?(?:audio|multi-?modal)(?![ _-]?(?:format|file|of|lo|du|ove))
-        |at most 0 audio|that support (?:input )?audio\b|input_audio.{0,30}only supported
-        |(?:unknown|unsupported)[^.]{0,40}input_audio|['"`]input_audio['"`]\W{0,3}(?:supp|allow|exp)
-        |\bmmproj\b|not a multi-?modal model|text[- ]only model""",
-    'context_too_long': r"""context[ _-]?length|maximum.{0,20}(?:context|model).{0,10}len
-        |max_model_len|too many (?:input )?tokens|context[ _-]?window
-        |exceeds? the maximum number of (?:input )?tokens|prompt is too long
-        |reduce the length of (?:the |your )?(?:message|prompt|input)""",
-    'auth': r"""api[ _-]?key[ _-](?:not[ _]valid|invalid|expired)|unauthenticated|unauthori[sz]ed
-        |(?:invalid|incorrect|expired|missing)[ _-]?(?:api|access)[ _-]?(?:key|token)
-        |authentication|auth[ _-]?fail""",
-    'quota': r"""insufficient[ _-]?(?:quota|credit|balance|fund)|billing[ _-](?:hard[ _-])?limit
-        |billing.{0,20}(?:not[ _](?:active|been enabled)|inactive|disabled|required)|arrearage
-        |requires billing|credit balance|balance is (?:too low|insufficient|not enough)|overdue
-        |(?:out|used (?:up )?all) of [^.]{0,20}credits?|payment[ _-]?required|monthly|weekly
-        |spend(?:ing)?[ _-](?:limit|cap)|per[ _-]?(?:month|week)
-        |quota[ _](?:is |has been )?exhausted""",
-    'rate_limit': r'''rate[ _-]?limit|too[ _]many[ _]requests|throttl|resource[ _-]?exhausted|quota
-        |\b[qrt]p[ms]\b|request[ _]?limit''',
-    'forbidden': r'permission[ _-]?denied|forbidden|access[ _]denied',
-    'not_found': r'not[ _-]?found|does not exist|no such model',
-    'timeout': r'time[d]?[ _-]?out|deadline[ _-]exceeded',
-    'bad_format': r'expected \S+ format|failed to parse (?:the )?(?:model|output)',
-    'server': r"""overload|internal|server[ _-]?error|unavailable|bad[ _]gateway|upstream|capacity
-        |try again""",
-    'bad_request': r'bad[ _-]?request|invalid|unsupported|unknown[ _]parameter|malformed'}
-ERROR_WORDS = {k: re.compile('(?i)'+re.sub(r'\n +(?=\|)|\n {8}', '', v))
-               for k, v in ERROR_WORDS.items()}
+ERROR_WORDS = {k: re.compile('(?i)'+re.sub(r'\n {4}', '', v)) for k, v in tomllib.loads(
+    files('ambiscale_nb').joinpath('assets/errors.toml').read_text('utf-8')).items()}
 DAY = re.compile(r'(?i)per[ _-]?day|daily|\b[rt]pd\b|24[ -]?h')
 MINUTE = re.compile(r'(?i)(?:per|/)[ _-]?(?:min|sec)|\b[rt]p[ms]\b')
 PLAN = re.compile(r'(?i)(?:exceeded|check) (?:your )?(?:current quota|plan and billing)')
@@ -248,11 +199,11 @@ def read_failure(status:int, headers:dict, text:str, now:float) -> CallError:
     return CallError(kind, f"{status}: {message[:400]}", wait, str(error.get('param') or ''))
 
 # %% ../../nbs/2_models/05_transport.ipynb #9becf1f0
+httpcore2, httpx2 = LazyModule('httpcore2'), LazyModule('httpx2')
 DUE = threading.local() # `at`: the deadline of this thread's request
 
 def bounded_backend():
     "A network backend of httpcore2 that keeps the deadline of the thread's request."
-    import httpcore2
     class Stream:
         def __init__(self, inner): self.inner = inner
         def __getattr__(self, name): return getattr(self.inner, name)
@@ -315,8 +266,6 @@ def find_proxy(base_url:str) -> tuple|None: # Variable, proxy's URL, (user, pass
 # %% ../../nbs/2_models/05_transport.ipynb #d9b08d05
 def connection_pool(base_url:str, most:int): # -> a pool of httpcore2
     "At most `most` connections to a server, through the proxy that the environment names for it."
-    import httpcore2
-    import httpx2
     options = dict(max_connections=most, max_keepalive_connections=most, keepalive_expiry=30.,
                    network_backend=bounded_backend())
     if base_url.startswith('https'): options['ssl_context'] = httpx2.create_ssl_context()
@@ -340,12 +289,20 @@ class Transport:
         with self.lock:
             if self.pool: self.pool.close()
             self.pool = None
+    def handle_request(self, request): # -> a success in JSON without an error; else it raises
+        answer = self.exchange(request, request.headers.pop(CALL, ''))
+        if kind := answer.get('error'): raise CallError(kind, answer['text'])
+        status, headers, text = answer['status'], answer['headers'], answer['response']
+        if not 200<=status<300 or find_error(check_json(text)):
+            raise read_failure(status, headers, text, self.wall())
+        head = {'content-type': 'application/json', SPENT: repr(answer['seconds']), **headers}
+        return httpx2.Response(status, headers=head, request=request,
+                               content=text.encode('utf-8', 'surrogateescape'))
 
 # %% ../../nbs/2_models/05_transport.ipynb #7670acd4
 @patch
 def receive(self:Transport, request:object) -> dict: # status, headers, response; or error, text
     "Send a request of httpx2 and read the whole response."
-    import httpcore2
     with self.lock: self.pool = self.pool or connection_pool(self.base_url, self.most)
     DUE.at, url, parts = time.monotonic()+self.seconds, request.url, []
     waits = dict.fromkeys(('connect', 'read', 'write', 'pool'), self.seconds)
@@ -370,7 +327,6 @@ def receive(self:Transport, request:object) -> dict: # status, headers, response
 @patch
 def decode(self:Transport, status:int, headers:list, data:bytes) -> dict: # As `receive` returns
     "A response as it is stored: unpacked, and cleaned of keys."
-    import httpx2
     head = [(k.lower(), v) for k, v in headers]
     head = [o for o in head if o[0] not in (b'content-length', b'transfer-encoding')]
     try: data = httpx2.Response(200, headers=head, content=data).content
@@ -389,11 +345,11 @@ def exchange(self:Transport, request:object, call:str) -> dict: # As `receive` r
         return dict(answer, seconds=round(time.perf_counter()-start, 6))
     if not self.recorder: return ask()
     path = request.url.path.removeprefix(urlsplit(self.base_url).path.rstrip('/'))
-    body = json.dumps(hash_audio(json.loads(request.read() or 'null')))
-    key = request_key(path, body := json.loads(self.clean(body)), call)
+    body = self.clean(json.dumps(hash_audio(json.loads(request.read() or 'null'))))
+    key = content_key(dict(path=path, body=json.loads(body), call=call))
     if self.recorder.replays: return self.recorder.read(key, f'{path} {call}'.strip())
     answer, at = ask(), time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(self.wall()))
-    self.recorder.write(key, path=path, call=call, request=body, **answer, at=at)
+    self.recorder.write(key, path=path, call=call, request=json.loads(body), **answer, at=at)
     return answer
 
 # %% ../../nbs/2_models/05_transport.ipynb #1ec7dfec
@@ -403,17 +359,3 @@ def check_json(text:str): # -> the parsed body
     except ValueError as e:
         cut = text.lstrip()[:1] in ('{', '[')
         raise CallError('truncated' if cut else 'not_json', f"{e}; it begins {text[:80]!r}") from e
-
-# %% ../../nbs/2_models/05_transport.ipynb #29b2c8d0
-@patch
-def handle_request(self:Transport, request:object): # -> a response of httpx2
-    "A success in JSON without an error in it; anything else is raised."
-    import httpx2
-    answer = self.exchange(request, request.headers.pop(CALL, ''))
-    if kind := answer.get('error'): raise CallError(kind, answer['text'])
-    status, headers, text = answer['status'], answer['headers'], answer['response']
-    if not 200<=status<300 or find_error(check_json(text)):
-        raise read_failure(status, headers, text, self.wall())
-    head = {'content-type': 'application/json', SPENT: repr(answer['seconds']), **headers}
-    return httpx2.Response(status, headers=head, request=request,
-                           content=text.encode('utf-8', 'surrogateescape'))

@@ -379,7 +379,7 @@ def test_failures_replay_as_failures(server, tmp_path):
     def wave(uid):
         if uid!='a':  # only the first call is in a hurry
             until(lambda: len(server.asked)>=3)
-            for o in alm.transports.values(): o.seconds = PATIENCE
+            for o, _ in alm.clients.values(): o.seconds = PATIENCE
         return wave_of(uid)
     sample_pool(alm, CLIPS, wave, [DIRECT], Draw(greedy=False), Store(tmp_path/'live'), progress=False)
     alm.close()
