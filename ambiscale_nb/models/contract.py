@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['TOP', 'MODELS', 'OPTION_TYPES', 'LOST', 'RETRIED', 'UNUSABLE', 'REFUSED', 'FATAL', 'NAMES_AS_OF', 'NAMES', 'SECRET',
-           'cached_cleaner', 'Reply', 'spelt_ends', 'Capabilities', 'ALM', 'ask_together', 'check_url', 'full_revision',
-           'ModelInfo', 'register_model', 'options_of', 'wrong_options', 'check_options', 'load_model', 'check_ready',
-           'model_table', 'require', 'check_call', 'CallError', 'declined', 'Name', 'with_fields', 'known_names',
-           'Retired', 'check_name', 'cost_of', 'cleaner', 'cleaned', 'read_key', 'in_flight']
+           'cached_cleaner', 'Reply', 'spelt_ends', 'Capabilities', 'ALM', 'ask_together', 'LazyModule', 'check_url',
+           'full_revision', 'ModelInfo', 'register_model', 'options_of', 'wrong_options', 'check_options', 'load_model',
+           'check_ready', 'model_table', 'require', 'check_call', 'CallError', 'declined', 'Name', 'with_fields',
+           'known_names', 'Retired', 'check_name', 'cost_of', 'cleaner', 'cleaned', 'read_key', 'in_flight']
 
 # %% ../../nbs/2_models/03_contract.ipynb #2c3548c3
 import inspect
@@ -20,6 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from functools import lru_cache
+from importlib import import_module
+from importlib.resources import files
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Callable, Iterable, Protocol
@@ -28,7 +30,7 @@ import numpy as np
 import pandas as pd
 from ..core import InputError, ROOT, choose, content_key, load_plugins, look_up, Wave
 from .prompts import Prompt
-from ..typed import mismatch, parameter_types, spelt, wrong_arguments
+from ..typed import mismatch, parameter_types, read_yaml, spelt, wrong_arguments
 
 # %% ../../nbs/2_models/03_contract.ipynb #ab43df75
 TOP = 5 # Likeliest tokens of a step, for `Reply.confidence`
@@ -69,12 +71,10 @@ class Capabilities:
     beams: bool = True # Beam search
     seed: bool = True # The same seed gives the same samples
     verify: bool = True # A graded yes or no
-    choices: bool = False # Samples restricted to a list of answers
     text: bool = False # A question without sound: words (str) in place of a `Wave`
     max_n: int = 16 # Samples in one request
     max_seconds: float = 30. # Longest clip
     sampler: str = '' # How a local model draws its samples: part of their keys
-
 
 # %% ../../nbs/2_models/03_contract.ipynb #dbd80747
 class ALM(Protocol):
@@ -94,6 +94,12 @@ def ask_together(model:ALM, method:str, calls:list) -> list: # calls: arguments 
     "The results of one method for several calls, in one batch where the model has a way."
     if many := getattr(model, 'many', None): return many(method, calls)
     return [getattr(model, method)(*o) for o in calls]
+
+# %% ../../nbs/2_models/03_contract.ipynb #1a2700a1
+class LazyModule:
+    "A module that is imported when it is first used."
+    def __init__(self, name:str): self.name = name
+    def __getattr__(self, name): return getattr(import_module(self.name), name)
 
 # %% ../../nbs/2_models/03_contract.ipynb #a87e3037
 def check_variable(variable:str) -> str:
@@ -250,20 +256,8 @@ class Name:
     audio_rate: float|None = None # Tokens per second of audio
 
 NAMES_AS_OF = '2026-11' # Read from providers' pages and shutdown notices
-NAMES = {
-    'gpt-4o-audio-preview': Name('retired', 'gpt-audio-1.5', '2026-05-07', 2.5, 40., 10., '', 10.),
-    'gpt-4o-audio-preview-2024-12-17': Name('retired', 'gpt-audio-1.5', '2026-07-23'),
-    'gpt-4o-mini-audio-preview': Name('unknown', 'gpt-audio-mini', '', .15, 10., .6, '', 10.),
-    'gpt-audio-1.5': Name('live', '', '', 2.5, 32., 10., '', 10.),
-    'gpt-audio': Name('live', 'gpt-audio-1.5', '', 2.5, 32., 10., 'said to end 2027-01-20', 10.),
-    'gpt-audio-mini': Name('live', '', '', .6, None, 2.4, 'deprecated; audio price not shown', 10.),
-    'gemini-2.0-flash': Name('retired', 'gemini-3.8-flash', '2026-06-01', .1, .7, .4, '', 32.),
-    'gemini-2.0-flash-001': Name('retired', 'gemini-3.8-flash', '2026-06-01', .1, .7, .4, '', 32.),
-    'gemini-2.5-flash': Name('unknown', 'gemini-3.8-flash', '', note='said to end 2026-11-12',
-                             audio_rate=32.),
-    'gemini-3.5-flash-lite': Name(note='named by one source', audio_rate=32.),
-    'gemini-3.8-flash': Name(note='named by one source', audio_rate=32.),
-}
+_own = Path(str(files('ambiscale_nb').joinpath('assets/names.yaml')))
+NAMES = {k: Name(**v) for k, v in read_yaml(_own).content.items()}
 
 # %% ../../nbs/2_models/03_contract.ipynb #b60b37f2
 def with_fields(base:object, given:dict, where:str): # where: for messages -> a copy of `base`
@@ -277,9 +271,8 @@ def with_fields(base:object, given:dict, where:str): # where: for messages -> a 
 def known_names(own:dict|str|Path|None=None) -> dict: # own: fields by name, or a YAML file
     "The table of names, updated by the user's entries."
     if isinstance(own, (str, Path)):
-        import yaml
         if not (ROOT/own).exists(): raise InputError(f"No table of names at {own}")
-        own = yaml.safe_load((ROOT/own).read_text())
+        own = read_yaml(ROOT/own).content
     table = dict(NAMES)
     for name, given in (own or {}).items():
         if not isinstance(given, dict): raise InputError(
@@ -306,9 +299,8 @@ def check_name(name:str, names:dict|None=None, replays:bool=False) -> Name:
 def cost_of(name:Name, prompt_tokens:float, audio_tokens:float|None,
             output_tokens:float) -> float|None:
     "USD of a call; an upper bound if the audio's share is unknown, None without prices."
-    prices = (name.text_in, name.audio_in, name.text_out)
-    if any(o is None for o in prices): return None
-    text, audio, out = prices
+    text, audio, out = prices = (name.text_in, name.audio_in, name.text_out)
+    if None in prices: return None
     if audio_tokens is None: return (prompt_tokens*max(text, audio)+output_tokens*out)/1e6
     return ((prompt_tokens-audio_tokens)*text+audio_tokens*audio+output_tokens*out)/1e6
 
@@ -400,25 +392,19 @@ def cleaned(text:str) -> str:
     keys = {v.strip() for k, v in os.environ.items() if SECRET.search(k)}
     return cached_cleaner(tuple(sorted(o for o in keys if len(o)>=8)))(text)
 
-# %% ../../nbs/2_models/03_contract.ipynb #334904f6
-def check_key(key:str, variable:str) -> str:
-    "Refuse a key that cannot be sent, or is shorter than 8 characters; it is not repeated."
+# %% ../../nbs/2_models/03_contract.ipynb #0f97cc4f
+def read_key(variable:str) -> str:
+    "The key in a variable of the environment, '' without a variable; its value is not repeated."
+    if not check_variable(variable): return ''
+    if not (key := os.environ.get(variable, '').strip()):
+        raise InputError(f"{variable} is not set: export it, or replay recordings")
     if len(key)<8: raise InputError(f"The key in {variable} has {len(key)} characters, too few to "
                                     f"tell it from ordinary text: use one of 8 or more")
-    odd = re.search(r'[^!-~]|^["\'`]|["\'`]$', key)
-    if not odd: return key
+    if not (odd := re.search(r'[^!-~]|^["\'`]|["\'`]$', key)): return key
     what = unicodedata.name(odd[0], f'U+{ord(odd[0]):04X}').lower()
     raise InputError(f"The key in {variable} cannot be sent: character {odd.start()+1} of "
                      f"{len(key)} is {what}. Copy the key again: plain ASCII on one line, without "
                      f"quotes, spaces or a word in front of it")
-
-# %% ../../nbs/2_models/03_contract.ipynb #0f97cc4f
-def read_key(variable:str) -> str:
-    "The key in an environment variable; '' without a variable."
-    if not check_variable(variable): return ''
-    if not (key := os.environ.get(variable, '').strip()):
-        raise InputError(f"{variable} is not set: export it, or replay recordings")
-    return check_key(key, variable)
 
 # %% ../../nbs/2_models/03_contract.ipynb #5a0f4a6d
 def in_flight(work:Callable, tasks:Iterable, ahead:int=1, # How many at a time; 1: no threads

@@ -15,16 +15,15 @@ from dataclasses import dataclass
 from functools import partial
 import numpy as np
 from fastcore.basics import patch
-from ..core import InputError, choose
+from ..core import InputError, Wave, choose
 from ..corpora.audio import check_wave
 from .parser import ending
 from .prompts import Prompt
-from .contract import (TOP, CallError, Capabilities, ModelInfo, Reply,
-    check_call, full_revision, require, spelt_ends)
-from ..core import Wave
+from .contract import (TOP, CallError, Capabilities, LazyModule, ModelInfo,
+    Reply, check_call, full_revision, require, spelt_ends)
 from ambiscale_nb.models.serving import (CUT, SERVING, Served, count, other_name, register_served,
-    retry_seed, wav_bytes)
-from .transport import CALL, SPENT, Transport, find_error, read_failure
+    wav_bytes)
+from .transport import CALL, SPENT, find_error, read_failure
 
 # %% ../../nbs/2_models/07_endpoint.ipynb #5a44385a
 @dataclass(frozen=True)
@@ -35,35 +34,28 @@ class Profile:
     key: str # Default environment variable of the key
     named: bool # Whether its names are retired, see `contract.NAMES`
     request: dict # Further fields of every request
-    grammar: bool = False # Answers are restricted and scored by a grammar
+    grammar: bool = False # Answers are scored by a grammar
     likely: int = 0 # Likeliest tokens of a step to request beside log-probabilities
 
 PROFILES = dict(
     openai=Profile(Capabilities(logprobs=False, label_scoring=False, beams=False, seed=False,
                                 verify=False), ('https://api.openai.com/v1',), 'OPENAI_API_KEY',
                    True, dict(modalities=['text'], top_p=1.)),
-    vllm=Profile(Capabilities(choices=True), ('http://127.0.0.1:8000/v1',), '', False,
+    vllm=Profile(Capabilities(), ('http://127.0.0.1:8000/v1',), '', False,
                  dict(top_p=1., top_k=-1, min_p=0., repetition_penalty=1., return_token_ids=True)),
-    llamacpp=Profile(Capabilities(beams=False, choices=True), ('http://127.0.0.1:8080/v1',), '',
-                     False, dict(top_p=1., top_k=0, min_p=0., typical_p=1., repeat_penalty=1.,
+    llamacpp=Profile(Capabilities(beams=False), ('http://127.0.0.1:8080/v1',), '', False,
+                     dict(top_p=1., top_k=0, min_p=0., typical_p=1., repeat_penalty=1.,
                      cache_prompt=False), grammar=True, likely=1))
 
 # %% ../../nbs/2_models/07_endpoint.ipynb #33b0c0d7
 SET = ('model', 'messages', 'n', 'seed', 'temperature', 'logprobs', 'top_logprobs', 'stream')
-
-def check_extra(extra:dict|None) -> dict:
-    "Further fields of a request; refuses those that are set by what is asked."
-    if extra is not None and not isinstance(extra, dict):
-        raise InputError(f"extra_body must hold fields of a request by name, got {extra!r}")
-    if odd := [o for o in SET if o in (extra or {})]:
-        raise InputError(f"extra_body cannot set {', '.join(odd)}: the study sets them")
-    return dict(extra or {})
+openai = LazyModule('openai')
 
 # %% ../../nbs/2_models/07_endpoint.ipynb #95454a62
 class EndpointALM(Served):
     "An audio-language model behind a server that speaks OpenAI's protocol."
     def __init__(self,
-        model:str, # As the server knows it
+        model:str='', # As the server knows it
         profile:str='vllm', # Or 'openai', 'llamacpp'
         base_urls:str|list[str]|None=None, key:str|None=None, # None: as in the profile
         end:str|None=None, # Text of the token that ends an answer; vLLM needs it for scores
@@ -72,23 +64,22 @@ class EndpointALM(Served):
         extra_body:dict|None=None, # Further fields of each request
         **options:object): # Of `Served`
         self.profile, self.end = PROFILES[choose(profile, PROFILES, 'profile')], end
-        self.confidence, known = confidence, vars(self.profile.capabilities)
+        self.confidence, self.extra = confidence, extra_body or {}
+        known = vars(self.profile.capabilities)
+        if odd := [o for o in SET if o in self.extra]:
+            raise InputError(f"extra_body cannot set {', '.join(odd)}: the study sets them")
         able = known['label_scoring'] and (self.profile.grammar or bool(end))
         scores = dict.fromkeys(('label_scoring', 'verify'), able)
         can = Capabilities(**known | scores | dict(max_seconds=max_seconds))
         options.setdefault('named', self.profile.named)
-        self.extra = check_extra(extra_body)
         super().__init__(model, can, base_urls or self.profile.base_urls,
                          self.profile.key if key is None else key, **options)
         self.revision = full_revision(self.revision, system=self.system, extra_body=self.extra)
 
 # %% ../../nbs/2_models/07_endpoint.ipynb #33b0c0ec
 @patch
-def connect(self:EndpointALM, url:str, secret:str, transport:Transport):
+def connect(self:EndpointALM, url:str, secret:str, http:object): # http: a client of httpx2
     "A client of the `openai` SDK that retries nothing."
-    import httpx2
-    import openai
-    http = httpx2.Client(transport=transport, trust_env=False, follow_redirects=False)
     return openai.OpenAI(api_key=secret, base_url=url, max_retries=0, http_client=http,
                          timeout=self.serving.seconds)
 
@@ -111,16 +102,16 @@ def body(self:EndpointALM, wave:Wave|str|None, prompt:Prompt, **more:object) -> 
 @patch
 def post(self:EndpointALM, body:dict, call:str, check:Callable) -> tuple: # Response, seconds
     "Make a request with retries; `check` raises if an answer cannot be used."
-    def make(client, again):
-        sent = body | ({'seed': retry_seed(body['seed'], again)} if 'seed' in body else {})
+    def make(client, seed):
+        seeded = {'seed': seed} if 'seed' in body else {}
         raw = client.chat.completions.with_raw_response.create(
-            model=self.model, messages=[], extra_body=sent,
+            model=self.model, messages=[], extra_body=body|seeded,
             extra_headers={CALL: call.encode('unicode_escape').decode()})
         r = json.loads(raw.content)
         if not isinstance(r, dict): raise CallError('empty', f"no choices: {str(r)[:200]}")
         check(r)
-        return r, self.spend(float(raw.headers[SPENT]))
-    return self.attempts(make)
+        return r, float(raw.headers[SPENT])
+    return self.attempts(make, body.get('seed', 0))
 
 # %% ../../nbs/2_models/07_endpoint.ipynb #ab7f0bd0
 THOUGHT = re.compile('think|thought|reason')
@@ -194,9 +185,8 @@ def answer_steps(choice:dict, r:dict) -> list: # Tokens with their log-probabili
                   or message.get('reasoning'))
     tokens = [str(o.get('token') or '') for o in steps]
     if all(isinstance(o.get('bytes'), list) for o in steps):
-        try: tokens = [bytes(o['bytes']).decode('latin-1') for o in steps]
-        except (ValueError, TypeError): pass
-        else: text = text.encode('utf-8', 'surrogatepass').decode('latin-1')
+        tokens = [token_bytes(o).decode('latin-1') for o in steps]
+        text = text.encode('utf-8', 'surrogatepass').decode('latin-1')
     at = answer_start(tokens, text, hidden)
     return [] if at is None else steps[at:]
 
@@ -314,15 +304,11 @@ def tail_score(bare:list, ids:list, logp:list, texts:list, end:str) -> float:
     return math.fsum(logp[P:])
 
 # %% ../../nbs/2_models/07_endpoint.ipynb #d124bdf4
-def grammar_of(answers:list) -> str:
-    "A grammar of llama.cpp that allows these answers and nothing else."
-    return 'root ::= '+' | '.join(json.dumps(o, ensure_ascii=False) for o in answers)
-
 @patch
 def force_answer(self:EndpointALM, wave:Wave, prompt:Prompt, answer:str) -> float:
     "The log-probability of an answer that a grammar forces the model to write."
     body = self.body(wave, prompt, temperature=0., logprobs=True, top_logprobs=1,
-                     grammar=grammar_of([answer]))
+                     grammar=f'root ::= {json.dumps(answer, ensure_ascii=False)}')
     body['max_completion_tokens'] = 8+len(answer.encode()) # Never cut off
     def check(r):
         check_completion(r, 1)
@@ -343,22 +329,6 @@ def score(self:EndpointALM, wave:Wave, prompt:Prompt, answers:list) -> np.ndarra
     bare = self.prompt_tokens(wave, prompt)[0]
     return np.array([tail_score(bare, *self.prompt_tokens(wave, prompt, o), self.end)
                      for o in answers])
-
-# %% ../../nbs/2_models/07_endpoint.ipynb #6eb713e6
-@patch
-def pick(self:EndpointALM, wave:Wave, prompt:Prompt, answers:list, n:int=1, seed:int=0,
-         temperature:float=1.) -> list: # of `Reply`
-    "`n` samples from a list of answers, by a grammar or vLLM's structured outputs."
-    require(self, 'choices')
-    held = dict(grammar=grammar_of(answers)) if self.profile.grammar else dict(
-        structured_outputs=dict(choice=list(answers)))
-    body = self.body(wave, prompt, n=n, seed=seed%2**31, temperature=float(temperature), **held)
-    def check(r):
-        check_completion(r, n)
-        odd = [read_choice(o)[0] for o in r['choices'] if read_choice(o)[0] not in answers]
-        if odd: raise CallError(
-            'out_of_set', f"{odd[0][:80]!r}: this server ignores {', '.join(held)}")
-    return self.replies(*self.post(body, f'pick {seed}', check))
 
 # %% ../../nbs/2_models/07_endpoint.ipynb #c9ce802b
 OWN = (*SERVING, 'end', 'max_seconds', 'confidence', 'extra_body') # Options of an `EndpointALM`

@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from ..core import InputError, choose
+from ..core import InputError, Wave, choose
 from ..corpora.audio import RATE
 from .contract import Capabilities, ModelInfo, register_model
-from ..core import Wave
-from ambiscale_nb.models.local import (BEAMS, GREEDY, SAMPLER, LocalALM, Net, Processor,
-    chat)
+from ambiscale_nb.models.local import (SAMPLER, LocalALM, Net, Processor, chat, torch,
+    transformers)
 
 # %% ../../nbs/2_models/10_families.ipynb #14f9990e
 @dataclass(frozen=True)
@@ -37,11 +36,6 @@ class Family:
     needs: tuple = () # Modules that its processor imports and this project does not install
     render: Callable = chat # (processor, wave, text) -> tensors, one row
     revision: str = '' # A commit of `repo`, if one is pinned
-
-    @property
-    def capabilities(self):
-        return Capabilities(max_seconds=self.max_seconds, text=True, sampler=SAMPLER)
-
 
 # %% ../../nbs/2_models/10_families.ipynb #7042b30a
 def base64_chat(processor:Processor, wave:Wave, text:str): # -> BatchFeature of tensors, one row
@@ -108,26 +102,9 @@ def find_checkpoint(family:Family, folder:str='', revision:str='') -> Path:
     weight_files(path)
     return path
 
-# %% ../../nbs/2_models/10_families.ipynb #bcb6220c
-INSTALL = {
-    'mistral_common': "pip install 'mistral-common[audio]'",
-    'torchvision': "install the build that belongs to your torch, from pytorch.org's index (with a "
-                   "CPU torch, the one on PyPI breaks `import transformers`)"}
-
-def check_family(family:Family, folder:Path):
-    "Refuse a checkpoint of another family, and a processor that cannot be imported."
-    kind = json.loads((folder/'config.json').read_text()).get('model_type')
-    if kind not in family.types:
-        raise InputError(f"{folder} holds a model of type {kind!r}, and {family.name} reads "
-                         f"{' or '.join(family.types)}: name another folder or model")
-    lacking = [o for o in family.needs if not importlib.util.find_spec(o)]
-    if lacking: raise InputError(f"{family.name}: its processor needs {', '.join(lacking)}: "
-                                 + '; '.join(INSTALL.get(o, f'install {o}') for o in lacking))
-
 # %% ../../nbs/2_models/10_families.ipynb #e81f3b6a
 def check_device(device:str) -> str:
     "A usable device of torch; '' chooses a GPU if there is one."
-    import torch
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
     try: torch.empty(1, device=device).cpu()
     except (RuntimeError, AssertionError) as e:
@@ -139,8 +116,6 @@ def check_device(device:str) -> str:
 # %% ../../nbs/2_models/10_families.ipynb #ada691f2
 def load_weights(family:Family, folder:Path, dtype:str) -> Net:
     "The model of a checkpoint in a dtype of torch; an error if a weight is not in it."
-    import torch
-    import transformers
     cls = getattr(transformers, family.model)
     model, info = cls.from_pretrained(folder, dtype=getattr(torch, dtype), local_files_only=True,
                                       trust_remote_code=False, output_loading_info=True)
@@ -149,59 +124,53 @@ def load_weights(family:Family, folder:Path, dtype:str) -> Net:
                                f"({', '.join(wrong[:3])}): no whole checkpoint of {family.name}")
     return model
 
-# %% ../../nbs/2_models/10_families.ipynb #26fd6a79
-def model_record(alm:LocalALM) -> dict:
-    "What a model is and how it decodes, as JSON can hold it."
-    import torch
-    import transformers
-    model = alm.model
-    return dict(name=alm.name, revision=alm.revision, model=type(model).__name__,
-        processor=type(alm.processor).__name__, n_params=alm.n_params, device=model.device.type,
-        dtype=str(model.dtype).removeprefix('torch.'), max_seconds=alm.capabilities.max_seconds,
-        transformers=transformers.__version__, torch=torch.__version__, eos=sorted(alm.eos),
-        greedy=alm.resolved(**GREEDY), beams=alm.resolved(**BEAMS), sampler=SAMPLER,
-        set_aside=alm.set_aside)
-
 # %% ../../nbs/2_models/10_families.ipynb #b911e3eb
-def wrap(family:Family, model:Net, processor:Processor, revision:str) -> LocalALM:
-    "A model and its processor behind the wrapper of all local models, with its `record`."
+def wrap(family:Family, model:Net, processor:Processor, revision:str, batch:int=0) -> LocalALM:
+    "A model and its processor behind the wrapper of all local models."
     window = attrgetter(family.window)(processor) if family.window else family.max_seconds
-    alm = LocalALM(model, processor, family.name, revision, min(family.max_seconds, float(window)),
-                   family.render)
-    alm.record = dict(model_record(alm), repo=family.repo)
-    return alm
+    return LocalALM(model, processor, family.name, revision, min(family.max_seconds, float(window)),
+                    family.render, batch)
 
 # %% ../../nbs/2_models/10_families.ipynb #01f84dfa
-FAMILIES, DTYPES = {}, ('float32', 'bfloat16', 'float16')
+FAMILIES = {}
+INSTALL = {
+    'mistral_common': "pip install 'mistral-common[audio]'",
+    'torchvision': "install the build that belongs to your torch, from pytorch.org's index (with a "
+                   "CPU torch, the one on PyPI breaks `import transformers`)"}
 
 def checked_checkpoint(name:str, folder:str='', revision:str='', **options:object) -> Path:
     "The folder of a registered family's checkpoint, if it can be loaded."
     family = FAMILIES[choose(name, FAMILIES, 'family')]
     path = find_checkpoint(family, folder, revision)
-    check_family(family, path)
+    kind = json.loads((path/'config.json').read_text()).get('model_type')
+    if kind not in family.types:
+        raise InputError(f"{path} holds a model of type {kind!r}, and {family.name} reads "
+                         f"{' or '.join(family.types)}: name another folder or model")
+    lacking = [o for o in family.needs if not importlib.util.find_spec(o)]
+    if lacking: raise InputError(f"{family.name}: its processor needs {', '.join(lacking)}: "
+                                 + '; '.join(INSTALL.get(o, f'install {o}') for o in lacking))
     return path
 
 # %% ../../nbs/2_models/10_families.ipynb #52b10b2b
 def load_family(name:str, folder:str='', revision:str='', device:str='', dtype:str='',
                 batch:int=0) -> LocalALM: # batch: see `LocalALM`
     "A registered family's model, from a folder or from a commit in the hub's cache."
-    from transformers import AutoProcessor
     path = checked_checkpoint(name, folder, revision)
     family, device = FAMILIES[name], check_device(device)
     usual = 'float32' if device.startswith('cpu') else 'bfloat16'
-    dtype = choose(dtype or usual, DTYPES, 'dtype')
-    processor = AutoProcessor.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    dtype = choose(dtype or usual, ('float32', 'bfloat16', 'float16'), 'dtype')
+    processor = transformers.AutoProcessor.from_pretrained(path, local_files_only=True,
+                                                           trust_remote_code=False)
     model = load_weights(family, path, dtype).to(device)
-    alm = wrap(family, model, processor, folder_revision(path))
-    alm.most = batch
-    return alm
+    return wrap(family, model, processor, folder_revision(path), batch)
 
 # %% ../../nbs/2_models/10_families.ipynb #6f334a0f
 def register_family(family:Family) -> ModelInfo:
     "Make a family available by name, among all models."
     FAMILIES[family.name] = family
+    can = Capabilities(max_seconds=family.max_seconds, text=True, sampler=SAMPLER)
     return register_model(ModelInfo(
-        family.name, partial(load_family, family.name), 'local', None, family.capabilities,
+        family.name, partial(load_family, family.name), 'local', None, can,
         f'{family.repo}: {family.about}', 'give revision or folder',
         ready=partial(checked_checkpoint, family.name)))
 

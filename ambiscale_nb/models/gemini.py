@@ -8,14 +8,14 @@ __all__ = ['GEMINI', 'CHUNK', 'GOOGLE', 'GeminiALM']
 # %% ../../nbs/2_models/08_gemini.ipynb #bcc59563
 import math
 from fastcore.basics import patch
+from ..core import Wave
 from ..corpora.audio import check_wave
 from .parser import ending
 from .prompts import Prompt
-from ambiscale_nb.models.contract import (CallError, Capabilities, ModelInfo, Reply, full_revision,
-    spelt_ends)
-from ..core import Wave
+from ambiscale_nb.models.contract import (CallError, Capabilities, LazyModule, ModelInfo, Reply,
+    full_revision, spelt_ends)
 from ambiscale_nb.models.serving import (CUT, SERVING, Served, count, other_name, register_served,
-    retry_seed, wav_bytes)
+    wav_bytes)
 from .endpoint import answer_start
 from .transport import CALL, SPENT
 
@@ -27,20 +27,29 @@ CHUNK, GOOGLE = 8, 'https://generativelanguage.googleapis.com' # Candidates of o
 class GeminiALM(Served):
     "A Gemini model, or a server that speaks its protocol."
     chunk = CHUNK
-    def __init__(self, model:str, base_urls:str|list[str]=GOOGLE, key:str='GEMINI_API_KEY',
+    def __init__(self, model:str='', base_urls:str|list[str]=GOOGLE, key:str='GEMINI_API_KEY',
                  config:dict|None=None, **options:object): # options: of `Served`
         self.config = dict(config or {})
         super().__init__(model, GEMINI, base_urls, key, **options)
         self.revision = full_revision(self.revision, system=self.system, config=self.config)
-
-    def connect(self, url, secret, transport): # The SDK; it retries nothing
-        import httpx2
-        from google import genai
-        http = httpx2.Client(transport=transport, trust_env=False, follow_redirects=False)
-        return genai.Client(api_key=secret, vertexai=False, http_options=genai.types.HttpOptions(
+    def connect(self, url, secret, http): # The SDK; it retries nothing
+        return genai.Client(api_key=secret, vertexai=False, http_options=types.HttpOptions(
             base_url=url, httpx_client=http, timeout=int(self.serving.seconds*1000)))
+    def post(self, parts, call, n, **settings): # fields of `GenerateContentConfig` -> response, s
+        system = dict(system_instruction=self.system) if self.system else {}
+        def make(client, seed):
+            if 'seed' in settings: settings['seed'] = seed
+            config = types.GenerateContentConfig(**{**self.config, **system, **settings},
+                http_options=types.HttpOptions(headers={CALL: call}))
+            r = client.models.generate_content(model=self.model, contents=parts, config=config)
+            check_response(r, n)
+            self.usage_of(r, n)
+            return r, float(r.sdk_http_response.headers[SPENT])
+        return self.attempts(make, settings.get('seed', 0))
 
 # %% ../../nbs/2_models/08_gemini.ipynb #870c67f0
+genai, types = LazyModule('google.genai'), LazyModule('google.genai.types')
+
 def read_candidate(candidate:object) -> tuple: # Text, finish, note
     "What a candidate of the SDK's response says, and why it ends."
     parts = (candidate.content and candidate.content.parts) or ()
@@ -98,23 +107,6 @@ def usage_of(self:GeminiALM, r:object, n:int) -> dict:
     written = (count(usage.candidates_token_count) or 0)+thought_tokens(r) or None
     return self.usage(read, written, audio, n)
 
-# %% ../../nbs/2_models/08_gemini.ipynb #28af1c9d
-@patch
-def post(self:GeminiALM, parts:list, call:str, n:int, **settings:object): # -> response, seconds
-    "Make a request with retries; settings are fields of `GenerateContentConfig`."
-    from google.genai import types
-    system = dict(system_instruction=self.system) if self.system else {}
-    seed = settings.get('seed')
-    def make(client, again):
-        if 'seed' in settings: settings['seed'] = retry_seed(seed, again)
-        config = types.GenerateContentConfig(**{**self.config, **system, **settings},
-            http_options=types.HttpOptions(headers={CALL: call}))
-        r = client.models.generate_content(model=self.model, contents=parts, config=config)
-        check_response(r, n)
-        self.usage_of(r, n)
-        return r, self.spend(float(r.sdk_http_response.headers[SPENT]))
-    return self.attempts(make)
-
 # %% ../../nbs/2_models/08_gemini.ipynb #4713b30a
 @patch
 def replies(self:GeminiALM, r:object, seconds:float, n:int, notes:str='') -> list: # of `Reply`
@@ -136,7 +128,6 @@ def replies(self:GeminiALM, r:object, seconds:float, n:int, notes:str='') -> lis
 def draw(self:GeminiALM, wave:Wave, prompt:Prompt, call:str, n:int=1, *, seed:int,
          temperature:float) -> list|None: # None if the server takes no `candidate_count`
     "One request for at most `n` answers; `call` tells equal requests apart."
-    from google.genai import types
     self.local.words = wave is None or isinstance(wave, str)
     if self.local.words: parts = [(wave or '')+prompt.text]
     else:

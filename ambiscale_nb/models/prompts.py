@@ -10,6 +10,7 @@ __all__ = ['MODES', 'STYLES', 'MAX_NEW_TOKENS', 'OURS', 'VERIFY', 'LISTWISE', 'L
 import json
 import re
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from ..core import InputError, ROOT, choose, content_key
 from ..typed import read_yaml
@@ -37,41 +38,6 @@ class Prompt:
     @property
     def id(self): return f'{self.mode}-{self.style}-{self.sha[:8]}'
 
-# %% ../../nbs/2_models/02_prompts.ipynb #936f77c5
-WORDINGS = {
-    '0': {
-        ('label', 'direct'): 'Which emotion does this voice express? Answer with one word: '
-            '{labels}.',
-        ('label', 'cot'): 'Which emotion does this voice express? First describe its pitch, '
-            'melody, loudness, pace and quality. Then write "Answer:" and one word: {labels}.',
-        ('dist', 'direct'): 'Listeners hear different emotions in this voice. Of 100, how many '
-            'would choose {labels}? Answer with JSON.',
-        ('dist', 'cot'): 'Listeners hear different emotions in this voice. Of 100, how many '
-            'would choose {labels}? First describe its pitch, melody, loudness, pace and quality. '
-            'Then write "Answer:" and JSON.'},
-    '1': {
-        ('label', 'direct'): 'Name the emotion that is expressed in this recording. Reply with '
-            'exactly one of these words: {labels}.',
-        ('label', 'cot'): 'Name the emotion that is expressed in this recording. Start with the '
-            'pitch, melody, loudness, pace and quality of the voice. End with "Answer:" and '
-            'exactly one of these words: {labels}.',
-        ('dist', 'direct'): 'People do not agree on the emotion in this recording. How many out '
-            'of 100 would say {labels}? Reply with JSON.',
-        ('dist', 'cot'): 'People do not agree on the emotion in this recording. How many out of '
-            '100 would say {labels}? Start with the pitch, melody, loudness, pace and quality of '
-            'the voice. End with "Answer:" and JSON.'},
-    '2': {
-        ('label', 'direct'): 'Listen to the voice. Is the emotion that it expresses {labels}? '
-            'Give one word.',
-        ('label', 'cot'): 'Listen to the voice. Is the emotion that it expresses {labels}? Before '
-            'you decide, note pitch, melody, loudness, pace and quality. Give one word after '
-            '"Answer:".',
-        ('dist', 'direct'): 'Imagine that 100 people hear this voice and name its emotion: '
-            '{labels}. Give the count for each word as JSON.',
-        ('dist', 'cot'): 'Imagine that 100 people hear this voice and name its emotion: {labels}. '
-            'Before you decide, note pitch, melody, loudness, pace and quality. Give the count '
-            'for each word as JSON after "Answer:".'}}
-
 # %% ../../nbs/2_models/02_prompts.ipynb #c7bac593
 @dataclass(frozen=True)
 class PromptSet:
@@ -92,7 +58,6 @@ class PromptSet:
             f'{n} wordings are wanted, and there are {len(self.wordings)}: lower `wordings`')
         return list(self.wordings)[:n]
 
-OURS = PromptSet(WORDINGS)
 
 # %% ../../nbs/2_models/02_prompts.ipynb #81e32250
 LETTERS = re.compile(r'(?i)\bletters?\b|\boption [a-h]\b|\b[a-h]\)')
@@ -145,6 +110,8 @@ def prompt_set(source:str|dict|PromptSet='') -> PromptSet:
     if not isinstance(system, str): raise InputError(f'system is {system!r}: write a text')
     if not isinstance(order, list): raise InputError(f'order is {order!r}: write a list of labels')
     return PromptSet(read_wordings(found.get('wordings')), system, tuple(map(str, order)))
+
+OURS = prompt_set(str(files('ambiscale_nb').joinpath('assets/prompts.yaml')))
 
 # %% ../../nbs/2_models/02_prompts.ipynb #0350ec59
 def prompt_text(source:str|dict|PromptSet) -> str: # '' stays ''
@@ -202,6 +169,4 @@ def listwise_prompt(options:tuple, way:str='score') -> Prompt:
     options, text = list(options), LISTWISE[choose(way, LISTWISE, 'way of asking')]
     if len(options)<2 or len(set(options))<len(options):
         raise InputError(f"A listwise prompt needs two different answers or more, got {options}")
-    listed = f"{', '.join(options[:-1])} or {options[-1]}"
-    return Prompt('listwise', 'direct', text.format(labels=listed), LISTWISE_TOKENS[way],
-                  tuple(options))
+    return Prompt('listwise', 'direct', filled(text, options), LISTWISE_TOKENS[way], tuple(options))

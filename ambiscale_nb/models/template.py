@@ -8,100 +8,13 @@ __all__ = ['new_model', 'plugin_setting']
 # %% ../../nbs/2_models/12_template.ipynb #227ad7d5
 import os
 import re
+from importlib.resources import files
 from pathlib import Path
 from ..core import PLUGINS, ROOT, InputError, load_plugins, write_atomic
 from .contract import MODELS
 
 # %% ../../nbs/2_models/12_template.ipynb #2d580c95
-MODEL_TEMPLATE = """'NAME, a model of your own: nbs/2_models/12_template.ipynb has the contract.'
-import json
-
-import numpy as np
-
-from ambiscale_nb.core import rng_of
-from ambiscale_nb.models.contract import Capabilities, ModelInfo, Reply, register_model
-from ambiscale_nb.models.prompts import Prompt
-
-CAN = Capabilities(
-    n=True,              # several samples from one call
-    logprobs=True,       # Reply.token_logprobs is filled
-    label_scoring=True,  # `score` works for labels
-    verify=True,         # `score` works for yes and no
-    beams=False,         # True needs: beams(wave, prompt, width) -> list[Reply], best first
-    seed=True,           # the same seed gives the same samples
-    text=False,          # True: `wave` may also be words (str), of a question without sound
-    choices=False,       # True needs: pick(wave, prompt, answers, n, seed) -> list[Reply]
-    max_n=16,            # samples in one call at most
-    max_seconds=30.)     # longest clip; longer ones are set aside before this model is asked
-
-
-class Model:
-    name = 'NAME'        # how results name it; part of the key of every stored answer
-    revision = '1'       # raise it when the answers change: they are then asked for again
-    n_params = None      # number of parameters, None if unknown
-    capabilities = CAN
-
-    def __init__(self, scale:float=4.):  # options: what a study may give under `load`
-        self.scale = scale
-
-    # The toy. Replace these two by your model.
-
-    def texts(self, prompt:Prompt) -> list[str]:
-        'Every answer that it can give to a question.'
-        if prompt.mode=='verify': return ['yes', 'no']
-        if prompt.mode=='listwise' and 'JSON' not in prompt.text: return list(prompt.labels)
-        answers = list(prompt.labels)
-        if prompt.mode!='label':
-            few = 40//(len(answers)-1)
-            most = 100-few*(len(answers)-1)
-            answers = [json.dumps({o: few for o in answers} | {a: most}) for a in answers]
-        if prompt.style=='cot': answers = [f'Its loudness varies. Answer: {o}' for o in answers]
-        return answers
-
-    def logp(self, wave:np.ndarray, prompt:Prompt, temperature:float=1.) -> np.ndarray:
-        'The log-probability of each of `texts`: shape (len(texts),).'
-        parts = np.array_split(wave.astype(float), 20)
-        loud = np.array([np.log10(np.mean(o**2)+1e-6) for o in parts])
-        weights = [rng_of(prompt.text, o).normal(size=20) for o in self.texts(prompt)]
-        x = self.scale*np.array(weights)@loud/20/temperature
-        return x-x.max()-np.log(np.exp(x-x.max()).sum())
-
-    def reply(self, wave:np.ndarray, prompt:Prompt, i:int) -> Reply:
-        heard, logp = int(25*len(wave)/16_000), float(self.logp(wave, prompt)[i])
-        return Reply(
-            text=self.texts(prompt)[i],
-            tokens=[i, 99],              # ids, the end token included
-            finish='stop',               # 'length' if the budget of tokens cut the answer off
-            token_logprobs=[logp, 0.],   # natural logarithms before temperature; None if unknown
-            token_ends=None,             # where each ends in the text, see `contract.spelt_ends`
-            usage=dict(audio_tokens=heard, prompt_tokens=heard+len(prompt.text.split()),
-                       output_tokens=2)) # leave out what is unknown
-
-    # What is asked of it.
-
-    def greedy(self, wave:np.ndarray, prompt:Prompt) -> Reply:
-        'The most likely answer.'
-        return self.reply(wave, prompt, int(self.logp(wave, prompt).argmax()))
-
-    def sample(self, wave:np.ndarray, prompt:Prompt, n:int, seed:int,
-               temperature:float) -> list[Reply]:
-        'n independent answers; the seed differs for every clip, prompt and block.'
-        p = np.exp(self.logp(wave, prompt, temperature))
-        drawn = np.random.default_rng(seed).choice(len(p), n, p=p/p.sum())
-        return [self.reply(wave, prompt, int(i)) for i in drawn]
-
-    def score(self, wave:np.ndarray, prompt:Prompt, answers:list[str]) -> np.ndarray:
-        'log p(answer and its end) of each answer, whatever else is asked with it.'
-        known = dict(zip(self.texts(prompt), self.logp(wave, prompt)))
-        return np.array([known.get(o, -50.) for o in answers])
-
-
-register_model(ModelInfo(
-    name='NAME',         # what a study has under `model`
-    factory=Model,       # called with what a study gives under `load`
-    backend='local', n_params=Model.n_params, capabilities=CAN,
-    about='hears how loud each part of a clip is'))
-"""
+MODEL_TEMPLATE = files('ambiscale_nb').joinpath('assets/model.py.txt').read_text('utf-8')
 
 # %% ../../nbs/2_models/12_template.ipynb #ccebb4ba
 def new_model(name:str, folder:Path|str='.') -> Path:

@@ -17,15 +17,14 @@ from functools import partial
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from fastcore.basics import patch
-from ..core import InputError, RESULTS, ROOT, choose, rng_of
+from tqdm import tqdm
+from ..core import InputError, RESULTS, ROOT, Wave, choose, rng_of
 from ..corpora.toyspeech import DIMENSIONS, EMOTIONS, VERSION, clip, clip_wave
 from .parser import parse
 from .prompts import prompt, verify_prompt
 from .contract import Capabilities, ModelInfo, register_model
-from ..core import Wave
 from .local import (SAMPLER, LocalALM, Net, Processor, Tensor, byte_bpe,
-    toy_processor, toy_qwen2_audio)
+    torch, toy_processor, toy_qwen2_audio, transformers)
 
 # %% ../../nbs/2_models/09_tiny_alm.ipynb #aed091a3
 BINS = {'f0': ('low', 'middle', 'high'), 'slope': ('falling', 'level', 'rising'),
@@ -72,23 +71,14 @@ def make_processor() -> Processor:
     return toy_processor(byte_bpe(texts), mels=80, seconds=int(MAX_SECONDS), hop=320)
 
 # %% ../../nbs/2_models/09_tiny_alm.ipynb #de9457f7
-@dataclass(frozen=True)
-class Size:
-    "The shape of a model and the learning rate that suits it."
-    width: int # Of encoder and language model
-    layers: int # Of each
-    ffn: int # Inner width of the encoder's feed-forward layers
-    lm_ffn: int # The same in the language model
-    lr: float # Peak learning rate
+TINY_SIZES = { # Width, layers, inner width of feed-forward layers: encoder, language model
+    'nano': (48, 2, 128, 128), 'tiny': (80, 2, 192, 192), 'small': (160, 3, 448, 384)}
+PEAK_RATES = dict(nano=3e-3, tiny=2.5e-3, small=1.5e-3)
 
-TINY_SIZES = {'nano': Size(48, 2, 128, 128, 3e-3), 'tiny': Size(80, 2, 192, 192, 2.5e-3),
-         'small': Size(160, 3, 448, 384, 1.5e-3)}
-
-# %% ../../nbs/2_models/09_tiny_alm.ipynb #3572a744
 def make_model(size:str, processor:Processor, seed:int=0) -> Net:
     "An untrained model of a size."
-    s = TINY_SIZES[choose(size, TINY_SIZES, 'size of tiny-alm')]
-    return toy_qwen2_audio(processor, s.width, s.layers, s.ffn, s.lm_ffn, seed=seed)
+    shape = TINY_SIZES[choose(size, TINY_SIZES, 'size of tiny-alm')]
+    return toy_qwen2_audio(processor, *shape, seed=seed)
 
 # %% ../../nbs/2_models/09_tiny_alm.ipynb #028603c3
 def features_of(split:str, indexes:np.ndarray, processor:Processor) -> tuple:
@@ -105,7 +95,6 @@ def features_of(split:str, indexes:np.ndarray, processor:Processor) -> tuple:
 def training_data(split:str, n:int, processor:Processor, folder:Path=None, workers:int=2) -> tuple:
     "Features, frames and clips of a split, computed once and kept in a folder."
     from joblib import Parallel, delayed
-    from tqdm import tqdm
     path = Path(folder or RESULTS/'train')/f'features-v{VERSION}-{split}-{n}.npz'
     if not path.exists():
         parts = np.array_split(np.arange(n), max(1, n//250))
@@ -153,19 +142,9 @@ def pack(lessons:list, frames:np.ndarray, tokenizer:object) -> Packed:
     full = np.array([r+[(0, -1, 0, -100, 0)]*(S-len(r)) for r in rows])
     return Packed(*(o.astype(int) for o in np.moveaxis(full[..., :4], -1, 0)), full[..., 4])
 
-# %% ../../nbs/2_models/09_tiny_alm.ipynb #bf2ba834
-def packed_mask(segment:Tensor) -> Tensor: # (B, S) -> (B, 1, S, S): 0 where allowed, else very low
-    "Causal attention within a lesson and to the shared prefix."
-    import torch
-    S = segment.shape[1]
-    same = segment[:, :, None]==segment[:, None]
-    seen = (same | (segment[:, None]==0)) & (torch.arange(S)[:, None]>=torch.arange(S))
-    return torch.where(seen, 0., torch.finfo(torch.float32).min)[:, None]
-
 # %% ../../nbs/2_models/09_tiny_alm.ipynb #c6cb35f8
 def encode_audio(model:Net, mel:Tensor, frames:Tensor) -> tuple: # (B, 37, width), (B, 37) bool
     "The encoder's output for features (B, 80, 150), and which of its positions are valid."
-    import torch
     B, valid = len(mel), (frames-1)//2+1
     keep = torch.arange(75)[None]<valid[:, None]
     mask = torch.where(keep, 0., torch.finfo(torch.float32).min)[:, None, None].expand(B, 1, 75, 75)
@@ -175,32 +154,32 @@ def encode_audio(model:Net, mel:Tensor, frames:Tensor) -> tuple: # (B, 37, width
 # %% ../../nbs/2_models/09_tiny_alm.ipynb #78b71896
 def head_loss(head:Net, hidden:Tensor, valid:Tensor, z:Tensor, votes:Tensor) -> Tensor:
     "Squared error of the prosody (B, 8) plus cross-entropy with the votes (B, 6)."
-    import torch.nn.functional as F
     w = valid[..., None].float()
     out = head((hidden*w).sum(1)/w.sum(1))
     n = z.shape[1]
-    return F.mse_loss(out[:, :n], z) - (votes*out[:, n:].log_softmax(-1)).sum(-1).mean()
+    error = torch.nn.functional.mse_loss(out[:, :n], z)
+    return error - (votes*out[:, n:].log_softmax(-1)).sum(-1).mean()
 
 # %% ../../nbs/2_models/09_tiny_alm.ipynb #76e56f55
 def packed_states(model:Net, packed:Packed, hidden:Tensor, valid:Tensor) -> Tensor: # (B, S, width)
     "Last hidden states of packed lessons behind encoded audio."
-    import torch
     ids, segment, position = map(torch.as_tensor, (packed.ids, packed.segment, packed.position))
     lm, audio = model.model.language_model, model.model.multi_modal_projector(hidden)[valid]
     where = (ids==model.config.audio_token_id)[..., None]
-    embeds = lm.embed_tokens(ids).masked_scatter(where, audio)
-    return lm(inputs_embeds=embeds, attention_mask=packed_mask(segment), position_ids=position,
+    embeds, steps = lm.embed_tokens(ids).masked_scatter(where, audio), torch.arange(ids.shape[1])
+    same = segment[:, :, None]==segment[:, None]
+    seen = (same | (segment[:, None]==0)) & (steps[:, None]>=steps) # This lesson, and the prefix
+    mask = torch.where(seen, 0., torch.finfo(torch.float32).min)[:, None]
+    return lm(inputs_embeds=embeds, attention_mask=mask, position_ids=position,
               use_cache=False).last_hidden_state
 
 # %% ../../nbs/2_models/09_tiny_alm.ipynb #bc0dc28c
 def lesson_loss(model:Net, packed:Packed, hidden:Tensor, valid:Tensor) -> Tensor:
     "Weighted cross-entropy of the answers' tokens."
-    import torch
-    import torch.nn.functional as F
     target = torch.as_tensor(packed.target)
     keep = target!=-100
     states = packed_states(model, packed, hidden, valid)[keep]
-    each = F.cross_entropy(model.lm_head(states), target[keep], reduction='none')
+    each = torch.nn.functional.cross_entropy(model.lm_head(states), target[keep], reduction='none')
     weight = torch.as_tensor(packed.weight, dtype=each.dtype)[keep]
     return (each*weight).sum()/weight.sum()
 
@@ -219,7 +198,6 @@ class Recipe:
 # %% ../../nbs/2_models/09_tiny_alm.ipynb #23b05c98
 def optimiser(modules:list, lr:float, steps:int, weight_decay:float) -> tuple: # Optimiser, schedule
     "AdamW with a short warm-up and a cosine to one hundredth; no decay on vectors."
-    import torch
     params = [p for m in modules for p in m.parameters() if p.requires_grad]
     opt = torch.optim.AdamW([
         dict(params=[p for p in params if p.ndim>1], weight_decay=weight_decay),
@@ -240,7 +218,6 @@ def batch_of(data:tuple, step:int, recipe:Recipe, stage:str) -> np.ndarray:
 def train_step(model:Net, head:Net, data:tuple, rows:np.ndarray, recipe:Recipe, stage:str, step:int,
                tokenizer:object) -> Tensor:
     "The loss of one batch; stage 'hear' has the head alone, stage 'answer' the lessons too."
-    import torch
     def tensor(values): return torch.as_tensor(np.array(values), dtype=torch.float32)
     mel, frames, clips = data
     cs = [clips[i] for i in rows]
@@ -256,10 +233,8 @@ def train_step(model:Net, head:Net, data:tuple, rows:np.ndarray, recipe:Recipe, 
 def train(recipe:Recipe, data:tuple, processor:Processor, folder:Path, every:int=300,
           compiled:bool=False) -> Net: # every: steps between checkpoints
     "Train a model through both stages, resuming from the last checkpoint in the folder."
-    import torch
-    from tqdm import tqdm
     model = make_model(recipe.size, processor, recipe.seed).train()
-    head = torch.nn.Linear(TINY_SIZES[recipe.size].width, len(DIMENSIONS)+len(EMOTIONS))
+    head = torch.nn.Linear(TINY_SIZES[recipe.size][0], len(DIMENSIONS)+len(EMOTIONS))
     if compiled:
         for layer in model.model.language_model.layers: layer.compile(dynamic=True)
     per = max(1, len(data[2])//recipe.batch)
@@ -273,47 +248,30 @@ def train(recipe:Recipe, data:tuple, processor:Processor, folder:Path, every:int
     return model.eval()
 
 # %% ../../nbs/2_models/09_tiny_alm.ipynb #dbaf6c15
-STATE = ('model', 'head', 'opt', 'plan')
-
 class TrainingRun:
     "The state of one stage: parameters, optimiser, schedule, and their file."
     def __init__(self, model:Net, head:Net, stage:str, steps:int, recipe:Recipe, path:Path):
         modules = [model.model.audio_tower, head] if stage=='hear' else [model, head]
-        lr = TINY_SIZES[recipe.size].lr
-        self.opt, self.plan = optimiser(modules, lr, steps, recipe.weight_decay)
-        self.model, self.head, self.path = model, head, path
-        self.recipe = dict(vars(recipe), steps=steps)
-        self.params = [p for g in self.opt.param_groups for p in g['params']]
-
-    def learn(self, loss):
-        "One step down the gradient, whose norm is clipped at 1."
-        import torch
-        self.opt.zero_grad(set_to_none=True)
+        opt, plan = optimiser(modules, PEAK_RATES[recipe.size], steps, recipe.weight_decay)
+        self.parts, self.path = dict(model=model, head=head, opt=opt, plan=plan), path
+        self.recipe, self.params = dict(vars(recipe), steps=steps), opt.param_groups
+    def learn(self, loss): # One step down the gradient, whose norm is clipped at 1
+        self.parts['opt'].zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.params, 1.)
-        self.opt.step(); self.plan.step()
-
-# %% ../../nbs/2_models/09_tiny_alm.ipynb #67728b90
-@patch
-def save(self:TrainingRun, step:int):
-    "Write the state after a step, whole or not at all."
-    import torch
-    self.path.parent.mkdir(parents=True, exist_ok=True)
-    parts = {k: getattr(self, k).state_dict() for k in STATE}
-    torch.save(dict(parts, step=step, recipe=self.recipe), self.path.with_suffix('.tmp'))
-    os.replace(self.path.with_suffix('.tmp'), self.path)
-
-# %% ../../nbs/2_models/09_tiny_alm.ipynb #215b25ed
-@patch
-def resume(self:TrainingRun) -> int: # Steps that are done
-    "Restore the state that was written, if there is one."
-    import torch
-    if not self.path.exists(): return 0
-    parts = torch.load(self.path, weights_only=True)
-    if (other := parts.get('recipe'))!=self.recipe: raise InputError(
-        f"{self.path} is of another recipe ({other}): delete it, or take another folder")
-    for k in STATE: getattr(self, k).load_state_dict(parts[k])
-    return parts['step']
+        torch.nn.utils.clip_grad_norm_([p for g in self.params for p in g['params']], 1.)
+        for o in ('opt', 'plan'): self.parts[o].step()
+    def save(self, step): # Write the state after a step, whole or not at all
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        parts = {k: o.state_dict() for k, o in self.parts.items()}
+        torch.save(dict(parts, step=step, recipe=self.recipe), self.path.with_suffix('.tmp'))
+        os.replace(self.path.with_suffix('.tmp'), self.path)
+    def resume(self): # Restore the state that was written, if there is one -> steps that are done
+        if not self.path.exists(): return 0
+        saved = torch.load(self.path, weights_only=True)
+        if (other := saved.get('recipe'))!=self.recipe: raise InputError(
+            f"{self.path} is of another recipe ({other}): delete it, or take another folder")
+        for k, o in self.parts.items(): o.load_state_dict(saved[k])
+        return saved['step']
 
 # %% ../../nbs/2_models/09_tiny_alm.ipynb #965f7e73
 ASSETS = Path(__file__).parent.parent/'assets'/'tiny-alm' if '__file__' in globals() else \
@@ -321,7 +279,6 @@ ASSETS = Path(__file__).parent.parent/'assets'/'tiny-alm' if '__file__' in globa
 
 def save_tiny(model:Net, processor:Processor, folder:Path) -> Path:
     "Write weights (fp16), processor and configuration as a checkpoint folder."
-    import torch
     half = copy.deepcopy(model).to(torch.float16)
     half.save_pretrained(folder)
     processor.save_pretrained(folder)
@@ -331,16 +288,15 @@ def save_tiny(model:Net, processor:Processor, folder:Path) -> Path:
 # %% ../../nbs/2_models/09_tiny_alm.ipynb #fae04402
 def load_tiny(size:str='tiny', folder:Path=None, batch:int=16) -> LocalALM: # batch: clips
     "A trained tiny-alm in 64 bits on the CPU; the shipped one without a folder."
-    import torch
-    from transformers import AutoProcessor, Qwen2AudioForConditionalGeneration
     folder = Path(folder or ASSETS/choose(size, TINY_SIZES, 'size of tiny-alm'))
     weights = folder/'model.safetensors'
     if not weights.exists():
         raise InputError(f"No weights in {folder}: run experiments/03_train_tiny")
-    model = Qwen2AudioForConditionalGeneration.from_pretrained(folder, dtype=torch.float64)
+    model = transformers.Qwen2AudioForConditionalGeneration.from_pretrained(
+        folder, dtype=torch.float64)
     revision = hashlib.blake2b(weights.read_bytes(), digest_size=6).hexdigest()
-    return LocalALM(model, AutoProcessor.from_pretrained(folder), f'tiny-alm-{size}', revision,
-                    max_seconds=MAX_SECONDS, batch=batch)
+    return LocalALM(model, transformers.AutoProcessor.from_pretrained(folder), f'tiny-alm-{size}',
+                    revision, max_seconds=MAX_SECONDS, batch=batch)
 
 # %% ../../nbs/2_models/09_tiny_alm.ipynb #7d1c7fde
 for _size, _n in (('nano', 169_264), ('tiny', 379_344), ('small', 1_846_624)):
@@ -378,7 +334,6 @@ def exam_answers(alm:LocalALM, wave:Wave) -> dict: # Task -> (label's index or -
 # %% ../../nbs/2_models/09_tiny_alm.ipynb #09114a11
 def examine(alm:LocalALM, n:int=960) -> dict: # Accuracy, JSD and unparsed share of each task
     "Ask everything about `n` clips of the validation split."
-    from tqdm import tqdm
     from scipy.spatial.distance import jensenshannon
     rows = []
     for i in tqdm(range(n), desc=f'examine {alm.name}', mininterval=5):

@@ -159,13 +159,6 @@ def test_what_it_cannot_do_is_refused(kind, server):
         with pytest.raises(InputError, match='demo has no'): call()
     assert not server.asked
 
-def test_a_pick_is_checked(server, monkeypatch):
-    assert {o.text for o in model(server).pick(WAVE, DIRECT, ['yes', 'no'], n=9)}=={'yes', 'no'}
-    assert server.asked[-1][1]['structured_outputs']=={'choice': ['yes', 'no']}
-    assert all(o.token_logprobs is None for o in model(server).pick(WAVE, DIRECT, ['yes'], n=2))
-    monkeypatch.setattr('loopback.answers', lambda *args: ['something'])
-    with pytest.raises(CallError, match='ignores structured_outputs'): model(server).pick(WAVE, DIRECT, ['yes'])
-
 @pytest.mark.parametrize('thought', [(), ('<think>', 'sad?', '</think>', '\n')])
 def test_a_reply_says_where_its_tokens_end(server, thought):
     pieces = [b'Ans', b'wer:', b' n', b'\xc3', b'\xa9', b'<|im_end|>']  # a character in two tokens, an end token
@@ -379,7 +372,7 @@ def test_failures_replay_as_failures(server, tmp_path):
     def wave(uid):
         if uid!='a':  # only the first call is in a hurry
             until(lambda: len(server.asked)>=3)
-            for o in alm.transports.values(): o.seconds = PATIENCE
+            for o, _ in alm.clients.values(): o.seconds = PATIENCE
         return wave_of(uid)
     sample_pool(alm, CLIPS, wave, [DIRECT], Draw(greedy=False), Store(tmp_path/'live'), progress=False)
     alm.close()

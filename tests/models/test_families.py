@@ -14,7 +14,7 @@ from transformers.utils import logging
 from ambiscale_nb.models import families
 from ambiscale_nb.core import InputError, seed_of
 from ambiscale_nb.models.families import (FAMILIES, find_checkpoint, folder_revision, load_family,
-    load_weights, model_record, register_family, wrap)
+    load_weights, register_family, wrap)
 from ambiscale_nb.corpora.audio import wave_sha
 from ambiscale_nb.models.local import LocalALM, gumbel, row_starts
 from ambiscale_nb.models.contract import MODELS, load_model
@@ -278,7 +278,6 @@ def test_a_checkpoints_own_settings_have_no_say(name):
                                     repetition_penalty=5., min_p=.5, no_repeat_ngram_size=1,
                                     suppress_tokens=[5, 6], length_penalty=3., typical_p=.2, max_time=1e-3))
     assert everything(mean, 0)==everything(model_of(name), 0)
-    assert mean.set_aside['temperature']==.2 and mean.set_aside['suppress_tokens']==[5, 6]
 
 @EVERY
 def test_half_precision_goes_through_every_route(name):
@@ -356,7 +355,7 @@ def test_a_device_that_is_not_there_is_refused_before_weights_are_read(checkpoin
 
 def test_the_precision_follows_the_device(checkpoint):
     half = load_model('qwen2-audio', folder=checkpoint/'qwen2-audio', device='cpu:0', dtype='bfloat16')
-    assert half.record['dtype']=='bfloat16' and half.greedy(clip(0), ASK).tokens
+    assert half.model.dtype is torch.bfloat16 and half.greedy(clip(0), ASK).tokens
 
 def test_a_folder_is_known_by_its_weights(checkpoint, tmp_path):
     family, copied = FAMILIES['qwen2-audio'], tmp_path/'renamed'
@@ -371,8 +370,7 @@ def test_a_folder_is_known_by_its_weights(checkpoint, tmp_path):
 @pytest.mark.parametrize('revision', [COMMIT, 'main'])
 def test_what_is_recorded_is_the_commit(cache, revision):
     alm = load_family('qwen2-audio', revision=revision, device='cpu')
-    assert alm.revision==alm.record['revision']==COMMIT
-    assert alm.record['repo']=='Qwen/Qwen2-Audio-7B-Instruct'
+    assert alm.revision==COMMIT
 
 def test_a_pinned_family_needs_no_revision(cache, monkeypatch):
     monkeypatch.setattr(families, 'FAMILIES', dict(FAMILIES))
@@ -451,28 +449,15 @@ def test_code_of_a_checkpoint_is_never_run(checkpoint, tmp_path):
     assert type(alm.processor).__module__.startswith('transformers.')
     assert not (tmp_path/'sprung').exists()
 
-# --- the record
+# --- the registry
 
 @EVERY
-def test_the_record_states_the_resolved_settings(alm, name):
-    "Read back from JSON, they are what a call of `generate` resolves to."
-    info, family, record = MODELS[name], FAMILIES[name], json.loads(json.dumps(model_record(alm)))
-    assert (info.backend, info.n_params, info.capabilities)==('local', None, family.capabilities)
-    assert family.repo in info.about and set(FAMILIES)==set(PROCESSORS) # all are tried here
-    assert record['model']==FAMILIES[name].model
-    assert record['n_params']==sum(p.numel() for p in alm.model.parameters())
-    assert record['eos']==sorted(alm.eos)==sorted(record['greedy']['eos_token_id'])
-    assert record['greedy']['repetition_penalty']==1 and not record['greedy']['do_sample']
-    assert record['sampler']==alm.capabilities.sampler=='gumbel-splitmix64'
-    assert (record['beams']['length_penalty'], record['beams']['early_stopping'])==(0., True)
-    seen, real = [], alm.model._prepare_generation_config
-    alm.model._prepare_generation_config = lambda *a, **k: seen.append(real(*a, **k)) or seen[-1]
-    alm.prefix([clip(0)], [ASK])
-    seen.clear()
-    alm.sample(clip(0), ASK, 2, 1, temperature=.7)
-    del alm.model._prepare_generation_config
-    used = {k: v for k, v in seen[0][0].to_dict().items() if k in record['greedy']}
-    assert not {k for k, v in record['greedy'].items() if json.loads(json.dumps(used[k]))!=v}
+def test_the_registry_states_what_a_family_can_do(alm, name):
+    info, family = MODELS[name], FAMILIES[name]
+    assert (info.backend, info.n_params)==('local', None) and family.repo in info.about
+    assert replace(info.capabilities, max_seconds=alm.capabilities.max_seconds)==alm.capabilities
+    assert info.capabilities.max_seconds==family.max_seconds and alm.capabilities.sampler=='gumbel-splitmix64'
+    assert type(alm.model).__name__==family.model and set(FAMILIES)==set(PROCESSORS) # all are tried here
 
 def test_a_model_without_any_end_is_refused(name='audio-flamingo-3'):
     processor = PROCESSORS[name]()
