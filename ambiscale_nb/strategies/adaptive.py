@@ -15,19 +15,12 @@ from ambiscale_nb.strategies.pool import (STRATEGIES, Pool, Usable, applicable, 
 from ambiscale_nb.strategies.budget import (RESERVED, BudgetPoint, blank, check_budget, measure,
     shuffles, subset_count)
 
-# %% ../../nbs/4_strategies/05_adaptive.ipynb #76548af0
-def leading_two(votes:Votes) -> tuple: # of float; second, first
-    "The two largest counts."
-    first, second = np.zeros(votes.shape[:-1]), np.zeros(votes.shape[:-1])
-    for v in np.moveaxis(votes, -1, 0): # Faster than sorting many short rows
-        second = np.maximum(second, np.minimum(first, v))
-        first = np.maximum(first, v)
-    return second, first
-
 # %% ../../nbs/4_strategies/05_adaptive.ipynb #e14b863b
 def mode_certainty(votes:Votes) -> PerClip: # From .5 to 1
     "Probability that the leading label is the most frequent one (2305.11860, the Beta rule)."
-    low, high = leading_two(np.asarray(votes, float))
+    low = high = np.zeros(np.shape(votes)[:-1])
+    for v in np.moveaxis(np.asarray(votes, float), -1, 0): # Faster than sorting many short rows
+        low, high = np.maximum(low, np.minimum(high, v)), np.maximum(high, v)
     n = np.arange(int(high.max(initial=0))+2)
     out = np.array(betaincc(n[:, None]+1, n+1, .5)[high.astype(int), low.astype(int)])
     split = (low%1>0) | (high%1>0)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PoolMetric', 'RESERVED', 'within', 'vote_at_k', 'select_at_k', 'blank', 'values', 'each', 'check_budget',
-           'oracle_loss', 'sq_error', 'subset_count', 'shuffles', 'subsets', 'BudgetPoint', 'expected', 'measure',
-           'budgets', 'curves', 'curve']
+           'oracle_loss', 'subset_count', 'shuffles', 'subsets', 'BudgetPoint', 'expected', 'measure', 'budgets',
+           'curves', 'curve']
 
 # %% ../../nbs/4_strategies/03_budget.ipynb #46f1d6ea
 from dataclasses import dataclass, field
@@ -29,12 +29,8 @@ def within(n:np.ndarray, k:int, N:int) -> np.ndarray:
     return table[np.asarray(n, int)]
 
 # %% ../../nbs/4_strategies/03_budget.ipynb #b3c64647
-def lose(
-    state:np.ndarray, # (V, draws, ties) weights of the labels so far
-    table:np.ndarray, # (V, k+1) weight of each number of draws of the next label
-    a:int, # Votes of the target, at least 1; 0: a label that cannot win, drawn without limit
-) -> np.ndarray: # (V, draws, ties)
-    "Add a label that has fewer votes than the target, or as many, which is a tie."
+def lose(state:np.ndarray, table:np.ndarray, a:int) -> np.ndarray: # (V, draws, ties)
+    "Add a label with fewer votes than the target's `a`, or as many, which is a tie."
     d, out = state.shape[1], np.zeros_like(state)
     for x in range(min(a or d, d)):
         out[:, x:] += table[:, x, None, None]*state[:, :d-x]
@@ -129,13 +125,6 @@ def oracle_loss(pool:Pool, y:SoftLabels, loss:PoolMetric, k:int) -> PerClip:
     none = within((~pool.parsed).sum(-1), k, pool.n)
     return (w*np.where(pool.parsed, z, 0)).sum(-1) + none*values(loss, blank(pool), y)
 
-# %% ../../nbs/4_strategies/03_budget.ipynb #2d66709d
-def sq_error(dist:Dist, y:SoftLabels) -> PerClip: # From 0 to 2
-    "Squared distance of two distributions; not corrected for the number of raters."
-    return ((np.asarray(dist)-y)**2).sum(-1)
-
-sq_error.exact = 'brier' # `expectations` has a closed form for metrics with this mark
-
 # %% ../../nbs/4_strategies/03_budget.ipynb #df8f5f80
 def brier_parts(p:Answers, parsed:Usable, y:SoftLabels) -> tuple: # a and b, (U,) each
     "Expected Brier score a + b/j of a mean of j parsed answers; b is NaN with fewer than two."
@@ -171,9 +160,8 @@ def shuffles(uids:tuple, N:int, S:int, seed:int) -> np.ndarray: # (S, U, N) inte
     return out
 
 # %% ../../nbs/4_strategies/03_budget.ipynb #a0677646
-def subsets(pool:Pool, k:int, S:int, seed:int=0) -> tuple:
-    # -> (subsets, U or 1, k) indices; subsets per round, 0 if they are all there are
-    "All subsets of size k where they are at most S (or N); else random ones, in rounds."
+def subsets(pool:Pool, k:int, S:int, seed:int=0) -> tuple: # (subsets, U or 1, k); per round
+    "All subsets of size k where they are at most S (or N), then 0; else random ones, in rounds."
     if comb(pool.n, k)<=max(S, pool.n):
         return np.array(list(combinations(range(pool.n), k)))[:, None], 0
     parts = pool.n//k
@@ -448,16 +436,9 @@ def check_curve(pool:Pool, strategy_id:str, y:SoftLabels|None, metrics:dict, set
         raise InputError(f"y has shape {np.shape(y)}: metrics need soft labels of shape {want}")
 
 # %% ../../nbs/4_strategies/03_budget.ipynb #e71ceaff
-def curves(
-    pool:Pool,
-    strategies=None, # Ids, or name -> (id, settings); all applicable ones if not given
-    ks=None, # See `budgets`
-    y:SoftLabels=None,
-    metrics:dict=None, # Name -> function as in `values`
-    n_subsets:int=None, # See `subset_count`
-    seed:int=0,
-) -> dict: # Name -> list of `BudgetPoint`
-    "Expected results of strategies at every budget."
+def curves(pool:Pool, strategies:list|dict=None, ks:list=None, y:SoftLabels=None,
+        metrics:dict=None, n_subsets:int=None, seed:int=0) -> dict: # Name -> list of `BudgetPoint`
+    "Expected results of strategies: ids, or name -> (id, settings); all that apply if not given."
     if strategies is None: strategies = [o for o in STRATEGIES if not applicable(o, pool)]
     named = strategies if isinstance(strategies, dict) else {o: (o, {}) for o in strategies}
     for o, settings in named.values(): check_curve(pool, o, y, metrics or {}, settings)

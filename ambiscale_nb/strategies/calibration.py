@@ -42,15 +42,11 @@ def apply_map(learnt:Map, dist:Dist) -> Dist:
     return np.where(says, softmax(logs(dist)@learnt.W.T+learnt.b, -1), dist)
 
 # %% ../../nbs/4_strategies/07_calibration.ipynb #888847ff
-def map_cross_entropy(learnt:Map, dist:Dist, y:SoftLabels) -> float:
-    "Mean cross-entropy of calibrated predictions and soft labels, nats."
-    return float(-(y*log_softmax(logs(dist)@learnt.W.T+learnt.b, -1)).sum(-1).mean())
-
 def fit_temperature(dist:Dist, y:SoftLabels) -> Map:
     "Temperature scaling (1706.04599), T from .02 to 50."
-    K = dist.shape[1]
+    K, x = dist.shape[1], logs(dist)
     def at(t): return Map('temperature', np.eye(K)/np.exp(t), np.zeros(K))
-    def loss(t): return map_cross_entropy(at(t), dist, y)
+    def loss(t): return -(y*log_softmax(x@at(t).W.T, -1)).sum(-1).mean()
     return at(minimize_scalar(loss, bounds=np.log([.02, 50]), method='bounded',
                               options=dict(xatol=1e-7)).x)
 

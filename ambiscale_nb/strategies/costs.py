@@ -63,13 +63,9 @@ def reading_of(rows:pd.DataFrame, like:pd.Series) -> pd.DataFrame:
     return fine.groupby('uid')[['n_in_tokens', 'n_audio_tokens']].min().reset_index()
 
 # %% ../../nbs/4_strategies/06_costs.ipynb #2df4bee1
-def answer_ledger(
-    rows:pd.DataFrame, # Rows of `candidates`, of one prompt and decoding
-    uids, # (U,) as in the pool
-    durations=None, # uid -> seconds
-    prompt_rows:pd.DataFrame=None, # All rows of the model, for what a scored prompt reads
-) -> Ledger:
-    "Costs of the answers to one prompt."
+def answer_ledger(rows:pd.DataFrame, uids:list, durations:dict=None,
+                  prompt_rows:pd.DataFrame=None) -> Ledger:
+    "Costs of rows of `candidates` of one prompt and decoding; `durations`: uid -> seconds."
     if len(rows[['prompt_sha', 'decode', 'width', 'condition']].drop_duplicates())!=1:
         raise InputError("A ledger is about one prompt and decoding: split the rows as the pools")
     fine, scored = rows[rows.error.eq('')], rows.decode.iloc[0]=='score'
@@ -97,13 +93,9 @@ def bill(ledger:Ledger, k:PerClip, requests:PerClip=None) -> dict:
     return {o: requests*ledger.request[o]+k*ledger.answer[o] for o in RESOURCES}
 
 # %% ../../nbs/4_strategies/06_costs.ipynb #5b62819b
-def verdict_ledger(
-    rows:pd.DataFrame, # Rows of `verdicts`, of one verifier and condition
-    uids:list, labels:tuple, # As in the pool
-    durations=None, # uid -> seconds
-    price:Name=None, # Of the verifier: compute money from tokens
-) -> dict: # Resource -> (U, K), NaN where unknown
-    "Cost to judge a label, all repeats together."
+def verdict_ledger(rows:pd.DataFrame, uids:list, labels:tuple, durations:dict=None,
+                   price:Name=None) -> dict: # Resource -> (U, K), NaN where unknown
+    "Cost to judge a label, all repeats together, from `verdicts` of one verifier and condition."
     fine = rows[rows.error.eq('')].assign(calls=1., answers=1.)
     index = pd.MultiIndex.from_product([list(uids), list(labels)], names=['uid', 'label'])
     names = dict(answers='answers', calls='calls', in_tokens='n_in_tokens',

@@ -139,11 +139,8 @@ def check_pool(pool:Pool) -> Pool:
     return pool
 
 # %% ../../nbs/4_strategies/01_pool.ipynb #a79427f3
-def candidate(
-    answer, # A label, a tuple of labels, K numbers, or None
-    labels:tuple,
-) -> np.ndarray: # (K,) sums to 1; zeros if unparsed
-    "One parsed answer as a distribution over the labels."
+def candidate(answer:object, labels:tuple) -> np.ndarray: # (K,) sums to 1; zeros if unparsed
+    "A parsed answer (a label, a tuple of labels, K numbers, or None) as a distribution."
     if answer is None or len(answer)==0: return np.zeros(len(labels))
     if isinstance(answer, str): answer = (answer,)
     if isinstance(answer[0], str):
@@ -155,13 +152,9 @@ def candidate(
     return p/p.sum()
 
 # %% ../../nbs/4_strategies/01_pool.ipynb #76490c83
-def pool_of(
-    answers, # For each of U clips, N answers as `candidate` takes them
-    labels:tuple, mode:str='label',
-    uids=None, # Names of the clips; u0, u1, ... if not given
-    style:str='direct', kind:str='sample', **fields:object,
-) -> Pool:
-    "A checked pool from parsed answers and further fields of `Pool`."
+def pool_of(answers:list, labels:tuple, mode:str='label', uids:list=None, style:str='direct',
+            kind:str='sample', **fields:object) -> Pool:
+    "A checked pool of N answers to each clip, as `candidate` takes them, and fields of `Pool`."
     if len({len(o) for o in answers})>1:
         raise InputError("Clips have different numbers of answers: pass None for a lost one.")
     dist = np.array([[candidate(a, labels) for a in row] for row in answers])
@@ -206,7 +199,6 @@ class Prediction:
     empty: Mask
     fallback: Mask
     weights: PerAnswer = None # Sums to 1; 0 where empty
-    parts: Answers = None # What was weighed: distributions, or labels as expected credit
     chance: np.ndarray = None # (..., U, M) chance of each tied answer; 0 where none is selected
     picks: np.ndarray = None # (..., U, M, K) these answers
 
@@ -223,23 +215,17 @@ def pick(L:Credit, uids:list, *what:object) -> np.ndarray:
     return out
 
 # %% ../../nbs/4_strategies/01_pool.ipynb #c4f1069b
-def blend(
-    pool:Pool,
-    usable:Usable, weights:PerAnswer, # Non-negative, any scale
-    rule:str='vote', # 'share', 'vote', 'mean' or 'pick'
-    fall_back:bool=True, # To the majority, where parsed answers lack a score
-    copies=1, # (..., U, N) how often an answer is in the pool, if its copies count as one
-) -> Prediction:
-    "Aggregate the answers of each clip by weights and a rule."
+def blend(pool:Pool, usable:Usable, weights:PerAnswer, rule:str='vote', fall_back:bool=True,
+        copies:PerAnswer|int=1) -> Prediction:
+    "Aggregate the answers of each clip by non-negative weights, on any scale, and a rule."
     w = np.where(usable, weights, 0.)
     w = w/np.maximum(w.sum(-1, keepdims=True), np.finfo(float).tiny)
     votes = weighted_sum(w, pool.credit) if rule!='mean' or pool.mode=='label' else None
     dist = votes if rule=='share' or pool.mode=='label' else weighted_sum(w, pool.dist)
     L = votes if rule=='pick' else ties(dist if rule=='mean' else votes)
     none, ess = ~usable.any(-1), 1/np.maximum((copies*w**2).sum(-1), 1e-300)
-    p = Prediction(L, dist, (usable/copies).sum(-1), ess, none, none & False, w,
-                   pool.credit if rule=='share' else pool.dist,
-                   *((w, pool.dist) if rule=='pick' else ()))
+    picks = (w, pool.dist) if rule=='pick' else ()
+    p = Prediction(L, dist, (usable/copies).sum(-1), ess, none, none & False, w, *picks)
     return with_flags(p, pool, fall_back) if none.any() else p
 
 # %% ../../nbs/4_strategies/01_pool.ipynb #464229ae

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from ambiscale_nb.strategies.adaptive import (Stop, adaptive_points, check_stop, expected_tv,
     expected_tv_of_mean, mode_certainty, replay, replay_orders, stop_at, stopped)
-from ambiscale_nb.strategies.budget import sq_error, curve
+from ambiscale_nb.metrics.metrics import brier as sq_error
+from ambiscale_nb.strategies.budget import curve
 from ambiscale_nb.core import InputError
 from simulate import simulate
 from test_strategies import pools
