@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from ..core import Dist, InputError, PerClip, SoftLabels, Votes, choose
 from ambiscale_nb.strategies.pool import (KINDS, NEEDS, Answers, LabelVerdict, Mask, PerAnswer,
-    Pool, Prediction, Usable, blend, check_pool, nothing, outcome, predict, strategy, ties,
+    Pool, Prediction, Usable, blend, check_pool, known, nothing, outcome, predict, strategy, ties,
     weighted_sum)
 
 # %% ../../nbs/4_strategies/02_paper.ipynb #1ff90d01
@@ -63,13 +63,8 @@ def likelihood(pool:Pool, score:str='mean') -> PerAnswer:
     return np.where(use, s, np.nan).round(9)
 
 # %% ../../nbs/4_strategies/02_paper.ipynb #fc28b7c2
-def span_logprob(
-    ends, # End of each token in the reply, bytes of UTF-8
-    logprobs, # Of each token, nats
-    text:str,
-    span:tuple, # (start, end) of the answer in characters, or None
-) -> tuple: # NaN twice without an answer
-    "Summed log-probability (nats) and number of the tokens that state the answer."
+def span_logprob(ends:list, logprobs:list, text:str, span:tuple|None) -> tuple:
+    "Log-probability (nats) and number of the tokens that state the answer; NaN twice if None."
     if span is None or len(logprobs)!=len(ends) or not len(ends): return np.nan, np.nan
     first, last = (len(text[:o].encode()) for o in span)
     use = (np.asarray(ends)>first) & (np.r_[0, ends[:-1]]<last)
@@ -83,6 +78,8 @@ NEEDS.update({
     'answer': (lambda pool, o: own_tokens(pool, o.get('score', ''))[0] is not None,
         "the log-probability of the answer's own tokens in replies that hold more than the answer: "
         "fill answer_logprob and answer_tokens with span_logprob for all, or use score='mean'"),
+    'weigh': (lambda pool, o: o.get('weigh', 'equal')=='equal' or known(pool, 'verdict'),
+        "verdicts to weigh by, and this pool has none: set weigh='equal'"),
 })
 
 # %% ../../nbs/4_strategies/02_paper.ipynb #26e3ad57
@@ -185,30 +182,25 @@ def mixture_mean(parts:Answers, weights:PerAnswer, kappa:float=10., eps:float=.0
     return np.where(weights.any(-1)[..., None], weighted_sum(weights, m), np.nan)
 
 # %% ../../nbs/4_strategies/02_paper.ipynb #221a7d1f
-def smoothed(pool:Pool, usable:Usable, weights:PerAnswer, form:str='auto', alpha0:float=None,
+@strategy(needs=('weigh',), kinds=('sample', 'beam', 'greedy'))
+def dirichlet(pool:Pool, form:str='auto', weigh:str='equal', alpha0:float=None,
         prior:np.ndarray=None, kappa:float=10., eps:float=.01) -> Prediction:
-    "Label and mean of the Dirichlet of each clip, from weighed answers."
+    "The mean of a Dirichlet over the answers."
     choose(form, ('auto', 'D1', 'D2'), 'form')
-    p = blend(pool, usable, weights)
+    if choose(weigh, ('equal', 'verdict'), 'weigh')=='equal':
+        p = blend(pool, pool.parsed, np.ones(pool.parsed.shape))
+    else: p = blend(pool, np.isfinite(v := verdicts(pool)), positive(v))
     if form=='D1' or (form=='auto' and pool.mode=='label'):
         votes = weighted_sum(p.weights, pool.credit)*p.ess[..., None]
         mean = vote_mean(votes, alpha0, prior)
     else: mean = mixture_mean(pool.dist, p.weights, kappa, eps)
     return outcome(p, ties(mean), mean)
 
-@strategy(kinds=('sample', 'beam', 'greedy'))
-def dirichlet(pool:Pool, form:str='auto', alpha0:float=None, prior:np.ndarray=None,
-        kappa:float=10., eps:float=.01) -> Prediction:
-    "The mean of a Dirichlet over the answers."
-    equal = np.ones(pool.parsed.shape)
-    return smoothed(pool, pool.parsed, equal, form, alpha0, prior, kappa, eps)
-
 # %% ../../nbs/4_strategies/02_paper.ipynb #37f60d95
 @strategy(needs=('verdicts',))
 def dirichlet_v(pool:Pool, form:str='auto') -> Prediction:
     "Verifier-weighted answers, aggregated by a Dirichlet."
-    v = verdicts(pool)
-    return smoothed(pool, np.isfinite(v), positive(v), form)
+    return dirichlet(pool, form, 'verdict')
 
 # %% ../../nbs/4_strategies/02_paper.ipynb #fc104880
 @strategy(needs=('logprobs',), kinds=('score',), exact='constant')
@@ -221,7 +213,7 @@ def label_logprob(pool:Pool, score:str='sum', tau:float=1.) -> Prediction:
     return blend(pool, usable, weights, 'mean', fall_back=False)
 
 # %% ../../nbs/4_strategies/02_paper.ipynb #4128404f
-@strategy(needs=('label_verdicts',), kinds=KINDS, exact='constant', pool_free=True)
+@strategy(needs=('label_verdicts',), kinds=KINDS, exact='constant')
 def verifier_alone(pool:Pool) -> Prediction:
     "What the verifier says without any candidates."
     v = pool.label_verdict if pool.label_verdict is not None else np.full(len(pool.labels), np.nan)
@@ -238,7 +230,7 @@ def to_judge(pool:Pool) -> np.ndarray: # (..., U, K) bool
     return (pool.dist>0).any(-2)
 
 def with_verdicts(pool:Pool, label_verdict:LabelVerdict, **fields:str) -> Pool:
-    "The same answers with other verdicts, and other `verifier` and `role`."
+    "The same answers with other verdicts."
     return check_pool(replace(pool, verdict=None, label_verdict=label_verdict, **fields))
 
 # %% ../../nbs/4_strategies/02_paper.ipynb #4fa563eb
@@ -272,11 +264,8 @@ def listwise_verdicts(scores:np.ndarray) -> PerAnswer:
     return np.where(n>0, np.nansum(scores, 0)/np.maximum(n, 1), np.nan)
 
 # %% ../../nbs/4_strategies/02_paper.ipynb #c0a6f2b8
-def order_values(
-    scores:np.ndarray, # (P, U, N) verdicts under P orders, NaN where missing
-    places:np.ndarray, # (P, U, N) place of each answer, from 0; -1 where not in the list
-) -> tuple: # (U,) agreement, NaN without verdicts; (places, U) sums of effects; their counts
-    "How much the verdicts depend on the order."
+def order_values(scores:np.ndarray, places:np.ndarray) -> tuple: # (U,); twice (places, U)
+    "Agreement of the orders, NaN without verdicts; sums of the effects of a place; their counts."
     mean, scores = listwise_verdicts(scores), np.asarray(scores, float)
     use, P = np.isfinite(scores).any(-1).all(0), len(scores)
     top = np.stack([o/np.maximum(o.sum(-1, keepdims=True), 1) for o in map(best, scores)])
