@@ -22,8 +22,8 @@ import numpy as np
 import pandas as pd
 
 from ambiscale_nb.strategies import beyond  # noqa: F401 (registers its rules)
-from ambiscale_nb.strategies.budget import sq_error, curves, vote_at_k
-from ambiscale_nb.metrics.metrics import jsd
+from ambiscale_nb.strategies.budget import curves, vote_at_k
+from ambiscale_nb.metrics.metrics import brier as sq_error, jsd
 from ambiscale_nb.strategies.pool import STRATEGIES, Pool, predict
 
 sys.path.append(str(Path(__file__).parents[1]/'tests'))

@@ -3,7 +3,8 @@ import numpy as np
 from simulate import (World, answer_variance, clustered_normal, draw_dirichlet, draw_people, draw_verdicts, simulate,
                       speaker_numbers)
 
-from ambiscale_nb.strategies.budget import sq_error, curve, oracle_loss
+from ambiscale_nb.metrics.metrics import brier as sq_error
+from ambiscale_nb.strategies.budget import curve, oracle_loss
 
 
 def test_shares_of_speakers_skill_and_verifier_are_as_chosen():

@@ -9,7 +9,6 @@ __all__ = ['listwise_pool', 'listwise_ledger', 'audit_rows']
 import numpy as np
 import pandas as pd
 from ..core import InputError, SoftLabels
-from ..models.contract import Name
 from .verify import clip_of_list, label_verdicts, list_verdicts
 from ..strategies.pool import Pool, applicable, predict, rows as some_of
 from ..strategies.paper import (listwise_verdicts, order_values, shuffle_values,
@@ -18,7 +17,7 @@ from ..strategies.costs import verdict_ledger
 from ..metrics.statistics import Estimate, mean_ci
 
 # %% ../../nbs/5_sampling/07_audits.ipynb #3ee01d19
-def listwise_pool(pool:Pool, judged:pd.DataFrame, uids:list, **fields:object) -> Pool:
+def listwise_pool(pool:Pool, judged:pd.DataFrame, uids:list) -> Pool:
     "The clips of a pool in `uids`, with the verdicts of `judged`, rows of one listwise verifier."
     pool = some_of(pool, np.isin(pool.uids, list(uids)))
     if not len(pool.uids): raise InputError("No clip of this pool was judged side by side")
@@ -26,11 +25,10 @@ def listwise_pool(pool:Pool, judged:pd.DataFrame, uids:list, **fields:object) ->
     scores, _ = list_verdicts(judged, pool.uids, pool.labels, shown)
     alone = shown & (shown.sum(-1, keepdims=True)==1)
     verdict = np.where(alone, 1., listwise_verdicts(scores))
-    return with_verdicts(pool, verdict, verdicts_by='listwise', **fields)
+    return with_verdicts(pool, verdict, verdicts_by='listwise')
 
 # %% ../../nbs/5_sampling/07_audits.ipynb #02478d7d
-def listwise_ledger(pool:Pool, judged:pd.DataFrame, durations:dict|None=None,
-                    price:Name|None=None) -> dict:
+def listwise_ledger(pool:Pool, judged:pd.DataFrame, durations:dict|None=None) -> dict:
     "Cost of judging each clip's answers side by side: resource -> (U,); durations: uid -> seconds."
     shown, sums = to_judge(pool), ['n_tokens', 'latency_measured', 'cost_measured']
     judged = judged[judged.error.eq('')]
@@ -38,7 +36,7 @@ def listwise_ledger(pool:Pool, judged:pd.DataFrame, durations:dict|None=None,
     by = mine.groupby(['uid', 'group'], sort=False)
     calls = pd.concat([by.n_in_tokens.first(), by[sums].sum(min_count=1)], axis=1)
     calls = calls.reset_index().assign(label='list', error='')
-    paid = verdict_ledger(calls, pool.uids, ['list'], durations, price)
+    paid = verdict_ledger(calls, pool.uids, ['list'], durations)
     free = shown.sum(-1)<2
     return {o: np.where(free, 0., v[:, 0]) for o, v in paid.items()}
 

@@ -6,8 +6,8 @@
 __all__ = ['Clips', 'Plan', 'Task', 'WaveOf', 'LabelNames', 'STR', 'INT', 'NUM', 'CANDIDATES', 'SCHEMA', 'BLOCK', 'STORED', 'SUM',
            'SHARD', 'COSTS', 'SUMS', 'PAID', 'Table', 'valid_text', 'typed', 'group_key', 'candidate_key', 'slug',
            'folder_name', 'listed', 'journal_line', 'line_rows', 'read_journal', 'newest', 'lock', 'sync_folder',
-           'checksum', 'write_shard', 'is_sound', 'shards', 'filtered_rows', 'Store', 'spent_on', 'as_costs',
-           'StoreLedger', 'false_keys']
+           'checksum', 'write_shard', 'is_sound', 'shards', 'filtered_rows', 'Store', 'spent_on', 'StoreLedger',
+           'false_keys']
 
 # %% ../../nbs/5_sampling/01_files.ipynb #297d61f2
 import errno
@@ -126,17 +126,6 @@ def folder_name(column:str, value:object) -> str:
 def listed(value:object) -> list:
     "One or several values as a list."
     return [value] if isinstance(value, str|int|float) else np.asarray(value, object).tolist()
-
-# %% ../../nbs/5_sampling/01_files.ipynb #9eb24123
-def folders(root:Path, table:Table, where:dict) -> list:
-    "The folders that may hold rows with such values (column -> one or several), sorted."
-    paths = [Path(root)/table.name]
-    for column in table.parts:
-        names = {folder_name(column, o) for o in listed(where.get(column, ()))}
-        free, start = column not in where, folder_name(column, '')
-        paths = [o for f in paths if f.is_dir() for o in sorted(f.iterdir())
-                 if o.name in names or (free and o.name.startswith(start))]
-    return paths
 
 # %% ../../nbs/5_sampling/01_files.ipynb #aa63cc1b
 STORED = 'stored_measured' # Column of stored files: when, in ns since 1970
@@ -275,9 +264,9 @@ kept AS (SELECT * FROM every ANTI JOIN (SELECT * FROM ranked WHERE rank>1)
 def journal_rows(places:list, table:Table) -> pa.Table:
     "The rows in the journals of some folders, with `_file`."
     def early(path): return int(path.name[:16], 16) # Lines of the version before have no time
+    paths = [o for f in places for o in sorted(f.glob('journal/*.jsonl'))]
     rows = [o | {'_file': str(path), STORED: o[STORED] or early(path)}
-            for f in places for path in sorted(f.glob('journal/*.jsonl'))
-            for g in read_journal(path)[0] for o in g]
+            for path in paths for g in read_journal(path)[0] for o in g]
     return pa.Table.from_pylist(rows, pa.schema([*table.schema, (STORED, INT), ('_file', STR)]))
 
 # %% ../../nbs/5_sampling/01_files.ipynb #95b3b50c
@@ -321,9 +310,15 @@ class Store:
         self.run = f'{time.time_ns():016x}-{uuid.uuid4().hex[:8]}'
 
     def places(self, table:Table, where:dict) -> list:
-        "The folders in which such rows may be."
+        "The folders in which such rows (column -> one value or several) may be, sorted."
         for c in where: choose(c, table.columns, f'column of {table.name}')
-        return folders(self.root, table, where)
+        paths = [self.root/table.name]
+        for column in table.parts:
+            names = {folder_name(column, o) for o in listed(where.get(column, ()))}
+            free, start = column not in where, folder_name(column, '')
+            paths = [o for f in paths if f.is_dir() for o in sorted(f.iterdir())
+                     if o.name in names or (free and o.name.startswith(start))]
+        return paths
 
 # %% ../../nbs/5_sampling/01_files.ipynb #7520ee9a
 @patch
@@ -379,16 +374,12 @@ def at_work(self:Store, table:Table, **where:object) -> bool:
 COSTS = ['index', 'n_tokens', 'n_in_tokens', 'cost_measured']
 SUMS = ('calls', 'tokens', 'usd', 'seconds')
 
-def spent_on(rows:pd.DataFrame|dict) -> Counter:
-    "calls, tokens and usd of whole groups, from the columns `COSTS` of a table or dict."
+def spent_on(rows:pd.DataFrame) -> Counter:
+    "calls, tokens and usd of whole groups, from the columns `COSTS`."
     index, out, into, usd = (np.asarray(rows[c], float) for c in COSTS)
     first = index==0
     return Counter(calls=int(first.sum()), tokens=float(np.nansum(out)+np.nansum(into[first])),
                    usd=float(np.nansum(usd)))
-
-def as_costs(rows:list, columns:list=COSTS) -> dict:
-    "Columns of some rows as lists, for `spent_on`."
-    return {c: [o.get(c, math.nan) for o in rows] for c in columns}
 
 # %% ../../nbs/5_sampling/01_files.ipynb #aa482cfe
 PAID = [*COSTS, 'error', STORED]
@@ -397,7 +388,7 @@ class StoreLedger:
     "What all runs on a store have spent; `total` may be called again and again."
     def __init__(self, root:Path): self.root, self.known, self.until = Path(root), {}, Counter()
 
-    def add(self, path:Path, rows:dict) -> Counter: # The columns `PAID` as lists
+    def add(self, path:Path, rows:pd.DataFrame) -> Counter: # The columns `PAID`
         "What rows of a file have cost; notes when the last was stored."
         run = path.stem.removeprefix('shard-')[:25]
         self.until[run] = np.nanmax([self.until[run], *rows[STORED]])
@@ -409,13 +400,13 @@ class StoreLedger:
         start, spent = self.known.get(path, (0, Counter()))
         if path.suffix=='.jsonl':
             groups, _, start = read_journal(path, start)
-            rows = as_costs([o for g in groups for o in g], PAID)
+            rows = pd.DataFrame([o for g in groups for o in g])
         elif path in self.known: return spent
         else:
             try: have = [o for o in pq.read_schema(path).names if o in PAID]
             except FileNotFoundError: return spent # Moved a moment ago
-            rows = pq.read_table(path, columns=have).to_pandas().reindex(columns=PAID)
-        self.known[path] = start, spent+self.add(path, rows)
+            rows = pq.read_table(path, columns=have).to_pandas()
+        self.known[path] = start, spent+self.add(path, rows.reindex(columns=PAID))
         return self.known[path][1]
 
 # %% ../../nbs/5_sampling/01_files.ipynb #40f23c6b

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['CONDITIONS', 'SPOKEN', 'ERROR_KINDS', 'BLANK', 'AGAIN', 'NO_LIMITS', 'Draw', 'decodings', 'lacking', 'words_of',
-           'with_words', 'heard', 'silence', 'played', 'check_text', 'plan_pool', 'error_kind', 'error_text',
-           'candidate_row', 'error_rows', 'scores_of', 'Limits', 'check_price', 'parts_of', 'take_part',
-           'parts_of_plan', 'planned_rows', 'cause_of', 'most_said', 'Report', 'missing', 'caller', 'batches',
-           'keep_calls', 'at_a_time', 'sample_pool', 'pool_rows', 'answers']
+           'with_words', 'heard', 'silence', 'played', 'plan_pool', 'error_kind', 'error_text', 'candidate_row',
+           'error_rows', 'scores_of', 'Limits', 'check_price', 'parts_of', 'take_part', 'parts_of_plan', 'planned_rows',
+           'cause_of', 'most_said', 'Report', 'missing', 'caller', 'batches', 'keep_calls', 'at_a_time', 'sample_pool',
+           'pool_rows', 'answers']
 
 # %% ../../nbs/5_sampling/02_store.ipynb #b51510bf
 import json
@@ -147,15 +147,11 @@ def played(items:Clips, condition:str, wave_of:WaveOf) -> Callable: # uid -> wav
     return lambda uid: SPOKEN.format(words[uid])
 
 # %% ../../nbs/5_sampling/02_store.ipynb #99222055
-def check_text(model:ALM, condition:str):
-    "Refuse to ask a model in writing that needs audio."
-    if condition=='transcript' and not model.capabilities.text: raise InputError(
-        f"{model.name} takes no question without audio: leave out its run with "
-        f"`condition: transcript`")
-
 def plan_pool(model:ALM, items:Clips, prompts:list, draw:Draw) -> pd.DataFrame:
     "One row per clip and call; `group` is its key, `at` the place of the clip."
-    check_text(model, draw.condition)
+    if draw.condition=='transcript' and not model.capabilities.text: raise InputError(
+        f"{model.name} takes no question without audio: leave out its run with "
+        f"`condition: transcript`")
     clips = heard(items, draw.condition).assign(at=lambda o: np.arange(len(o)))
     who = dict(model=model.name, revision=str(model.revision), condition=draw.condition)
     parts = [clips.assign(
@@ -242,14 +238,13 @@ def scores_of(model:ALM, waves:list, prompts:list, labels:list) -> list: # label
     return [(o, spent) for o in found]
 
 # %% ../../nbs/5_sampling/02_store.ipynb #bc9463cd
-WAYS = dict( # Decoding -> method of a model, and what it is given besides wave and prompt
-    greedy=('greedy', lambda o: ()), beam=('beams', lambda o: (o['width'],)),
-    sample=('sample', lambda o: (o['block_size'], o['seed'], o['temperature'])))
+GIVEN = dict(greedy=(), beams=('width',), sample=('block_size', 'seed', 'temperature'))
 
 def replies_of(model:ALM, waves:list, prompts:list, tasks:list) -> list: # A list of replies each
     "What a model answers to calls of one kind; a provider's refusal of a single one is no error."
-    method, more = WAYS[tasks[0]['decode']]
-    calls = [(w, p, *more(o)) for w, p, o in zip(waves, prompts, tasks, strict=True)]
+    method = tasks[0]['decode'].replace('beam', 'beams')
+    calls = [(w, p, *(o[c] for c in GIVEN[method]))
+             for w, p, o in zip(waves, prompts, tasks, strict=True)]
     try: found = ask_together(model, method, calls)
     except CallError as e:
         if len(calls)>1: raise
@@ -358,8 +353,6 @@ class Report:
     "What a run did."
     planned: int # Calls of the plan
     had: int # Of these, answered before
-    shared: int # Clips that share another clip's pool, as their audio is the same
-    lacks: tuple = () # What the model cannot do
     made: int = 0 # Calls answered in this run
     failed: int = 0 # Calls that failed in this run
     kinds: Counter = field(default_factory=Counter) # Of failures
@@ -410,8 +403,7 @@ def missing(store:Store, table:Table, plan:Plan) -> tuple:
     calls, known = plan.drop_duplicates('group'), store.groups(table, **parts_of_plan(table, plan))
     calls = calls.assign(again=[o in known for o in calls.group])
     todo = calls[[not known.get(o) for o in calls.group]]
-    shared = plan.uid.nunique()-plan.audio_sha.nunique()
-    return todo, Report(len(calls), len(calls)-len(todo), shared)
+    return todo, Report(len(calls), len(calls)-len(todo))
 
 # %% ../../nbs/5_sampling/02_store.ipynb #b207f2d5
 def caller(wave_of:WaveOf, call:Callable, fail:Callable):
@@ -513,7 +505,6 @@ def sample_pool(model:ALM, items:Clips, wave_of:WaveOf, prompts:list, draw:Draw,
     plan, by_sha = plan_pool(model, items, prompts, draw), {o.sha: o for o in prompts}
     todo, report = missing(store, CANDIDATES, take_part(plan, part))
     wave_of = played(items, draw.condition, wave_of)
-    report.lacks = lacking(model, draw)
     def call(waves, tasks):
         return ask(model, waves, [by_sha[o['prompt_sha']] for o in tasks], tasks, draw.score)
     alike = ('prompt_id', 'decode', 'width', 'block', 'block_size', 'max_new_tokens')

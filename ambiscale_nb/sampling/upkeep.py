@@ -33,11 +33,6 @@ FINDINGS = dict(
 HARMLESS = tuple(o for o, text in FINDINGS.items() if text.startswith('harmless'))
 
 # %% ../../nbs/5_sampling/05_upkeep.ipynb #3722d192
-def false_verdict_keys(rows:pd.DataFrame) -> list:
-    "The keys of `verdicts` that do not belong to the content of their row."
-    return [o['key'] for o in rows.to_dict('records')
-            if o['group']!=verdict_key(o) or o['key']!=candidate_key(o['group'], o['index'])]
-
 def row_problems(rows:pd.DataFrame, table:Table, folder:Path) -> dict:
     "What is wrong with rows: problem -> how many rows, groups or places have it."
     copy = ['group', STORED] # One copy of a call
@@ -45,9 +40,11 @@ def row_problems(rows:pd.DataFrame, table:Table, folder:Path) -> dict:
     want = groups.block_size.first() if 'block_size' in rows else groups['index'].max()+1
     home = [o.name for o in (*reversed(folder.parents[:len(table.parts)-1]), folder)]
     places = rows[list(table.parts)].drop_duplicates().itertuples(index=False)
-    text, false = table is CANDIDATES, false_keys if table is CANDIDATES else false_verdict_keys
+    text = table is CANDIDATES
+    false = false_keys(rows) if text else [o for o in rows.to_dict('records') if (
+        o['group']!=verdict_key(o) or o['key']!=candidate_key(o['group'], o['index']))]
     return dict(
-        false_key=len(false(rows)),
+        false_key=len(false),
         incomplete=int((groups.size()!=want).sum()+twice),
         answer_in_error=int((rows.text.isna()!=rows.error.ne('')).sum()) if text else 0,
         misplaced=sum([folder_name(c, v) for c, v in zip(table.parts, o, strict=True)]!=home

@@ -6,7 +6,7 @@
 __all__ = ['Stop', 'Stopped', 'replay', 'adaptive_points']
 
 # %% ../../nbs/4_strategies/05_adaptive.ipynb #a325053f
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 import numpy as np
 from scipy.special import betaincc, betaln, xlogy
 from ..core import InputError, PerClip, SoftLabels, Votes, choose, shaped
@@ -15,19 +15,12 @@ from ambiscale_nb.strategies.pool import (STRATEGIES, Pool, Usable, applicable, 
 from ambiscale_nb.strategies.budget import (RESERVED, BudgetPoint, blank, check_budget, measure,
     shuffles, subset_count)
 
-# %% ../../nbs/4_strategies/05_adaptive.ipynb #76548af0
-def leading_two(votes:Votes) -> tuple: # of float; second, first
-    "The two largest counts."
-    first, second = np.zeros(votes.shape[:-1]), np.zeros(votes.shape[:-1])
-    for v in np.moveaxis(votes, -1, 0): # Faster than sorting many short rows
-        second = np.maximum(second, np.minimum(first, v))
-        first = np.maximum(first, v)
-    return second, first
-
 # %% ../../nbs/4_strategies/05_adaptive.ipynb #e14b863b
 def mode_certainty(votes:Votes) -> PerClip: # From .5 to 1
     "Probability that the leading label is the most frequent one (2305.11860, the Beta rule)."
-    low, high = leading_two(np.asarray(votes, float))
+    low = high = np.zeros(np.shape(votes)[:-1])
+    for v in np.moveaxis(np.asarray(votes, float), -1, 0): # Faster than sorting many short rows
+        low, high = np.maximum(low, np.minimum(high, v)), np.maximum(high, v)
     n = np.arange(int(high.max(initial=0))+2)
     out = np.array(betaincc(n[:, None]+1, n+1, .5)[high.astype(int), low.astype(int)])
     split = (low%1>0) | (high%1>0)
@@ -94,8 +87,6 @@ def stop_at(pool:Pool, order:Orders, stop:Stop) -> np.ndarray: # (S, U)
 class Stopped(BudgetPoint):
     "Expected results of a strategy on as many answers as a rule requests; `k` is the most."
     answers: PerClip = None # Expected number of answers
-    stops: dict = field(default_factory=dict) # Answers -> share of orders and clips
-    stop: Stop = None # The rule
 
 # %% ../../nbs/4_strategies/05_adaptive.ipynb #826b4219
 def replay_orders(pool:Pool, order:Orders, job:tuple, stop:Stop, y:SoftLabels) -> dict:
@@ -123,18 +114,16 @@ def replay(pool:Pool, strategy_id:str, stop:Stop=Stop(), y:SoftLabels=None, metr
     step = max(1, 2_000_000//(S*pool.n*len(pool.labels)))
     parts = [replay_orders(rows(pool, slice(i, i+step)), order[:, i:i+step], job, stop, y[i:i+step])
              for i in range(0, U, step)]
-    return stopped({o: np.concatenate([p[o] for p in parts], 1) for o in parts[0]}, stop, pool)
+    return stopped({o: np.concatenate([p[o] for p in parts], 1) for o in parts[0]}, pool)
 
 # %% ../../nbs/4_strategies/05_adaptive.ipynb #d2800585
-def stopped(found:dict, stop:Stop, pool:Pool) -> Stopped:
+def stopped(found:dict, pool:Pool) -> Stopped:
     "Means over orders, with Monte Carlo errors."
     mean, S = {o: v.mean(0) for o, v in found.items()}, len(found['L'])
-    n, shares = np.unique(found['answers'], return_counts=True)
-    stops = {int(k): float(c/shares.sum()) for k, c in zip(n, shares, strict=True)}
     se = {o: v.std(0, ddof=min(S-1, 1))/S**.5 for o, v in found.items() if o not in RESERVED[1:]}
     answers, own = mean.pop('answers'), {o: mean.pop(o) for o in RESERVED}
-    return Stopped(pool.n, **own, metrics=mean, se=se, n_subsets=S, answers=answers, stops=stops,
-                   low_resolution=2*answers.mean()>pool.n, stop=stop)
+    return Stopped(pool.n, **own, metrics=mean, se=se, answers=answers,
+                   low_resolution=2*answers.mean()>pool.n)
 
 # %% ../../nbs/4_strategies/05_adaptive.ipynb #a2033e1e
 def adaptive_points(pool:Pool, y:SoftLabels=None, metrics:dict=None, n_subsets:int=None,

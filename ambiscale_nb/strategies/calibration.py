@@ -7,6 +7,7 @@ __all__ = ['calibrated_points']
 
 # %% ../../nbs/4_strategies/07_calibration.ipynb #1f22ec7c
 from dataclasses import dataclass
+from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize, minimize_scalar
@@ -42,15 +43,11 @@ def apply_map(learnt:Map, dist:Dist) -> Dist:
     return np.where(says, softmax(logs(dist)@learnt.W.T+learnt.b, -1), dist)
 
 # %% ../../nbs/4_strategies/07_calibration.ipynb #888847ff
-def map_cross_entropy(learnt:Map, dist:Dist, y:SoftLabels) -> float:
-    "Mean cross-entropy of calibrated predictions and soft labels, nats."
-    return float(-(y*log_softmax(logs(dist)@learnt.W.T+learnt.b, -1)).sum(-1).mean())
-
 def fit_temperature(dist:Dist, y:SoftLabels) -> Map:
     "Temperature scaling (1706.04599), T from .02 to 50."
-    K = dist.shape[1]
+    K, x = dist.shape[1], logs(dist)
     def at(t): return Map('temperature', np.eye(K)/np.exp(t), np.zeros(K))
-    def loss(t): return map_cross_entropy(at(t), dist, y)
+    def loss(t): return -(y*log_softmax(x@at(t).W.T, -1)).sum(-1).mean()
     return at(minimize_scalar(loss, bounds=np.log([.02, 50]), method='bounded',
                               options=dict(xatol=1e-7)).x)
 
@@ -77,10 +74,7 @@ def map_loss(x:np.ndarray, y:SoftLabels, weight:np.ndarray) -> tuple:
     return loss, bend
 
 # %% ../../nbs/4_strategies/07_calibration.ipynb #8ad15c3e
-def fit_dirichlet(
-    dist:Dist, y:SoftLabels,
-    strength:float=.01, # Penalty off the diagonal and on b; a hundredth on the diagonal
-) -> Map:
+def fit_dirichlet(dist:Dist, y:SoftLabels, strength:float=.01) -> Map:
     "Dirichlet calibration with off-diagonal and intercept regularisation (1910.12656)."
     K, x = dist.shape[1], np.hstack([logs(dist), np.ones((len(dist), 1))])
     weight = strength*np.hstack([np.where(np.eye(K)>0, .01, 1), np.ones((K, 1))])
@@ -132,14 +126,8 @@ def speaker_folds(speakers:BySpeaker, n:int=None) -> np.ndarray: # (U,)
     return np.array([home[o] for o in speakers])
 
 # %% ../../nbs/4_strategies/07_calibration.ipynb #b8c0f371
-@dataclass(eq=False)
-class Calibrated:
-    "Predictions, each calibrated by other speakers."
-    dist: Dist
-    fold: np.ndarray # (U,) group of the clip
-    maps: list # `Map` of each group
-
-def cross_fit(how:str, dist:Dist, y:SoftLabels, speakers:BySpeaker, n_folds:int=None) -> Calibrated:
+def cross_fit(how:str, dist:Dist, y:SoftLabels, speakers:BySpeaker,
+              n_folds:int=None) -> SimpleNamespace: # dist; fold of each clip, (U,); maps of each
     "Calibrate every clip with a map learnt from the clips of other speakers."
     fold, K, maps = speaker_folds(speakers, n_folds), np.shape(y)[-1], []
     flat, out = np.asarray(dist, float).reshape(-1, len(fold), K), np.array(dist, float)
@@ -148,9 +136,11 @@ def cross_fit(how:str, dist:Dist, y:SoftLabels, speakers:BySpeaker, n_folds:int=
         truth = np.broadcast_to(np.asarray(y)[others], flat[:, others].shape).reshape(-1, K)
         maps.append(fit_map(how, flat[:, others].reshape(-1, K), truth))
         out[..., ~others, :] = apply_map(maps[-1], out[..., ~others, :])
-    return Calibrated(out, fold, maps)
+    return SimpleNamespace(dist=out, fold=fold, maps=maps)
 
 # %% ../../nbs/4_strategies/07_calibration.ipynb #97b81911
+FEW = 4 # Predictions of each clip to learn from
+
 def learn_at(pool:Pool, strategy_id:str, k:int, seed:int, few:int, settings:dict) -> Dist:
     "Predictions from at most `few` subsets of k answers, (few, U, K)."
     idx, _ = subsets(pool, k, few, seed)
@@ -185,20 +175,20 @@ def assembled(parts:list, fold:np.ndarray, K:int) -> BudgetPoint:
         errors = [se.pop(o, 0*own['empty']) for o in names]
         se = {o: v for o, v in se.items() if o!='L'}
         if names[0] in known: se['L'] = np.stack(errors, -1)
-    return BudgetPoint(parts[0].k, metrics=metrics, se=se, low_resolution=parts[0].low_resolution,
-                       n_subsets=max(p.n_subsets for p in parts), **own)
+    return BudgetPoint(parts[0].k, **own, metrics=metrics, se=se,
+                       low_resolution=parts[0].low_resolution)
 
 # %% ../../nbs/4_strategies/07_calibration.ipynb #f6373488
 def calibrated_curve(pool:Pool, strategy_id:str, how:str, y:SoftLabels, speakers:BySpeaker,
-        ks:list=None, metrics:dict=None, n_subsets:int=None, seed:int=0, n_folds:int=None,
-        few:int=4, **settings:object) -> tuple:
+        ks:list=None, metrics:dict=None, n_subsets:int=None, seed:int=0,
+        **settings:object) -> tuple:
     "`BudgetPoint` of a calibrated strategy, and maps of the groups, at every budget."
     if reason := applicable(strategy_id, pool, **settings): raise InputError(reason)
     points, maps, y = [], [], np.asarray(y)
     K, S = len(pool.labels), n_subsets or subset_count(len(pool.uids))
     for k in budgets(pool, ks):
-        p = learn_at(pool, strategy_id, k, seed, few, settings)
-        learnt, parts = cross_fit(how, p, y, speakers, n_folds), []
+        p = learn_at(pool, strategy_id, k, seed, FEW, settings)
+        learnt, parts = cross_fit(how, p, y, speakers), []
         for f, m in enumerate(learnt.maps):
             mine = np.flatnonzero(learnt.fold==f)
             parts += curve(rows(pool, mine), strategy_id, [k], y[mine],
@@ -209,9 +199,8 @@ def calibrated_curve(pool:Pool, strategy_id:str, how:str, y:SoftLabels, speakers
 
 # %% ../../nbs/4_strategies/07_calibration.ipynb #35568dbc
 def calibrated_points(pool:Pool, y:SoftLabels, speakers:BySpeaker, strategies:list=None,
-        how:tuple=tuple(FITS), **options:object) -> tuple:
-    # -> {(strategy, how): list of `BudgetPoint`}; list of (strategy, how, reason)
-    "Expected results of every strategy under every calibration."
+        how:tuple=tuple(FITS), **options:object) -> tuple: # Points; refusals
+    "(strategy, how) -> list of `BudgetPoint`; and where there is none, (strategy, how, reason)."
     if strategies is None: strategies = [o for o in STRATEGIES if not applicable(o, pool)]
     pairs, points, refused = [(s, h) for s in strategies for h in how], {}, []
     if reason := calibration_refused(speakers): return {}, [(*o, reason) for o in pairs]

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from ..core import InputError, PerClip, choose, look_up
-from ..models.contract import Name, cost_of
 from .pool import STRATEGIES, Pool
 from .budget import within
 from .adaptive import Stopped
@@ -52,8 +51,7 @@ class Ledger:
 # %% ../../nbs/4_strategies/06_costs.ipynb #c7acd28f
 def clip_seconds(uids:list, durations:dict|None) -> PerClip:
     "Duration of each clip in seconds, NaN where unknown."
-    return pd.Series(durations if durations is not None else {}, dtype=float).reindex(
-        list(uids)).to_numpy()
+    return pd.Series(durations or {}, dtype=float).reindex(list(uids)).to_numpy()
 
 # %% ../../nbs/4_strategies/06_costs.ipynb #92b6fd1d
 def reading_of(rows:pd.DataFrame, like:pd.Series) -> pd.DataFrame:
@@ -63,13 +61,9 @@ def reading_of(rows:pd.DataFrame, like:pd.Series) -> pd.DataFrame:
     return fine.groupby('uid')[['n_in_tokens', 'n_audio_tokens']].min().reset_index()
 
 # %% ../../nbs/4_strategies/06_costs.ipynb #2df4bee1
-def answer_ledger(
-    rows:pd.DataFrame, # Rows of `candidates`, of one prompt and decoding
-    uids, # (U,) as in the pool
-    durations=None, # uid -> seconds
-    prompt_rows:pd.DataFrame=None, # All rows of the model, for what a scored prompt reads
-) -> Ledger:
-    "Costs of the answers to one prompt."
+def answer_ledger(rows:pd.DataFrame, uids:list, durations:dict=None,
+                  prompt_rows:pd.DataFrame=None) -> Ledger:
+    "Costs of rows of `candidates` of one prompt and decoding; `durations`: uid -> seconds."
     if len(rows[['prompt_sha', 'decode', 'width', 'condition']].drop_duplicates())!=1:
         raise InputError("A ledger is about one prompt and decoding: split the rows as the pools")
     fine, scored = rows[rows.error.eq('')], rows.decode.iloc[0]=='score'
@@ -97,25 +91,17 @@ def bill(ledger:Ledger, k:PerClip, requests:PerClip=None) -> dict:
     return {o: requests*ledger.request[o]+k*ledger.answer[o] for o in RESOURCES}
 
 # %% ../../nbs/4_strategies/06_costs.ipynb #5b62819b
-def verdict_ledger(
-    rows:pd.DataFrame, # Rows of `verdicts`, of one verifier and condition
-    uids:list, labels:tuple, # As in the pool
-    durations=None, # uid -> seconds
-    price:Name=None, # Of the verifier: compute money from tokens
-) -> dict: # Resource -> (U, K), NaN where unknown
-    "Cost to judge a label, all repeats together."
+def verdict_ledger(rows:pd.DataFrame, uids:list, labels:tuple, durations:dict=None) -> dict:
+    "Cost to judge a label, resource -> (U, K), from `verdicts` of one verifier and condition."
     fine = rows[rows.error.eq('')].assign(calls=1., answers=1.)
     index = pd.MultiIndex.from_product([list(uids), list(labels)], names=['uid', 'label'])
-    names = dict(answers='answers', calls='calls', in_tokens='n_in_tokens',
-                 audio_tokens='n_audio_tokens', out_tokens='n_tokens',
-                 wall_seconds='latency_measured', usd='cost_measured')
+    names = dict(answers='answers', calls='calls', in_tokens='n_in_tokens', out_tokens='n_tokens',
+        audio_tokens='n_audio_tokens', wall_seconds='latency_measured', usd='cost_measured')
     sums = fine.reindex(columns=['uid', 'label', *names.values()]).groupby(
         ['uid', 'label']).sum(skipna=False).reindex(index)
     shape = len(uids), len(labels)
     out = {o: sums[c].to_numpy(float).reshape(shape) for o, c in names.items()}
     out['audio_seconds'] = out['calls']*clip_seconds(uids, durations)[:, None]
-    if price: out['usd'] = np.asarray(cost_of(price, out['in_tokens'], out['audio_tokens'],
-                                              out['out_tokens']), float)
     return out
 
 # %% ../../nbs/4_strategies/06_costs.ipynb #36c934d6

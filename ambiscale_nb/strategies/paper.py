@@ -9,7 +9,6 @@ __all__ = ['SCORES', 'own_tokens', 'score_by', 'likelihood', 'span_logprob', 've
 # %% ../../nbs/4_strategies/02_paper.ipynb #e0000002
 from dataclasses import replace
 import numpy as np
-from scipy.special import digamma, polygamma
 from ..core import Dist, InputError, PerClip, SoftLabels, Votes, choose
 from ambiscale_nb.strategies.pool import (KINDS, NEEDS, Answers, LabelVerdict, Mask, PerAnswer,
     Pool, Prediction, Usable, blend, check_pool, known, nothing, outcome, predict, strategy, ties,
@@ -34,7 +33,7 @@ def mean(pool:Pool) -> Prediction:
     return blend(pool, pool.parsed, np.ones(pool.parsed.shape), 'mean')
 
 # %% ../../nbs/4_strategies/02_paper.ipynb #732ae3de
-SCORES = ('answer', 'answer_mean', 'mean', 'sum', 'lp', 'label_mass')
+SCORES = ('answer', 'answer_mean', 'mean', 'sum')
 
 def own_tokens(pool:Pool, score:str) -> tuple:
     "Log-probability and number of the tokens that a score counts, (..., U, N); None if unknown."
@@ -52,38 +51,20 @@ def score_by(pool:Pool, score:str='auto') -> str:
     return 'mean' if own_tokens(pool, 'answer')[0] is None else 'answer'
 
 # %% ../../nbs/4_strategies/02_paper.ipynb #f4d79e99
-def likelihood(pool:Pool, score:str='mean', alpha:float=1.) -> PerAnswer:
-    "Score of each answer in nats, NaN where unparsed or missing; `alpha` is the length penalty."
-    choose(score, SCORES, 'score')
-    if score=='label_mass': return label_mass(pool)
-    power = {'sum': 0., 'answer': 0., 'lp': alpha}.get(score, 1.)
-    total, n = own_tokens(pool, score)
-    if total is None: raise InputError(f"score={score!r} needs {NEEDS['answer'][1]}")
-    with np.errstate(all='ignore'): s = total/n**power if power else total
-    s = np.where(pool.parsed & np.isfinite(s) & np.isfinite(pool.sum_logprob), s, np.nan).round(9)
-    if power and np.isnan(n).all() and np.isfinite(total).any():
-        raise InputError(f"score={score!r} needs n_tokens, and this pool has none: use score='sum'")
-    return s
-
-# %% ../../nbs/4_strategies/02_paper.ipynb #cd845682
-def label_mass(pool:Pool) -> PerAnswer:
-    "Log of the summed probability of all answers with the same label."
-    usable = pool.parsed & np.isfinite(pool.sum_logprob)
-    top = np.where(usable, pool.sum_logprob, -np.inf).max(-1, keepdims=True)
-    top = np.where(np.isfinite(top), top, 0)
-    p = np.where(usable, np.exp(np.where(usable, pool.sum_logprob, 0)-top), 0.)
-    mass = (pool.credit*p[..., None]).sum(-2, keepdims=True)
-    with np.errstate(divide='ignore'): s = np.log((pool.credit*mass).sum(-1))+top
-    return np.where(usable & np.isfinite(s), s, np.nan).round(9)
+def likelihood(pool:Pool, score:str='mean') -> PerAnswer:
+    "Score of each answer in nats, see `SCORES`; NaN where unparsed or missing."
+    s, n = own_tokens(pool, choose(score, SCORES, 'score'))
+    if s is None: raise InputError(f"score={score!r} needs {NEEDS['answer'][1]}")
+    if score not in ('sum', 'answer'):
+        if np.isnan(n).all() and np.isfinite(s).any(): raise InputError(
+            f"score={score!r} needs n_tokens, and this pool has none: use score='sum'")
+        with np.errstate(all='ignore'): s = s/n
+    use = pool.parsed & np.isfinite(s) & np.isfinite(pool.sum_logprob)
+    return np.where(use, s, np.nan).round(9)
 
 # %% ../../nbs/4_strategies/02_paper.ipynb #fc28b7c2
-def span_logprob(
-    ends, # End of each token in the reply, bytes of UTF-8
-    logprobs, # Of each token, nats
-    text:str,
-    span:tuple, # (start, end) of the answer in characters, or None
-) -> tuple: # NaN twice without an answer
-    "Summed log-probability (nats) and number of the tokens that state the answer."
+def span_logprob(ends:list, logprobs:list, text:str, span:tuple|None) -> tuple:
+    "Log-probability (nats) and number of the tokens that state the answer; NaN twice if None."
     if span is None or len(logprobs)!=len(ends) or not len(ends): return np.nan, np.nan
     first, last = (len(text[:o].encode()) for o in span)
     use = (np.asarray(ends)>first) & (np.r_[0, ends[:-1]]<last)
@@ -91,18 +72,14 @@ def span_logprob(
 
 # %% ../../nbs/4_strategies/02_paper.ipynb #50315438
 NEEDS.update({
-    'texts': (lambda pool, o: dedupe_by(pool, o.get('dedupe', 'auto'))!='text'
-              or o.get('weigh', 'likelihood')!='likelihood' or pool.text_id is not None,
+    'texts': (lambda pool, o: dedupe_by(pool, o.get('dedupe', 'auto'))=='off'
+              or pool.text_id is not None,
         "text_id to recognise repeated strings: fill it with text_ids, or set dedupe='off'"),
     'answer': (lambda pool, o: own_tokens(pool, o.get('score', ''))[0] is not None,
         "the log-probability of the answer's own tokens in replies that hold more than the answer: "
         "fill answer_logprob and answer_tokens with span_logprob for all, or use score='mean'"),
-    'surface': (lambda pool, o: o.get('score')!='label_mass' or pool.kind=='beam',
-        "a beam pool for score='label_mass': on samples, how often a label comes already is its "
-        "mass; use majority"),
-    'weigh': (lambda pool, o: o.get('weigh', 'equal')=='equal'
-              or known(pool, 'verdict' if o['weigh']=='verdict' else 'sum_logprob'),
-        "log-probabilities or verdicts to weigh by, and this pool has none: set weigh='equal'"),
+    'weigh': (lambda pool, o: o.get('weigh', 'equal')=='equal' or known(pool, 'verdict'),
+        "verdicts to weigh by, and this pool has none: set weigh='equal'"),
 })
 
 # %% ../../nbs/4_strategies/02_paper.ipynb #26e3ad57
@@ -111,30 +88,25 @@ def best(score:PerAnswer) -> Usable:
     s = np.where(np.isfinite(score), score, -np.inf)
     return np.isfinite(score) & (s==s.max(-1, keepdims=True))
 
-@strategy(needs=('logprobs', 'answer', 'surface'), exact='select', score=likelihood)
-def bon(pool:Pool, score:str='mean', alpha:float=1.) -> Prediction:
+@strategy(needs=('logprobs', 'answer'), exact='select', score=likelihood)
+def bon(pool:Pool, score:str='mean') -> Prediction:
     "Best of N by the model's own likelihood."
-    s = likelihood(pool, score, alpha)
+    s = likelihood(pool, score)
     return blend(pool, np.isfinite(s), best(s), 'pick')
 
 # %% ../../nbs/4_strategies/02_paper.ipynb #a9ffec3f
 def dedupe_by(pool:Pool, dedupe:str='auto') -> str:
-    "What the setting `dedupe` means on a pool: 'off', 'text' or 'answer'."
-    choose(dedupe, ('auto', 'off', 'text', 'answer'), 'dedupe')
+    "What the setting `dedupe` means on a pool: 'off' or 'text'."
+    choose(dedupe, ('auto', 'off', 'text'), 'dedupe')
     return dedupe if dedupe!='auto' else 'text' if pool.kind=='sample' else 'off'
 
 # %% ../../nbs/4_strategies/02_paper.ipynb #f6080f5d
-def once(pool:Pool, usable:Usable, weights:PerAnswer, by:str) -> tuple:
-    "Weights with equal answers ('text', 'answer') counted once, and the numbers of copies."
-    if by=='off': return weights, np.ones(usable.shape)
-    if by=='text' and pool.text_id is None: raise InputError(f"Weighing needs {NEEDS['texts'][1]}")
-    key = pool.text_id
-    if by=='answer': # One integer for each rounded distribution
-        base = np.array([1009**o % 2**63 for o in range(len(pool.labels))], dtype=np.uint64)
-        key = ((pool.dist*1000).round().astype(np.uint64)*base).sum(-1)
+def once(pool:Pool, usable:Usable, weights:PerAnswer) -> tuple:
+    "Weights with equal strings counted once, and the numbers of copies."
+    if pool.text_id is None: raise InputError(f"Weighing needs {NEEDS['texts'][1]}")
     n, total = np.zeros(usable.shape), np.zeros(usable.shape)
     for j in range(pool.n):
-        same = (key==key[..., [j]]) & usable[..., [j]]
+        same = (pool.text_id==pool.text_id[..., [j]]) & usable[..., [j]]
         n += same
         total += same*weights[..., [j]]
     n = np.maximum(n, 1)
@@ -151,14 +123,13 @@ def softmax_weights(score:PerAnswer, tau:float) -> PerAnswer:
     return np.where(known, np.exp(np.minimum(gap, 0)/tau), 0.)
 
 # %% ../../nbs/4_strategies/02_paper.ipynb #9cf7ba0f
-@strategy(needs=('logprobs', 'texts', 'answer', 'surface'))
-def w_bon(pool:Pool, score:str='auto', alpha:float=1., tau:float=1.,
-        dedupe:str='auto') -> Prediction:
+@strategy(needs=('logprobs', 'texts', 'answer'))
+def w_bon(pool:Pool, score:str='auto', tau:float=1., dedupe:str='auto') -> Prediction:
     "Answers weighed by the softmax of their likelihood (weighted best of N)."
-    s = likelihood(pool, score_by(pool, score), alpha)
-    usable = np.isfinite(s)
-    weights, copies = once(pool, usable, softmax_weights(s, tau), dedupe_by(pool, dedupe))
-    return blend(pool, usable, weights, 'vote', copies=copies)
+    s = likelihood(pool, score_by(pool, score))
+    usable, weights, copies = np.isfinite(s), softmax_weights(s, tau), 1
+    if dedupe_by(pool, dedupe)=='text': weights, copies = once(pool, usable, weights)
+    return blend(pool, usable, weights, copies=copies)
 
 # %% ../../nbs/4_strategies/02_paper.ipynb #7836cf21
 @strategy(needs=('logprobs', 'texts'))
@@ -184,29 +155,12 @@ def positive(v:np.ndarray) -> np.ndarray:
     w = np.where(known, v, 0.)
     return np.where(w.sum(-1, keepdims=True)>0, w, known)
 
-def verdict_weights(v:PerAnswer, weight:str='linear', tau:float=.1) -> PerAnswer:
-    "Weight of each verdict, see the table above; 0 where it is missing."
-    choose(weight, ('linear', 'softmax', 'rank'), 'weight')
-    if weight=='softmax': return softmax_weights(v, tau)
-    if weight=='linear': return positive(v)
-    each = [v[..., [j]] for j in range(v.shape[-1])]
-    return np.where(np.isfinite(v), sum((o<v)+.5*(o==v) for o in each)+.5, 0.)
-
 # %% ../../nbs/4_strategies/02_paper.ipynb #68625953
 @strategy(needs=('verdicts',))
-def w_alm_v(pool:Pool, weight:str='linear', tau:float=.1) -> Prediction:
+def w_alm_v(pool:Pool) -> Prediction:
     "Answers weighed by their verdicts."
     v = verdicts(pool)
-    return blend(pool, np.isfinite(v), verdict_weights(v, weight, tau), 'vote')
-
-# %% ../../nbs/4_strategies/02_paper.ipynb #49f186b6
-def weighing(pool:Pool, weigh:str='equal', tau:float=1.) -> tuple:
-    "Usable answers, weights and numbers of copies for the setting `weigh`, as in `blend`."
-    choose(weigh, ('equal', 'likelihood', 'verdict'), 'weigh')
-    if weigh=='equal': return pool.parsed, np.ones(pool.parsed.shape), 1
-    if weigh=='verdict': return np.isfinite(v := verdicts(pool)), verdict_weights(v), 1
-    usable = np.isfinite(s := likelihood(pool, score_by(pool)))
-    return usable, *once(pool, usable, softmax_weights(s, tau), dedupe_by(pool, 'auto'))
+    return blend(pool, np.isfinite(v), positive(v))
 
 # %% ../../nbs/4_strategies/02_paper.ipynb #3ecd3bb2
 def vote_mean(votes:Votes, alpha0:float=None, prior:np.ndarray=None) -> Dist:
@@ -227,59 +181,26 @@ def mixture_mean(parts:Answers, weights:PerAnswer, kappa:float=10., eps:float=.0
     m = (kappa*parts+eps)/(kappa+parts.shape[-1]*eps)
     return np.where(weights.any(-1)[..., None], weighted_sum(weights, m), np.nan)
 
-# %% ../../nbs/4_strategies/02_paper.ipynb #1bbbad27
-def likeliest_dirichlet(parts:Answers, weights:PerAnswer, steps:int=50) -> np.ndarray:
-    "Parameters (U, K) of the most likely Dirichlet of each clip; NaN without a maximum."
-    mean_log = (weights[..., None]*np.log(np.where(weights[..., None]>0, parts, 1))).sum(-2)
-    with np.errstate(all='ignore'):
-        a = same_moments(parts, weights)
-        for _ in range(steps):
-            total = a.sum(-1, keepdims=True)
-            slope = digamma(total)-digamma(a)+mean_log
-            q, z = -polygamma(1, a), polygamma(1, total)
-            b = (slope/q).sum(-1, keepdims=True)/(1/z+(1/q).sum(-1, keepdims=True))
-            a = np.maximum(a-(slope-b)/q, a/4)
-            if (abs(slope)<1e-9).all(): break
-    return np.where((abs(slope)<1e-6).all(-1) & (a.sum(-1)<1e6), a.T, np.nan).T
-
-# %% ../../nbs/4_strategies/02_paper.ipynb #1bbbad28
-def same_moments(parts:Answers, weights:PerAnswer, kappa:float=1e9) -> np.ndarray:
-    "Parameters (U, K) of the Dirichlet with the mean and variance of the answers."
-    m = kappa*parts/kappa
-    E = weighted_sum(weights, m)
-    V = np.maximum(weighted_sum(weights, m*(1-m)/(kappa+1)+m**2)-E**2, 0)
-    total = (E*(1-E)).sum(-1)/np.maximum(V.sum(-1), 1e-300)-1
-    return E*np.clip(total, .1, 1e6)[..., None]
-
-# %% ../../nbs/4_strategies/02_paper.ipynb #29967193
-def dirichlet_mean(pool:Pool, p:Prediction, form:str, alpha0:float, prior:np.ndarray, kappa:float,
-        eps:float) -> Dist:
-    "Mean of the Dirichlet of each clip, with the weights of a prediction."
-    choose(form, ('auto', 'D1', 'D2', 'D3'), 'form')
-    if form=='D1' or (form=='auto' and pool.mode=='label'):
-        return vote_mean(weighted_sum(p.weights, pool.credit)*p.ess[..., None], alpha0, prior)
-    mean, used = mixture_mean(pool.dist, p.weights, kappa, eps), p.weights>0
-    can = (used.sum(-1)>2) & ~(used[..., None] & (pool.dist<=0)).any((-1, -2))
-    if form!='D3' or not can.any(): return mean
-    alpha = np.full(mean.shape, np.nan)
-    alpha[can] = likeliest_dirichlet(pool.dist[can], p.weights[can])
-    return np.where(np.isfinite(alpha[..., :1]), vote_mean(np.nan_to_num(alpha), 1e-12), mean)
-
 # %% ../../nbs/4_strategies/02_paper.ipynb #221a7d1f
-@strategy(needs=('weigh', 'texts'), kinds=('sample', 'beam', 'greedy'))
-def dirichlet(pool:Pool, form:str='auto', weigh:str='equal', tau:float=1., alpha0:float=None,
+@strategy(needs=('weigh',), kinds=('sample', 'beam', 'greedy'))
+def dirichlet(pool:Pool, form:str='auto', weigh:str='equal', alpha0:float=None,
         prior:np.ndarray=None, kappa:float=10., eps:float=.01) -> Prediction:
     "The mean of a Dirichlet over the answers."
-    usable, weights, copies = weighing(pool, weigh, tau)
-    p = blend(pool, usable, weights, copies=copies)
-    mean = dirichlet_mean(pool, p, form, alpha0, prior, kappa, eps)
+    choose(form, ('auto', 'D1', 'D2'), 'form')
+    if choose(weigh, ('equal', 'verdict'), 'weigh')=='equal':
+        p = blend(pool, pool.parsed, np.ones(pool.parsed.shape))
+    else: p = blend(pool, np.isfinite(v := verdicts(pool)), positive(v))
+    if form=='D1' or (form=='auto' and pool.mode=='label'):
+        votes = weighted_sum(p.weights, pool.credit)*p.ess[..., None]
+        mean = vote_mean(votes, alpha0, prior)
+    else: mean = mixture_mean(pool.dist, p.weights, kappa, eps)
     return outcome(p, ties(mean), mean)
 
 # %% ../../nbs/4_strategies/02_paper.ipynb #37f60d95
 @strategy(needs=('verdicts',))
 def dirichlet_v(pool:Pool, form:str='auto') -> Prediction:
     "Verifier-weighted answers, aggregated by a Dirichlet."
-    return dirichlet(pool, form, weigh='verdict')
+    return dirichlet(pool, form, 'verdict')
 
 # %% ../../nbs/4_strategies/02_paper.ipynb #fc104880
 @strategy(needs=('logprobs',), kinds=('score',), exact='constant')
@@ -292,7 +213,7 @@ def label_logprob(pool:Pool, score:str='sum', tau:float=1.) -> Prediction:
     return blend(pool, usable, weights, 'mean', fall_back=False)
 
 # %% ../../nbs/4_strategies/02_paper.ipynb #4128404f
-@strategy(needs=('label_verdicts',), kinds=KINDS, exact='constant', pool_free=True)
+@strategy(needs=('label_verdicts',), kinds=KINDS, exact='constant')
 def verifier_alone(pool:Pool) -> Prediction:
     "What the verifier says without any candidates."
     v = pool.label_verdict if pool.label_verdict is not None else np.full(len(pool.labels), np.nan)
@@ -309,7 +230,7 @@ def to_judge(pool:Pool) -> np.ndarray: # (..., U, K) bool
     return (pool.dist>0).any(-2)
 
 def with_verdicts(pool:Pool, label_verdict:LabelVerdict, **fields:str) -> Pool:
-    "The same answers with other verdicts, and other `verifier` and `role`."
+    "The same answers with other verdicts."
     return check_pool(replace(pool, verdict=None, label_verdict=label_verdict, **fields))
 
 # %% ../../nbs/4_strategies/02_paper.ipynb #4fa563eb
@@ -343,11 +264,8 @@ def listwise_verdicts(scores:np.ndarray) -> PerAnswer:
     return np.where(n>0, np.nansum(scores, 0)/np.maximum(n, 1), np.nan)
 
 # %% ../../nbs/4_strategies/02_paper.ipynb #c0a6f2b8
-def order_values(
-    scores:np.ndarray, # (P, U, N) verdicts under P orders, NaN where missing
-    places:np.ndarray, # (P, U, N) place of each answer, from 0; -1 where not in the list
-) -> tuple: # (U,) agreement, NaN without verdicts; (places, U) sums of effects; their counts
-    "How much the verdicts depend on the order."
+def order_values(scores:np.ndarray, places:np.ndarray) -> tuple: # (U,); twice (places, U)
+    "Agreement of the orders, NaN without verdicts; sums of the effects of a place; their counts."
     mean, scores = listwise_verdicts(scores), np.asarray(scores, float)
     use, P = np.isfinite(scores).any(-1).all(0), len(scores)
     top = np.stack([o/np.maximum(o.sum(-1, keepdims=True), 1) for o in map(best, scores)])

@@ -108,7 +108,7 @@ def judge_labels(v:Verifier, pool:Pool, setting:dict, bills:Bills, seconds:dict)
     lost = (~pd.Index(pool.uids).isin(v.verdicts.index)).sum()
     if lost: return f'{v.model} judged all but {lost} of {len(pool.uids)} clips'
     view = v.verdicts.loc[pool.uids, list(pool.labels)].to_numpy(float)
-    judged = with_verdicts(pool, view, verifier=v.model, role=setting['role'])
+    judged = with_verdicts(pool, view)
     return judged, Bills(bills.answers, verdict_ledger(v.rows, pool.uids, pool.labels, seconds))
 
 # %% ../../nbs/6_study/04_readings.ipynb #ce67eb6f
@@ -132,7 +132,7 @@ def judge_lists(v:Verifier, pool:Pool, setting:dict, bills:Bills, seconds:dict) 
     if not keep.any(): return None
     if lost := unlisted(some_of(pool, keep), v.listed):
         return f'{v.model} was not shown the answers of {lost} of {keep.sum()} clips'
-    judged = listwise_pool(pool, v.listed, v.listed_uids, verifier=v.model, role=setting['role'])
+    judged = listwise_pool(pool, v.listed, v.listed_uids)
     paid = listwise_ledger(judged, v.listed, seconds or None)
     return judged, Bills(some_clips(bills.answers, keep), paid)
 

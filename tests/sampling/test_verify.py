@@ -117,8 +117,8 @@ def test_a_verifiers_verdicts_are_its_own_and_go_with_any_pool(tmp_path):
     mine, theirs = judged(Ear(), store)[2], judged(other, store)[2]
     assert not np.allclose(mine, theirs) and (theirs==theirs[0]).all()
     np.testing.assert_allclose(judged(Ear(), store)[2], mine)
-    pool = pool_of([[*FOUR]]*6, FOUR, uids=clips().uid, label_verdict=mine, verifier='ear', role='self')
-    cross = with_verdicts(pool, theirs, verifier='other', role='cross')
+    pool = pool_of([[*FOUR]]*6, FOUR, uids=clips().uid, label_verdict=mine)
+    cross = with_verdicts(pool, theirs)
     np.testing.assert_allclose(predict('alm_v', cross).L, np.eye(4)[[0]*6])
 
 def test_the_verifier_alone_needs_no_answers():

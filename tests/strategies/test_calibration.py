@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy.optimize import minimize
 from scipy.special import softmax
-from ambiscale_nb.strategies.budget import sq_error, curve
+from ambiscale_nb.metrics.metrics import brier as sq_error
+from ambiscale_nb.strategies.budget import curve
 from ambiscale_nb.strategies.calibration import (FITS, LEAST_SPEAKERS, Map, apply_map,
     calibrated_curve, calibrated_points, calibration_refused, cross_fit, fit_dirichlet, fit_map,
     fit_class_prior, fit_temperature, learn_at, logs, speaker_folds)

@@ -10,13 +10,11 @@ from ambiscale_nb.strategies.budget import budgets
 from ambiscale_nb.core import InputError
 from ambiscale_nb.strategies.costs import (RESOURCES, answer_ledger, bill, calls_of, cost_row,
     judged_at_k, judged_bill, pareto, stopped_row, strategy_bill, verdict_ledger)
-from ambiscale_nb.models.contract import Name
 from simulate import simulate
 from test_strategies import pools
 from ambiscale_nb.strategies.pool import STRATEGIES, Pool, applicable
 
 NAMES = ('angry', 'happy', 'sad')
-PRICE = Name(text_in=2., audio_in=30., text_out=8.)
 
 def call(uid, block, size=4, requests=1, read=50, audio=40, out=(3, 5, 7, 9), taken=None, **more):
     "The rows of one call, as an endpoint's replies leave them: the first carries what all requests read."
@@ -168,10 +166,8 @@ def test_adaptive_stopping_reads_the_clip_with_every_answer(requests):
     assert [row[o] for o in ('answers', 'calls', 'in_tokens', 'out_tokens')]==pytest.approx([n, n, 50*n, 6*n])
     assert row['marginal_audio_seconds']==0 and row['unknown']=='audio_seconds of 10 clips' and np.isnan(row['audio_seconds'])
 
-def test_money_of_verdicts_from_a_price_list_and_listwise_judges():
-    v = verdict_ledger(judgements('a', NAMES), ['a'], NAMES, price=PRICE)
-    np.testing.assert_allclose(v['usd'], [[(20*2+40*30+2*8)/1e6]*3])
-    assert np.isnan(verdict_ledger(judgements('a', NAMES), ['a'], NAMES, price=Name(text_in=1.))['usd']).all()
+def test_bills_of_listwise_judges():
+    v = verdict_ledger(judgements('a', NAMES), ['a'], NAMES)
     pool = Pool(['a'], NAMES, 'label', 'direct', 'sample', np.eye(3)[[[0, 1]]], np.ones((1, 2)), label_verdict=[[.2, .5, .1]])
     listwise, ledger = {o: np.array([2.]) for o in RESOURCES}, answer_ledger(call('a', 0), ['a'])
     for k in (1, 2): assert strategy_bill('alm_v', pool, k, ledger, listwise)[1]['calls'].tolist()==[3]

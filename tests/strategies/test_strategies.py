@@ -108,11 +108,10 @@ def test_a_pool_twice_over_changes_no_mean(pool):
         np.testing.assert_allclose(a.dist, b.dist, atol=1e-9)
         np.testing.assert_allclose(a.L, b.L, atol=1e-9)
     if 'w_bon' in defined(pool):
-        for by in ('text', 'answer'):  # copies do not count, nor do they look effective
-            a, b = predict('w_bon', pool, dedupe=by), predict('w_bon', twice, dedupe=by)
-            ok = ~a.fallback
-            np.testing.assert_allclose(a.ess[ok], b.ess[ok])
-            np.testing.assert_allclose(a.n_eff[ok], b.n_eff[ok])
+        a, b = predict('w_bon', pool), predict('w_bon', twice)  # copies do not count, nor do they look effective
+        ok = ~a.fallback
+        np.testing.assert_allclose(a.ess[ok], b.ess[ok])
+        np.testing.assert_allclose(a.n_eff[ok], b.n_eff[ok])
 
 @given(pools(missing=False))
 @settings(max_examples=30, deadline=None, derandomize=True)
@@ -128,9 +127,8 @@ def test_limits_of_the_weights(pool):
     np.testing.assert_allclose(sharp.dist, bon.dist, atol=1e-9)
     for v in (1., .37, 0.):
         equal = replace(pool, verdict=np.full(pool.parsed.shape, v))
-        for weight in ('linear', 'softmax', 'rank'):
-            np.testing.assert_allclose(predict('w_alm_v', equal, weight=weight).dist, mean.dist, atol=1e-12)
-            np.testing.assert_allclose(predict('w_alm_v', equal, weight=weight).L, vote.L)
+        np.testing.assert_allclose(predict('w_alm_v', equal).dist, mean.dist, atol=1e-12)
+        np.testing.assert_allclose(predict('w_alm_v', equal).L, vote.L)
         np.testing.assert_allclose(predict('alm_v', equal).dist, mean.dist, atol=1e-12)
 
 @given(pools(min_n=2))
@@ -265,15 +263,9 @@ def test_dedupe_counts_a_string_once_on_samples_only():
     sample, beam = (demo([['sad', 'sad', 'angry']], kind=k, **fields) for k in ('sample', 'beam'))
     np.testing.assert_allclose(predict('w_bon', sample).dist[0, [0, 3]], [.5, .5])
     np.testing.assert_allclose(predict('w_bon', beam).dist[0, [0, 3]], [1/3, 2/3])
-    np.testing.assert_allclose(predict('w_bon', sample, dedupe='answer').dist[0, [0, 3]], [.5, .5])
+    np.testing.assert_allclose(predict('w_bon', sample).n_eff, 2)
     sure = demo([['sad', 'sad', 'angry']], sum_logprob=[[-1, -1, -1]])
     np.testing.assert_allclose(predict('w_bon', sure).dist[0, [0, 3]], [1/3, 2/3])
-    np.testing.assert_allclose(predict('w_bon', sure, dedupe='answer').n_eff, 2)
-
-def test_answers_of_another_distribution_are_not_merged():
-    p = [(.5, .5, 0, 0), (.5, 0, .5, 0), (.5, .5, 0, 0), (.501, .499, 0, 0)]
-    pool = demo([p], mode='dist')
-    assert predict('w_bon', pool, dedupe='answer').n_eff==3
 
 def test_label_logprob_ignores_row_order_and_sums_spellings():
     lp = np.log([[.1, .2, .3, .4]])

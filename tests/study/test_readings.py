@@ -102,7 +102,7 @@ def test_the_other_model_judges_as_by_hand(study):
     assert how['role'] == 'cross' and how['verifier'] == nano
     own = next(o[0] for o in found if is_pool(o[1]) and o[0].style == 'cot')
     view = heard[nano].verdicts.loc[own.uids].to_numpy()
-    want = predict('w_alm_v', with_verdicts(own, view, verifier=nano, role='cross')).dist
+    want = predict('w_alm_v', with_verdicts(own, view)).dist
     np.testing.assert_array_equal(predict('w_alm_v', made).dist, want)
     said = study.read('predictions')
     said = said[said.reading.eq(how['reading']) & said.verifier.eq(nano) & said.decoding.eq('sample') & said.strategy.eq('w_alm_v') & said['style'].eq('cot')]
