@@ -19,8 +19,8 @@ from .results import Study, plain_scores, pool_names, unread_view, with_interval
 from .listening import listening, words_notes
 from .cells import BASE, ANSWERS, PLAIN, SCALED, WEIGHTED, Cell, cells_of
 from .effects import (STRONG, TOO_ALIKE, Outcome, able, closest, deficits,
-    dominance, fails, gains_more, improves, larger_gain, missing_systems, on_size, small_lose, strong_of,
-    strongest, system_of, unread_in, untestable, weighting)
+    dominance, fails, gains_more, improves, larger_gain, missing_systems, on_size, small_lose,
+    strong_of, strongest, system_of, unread_in, untestable, weighting)
 
 # %% ../../nbs/6_study/10_claims.ipynb #2e28157a
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ import html
 import io
 import json
 import re
-from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
 import numpy as np
@@ -33,9 +32,8 @@ from ..sampling.verify import VERDICTS
 from ..strategies.pool import STRATEGIES
 from .claims import heading, verdict_table, verdict_words
 from .listening import listening, words_notes
-from ambiscale_nb.study.results import (MARK, MARKED, NEVER, WORDED_MARK, WORDED_TEXT, Study,
-    at_full_budget, lost_clips, plain_scores, pool_names, unread_view, unscored, with_interval,
-    with_mark)
+from .results import (NEVER, Study, at_full_budget, lost_clips, plain_scores,
+    pool_names, sign_notes, unread_view, unscored, with_interval, with_mark)
 from .truth import PROBE
 
 # %% ../../nbs/6_study/12_report.ipynb #a3f03bb9
@@ -191,12 +189,6 @@ def score_texts(rows:pd.DataFrame) -> list:
     rows = rows.assign(below=rows.get('below_wording', False)) # Not in older tables
     return [with_mark(with_interval(o.value, o.low, o.high), o.unparsed, o.below)
             for o in rows.itertuples()]
-
-def sign_notes(texts:Iterable) -> str: # From `score_texts`
-    "What the signs in texts of scores mean, those that occur."
-    notes = {MARK: f'{MARK}: more than {100*MARKED:.0f} % of its answers could not be read',
-             WORDED_MARK: WORDED_TEXT}
-    return ''.join(f' {note}.' for o, note in notes.items() if any(o in text for text in texts))
 
 # %% ../../nbs/6_study/12_report.ipynb #6397ffcb
 def has_probe(rows:pd.DataFrame) -> bool:

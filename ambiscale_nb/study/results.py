@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['Names', 'POOL_COLUMNS', 'NEVER', 'FAILED', 'OLD', 'DRAWN', 'MARK', 'MARKED', 'TOO_MANY', 'WORDED_MARK', 'WORDED_TEXT',
            'Study', 'pool_names', 'failure_text', 'guarded', 'unscored', 'unscored_text', 'outdate', 'replacing',
-           'lost_clips', 'lost_text', 'with_interval', 'Unread', 'unread_view', 'with_mark', 'plain_scores',
-           'at_full_budget', 'first_metric', 'summary']
+           'lost_clips', 'lost_text', 'with_interval', 'Unread', 'unread_view', 'with_mark', 'sign_notes',
+           'plain_scores', 'at_full_budget', 'first_metric', 'summary']
 
 # %% ../../nbs/6_study/01_results.ipynb #ec69584e
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -232,6 +232,12 @@ def with_mark(text:str, share:float, below:bool=False) -> str:
     "A score or name, marked if many answers are unread, or if another wording might give as much."
     mark = unread_view(share).mark+WORDED_MARK*bool(below)
     return f'{text} {mark}' if mark else text
+
+def sign_notes(texts:Iterable) -> str: # Of scores, as from `with_mark`
+    "What the signs in texts mean, those that occur."
+    notes = {MARK: f'{MARK}: more than {100*MARKED:.0f} % of its answers could not be read',
+             WORDED_MARK: WORDED_TEXT}
+    return ''.join(f' {note}.' for o, note in notes.items() if any(o in text for text in texts))
 
 # %% ../../nbs/6_study/01_results.ipynb #02f15e7a
 def plain_scores(scores:pd.DataFrame) -> pd.DataFrame:
