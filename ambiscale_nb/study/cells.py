@@ -26,16 +26,14 @@ BASE, PLAIN = 'direct', 'mean'
 SCALED = ('cot', 'majority', 'self_consistency', 'bon', 'w_bon', 'alm_v', 'w_alm_v')
 WEIGHTED = {'w_bon': 'bon', 'w_alm_v': 'alm_v'} # Weighted strategy -> its selecting counterpart
 ANSWERS = {'dist': 'shares of all labels', 'label': 'one label'}
-RECIPE = ['strategy', 'style', 'decoding', 'width']
+RECIPE = ['strategy', 'style', 'decoding', 'width'] # Under which a prediction is stored
 
-def recipe(
-    name:str, # One of the above
-    decoding:str='sample', width:int=0, style:str='direct') -> tuple: # Of what aggregates
-    "`RECIPE`: strategy, style, decoding and width under which a prediction is stored."
-    if name in (BASE, 'cot'): return 'greedy', name, 'greedy', 0
-    if name in ('majority', 'self_consistency'):
-        return 'majority', 'direct' if name=='majority' else 'cot', 'sample', 0
-    return name, style, decoding, width
+def recipe(name:str, decoding:str='sample', width:int=0, style:str='direct') -> tuple:
+    "`RECIPE` of a prediction; decoding, width and style are those of strategies that aggregate."
+    fixed = {BASE: ('greedy', 'direct', 'greedy', 0), 'cot': ('greedy', 'cot', 'greedy', 0),
+             'majority': ('majority', 'direct', 'sample', 0),
+             'self_consistency': ('majority', 'cot', 'sample', 0)}
+    return fixed.get(name, (name, style, decoding, width))
 
 # %% ../../nbs/6_study/08_cells.ipynb #ce110005
 def claimed_scores(table:pd.DataFrame) -> pd.DataFrame: # `table`: from `results.summary`
@@ -45,9 +43,9 @@ def claimed_scores(table:pd.DataFrame) -> pd.DataFrame: # `table`: from `results
     found = table.assign(strategy=[names.get(o, '') for o in key])
     found = found[found.strategy.ne('')]
     if found.empty: return table[table.decoding.ne('beam')].drop(columns='width')
-    order = found.strategy.map([*names.values()].index).rename('at')
-    by = ['model', 'corpus', 'mode']
-    return found.assign(at=order).sort_values([*by, 'at']).drop(columns=['at', *RECIPE[1:]])
+    found = found.assign(at=found.strategy.map([*names.values()].index))
+    found = found.sort_values(['model', 'corpus', 'mode', 'at'])
+    return found.drop(columns=['at', *RECIPE[1:]])
 
 # %% ../../nbs/6_study/08_cells.ipynb #3dd831d4
 @dataclass(frozen=True)
@@ -68,7 +66,8 @@ class Cell:
     decoding: str = 'sample' # Of the pool that strategies aggregate
     width: int = 0 # Of its beams
 
-    name = property(lambda self: f'{self.model} on {self.corpus}')
+    @property
+    def name(self): return f'{self.model} on {self.corpus}'
     @cached_property
     def who(self): return clusters_of(self.speakers) # Numbered once for many intervals
     @property
@@ -149,8 +148,8 @@ def main_cell(cells:list, model:str='', corpus:str='') -> Cell:
     "The cell that a figure shows: with votes, a single answer and samples."
     found = [o for o in cells if not o.acted and {BASE, PLAIN}<=set(o.dists)
              and o.model==(model or o.model) and o.corpus==(corpus or o.corpus)]
-    if not found:
-        raise InputError('No such model of this study has votes, a single answer and samples')
+    if not found: raise InputError(
+        'No such model of this study has votes, a single answer and samples')
     def clips(o): return np.isfinite(o.dists[PLAIN]).all(1).sum()
     def read(o): return all(unread_view(o.unread.get(k)).testable for k in (BASE, PLAIN))
     return max(found, key=lambda o: (read(o), o.mode=='dist', clips(o), np.nan_to_num(o.params)))

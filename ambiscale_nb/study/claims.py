@@ -18,9 +18,9 @@ from ..metrics.equivalence import (INCONCLUSIVE, NOT_TESTABLE, OPPOSITE, SIZE_OP
 from .results import Study, plain_scores, pool_names, unread_view, with_interval
 from .listening import listening, words_notes
 from .cells import BASE, ANSWERS, PLAIN, SCALED, WEIGHTED, Cell, cells_of
-from .effects import (STRONG, TOO_ALIKE, Outcome, able, beats_plain, closest,
-    deficits, dominance, fails, gains_more, improves, larger_gain, missing_systems, on_size,
-    small_lose, strong_of, strongest, system_of, unread_in, untestable, weighted_better)
+from .effects import (STRONG, TOO_ALIKE, Outcome, able, closest, deficits,
+    dominance, fails, gains_more, improves, larger_gain, missing_systems, on_size, small_lose,
+    strong_of, strongest, system_of, unread_in, untestable, weighting)
 
 # %% ../../nbs/6_study/10_claims.ipynb #2e28157a
 @dataclass(frozen=True)
@@ -58,10 +58,7 @@ CLAIMS = {o.key: o for o in (
           'slope of the mean gain in JSD on log2 of the parameters, per strategy; models are the '
           'replicates', 'more than half of the strategies (partial conjunction); five sizes',
           SINGLE_ANSWER, .005, 'bits per doubling',
-          lambda cells, _: on_size(cells, larger_gain, 'most')))}
-
-# %% ../../nbs/6_study/10_claims.ipynb #7c26eed4
-CLAIMS |= {o.key: o for o in (
+          lambda cells, _: on_size(cells, larger_gain, 'most')),
     Claim('3b', 'Small models can lose',
           'on the line of gain in JSD against log2 of the parameters, per strategy: the loss at '
           'the smallest size, and that loss less the one at the largest; models are the replicates',
@@ -72,10 +69,7 @@ CLAIMS |= {o.key: o for o in (
           'dominating', 'every strategy is beaten by a rival somewhere; the opposite: one is '
           'superior to each rival somewhere and inferior nowhere', 'every other strategy, the '
           'single answer included', .01, 'bits',
-          lambda cells, _: closest(deficits(cells)), least=2))}
-
-# %% ../../nbs/6_study/10_claims.ipynb #5894268f
-CLAIMS |= {o.key: o for o in (
+          lambda cells, _: closest(deficits(cells)), least=2),
     Claim('5a', 'GPT-4o and Gemini 2 Flash have the strongest baselines',
           'JSD of their single answers against those of every other model', 'every pair and corpus',
           'single answers of the other models', .01, 'bits', strongest, (BASE,)),
@@ -86,10 +80,12 @@ CLAIMS |= {o.key: o for o in (
     Claim('6a', 'Weighted aggregation improves distributions most consistently',
           'gain in JSD of w_bon and w_alm_v on the single answer, and on bon and alm_v',
           'every comparison in every cell', f'{SINGLE_ANSWER}; bon, alm_v', .01, 'bits',
-          lambda cells, _: weighted_better(cells), (BASE, *WEIGHTED, *WEIGHTED.values()), 2),
+          lambda cells, _: weighting(cells, {k: (BASE, o) for k, o in WEIGHTED.items()}),
+          (BASE, *WEIGHTED, *WEIGHTED.values()), 2),
     Claim('6b', 'Weighting is better than the plain average of the same answers',
           'gain in JSD of w_bon and w_alm_v on the mean', 'every comparison in every cell',
-          'plain average of the same answers', .01, 'bits', lambda cells, _: beats_plain(cells),
+          'plain average of the same answers', .01, 'bits',
+          lambda cells, _: weighting(cells, dict.fromkeys(WEIGHTED, (PLAIN,))),
           (*WEIGHTED, PLAIN), 2))}
 
 # %% ../../nbs/6_study/10_claims.ipynb #c5738041
@@ -113,9 +109,9 @@ def judged(
     return effect, found, lost, share
 
 # %% ../../nbs/6_study/10_claims.ipynb #70aa591b
-def part_rows(effect:Outcome) -> pd.DataFrame:
+def part_rows(effect:Outcome, **where:str) -> pd.DataFrame:
     "The parts of an effect, each with its own 95 % interval, which is not adjusted."
-    return pd.DataFrame([dict(part=': '.join(names), effect=o.value, low=o.end(-1, .025),
+    return pd.DataFrame([where | dict(part=': '.join(names), effect=o.value, low=o.end(-1, .025),
         high=o.end(1, .025), se=o.se, df=o.df, n=o.n, speakers=o.speakers, reason=o.refusal(.025))
         for names, o, *_ in effect.leaves(.025, .025)])
 
@@ -147,7 +143,7 @@ def claim_row(claim:Claim, cells:list, mode:str, strong:tuple=STRONG) -> tuple[d
     effect, found, lost, share = judged(claim, here, strong, family)
     if not here: found = replace(found, reason='the study has no answers in this mode')
     if found.word==NOT_TESTABLE: found = replace(found, low=np.nan, high=np.nan, p=np.nan)
-    parts = part_rows(effect).assign(claim=claim.key, mode=mode)
+    parts = part_rows(effect, claim=claim.key, mode=mode)
     left_out = f'{len(lost)} of {len(here)} cells left out: {"; ".join(lost)}' if lost else ''
     row = claim_facts(claim, strong) | dict(mode=mode, verdict=found.word, effect=found.value,
         low=found.low, high=found.high, p=found.p, family=family, parts=len(parts), unread=share,
@@ -173,9 +169,7 @@ def claims_of(
     found = [claim_row(o, cells, mode, strong) for o in CLAIMS.values() for mode in ANSWERS]
     claims = pd.DataFrame([o for o, _ in found]).assign(style=style,
         decoding=cells[0].decoding, width=cells[0].width)
-    parts = pd.concat([o for _, o in found], ignore_index=True)
-    first = ['claim', 'mode', 'part']
-    return claims, parts[first+[o for o in parts if o not in first]]
+    return claims, pd.concat([o for _, o in found], ignore_index=True)
 
 # %% ../../nbs/6_study/10_claims.ipynb #723594c4
 @dataclass(frozen=True)
@@ -251,9 +245,8 @@ PAPER_ACCURACY = pd.DataFrame([('crema_d', 'greedy', 36.70), ('crema_d', 'alm_v'
 def beside_published(scores:pd.DataFrame) -> pd.DataFrame:
     "Published accuracy and ours, in %: label mode, without reasoning, whole pools."
     of = dict(metric='accuracy', stratum='all', mode='label', style='direct', condition='none')
-    scores = plain_scores(scores)
-    use = scores[(scores[[*of]]==pd.Series(of)).all(axis=1)
-                 & scores.decoding.isin(['greedy', 'sample'])]
+    use = plain_scores(scores)
+    use = use[(use[[*of]]==pd.Series(of)).all(axis=1) & use.decoding.isin(['greedy', 'sample'])]
     use = use[use.k.eq(use.groupby(['model', 'corpus', 'strategy']).k.transform('max'))]
     out, columns = [], ['corpus', 'strategy', 'published', 'model', 'ours', 'low', 'high', 'n']
     for row in PAPER_ACCURACY.itertuples(index=False):
@@ -275,16 +268,16 @@ def with_notes(claims:pd.DataFrame, study:Study) -> pd.DataFrame: # From `claims
     if not any(o['condition']=='transcript' for o in study.runs()): return claims
     said = words_notes(listening(study)).query("style=='direct'").groupby('mode').says
     more = claims['mode'].map(said.agg('; '.join)).where(claims.claim.eq('1b')).fillna('')
-    pairs = zip(claims.note, more, strict=True)
-    return claims.assign(note=['; '.join(filter(None, o)) for o in pairs])
+    notes = ['; '.join(filter(None, o)) for o in zip(claims.note, more, strict=True)]
+    return claims.assign(note=notes)
 
 # %% ../../nbs/6_study/10_claims.ipynb #fac3895f
 def write_claims(study:Study) -> pd.DataFrame:
     "Judge a scored study and store `claims` and `claim_parts`; empty if there are no cells."
-    cells = cells_of(study)
-    claims, parts = (claims_of(cells, strong_of(study)) if cells else
-                     (pd.DataFrame(), pd.DataFrame()))
-    if cells: claims = with_notes(claims, study)
+    claims = parts = pd.DataFrame()
+    if cells := cells_of(study):
+        claims, parts = claims_of(cells, strong_of(study))
+        claims = with_notes(claims, study)
     study.write(claims, 'claims')
     study.write(parts, 'claim_parts')
     return claims
@@ -294,10 +287,8 @@ VERDICT_LOOK = {SUPPORTED: ('#0072B2', 'o'), SIZE_OPEN: ('#56B4E9', 'o'), SMALL:
                 TOO_ALIKE: ('#009E73', 'D'), OPPOSITE: ('#D55E00', 's'), INCONCLUSIVE: ('.45', 'd'),
                 NOT_TESTABLE: ('.6', '')}
 
-def name_rows(
-    ax, # Axes with a line per claim and mode
-    claims:pd.DataFrame):
-    "Write the number and sentence of every claim, flush left, and the mode of every line."
+def name_rows(ax:object, claims:pd.DataFrame):
+    "Name the lines of axes, one per claim and mode: numbers and sentences flush left, and modes."
     import textwrap
     ax.set_yticks(range(len(claims)), claims['mode'].map(ANSWERS), fontsize='small')
     ax.tick_params(axis='y', length=0)

@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['Outcome', 'TOO_ALIKE', 'STRONG', 'register_all', 'part', 'untestable', 'unread_in', 'able', 'improves', 'gains_more',
            'larger_gain', 'small_lose', 'on_size', 'deficits', 'closest', 'dominance', 'system_of', 'strong_of',
-           'missing_systems', 'strongest', 'fails', 'weighted_better', 'beats_plain']
+           'missing_systems', 'strongest', 'fails', 'weighting']
 
 # %% ../../nbs/6_study/09_effects.ipynb #ca40b8e4
-import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
+from itertools import permutations
 import numpy as np
 from scipy import stats
 from ..core import PerClip, RESULTS, load_plugins
@@ -25,7 +25,7 @@ from ambiscale_nb.metrics.equivalence import (INCONCLUSIVE, OPPOSITE, Effect, Ra
     ranked)
 from ..strategies.pool import Mask
 from .results import Names, Study, unread_view
-from .cells import BASE, PLAIN, SCALED, WEIGHTED
+from .cells import BASE, SCALED
 
 # %% ../../nbs/6_study/09_effects.ipynb #1aa28ddd
 Outcome = Effect|Ranked # One effect, or several under a rule
@@ -119,8 +119,8 @@ def small_lose(x:np.ndarray, y:np.ndarray) -> Ranked:
     smallest, slope = on_line(x, y)
     def times(o, by): return replace(o, value=by*o.value, se=abs(by)*o.se)
     return ranked({'loss of the smallest': times(smallest, -1.),
-                   'loss of the smallest less that of the largest':
-                       times(slope, np.ptp(x))}, 'every')
+                   'loss of the smallest less that of the largest': times(slope, np.ptp(x))},
+                  'every')
 
 # %% ../../nbs/6_study/09_effects.ipynb #e1158bab
 def on_size(cells:list, effect:Callable, rule:str) -> Outcome:
@@ -140,12 +140,10 @@ def deficits(cells:list) -> dict:
     out = {}
     for o in cells:
         score = {s: o.score(s) for s in (BASE, *SCALED)}
-        for a in score:
-            for b in score:
-                if (b, a, o.name) in out:
-                    back = out[b, a, o.name]
-                    out[a, b, o.name] = replace(back, value=0.-back.value)
-                elif a!=b: out[a, b, o.name] = part(score[b], score[a], o.who)
+        for a, b in permutations(score, 2):
+            back = out.get((b, a, o.name))
+            out[a, b, o.name] = (replace(back, value=0.-back.value) if back else
+                                 part(score[b], score[a], o.who))
     return out
 
 # %% ../../nbs/6_study/09_effects.ipynb #9ee74c9b
@@ -193,9 +191,7 @@ def system_of(name:str) -> str:
 # %% ../../nbs/6_study/09_effects.ipynb #109877de
 def strong_of(study:Study) -> tuple:
     "The systems of claim 5 in a study file; the paper's if it names none."
-    path = study.root/'study.json'
-    named = json.loads(path.read_text()).get('strong') if path.exists() else None
-    return tuple(system_of(o) for o in named or STRONG)
+    return tuple(system_of(o) for o in study.plan().get('strong') or STRONG)
 
 # %% ../../nbs/6_study/09_effects.ipynb #2791c47f
 def recorded(system:str) -> bool:
@@ -241,14 +237,7 @@ def fails(cells:list, strong:tuple=STRONG) -> Ranked:
     return ranked(found, 'every')
 
 # %% ../../nbs/6_study/09_effects.ipynb #a127d408
-def weighted_better(cells:list) -> Ranked:
-    "Claim 6a: weighting against the single answer and against selecting, in every cell."
-    pairs = [(s, rival) for s, pick in WEIGHTED.items() for rival in (BASE, pick)]
-    return ranked({f'{s} over {rival}, {o.name}': part(o.score(s), o.score(rival), o.who)
-                   for o in cells for s, rival in pairs}, 'every')
-
-# %% ../../nbs/6_study/09_effects.ipynb #109598a8
-def beats_plain(cells:list) -> Ranked:
-    "Claim 6b: weighting against the plain average of the same answers, in every cell."
-    return ranked({f'{s} over {PLAIN}, {o.name}': part(o.score(s), o.score(PLAIN), o.who)
-                   for o in cells for s in WEIGHTED}, 'every')
+def weighting(cells:list, rivals:dict) -> Ranked: # Weighted strategy -> what it is compared with
+    "Claim 6: weighted strategies against their rivals, in every cell."
+    return ranked({f'{s} over {o}, {cell.name}': part(cell.score(s), cell.score(o), cell.who)
+                   for cell in cells for s, names in rivals.items() for o in names}, 'every')

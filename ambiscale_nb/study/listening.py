@@ -42,14 +42,13 @@ def accuracies(study:Study, runs:dict) -> pd.DataFrame: # Condition -> run of on
     clips = study.read('utterances', runs['none']['corpus']).set_index('uid', drop=False)
     labels = list(study.labels(runs['none']['label_set']).labels)
     votes = votes_of(clips, labels)
-    top, said = pd.DataFrame(top_labels(votes), clips.uid, labels), {}
-    for o, run in runs.items(): said[o] = right(single_answers(study, run), top)
+    top = pd.DataFrame(top_labels(votes), clips.uid, labels)
+    said = {o: right(single_answers(study, run), top) for o, run in runs.items()}
     prior = pd.DataFrame(best_constant(votes, fold_groups(clips)), clips.uid, labels)
     found = pd.DataFrame(said).dropna(subset='none')
     uids = found.index.get_level_values('uid')
-    level = 'clear' if votes.sum(1).max()<1.5 else [LEVELS[o] for o in strata(votes)]
-    known = pd.DataFrame(dict(level=level, speaker=clips.speaker, several=votes.sum(1).max()>1.5,
-                              prior=(prior*top).sum(axis=1)), clips.index).reindex(uids)
+    known = pd.DataFrame(dict(level=[LEVELS[o] for o in strata(votes)], speaker=clips.speaker,
+        several=votes.sum(1).max()>1.5, prior=(prior*top).sum(axis=1)), clips.index).reindex(uids)
     return found.assign(**{o: known[o].to_numpy() for o in known})
 
 # %% ../../nbs/6_study/08_listening.ipynb #5f352c11

@@ -165,6 +165,15 @@ def joined_ledgers(parts:list) -> Ledger:
     each = np.min([p.each for p in parts], 0)
     return Ledger(parts[0].uids, mean('request'), mean('answer'), each)
 
+def as_one_pool(made:list, setting:dict, what:str, each:int=0) -> tuple:
+    "Pools whose prompts take turns as one, with `each` answers of each (0: all); or a refusal."
+    pools, way = [o[0] for o in made], 'prompt_ensemble'
+    here = setting | dict(prompt=' + '.join(o[1]['prompt'] for o in made))
+    if any([*o.uids]!=[*pools[0].uids] for o in pools): return [], [refusal(
+        here, way, f'calls failed, so the {what} have answers on different clips')]
+    paid = Bills(joined_ledgers([o[2].answers for o in made]))
+    return [(join(pools, each), here, paid, (way,))], []
+
 # %% ../../nbs/6_study/04_readings.ipynb #a3b3081c
 def both_styles(made:list) -> tuple: # `made` and result: as in `judged_again`
     "Half of the samples of each prompt style as one pool, per output mode; and refusals."
@@ -173,16 +182,10 @@ def both_styles(made:list) -> tuple: # `made` and result: as in `judged_again`
         own = [o for o in made if o[0].kind=='sample' and o[0].mode==mode and o[0].n>1
                and o[1]['reading']=='plain']
         if len(own)!=2: continue
-        (a, setting, bills, _), (b, other, more, _) = own
-        if [*a.uids]!=[*b.uids]: # Failed calls were left out of one of them
-            refused.append(refusal(setting | dict(style='both'), 'prompt_ensemble',
-                                   'calls failed, so the prompts have answers on different clips'))
-            continue
-        pool = replace(join([a, b], min(a.n, b.n)//2), style='both')
-        here = setting | dict(style='both', reading='both prompts',
-                              prompt=f"{setting['prompt']} + {other['prompt']}")
-        paid = Bills(joined_ledgers([bills.answers, more.answers]))
-        out.append((pool, here, paid, ('prompt_ensemble',)))
+        here = own[0][1] | dict(style='both', reading='both prompts')
+        found, lost = as_one_pool(own, here, 'prompts', min(o[0].n for o in own)//2)
+        out += [(replace(pool, style='both'), *more) for pool, *more in found]
+        refused += lost
     return out, refused
 
 # %% ../../nbs/6_study/04_readings.ipynb #eaa529ce
@@ -190,20 +193,13 @@ ALL = 'all wordings'
 
 def all_wordings(made:list) -> tuple: # `made` and result: as in `judged_again`
     "The samples of all wordings of a question as one pool, per mode and style; and refusals."
-    out, refused, by = [], [], {}
+    by = {}
     for o in made:
         if o[0].kind=='sample' and o[1]['reading'] in ('plain', WORDED):
             by.setdefault((o[0].mode, o[0].style), []).append(o)
-    for own in (o for o in by.values() if len(o)>1):
-        pools, (_, setting, *_) = [o[0] for o in own], own[0]
-        here = setting | dict(reading=ALL, wording=ALL,
-                              prompt=' + '.join(o[1]['prompt'] for o in own))
-        if any([*o.uids]!=[*pools[0].uids] for o in pools): refused.append(refusal(
-            here, pools[0], 'prompt_ensemble',
-            'calls failed, so the wordings have answers on different clips')); continue
-        paid = Bills(joined_ledgers([o[2].answers for o in own]))
-        out.append((join(pools), here, paid, ('prompt_ensemble',)))
-    return out, refused
+    parts = [as_one_pool(own, own[0][1] | dict(reading=ALL, wording=ALL), 'wordings')
+             for own in by.values() if len(own)>1]
+    return [o for found, _ in parts for o in found], [o for _, lost in parts for o in lost]
 
 # %% ../../nbs/6_study/04_readings.ipynb #add54335
 def half_of(pool:Pool, setting:dict) -> int:
@@ -247,19 +243,13 @@ def variance_rows(halves:pd.DataFrame) -> pd.DataFrame: # `halves`: rows of `hal
         parts.append(found)
     return pd.concat(parts)[[*cell, 'metric', *SHARES]] if parts else pd.DataFrame()
 
-# %% ../../nbs/6_study/04_readings.ipynb #2ebe0c59
-def wording_limits(variance:pd.DataFrame) -> pd.Series: # From `variance_rows`
-    "Upper end of the SD between wordings in bits, by model, corpus, mode, style, strategy."
-    cell = ['model', 'corpus', 'mode', 'style', 'strategy']
-    if variance.empty: return pd.Series(dtype=float)
-    rows = variance[variance.source.eq('prompt') & variance.high.notna()]
-    return np.sqrt(rows.set_index(cell).high)
-
 # %% ../../nbs/6_study/04_readings.ipynb #abbcaa5f
 def below_wording(scores:pd.DataFrame, variance:pd.DataFrame) -> np.ndarray: # bool, one per row
     "Whether a row differs from the single answer by no more than another wording might."
-    limits, where = wording_limits(variance), ['model', 'corpus', 'mode']
-    if limits.empty: return np.zeros(len(scores), bool)
+    worded = variance.query("source=='prompt' and high.notna()") if len(variance) else variance
+    if worded.empty: return np.zeros(len(scores), bool)
+    where = ['model', 'corpus', 'mode']
+    limits = np.sqrt(worded.set_index([*where, 'style', 'strategy']).high)
     at = [*where, 'condition', 'stratum', 'metric']
     single = scores[['strategy', 'style', 'reading']].eq(['greedy', 'direct', 'plain']).all(axis=1)
     base = scores[single].set_index(at).value
@@ -273,8 +263,8 @@ def below_wording(scores:pd.DataFrame, variance:pd.DataFrame) -> np.ndarray: # b
 # %% ../../nbs/6_study/04_readings.ipynb #7970e086
 def audits_of(pool:Pool, setting:dict, truth:Truth, heard:Verifier|None) -> pd.DataFrame:
     "The audits of a pool's verifier, as from `audit_rows`; empty if there is nothing to audit."
-    if heard is None or pool.kind!='sample' or pool.label_verdict is None: return pd.DataFrame()
-    if setting['condition']!='none' or setting['reading'] in ('both prompts', ALL, WORDED):
+    if (heard is None or pool.kind!='sample' or pool.label_verdict is None
+        or setting['condition']!='none' or setting['reading'] in ('both prompts', ALL, WORDED)):
         return pd.DataFrame()
     here, listwise = truth.rows(pool.uids), setting['reading'] in ('side by side', UNHEARD)
     y, swapped = None if truth.source=='acted' else soft_labels(here.votes), heard.swapped

@@ -57,17 +57,15 @@ def answer_scores(rows:pd.DataFrame, parsed:pd.DataFrame) -> dict:
 
 # %% ../../nbs/6_study/03_scores.ipynb #d5ae49f0
 def one_pool(
-    rows:pd.DataFrame, parsed:pd.DataFrame, # Rows of one prompt and decoding; their answers by key
-    labels:tuple, verdicts:pd.DataFrame|None) -> Pool:
-    "One prompt and decoding as arrays."
+    rows:pd.DataFrame, parsed:pd.DataFrame, labels:tuple, verdicts:pd.DataFrame|None) -> Pool:
+    "Rows of one prompt and decoding, and their answers by key, as arrays."
     uids, N = pool_clips(rows)
     shape, first = (len(uids), N), rows.iloc[0]
     def at(column): return rows[column].to_numpy().reshape(shape)
     def number(column): return at(column).astype(float) if column in rows else None
     if first.decode=='score': dist = np.stack([(at('text')==o).astype(float) for o in labels], -1)
     else:
-        blank = (0.,)*len(labels)
-        found = [o if o is not None else blank for o in parsed.dist.reindex(rows.key)]
+        found = [(0.,)*len(labels) if o is None else o for o in parsed.dist.reindex(rows.key)]
         dist = np.array(found, float).reshape(*shape, len(labels))
     v = None if verdicts is None else verdicts.reindex(uids)[list(labels)].to_numpy(float)
     own = {k: o.reshape(shape) for k, o in answer_scores(rows, parsed).items()}
@@ -77,12 +75,10 @@ def one_pool(
 
 # %% ../../nbs/6_study/03_scores.ipynb #e34a04c4
 def make_pools(
-    rows:pd.DataFrame, # From `pool_rows`
-    chosen:LabelSet,
+    rows:pd.DataFrame, chosen:LabelSet, # Rows from `pool_rows`
     verdicts:pd.DataFrame=None, # Index uid, columns labels
-    lost:list|None=None, # Gets (key, reason) of each pool that cannot be laid out
-) -> dict: # (mode, style, decoding, width) -> Pool
-    "The pools of one model, corpus and condition."
+    lost:list|None=None) -> dict: # Gets (key, reason) of each pool that cannot be laid out
+    "The pools of a model, corpus and condition by their key: mode, style, decoding, width."
     if 'wording' in rows and rows.wording.nunique()>1: raise InputError(
         f"Answers to the wordings {', '.join(sorted(rows.wording.unique()))}: take one at a time")
     parsed = answers(rows, chosen).set_index('key')
@@ -98,10 +94,8 @@ def make_pools(
 # %% ../../nbs/6_study/03_scores.ipynb #05da6fd2
 FULL_ONLY = ('w_bon_mean',) # Strategies that are scored at the full budget alone
 
-def against_votes(
-    points, # (soft labels, metrics) -> {key: `BudgetPoint`}
-    truth:Truth) -> dict:
-    "Points with every distribution metric of a truth, each against the soft labels that it needs."
+def against_votes(points:Callable, truth:Truth) -> dict:
+    "Points, a function of soft labels and metrics, each metric against the votes that it needs."
     y, even = soft_labels(truth.votes), soft_labels(truth.even)
     ms = {o: METRICS[o] for o in truth.metrics if METRICS[o].kind=='dist'}
     alike = np.abs(y-even).max(initial=0)<1e-9
@@ -159,7 +153,7 @@ class Bills:
     verdicts: dict|None = None # From `verdict_ledger`, if there are verdicts
 
 # %% ../../nbs/6_study/03_scores.ipynb #cec7f9d2
-def point_cost(strategy:str, point:BudgetPoint, pool:Pool, bills:Bills=None) -> dict:
+def point_cost(strategy:str, point:BudgetPoint, pool:Pool, bills:Bills|None) -> dict:
     "What a point costs per clip, as from `cost_row`; empty without bills."
     if bills is None: return {}
     if strategy not in STRATEGIES: return stopped_row(point, bills.answers)
@@ -174,12 +168,11 @@ def cell_of(point:BudgetPoint, strategy:str, pool:Pool) -> dict:
 # %% ../../nbs/6_study/03_scores.ipynb #e4b649ec
 def score_point(
     point:BudgetPoint, strategy:str, pool:Pool, truth:Truth,
-    means:dict, # (stratum, metric) -> references
-    cost:dict) -> list: # From `point_cost`
+    means:dict, cost:dict) -> list: # From `all_references` and `point_cost`
     "A row per stratum and metric of one strategy at one budget."
-    paid = {k: cost.get(o, np.nan) for k, o in
-            (('answers', 'answers'), ('calls', 'calls'), ('tokens', 'out_tokens'))}
-    cell = dict(cell_of(point, strategy, pool), **paid, unparsed=float(1-pool.parsed.mean()),
+    paid = dict(answers='answers', calls='calls', tokens='out_tokens')
+    cell = dict(cell_of(point, strategy, pool),
+        **{k: cost.get(o, np.nan) for k, o in paid.items()}, unparsed=float(1-pool.parsed.mean()),
         ess=float(point.ess.mean()), fallback=float(point.fallback.mean()),
         low_resolution=point.low_resolution)
     def one(stratum, metric):
@@ -198,12 +191,9 @@ def all_references(truth:Truth) -> dict:
 
 # %% ../../nbs/6_study/03_scores.ipynb #5b8ad113
 def score_pool(
-    pool:Pool, truth:Truth, # The truth of at least its clips
-    ks:tuple=(1, 2, 4, 8, 16),
-    bills:Bills=None, # What it cost; by default costs are unknown
-    only:tuple=(), # Ids of strategies; all if empty
-) -> tuple: # scores, costs (DataFrames), refusals (list of strategy, reason, perhaps kind)
-    "Every strategy on a pool, at every budget, in every stratum."
+    pool:Pool, truth:Truth, ks:tuple=(1, 2, 4, 8, 16), # The truth of at least its clips
+    bills:Bills=None, only:tuple=()) -> tuple: # Costs, if known; ids of strategies, all if empty
+    "Scores, costs and refusals (strategy, reason, perhaps kind) at every budget and stratum."
     truth, rows, costs = truth.rows(pool.uids), [], []
     points, refused = points_of(pool, truth, ks, only)
     means = all_references(truth)
@@ -219,8 +209,7 @@ def score_pool(
 def tied_picks(p:Prediction) -> dict:
     "tied, chance: for each clip the distributions that a tie draws from, flat, and their chances."
     tied, chance = [[] for _ in p.dist], [[] for _ in p.dist]
-    if p.chance is None: return dict(tied=tied, chance=chance)
-    for u in np.flatnonzero((p.chance>0).sum(-1)>1):
+    for u in () if p.chance is None else np.flatnonzero((p.chance>0).sum(-1)>1):
         some = p.chance[u]>0
         each, back = np.unique(p.picks[u][some].round(12), axis=0, return_inverse=True)
         if len(each)<2: continue
@@ -259,12 +248,8 @@ def tied_draws(rows:pd.DataFrame) -> tuple:
     return np.repeat(np.arange(len(rows)), n), flat(rows.tied).reshape(-1, K), flat(rows.chance)
 
 # %% ../../nbs/6_study/03_scores.ipynb #0dc7457a
-def over_draws(
-    out:PerClip, # A metric of `dist`; changed in place
-    draws:tuple, # From `tied_draws`
-    metric:Callable, # (predictions, soft labels), (T, K) each, to (T,)
-    y:SoftLabels) -> PerClip:
-    "A metric with its mean over a fair draw where there is a tie."
+def over_draws(out:PerClip, draws:tuple, metric:Callable, y:SoftLabels) -> PerClip:
+    "A metric, in `out`, with its mean over a fair draw where there is a tie (`tied_draws`)."
     clip, dist, chance = draws
     if not len(clip): return out
     value = np.bincount(clip, chance*metric(dist, y[clip]), len(out))

@@ -48,11 +48,9 @@ def run_refusal(
     run:dict, reason:str, what:str='all strategies', kind:str=FAILED,
     key:tuple=('', '', '', 0)) -> dict: # Of a pool: mode, style, decoding, width
     "A row of `refusals` about a run, or about one of its pools."
-    mode, style, decoding, width = key
-    here = run | dict(mode=mode, style=style, decoding=decoding, width=int(width), verifier='',
-                      reading='plain', wording='', calibration='')
+    here = dict(zip(('mode', 'style', 'decoding', 'width'), key, strict=True))
+    here = run | here | dict(verifier='', reading='plain', wording='', calibration='')
     return refusal(here, what, reason, kind)
-
 
 # %% ../../nbs/6_study/05_scoring.ipynb #18ecad27
 def own_bills(
@@ -74,10 +72,8 @@ def worded(run:dict, pool:Pool, setting:dict, bills:Bills) -> tuple:
 
 # %% ../../nbs/6_study/05_scoring.ipynb #3f8768f8
 def run_pools(
-    study:Study, run:dict, # From `Study.runs`
-    verifiers=(), # `Verifier`s of the study, the run's own among them
-    models=(), # Names of the models that answer in the study
-    clips=None) -> tuple: # Names of the clips that are compared; all if not given
+    study:Study, run:dict, verifiers:list=(), models:set=(), # The models that answer in the study
+    clips:set=None) -> tuple: # Names of the clips that are compared; all if not given
     "The pools of a run, (pool, setting, bills, strategies; all if empty), and refusals."
     chosen = study.labels(run['label_set'])
     plan, own = study.read('plans', run['plan']), verifier_of(study, run, chosen.labels)
@@ -106,10 +102,7 @@ def stacked(parts:list) -> pd.DataFrame:
     return pd.concat([o for o in parts if len(o)] or [pd.DataFrame()], ignore_index=True)
 
 # %% ../../nbs/6_study/05_scoring.ipynb #2cacb4d1
-def attempt(
-    refused:list, what:str, function:Callable,
-    *args, # Of the function
-) -> pd.DataFrame:
+def attempt(refused:list, what:str, function:Callable, *args:object) -> pd.DataFrame:
     "A table; if it fails, an empty one, and `refused` gets (what, reason, kind)."
     found, why = guarded(function, *args)
     if why: refused.append((what, why, FAILED))
@@ -126,8 +119,7 @@ def unread_verdicts(refused:list, heard:Verifier|None) -> list:
 
 # %% ../../nbs/6_study/05_scoring.ipynb #1085dd12
 def plain_tables(
-    pool:Pool, setting:dict, truth:Truth, bills:Bills, said:pd.DataFrame,
-    refused:list) -> dict:
+    pool:Pool, setting:dict, truth:Truth, bills:Bills, said:pd.DataFrame, refused:list) -> dict:
     "Calibrated scores and settings, and bounds; `refused` gets what fails."
     held = attempt(refused, 'bounds', bounds_of, pool, said, truth)
     found, why = guarded(score_calibrated, pool, truth, bills)
@@ -141,10 +133,8 @@ def plain_tables(
 
 # %% ../../nbs/6_study/05_scoring.ipynb #eee46e6d
 def pool_tables(
-    pool:Pool, setting:dict, truth:Truth, # Setting from `settings_row`; truth of the corpus
-    bills:Bills, ks:tuple,
-    only:tuple=(), # Ids of strategies, for a reading; all if empty
-    heard:Verifier|None=None) -> dict: # The pool's verifier, to be audited
+    pool:Pool, setting:dict, truth:Truth, bills:Bills, ks:tuple, # Setting from `settings_row`
+    only:tuple=(), heard:Verifier|None=None) -> dict: # Strategies of a reading; whom to audit
     "Every table of one pool, by its name."
     load_plugins() # This may be a process of its own
     scores, costs, refused = score_pool(pool, truth, ks, bills=bills, only=only)
@@ -237,10 +227,8 @@ def jobs_of(study:Study, ks:tuple, common:bool=True) -> tuple[list, list]:
     return jobs, refused
 
 # %% ../../nbs/6_study/05_scoring.ipynb #453fe5bb
-def job_tables(
-    *job, # Arguments of `pool_tables`
-) -> dict:
-    "The tables of a pool, or its refusal."
+def job_tables(*job:object) -> dict:
+    "The tables of a pool, or its refusal; takes what `pool_tables` takes."
     found, why = guarded(pool_tables, *job)
     if not why: return found
     return dict(refusals=pd.DataFrame([refusal(job[1], 'all strategies', why, FAILED)]))

@@ -25,8 +25,8 @@ def metric_unit(metric:str) -> tuple:
 
 # %% ../../nbs/6_study/11_tables.ipynb #dba86a5b
 PAPER_NAMES = {BASE: 'single', 'cot': 'CoT', 'majority': 'majority',
-               'self_consistency': 'self-cons.',
-         'bon': 'BoN', 'w_bon': 'W-BoN', 'alm_v': 'ALM-v', 'w_alm_v': 'W-ALM-v'}
+               'self_consistency': 'self-cons.', 'bon': 'BoN', 'w_bon': 'W-BoN', 'alm_v': 'ALM-v',
+               'w_alm_v': 'W-ALM-v'}
 UNITS = dict(jsd=('JSD in bits, lower is better', 1, 3),
              accuracy=('accuracy in %, higher is better', 100, 1)) # Meaning, factor, digits
 STRATA = ('all', 'clear', 'ambiguous')
@@ -72,9 +72,8 @@ def reference_texts(scores:pd.DataFrame, cell:Cell, metric:str, stratum:str) -> 
                style='direct', metric=metric, stratum=stratum, condition='none', reading='plain')
     rows = scores[(scores[[*key]]==pd.Series(key)).all(axis=1)]
     found = rows.reindex(columns=[*REFERENCES]).dropna(how='all').head(1).to_dict('records')
-    values = found[0] if found else {}
-    return {name: f'{factor*values[k]:.{digits}f}' if pd.notna(values.get(k)) else ''
-            for k, name in REFERENCES.items() if k!='probe' or pd.notna(values.get(k))}
+    known = {k: f'{factor*v:.{digits}f}' for o in found for k, v in o.items() if pd.notna(v)}
+    return {name: known.get(k, '') for k, name in REFERENCES.items() if k!='probe' or k in known}
 
 # %% ../../nbs/6_study/11_tables.ipynb #f1fa68e2
 def wording_signs(scores:pd.DataFrame, cell:Cell, metric:str, stratum:str) -> dict:

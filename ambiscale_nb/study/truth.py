@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['PROBE', 'fold_groups', 'best_constant', 'references', 'one_more_rater', 'has_strata', 'Truth', 'clip_rows',
-           'truth_of', 'write_probes', 'stored_probe', 'truths_of', 'stratum_references', 'interval', 'correlation_ci']
+           'truth_of', 'write_probes', 'truths_of', 'stratum_references', 'interval', 'correlation_ci']
 
 # %% ../../nbs/6_study/02_truth.ipynb #aaf46875
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,8 +27,8 @@ from ..metrics.metrics import (METRICS, Metric, Parts, Statistic, heard_labels, 
 from ..metrics.probe import acoustic_features, check_speakers, probe_predictions
 from ambiscale_nb.metrics.statistics import (Estimate, cluster_ci, cluster_codes, clusters_of,
     mean_ci, proportion_ci)
-from ..strategies.pool import ties
-from ..strategies.pool import Mask
+from ..strategies.budget import BudgetPoint
+from ..strategies.pool import Mask, ties
 from .results import Names, Study, guarded
 
 # %% ../../nbs/6_study/02_truth.ipynb #f6605896
@@ -74,9 +75,7 @@ def checked_reference(m:Metric, found:PerClip|Parts, n:int) -> PerClip|Parts:
     return found
 
 # %% ../../nbs/6_study/02_truth.ipynb #cb861a57
-def probe_reference(
-    of, # A function of `Dist` to values
-    probe:Dist|None, y:SoftLabels) -> PerClip|Parts:
+def probe_reference(of:Callable, probe:Dist|None, y:SoftLabels) -> PerClip|Parts:
     "Values of the acoustic probe; NaN (sums: 0) for clips that it has not predicted."
     if probe is None: return np.full(len(y), np.nan)
     known = np.isfinite(probe).all(1)
@@ -86,10 +85,8 @@ def probe_reference(
 
 # %% ../../nbs/6_study/02_truth.ipynb #634d9f5a
 def metric_references(
-    m:Metric, votes:Votes, groups:Names, who:Judgements,
-    alpha:np.ndarray|None, # (K,) from `fit_prior`; None if nothing shows how people disagree
-    probe:Dist|None=None, # The acoustic probe, NaN for clips that it has not predicted
-) -> dict:
+    m:Metric, votes:Votes, groups:Names, who:Judgements, probe:Dist|None,
+    alpha:np.ndarray|None) -> dict: # (K,) from `fit_prior`; None if nothing shows disagreement
     "Noise floor, prior, uniform and acoustic probe of one metric, clip by clip."
     noise = rater_noise(who) if m.needs=='noise' else 0.
     v = who.equal_votes if m.needs=='noise' else votes
@@ -104,17 +101,14 @@ def metric_references(
 
 # %% ../../nbs/6_study/02_truth.ipynb #23c6d064
 def references(
-    votes:Votes, groups:Names,
-    who:Judgements=None, # By default every vote was one rater's
-    acted:bool=False, # Votes are acted labels
-    lost:dict=None, # Gets metric -> reason for those that fail
-    probe:Dist=None, # Predictions of the acoustic probe
-) -> dict:
+    votes:Votes, groups:Names, who:Judgements=None, # By default every vote was one rater's
+    acted:bool=False, lost:dict=None, # Labels are acted; gets metric -> why it fails
+    probe:Dist=None) -> dict: # Of the acoustic probe, NaN for clips that it has not predicted
     "References of every scored metric, clip by clip: metric -> reference -> values or parts."
     who = expand_votes(votes) if who is None else who
     alpha, out = None if acted or lone_raters(votes, who) else fit_prior(votes), {}
     for m in scored_metrics(acted):
-        found, why = guarded(metric_references, m, votes, groups, who, alpha, probe)
+        found, why = guarded(metric_references, m, votes, groups, who, probe, alpha)
         if why and lost is None: raise InputError(f'Metric {m.name}: {why}')
         if why: lost[m.name] = why
         else: out[m.name] = found
@@ -166,7 +160,6 @@ class Truth:
 
     @cached_property
     def who(self): return clusters_of(self.speakers) # Numbered once for many intervals
-
     @property
     def metrics(self): return tuple(self.refs)
 
@@ -195,8 +188,7 @@ def rows(self:Truth, uids:Names) -> Truth:
 
 # %% ../../nbs/6_study/02_truth.ipynb #31c13d0e
 def truth_of(
-    utterances:pd.DataFrame, # Clips that can be scored, see `set_aside`
-    ratings:pd.DataFrame|None, labels:LabelSet,
+    utterances:pd.DataFrame, ratings:pd.DataFrame|None, labels:LabelSet, # See `set_aside`
     probe:Dist=None) -> Truth: # Of the acoustic probe, one row per utterance
     "Votes, strata and references of a corpus."
     names, uids, speakers = labels.labels, utterances.uid.to_numpy(), utterances.speaker.to_numpy()
@@ -266,20 +258,17 @@ def write_probes(study:Study, on:bool=True, progress:bool=True) -> dict:
         lost[data] = why
     return lost
 
-def stored_probe(study:Study, data:str, uids:Names, labels:tuple) -> Dist|None:
-    "Predictions of the probe, (U, K), NaN for clips that it has not heard; None if there is none."
-    if not study.has('probe', data): return None
-    return study.read('probe', data).set_index('uid')[list(labels)].reindex(uids).to_numpy(float)
-
 # %% ../../nbs/6_study/02_truth.ipynb #64589072
 def truths_of(study:Study, runs:list) -> dict:
     "The `Truth` of every corpus of these runs, by its name."
-    def one(run):
-        ratings = study.read('ratings', run['corpus']) if run['has_ratings'] else None
-        utterances, labels = study.read('utterances', run['corpus']), study.labels(run['label_set'])
-        probe = stored_probe(study, run['corpus'], utterances.uid, labels.labels)
-        return truth_of(utterances, ratings, labels, probe)
-    return {k: one(run) for k, run in {o['corpus']: o for o in runs}.items()}
+    out = {}
+    for data, run in {o['corpus']: o for o in runs}.items():
+        ratings = study.read('ratings', data) if run['has_ratings'] else None
+        clips, labels = study.read('utterances', data), study.labels(run['label_set'])
+        probe = study.read('probe', data).set_index('uid') if study.has('probe', data) else None
+        if probe is not None: probe = probe.reindex(clips.uid)[[*labels.labels]].to_numpy(float)
+        out[data] = truth_of(clips, ratings, labels, probe)
+    return out
 
 # %% ../../nbs/6_study/02_truth.ipynb #535b2fc8
 def reference_value(m:Metric, found:PerClip|Parts, weights:np.ndarray) -> float:
@@ -297,9 +286,9 @@ def stratum_references(metric:str, truth:Truth, level:str='all', clips:Mask=None
     if pairs is None: return dict(one_more_rater=np.nan) | out
     here = (pairs.level.eq(level) | (level=='all')).to_numpy()
     if clips is not None: here = here & clips[pairs.owner]
-    parts = [metric] if m.finish is None else [o for o in pairs if o.startswith(f'{metric}:')]
-    one = pairs[parts].to_numpy() if m.finish else pairs[metric].to_numpy()
-    return dict(one_more_rater=reference_value(m, one, pairs.weight.to_numpy()*here)) | out
+    one = pairs.filter(regex=f'^{metric}:') if m.finish else pairs[metric]
+    one = reference_value(m, one.to_numpy(), pairs.weight.to_numpy()*here)
+    return dict(one_more_rater=one) | out
 
 # %% ../../nbs/6_study/02_truth.ipynb #09936125
 def hit_weights(m:Metric, votes:Votes, use:Mask) -> np.ndarray:
@@ -310,10 +299,7 @@ def hit_weights(m:Metric, votes:Votes, use:Mask) -> np.ndarray:
     return (heard/np.maximum(n, 1)).sum(1)/(n>0).sum()
 
 # %% ../../nbs/6_study/02_truth.ipynb #fd792d6c
-def interval(
-    metric:str,
-    point, # A `BudgetPoint` of the clips of `truth`
-    truth:Truth, use:Mask) -> Estimate:
+def interval(metric:str, point:BudgetPoint, truth:Truth, use:Mask) -> Estimate:
     "A metric over the clips of a mask with its interval, within the bounds of the metric."
     m, (least, most) = METRICS[metric], METRICS[metric].bounds
     if m.kind=='dist':

@@ -24,6 +24,7 @@ from ambiscale_nb.models.prompts import prompt
 from ambiscale_nb.sampling.store import Draw, plan_pool, sample_pool
 from ambiscale_nb.sampling.files import Store, valid_text
 from ambiscale_nb.study import notebooks, report, results, scoring
+from ambiscale_nb.study.results import NEVER
 
 FOUR = label_set('four').labels
 SOURCE = ROOT/'nbs/figures/report.ipynb'
@@ -194,10 +195,10 @@ def test_what_does_not_apply_was_refused_on_the_pool_it_is_for(tmp_path, monkeyp
     "A refusal on another pool, or with other audio, says nothing; what a model lacks does."
     monkeypatch.setattr(results, 'RESULTS', tmp_path)
     study = results.Study('s')
-    rows = [('sample', 'none', 'bon'), ('beam3', 'none', 'greedy'), ('greedy', 'none', 'dirichlet'),
-            ('sample', 'swap', 'mean'), ('score', 'none', 'verifier_alone')]
-    study.write(pd.DataFrame([dict(model='m', corpus='c', condition=c, variant=v, mode='label', style='direct',
-                                   strategy=s, reason=f'{s} on {v}') for v, c, s in rows]), 'refusals')
+    rows = [('sample', 'none', 'bon', 'plain'), ('beam', 'none', 'greedy', 'plain'), ('greedy', 'none', 'dirichlet', 'plain'),
+            ('sample', 'swap', 'mean', 'plain'), ('score', 'none', 'verifier_alone', 'plain'), ('sample', 'none', 'mbr', 'other')]
+    study.write(pd.DataFrame([dict(model='m', corpus='c', condition=c, decoding=d, reading=r, mode='label', style='direct',
+                                   strategy=s, reason=f'{s} on {d}', kind=NEVER) for d, c, s, r in rows]), 'refusals')
     run = dict(model='m', corpus='c', condition='none', lacks=['m has no beams', 'm has no label_scoring'])
     (study.root/'plans').mkdir()
     (study.root/'plans'/'one.json').write_text(json.dumps(run))
