@@ -14,11 +14,13 @@ import threading
 import time
 import uuid
 from collections import Counter, deque
+from collections.abc import Iterable
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing import active_children
 from multiprocessing.resource_tracker import ensure_running
 from pathlib import Path
+from typing import Annotated
 import pandas as pd
 from ..core import InputError, RESULTS, ROOT
 from ..models.contract import cleaned
@@ -36,14 +38,12 @@ class Outcome:
     target: str = '' # The executed notebook
     seconds_measured: float = 0. # Wall time
 
+Client = Annotated[object, 'A client of Dask']
+Future = Annotated[object, 'A future of Dask']
+
 # %% ../../nbs/6_study/14_fanout.ipynb #9af13986
-def run_shard(
-    task:tuple, # (source, target, parameters)
-    tries:int=3, # How often a dying kernel is started
-    root:str='', # The project's root as the study sees it
-    kernel:SharedKernel|None=None, # Of this worker; each notebook has its own if None
-) -> Outcome: # Never an exception
-    "Execute one task on a worker."
+def run_shard(task:tuple, tries:int=3, root:str='', kernel:SharedKernel|None=None) -> Outcome:
+    "Execute (source, target, parameters) on a worker; `root`: the project's, as the study sees it."
     from nbclient.exceptions import DeadKernelError
     out, start = Outcome(Path(task[1]).stem, 'failed', target=str(task[1])), time.monotonic()
     if root and root!=str(ROOT):
@@ -64,10 +64,8 @@ def run_shard(
 # %% ../../nbs/6_study/14_fanout.ipynb #c3b35672
 KERNEL = SharedKernel() # Of this process; it ends with it
 
-def run_in_turn(
-    task:tuple, tries:int, root:str, # As `run_shard`
-) -> Outcome:
-    "Execute one task in the kernel of this worker."
+def run_in_turn(task:tuple, tries:int, root:str) -> Outcome:
+    "Execute one task in the kernel of this worker, as `run_shard`."
     return run_shard(task, tries, root, KERNEL)
 
 # %% ../../nbs/6_study/14_fanout.ipynb #5d2e7a91
@@ -96,10 +94,8 @@ def hear_no_ctrl_c():
 HEAR_NO_CTRL_C = 'from ambiscale_nb.study.fanout import hear_no_ctrl_c\nhear_no_ctrl_c()'
 
 # %% ../../nbs/6_study/14_fanout.ipynb #e06b95fa
-def end_processes(
-    found, # As of `active_children`
-):
-    "End processes at once, after those that they have started."
+def end_processes(found:Iterable):
+    "End processes of `multiprocessing` at once, after those that they have started."
     import psutil
     for o in found:
         try:
@@ -166,19 +162,13 @@ def own_cluster(workers:int, slurm:dict|None): # -> dask.distributed.Client
 
 # %% ../../nbs/6_study/14_fanout.ipynb #5fb63a2b
 @contextmanager
-def connect(
-    workers:int=2, # Processes or SLURM jobs; those of the scheduler if there is an address
-    scheduler:str='', # Address of a running scheduler; DASK_SCHEDULER_ADDRESS if not given
-    slurm:dict|None=None, # Options of SLURM jobs
-    tries:int=3, # After how many lost workers a task fails
-): # -> dask.distributed.Client
-    "A client of a given scheduler, or of workers that are started here."
+def connect(workers:int=2, slurm:dict|None=None, tries:int=3): # -> dask.distributed.Client
+    "A client of DASK_SCHEDULER_ADDRESS, or of own workers; a task may lose `tries` workers."
     import dask
     from distributed import Client
-    address = scheduler or os.environ.get('DASK_SCHEDULER_ADDRESS', '')
     rules = QUIET | {'distributed.scheduler.allowed-failures': tries-1} | ({} if slurm else NANNIES)
     with dask.config.set(rules):
-        if address:
+        if address := os.environ.get('DASK_SCHEDULER_ADDRESS', ''):
             try: client = Client(address, set_as_default=False)
             except OSError as e:
                 raise InputError(f"No scheduler at {address}: start `dask scheduler`, or unset "
@@ -199,12 +189,8 @@ def awaited(parameters:dict) -> list:
     return [o for o, wanted in asked.items() if wanted]
 
 # %% ../../nbs/6_study/14_fanout.ipynb #1e9c4b70
-def unplanned(
-    root:Path, # The study's folder
-    runs:dict, # Name of a run -> its tasks
-    since:float, # When the study was started, as of `time.time`
-) -> dict:
-    "The runs that are neither done nor have made all of their plans."
+def unplanned(root:Path, runs:dict, since:float) -> dict:
+    "The runs (name -> tasks) that since a `time.time` neither ended nor made all of their plans."
     def new(path): return path.exists() and path.stat().st_mtime>=since
     def known(name, tasks):
         plans = [root/o/f'{name}.parquet' for o in awaited(tasks[0][2])]
@@ -253,15 +239,10 @@ def cost_text(count:dict) -> str:
 # %% ../../nbs/6_study/14_fanout.ipynb #32bbdd28
 class Progress:
     "Reports how far a study is: one line, renewed on a terminal, or one per minute in a log."
-    def __init__(self,
-        runs:int, # Of the study
-        watch=None, # () -> dict, as `StudyWatch`
-        file=None, # Where to write; stderr if not given, False for nowhere
-    ):
+    def __init__(self, runs, watch=None, file=None): # Runs, a `StudyWatch`, stderr or another file
         self.runs, self.watch, self.file = runs, watch, sys.stderr if file is None else file
         self.start, self.next, self.spoken = time.monotonic(), 1., -60.
-        self.past = deque(maxlen=300)
-        self.live = bool(self.file) and self.file.isatty()
+        self.past, self.live = deque(maxlen=300), bool(self.file) and self.file.isatty()
 
     def say(self, text): # A line that stays
         if self.file: print(f'\r\x1b[K{text}' if self.live else text, file=self.file, flush=True)
@@ -277,16 +258,12 @@ class Progress:
         text = progress_text(count, self.past, over, self.runs, running)
         if self.live: print(f'\r\x1b[K{text[:os.get_terminal_size(self.file.fileno()).columns-1]}',
                             end='', file=self.file, flush=True)
-        elif now-self.spoken>=60: self.spoken = now; self.say(text)
+        elif now-self.spoken>=60:
+            self.spoken = now
+            self.say(text)
 
 # %% ../../nbs/6_study/14_fanout.ipynb #fbc5918f
-def progress_text(
-    count:dict, # From a watch; empty if there is none
-    past:list, # (seconds, calls) of earlier looks, oldest first
-    over:int, # Runs that have ended
-    runs:int, # Of the study
-    running:list, # Names of runs
-) -> str:
+def progress_text(count:dict, past:list, over:int, runs:int, running:list) -> str:
     "How far a study is, how long it still takes, what it cost, and what is running, in one line."
     parts = [f'{over} of {runs} runs']
     calls, planned = count.get('calls', 0), count.get('planned', 0)
@@ -304,11 +281,8 @@ def progress_text(
     return '; '.join([*parts, *['running: '+', '.join(running)]*bool(running)])
 
 # %% ../../nbs/6_study/14_fanout.ipynb #cd7c6f8b
-def read_outcome(
-    job, # A future that is done
-    target:Path,
-) -> Outcome:
-    "The outcome of a task, also where its worker or scheduler is gone."
+def read_outcome(job:Future, target:Path) -> Outcome:
+    "The outcome of a task that is done, also where its worker or scheduler is gone."
     from distributed import CancelledError, KilledWorker
     out = Outcome(Path(target).stem, 'open', 'the scheduler is gone', target=str(target))
     try:
@@ -321,73 +295,48 @@ def read_outcome(
     return out
 
 # %% ../../nbs/6_study/14_fanout.ipynb #a4c9564c
-def running_now(
-    client, # Of Dask
-    jobs:dict, # Key -> name, in the order in which they are done
-) -> list:
-    "Names of running tasks."
+def running_now(client:Client, jobs:dict) -> list:
+    "Names of running tasks; `jobs`: key -> name, in the order in which they are done."
     try: busy, room = client.processing(), client.nthreads()
     except (OSError, RuntimeError, TimeoutError): return [] # No scheduler, so nothing is known
     begun = [[o for o in jobs if o in keys][:room.get(worker, 1)] for worker, keys in busy.items()]
     return [jobs[o] for keys in begun for o in keys] # A worker that was given more does the first
 
-# %% ../../nbs/6_study/14_fanout.ipynb #bd4c786b
-def end_line(out:Outcome) -> str:
-    "One line on a task that has ended."
-    if out.status in ('failed', 'open'): return f'{out.status.upper()} {out.name}: {out.error}'
-    return f'{out.status} {out.name} ({time_text(out.seconds_measured)})'
-
 # %% ../../nbs/6_study/14_fanout.ipynb #147f1e0f
-def collect(
-    client, # Of Dask
-    jobs:dict, # Future -> target
-    shown:Progress,
-    had:int, # Runs that were done before
-) -> dict: # Target -> Outcome
-    "Wait for all tasks, and report how it goes."
+def collect(client:Client, jobs:dict, shown:Progress, had:int) -> dict: # Target -> Outcome
+    "Wait for tasks (future -> target), and report how it goes; `had`: runs done before."
     names, found = {o.key: Path(target).stem for o, target in jobs.items()}, {}
     while len(found)<len(jobs):
         with ctrl_c_waits():
             for job, target in jobs.items():
                 if target in found or not job.done(): continue
-                found[target] = read_outcome(job, target)
-                shown.say(end_line(found[target]))
+                out = found[target] = read_outcome(job, target)
+                done = out.status in ('done', 'had')
+                shown.say(f'{out.status} {out.name} ({time_text(out.seconds_measured)})' if done
+                          else f'{out.status.upper()} {out.name}: {out.error}')
             if len(found)<len(jobs):
                 shown.look(had+len(found), running_now(client, names) if shown.file else [])
         if len(found)<len(jobs): time.sleep(.1)
     return found
 
-# %% ../../nbs/6_study/14_fanout.ipynb #f70c6b19
-def stop_line(jobs:dict, runs:int, scheduler:str='') -> str:
-    "What is reported when a study is stopped; `scheduler`: its address, if it is not ours."
-    left = sum(not o.done() for o in jobs)
-    line = (f'Stopped: {left} of {runs} runs are not finished. Nothing answered is lost: start the '
-            f'study again to continue.')
-    there = scheduler or os.environ.get('DASK_SCHEDULER_ADDRESS')
-    return line+' Workers of the scheduler finish their current runs.'*bool(there)
-
 # %% ../../nbs/6_study/14_fanout.ipynb #21ba6bb5
-def run_shards(
-    tasks:list, # (source, target, parameters) of notebooks
-    workers:int=2, # Processes on this machine, or SLURM jobs
-    scheduler:str='', # Address of a Dask scheduler; DASK_SCHEDULER_ADDRESS if not given
-    slurm:dict|None=None, # Options of SLURM jobs, see `slurm_cluster`
-    progress:bool=True, # Report how it goes on stderr
-    tries:int=3, # How often a dying kernel or worker is replaced
-    watch=None, # () -> dict of calls, planned, ..., as `StudyWatch`
-) -> list: # An `Outcome` for each task, in their order
-    "Execute notebooks in parallel; run it again to continue."
+def run_shards(tasks:list, workers:int=2, slurm:dict|None=None, progress:bool=True, tries:int=3,
+               watch:StudyWatch|None=None) -> list: # An `Outcome` for each task, in their order
+    "Execute notebooks, (source, target, parameters), in parallel; run it again to continue."
     had = {o[1]: Outcome(Path(o[1]).stem, 'had', target=str(o[1])) for o in tasks if is_done(*o)}
     todo, found = [o for o in tasks if o[1] not in had], {}
     if not todo: return [had[o[1]] for o in tasks]
     shown = Progress(len(tasks), watch, None if progress else False)
-    with connect(min(workers, len(todo)), scheduler, slurm, tries) as client:
+    with connect(min(workers, len(todo)), slurm, tries) as client:
         keys = [f'run-{uuid.uuid4().hex}' for o in todo]
         jobs = client.map(run_in_turn, todo, tries=tries, root=str(ROOT), key=keys)
         jobs = {job: o[1] for job, o in zip(jobs, todo, strict=True)}
         try: found = collect(client, jobs, shown, len(had))
         except BaseException:
-            shown.say(stop_line(jobs, len(tasks), scheduler))
+            left, there = sum(not o.done() for o in jobs), os.environ.get('DASK_SCHEDULER_ADDRESS')
+            shown.say(f'Stopped: {left} of {len(tasks)} runs are not finished. Nothing answered is '
+                      'lost: start the study again to continue.'
+                      +' Workers of the scheduler finish their current runs.'*bool(there))
             with ctrl_c_waits(): client.cancel(list(jobs))
             raise
     return [(had | found)[o[1]] for o in tasks]
