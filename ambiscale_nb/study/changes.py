@@ -104,21 +104,17 @@ WHAT = dict(runs='runs', corpora='ratings, clips or prompts', answers='answers',
             figures='figures', code='code', plugins='plugins',
             versions='versions of packages')
 
-def changed_parts(old:dict, new:dict, what:str) -> str:
-    "Which parts changed, such as ` (mine.py)`; at most three are named."
-    if not isinstance(new[what], dict): return ''
-    a, b = old.get(what) or {}, new[what]
-    names = sorted(k for k in {*a, *b} if a.get(k)!=b.get(k))
-    return f" ({', '.join([*names[:3], *['...']*(len(names)>3)])})"
-
 # %% ../../nbs/6_study/18_changes.ipynb #3e1584b6
 def scoring_news(study:StudyConfig, new:dict) -> str: # From `run.scored_from`
     "Why scores are outdated, such as 'answers changed; plugins changed (mine.py)'; '' if not."
     here = folder_of(study.name)
     old = json.loads(o.read_text()) if (o := here/'scored.json').exists() else {}
     if not isinstance(old, dict) or not old: return 'not done before'
-    found = [f'{what} changed{changed_parts(old, new, o)}' for o, what in WHAT.items()
-             if old.get(o)!=new[o]]
+    def parts(a, b): # At most three are named
+        names = sorted(k for k in {*a, *b} if a.get(k)!=b.get(k))
+        return f" ({', '.join([*names[:3], *['...']*(len(names)>3)])})"
+    found = [f'{what} changed'+(parts(old.get(o) or {}, new[o]) if isinstance(new[o], dict) else '')
+             for o, what in WHAT.items() if old.get(o)!=new[o]]
     if found or old!=new: return '; '.join(found) or 'settings changed'
     files = [*(here/f'{o}.parquet' for o in ('scores', 'settings')),
              *(ROOT/new['figures'][0]/f'{o}.png' for o in study.figures if o!='report')]

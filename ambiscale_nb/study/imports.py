@@ -33,18 +33,15 @@ def clip_stem(uid:str) -> str:
     "The name of a clip without folders of any system, and without its ending."
     return AUDIO_ENDING.sub('', re.split(r'[\\/]', unicodedata.normalize('NFC', uid))[-1])
 
-def found_as(uids:list, known:set) -> list:
-    "Clips by their name, or by their file's where that is unique; a name that means none stays."
-    count = Counter(map(clip_stem, known))
-    stems = {k: o for o in known if count[k := clip_stem(o)]==1}
-    return [None if is_empty(o) else o if o in known else stems.get(clip_stem(o), o) for o in uids]
-
 # %% ../../nbs/6_study/21_imports.ipynb #d2035bbb
 def mark(items:pd.DataFrame, known:Iterable, mode:str='') -> pd.DataFrame:
     "Items with mode, source, said, asked (the clip's name in the file), reason ('' if used)."
     known, df = set(known), with_mode(items, mode) # Names of the clips that can be scored
     df['asked'] = [name_of(o) for o in df.uid]
-    df['uid'] = found_as(df.asked, known)
+    count = Counter(map(clip_stem, known))
+    stems = {k: o for o in known if count[k := clip_stem(o)]==1}
+    df['uid'] = [None if is_empty(o) else o if o in known else stems.get(clip_stem(o), o)
+                 for o in df.asked]
     failed = df.error.notna() | df.finish.map(ending).eq('failed')
     long = df.said.map(lambda o: isinstance(o, str) and len(o)>LONGEST)
     tests = [(df.skip.notna(), df.skip), (df.uid.isna(), 'no name of a clip'),

@@ -274,13 +274,6 @@ def unread(here:Folder, plan:pd.DataFrame) -> int:
     got = answers(rows[rows.error.eq('')], here.labels(plan.label_set.iloc[0]))
     return int((~got.parse_status.isin(['ok', 'repaired'])).sum())
 
-def plan_state(here:Folder, folder:str, plan:pd.DataFrame, run:str) -> dict:
-    "How far a plan is: run, asked, calls, done, failed, missing, unparsed."
-    calls, done, failed = plan_counts(here, folder, plan)
-    return dict(run=run, asked=PLANNED[folder], calls=calls, done=done, failed=failed,
-                missing=calls-done-failed,
-                unparsed=unread(here, plan) if folder=='plans' and len(plan) else None)
-
 # %% ../../nbs/6_study/16_plans.ipynb #b172b584
 def asked_now(study:StudyConfig) -> list:
     "(run, folder, plan) of what a study needs; (run, '', None) where that cannot be known."
@@ -296,9 +289,13 @@ def asked_now(study:StudyConfig) -> list:
 # %% ../../nbs/6_study/16_plans.ipynb #d27f60eb
 def study_status(study:StudyConfig, plans:list|None=None) -> pd.DataFrame:
     "Calls wanted, done, failed, missing and unparsed, per run and plan; `plans`: `asked_now`."
-    here = Study(study.name)
-    plans = asked_now(study) if plans is None else plans
-    rows = [plan_state(here, k, o, run) for run, k, o in plans if k]
+    here, rows = Study(study.name), []
+    for run, folder, plan in asked_now(study) if plans is None else plans:
+        if not folder: continue
+        calls, done, failed = plan_counts(here, folder, plan)
+        lost = unread(here, plan) if folder=='plans' and len(plan) else None
+        rows.append(dict(run=run, asked=PLANNED[folder], calls=calls, done=done, failed=failed,
+                         missing=calls-done-failed, unparsed=lost))
     known, begun = {o['run'] for o in rows}, {o['run'] for o in rows if o['done']+o['failed']}
     new = [o for o in known if o not in begun and not here.table('plans', o).exists()]
     found = sorted((o for o in rows if o['run'] not in new), key=lambda o: (o['run'], o['asked']))
