@@ -278,7 +278,7 @@ def print_summary(name:str, whole:bool=True):
 
 # %% ../../nbs/6_study/23_cli.ipynb #7e51b0c4
 def end_run(config:Config, failed:list, seconds:float) -> int:
-    "Report what `run_study` found; status 1 if it failed or the figures differ."
+    "Report what `run_study` returned, and its time; status 1 if it failed or the figures differ."
     from ambiscale_nb.study import fanout, plans, run
     for name, why in failed: print(f'FAILED {name}: {why}', file=sys.stderr)
     if text := plans.failures_text(config.name): print(text, file=sys.stderr)
@@ -311,7 +311,7 @@ def run(study:StudyFile,
 
 # %% ../../nbs/6_study/23_cli.ipynb #8f521a9c
 def print_status(study:Config, table:pd.DataFrame, asked:list):
-    "The `study_status` of a study, what it has cost, what failed, and what it no longer needs."
+    "Its status and cost, what failed, what it no longer needs; from `study_status`, `asked_now`."
     from ambiscale_nb.study import plans, results
     words, here, name = table.astype(object), results.Study(study.name), study.name
     words = words.where(table.notna(), '?')

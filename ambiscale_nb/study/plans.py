@@ -54,14 +54,14 @@ def waiting(store:Store, plan:pd.DataFrame) -> set:
 
 def shown_answers(store:Store, plan:pd.DataFrame, chosen:LabelSet, uids:Iterable,
                   reads:bool=False) -> pd.DataFrame:
-    "The lists (uid, options) of clips whose calls were all made; `reads`: with the reasons."
+    "The lists (uid, options) of those `uids` whose calls were all made; `reads`: with reasons."
     mine = plan[plan.uid.isin(set(uids))]
     if len(mine): mine = mine[~mine.uid.isin(waiting(store, mine))]
     return list_options(pool_rows(store, mine), chosen, reads=reads)
 
 # %% ../../nbs/6_study/16_plans.ipynb #a0010005
 def judges_of(model:Model, asked:dict, condition:str='none') -> dict:
-    "Folder of plans -> how a verifier is asked about labels, about lists; or of `swap`ped audio."
+    "Folder of plans -> how a verifier is asked; `condition` swap: with another speaker's audio."
     can, found = model.capabilities, {}
     listwise = 'listwise' if can.label_scoring else 'listwise-text'
     if asked.get('reads')=='text': listwise = 'listwise-reader'
@@ -79,7 +79,7 @@ def without_swap(clips:pd.DataFrame) -> str:
 # %% ../../nbs/6_study/16_plans.ipynb #c28c0988
 def listed_plan(model:Model, clips:pd.DataFrame, labels:tuple, judge:Judge, known:pd.DataFrame,
                 waits:list) -> pd.DataFrame:
-    "What is asked about `known` lists (uid, options), and about clips that wait: (pools, uids)."
+    "What is asked of `known` lists (uid, options), and of clips that wait: (pools, uids)."
     plans = [plan_verdicts(model, clips, labels, judge, known)] if len(known) else []
     for i, uids in enumerate(uids for pools, uids in waits for _ in range(pools)):
         if not (some := sorted({*uids} & {*clips.uid})): continue
@@ -91,7 +91,7 @@ def listed_plan(model:Model, clips:pd.DataFrame, labels:tuple, judge:Judge, know
 # %% ../../nbs/6_study/16_plans.ipynb #82c832ee
 def judged_plans(model:Model, clips:pd.DataFrame, labels:tuple, asked:dict,
                  lists:tuple|None=None) -> dict:
-    "`verdict_plans`, `listwise_plans`, `audit_plans`; `lists`: known and waits of `listed_plan`."
+    "Folder -> plan of a verifier; `lists`: (known, waits) of `listed_plan`, None if none is known."
     few, some = (take_some(clips, asked[o] or None) for o in ('listwise_limit', 'audit'))
     pools = asked['wordings']*len(asked['styles'])*len(asked['modes'])+4*len(asked['lists_of'])
     known, waits = lists or (pd.DataFrame(dict(uid=[], options=[])), [(pools, few.uid)])

@@ -67,7 +67,7 @@ def question_strata(votes:Votes) -> np.ndarray:
 
 # %% ../../nbs/6_study/22_reanalysis.ipynb #af108d82
 def removed_rater(votes:Votes, clip:np.ndarray, mask:np.ndarray) -> pd.DataFrame:
-    "Each rater of a question (its row `clip` (A,) of votes, `mask` (A, K)) compared with the rest."
+    "Each rater of a question against the others; `clip` (A,): its row of votes, `mask` (A, K)."
     rows = [] # The weights of a question sum to 1
     for i, (own, offered) in enumerate(zip(votes[clip], mask, strict=True)):
         for k in np.flatnonzero(own*offered):
