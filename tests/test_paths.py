@@ -177,7 +177,7 @@ def test_figure_10_keeps_the_sound_that_it_has(tmp_path):
     assert stored.str.startswith('results/corpora/toyspeech/').all()
     moved = tmp_path/'second'
     root.rename(moved)
-    def draw(): return call(moved, tool('ambiscale'), 'figure', '10', '--study', 'small', AMBISCALE_TOYSPEECH='')
+    def draw(): return call(moved, tool('ambiscale'), 'figure', '10', 'small', AMBISCALE_TOYSPEECH='')
     code, said = draw()
     figure = moved/'results/small/figures/fig10_utterance.png'
     assert code == 0 and 'Without' not in said and 'Written' in said, said

@@ -9,6 +9,7 @@ __all__ = ['what_changed', 'put_aside', 'scoring_news']
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 import pandas as pd
 from ..core import InputError, ROOT
@@ -20,11 +21,7 @@ from .plans import plan_counts, plan_run, PLANS, read_clips, table_of
 from .results import Study
 
 # %% ../../nbs/6_study/18_changes.ipynb #35e6836e
-def corpus_news(
-    study:StudyConfig, run:RunConfig,
-    plans:dict, # From `plan_run`
-    had:dict, # As for `read_clips`
-) -> list:
+def corpus_news(study:StudyConfig, run:RunConfig, plans:dict, had:dict) -> list:
     "What changed in the corpus of a run since it last ran, see `inputs.corpus_changes`."
     file = folder_of(study.name)/f'inputs/{run_name(run)}.parquet'
     if not (plans and file.exists()): return []
@@ -34,24 +31,6 @@ def corpus_news(
     heard = clips.drop_duplicates('audio_uid').set_index('audio_uid').audio_sha
     return corpus_changes(pd.read_parquet(file), now.assign(audio_sha=now.uid.map(heard)))
 
-# %% ../../nbs/6_study/18_changes.ipynb #a384a4de
-def model_news(
-    run:RunConfig,
-    old:dict, # Its record, see `inputs.records`
-) -> list:
-    "A line if the file that defines your own model has changed."
-    if model_file(run.model)==old['model']['file']: return []
-    return [f'answers of {run.model}: reused, though the file that defines it has changed: if its '
-            'answers change too, change its `revision` there, or run with --force']
-
-# %% ../../nbs/6_study/18_changes.ipynb #3ca66c3a
-def setting_news(study:StudyConfig, run:RunConfig, old:dict, plans:dict) -> list:
-    "Settings and prompts of a run that are not those of its record."
-    known = {o['id']: o['sha'] for o in old['prompts']}
-    asked = {(k, v) for o in plans.values() for k, v in zip(o.prompt_id, o.prompt_sha, strict=True)}
-    prompts = {f'prompt {k} changed' for k, sha in asked if known.get(k, sha)!=sha}
-    return setting_changes(old['parameters'], run_parameters(study, run))+sorted(prompts)
-
 # %% ../../nbs/6_study/18_changes.ipynb #d60e2e8a
 def run_news(study:StudyConfig, run:RunConfig, old:dict, had:dict) -> tuple:
     "Lines on what a run reuses and does again; whether its calls or its corpus have changed."
@@ -59,43 +38,40 @@ def run_news(study:StudyConfig, run:RunConfig, old:dict, had:dict) -> tuple:
     except InputError: return [], False # The notebook says what is wrong
     counts = [plan_counts(Study(study.name), k, o) for k, o in plans.items()]
     calls, done = (sum(o[i] for o in counts) for i in (0, 1))
-    why, corpus = setting_news(study, run, old, plans), corpus_news(study, run, plans, had)
+    known = {o['id']: o['sha'] for o in old['prompts']}
+    asked = {(k, v) for o in plans.values() for k, v in zip(o.prompt_id, o.prompt_sha, strict=True)}
+    prompts = {f'prompt {k} changed' for k, sha in asked if known.get(k, sha)!=sha}
+    why = setting_changes(old['parameters'], run_parameters(study, run))+sorted(prompts)
+    corpus = corpus_news(study, run, plans, had)
     new = bool(why or corpus) or calls>done
     why += corpus*(calls>done)
     rest = f', {calls-done:,} to make'*(calls>done)+f": {'; '.join(why)}"*bool(why)
     lines = [f'{run_name(run)}: {done:,} of {calls:,} calls are stored and reused{rest}']
     again = f"scores of {old['corpus']['name']}: computed again: {'; '.join(corpus)}"
-    return [*lines, *[again]*bool(corpus), *model_news(run, old)], new
+    lines += [again]*bool(corpus)
+    if model_file(run.model)!=old['model']['file']: lines.append(
+        f'answers of {run.model}: reused, though the file that defines it has changed: if its '
+        'answers change too, change its `revision` there, or run with --force')
+    return lines, new
 
 # %% ../../nbs/6_study/18_changes.ipynb #f9ccd76b
-def forget(
-    study:str, run:str,
-    all_of_it:bool=False, # Its plans too; if not, only that it was finished
-):
-    "Let a run be executed again, or leave it out; its answers stay."
+def forget(study:str, run:str, all_of_it:bool=False):
+    "Let a run be executed again, or (`all_of_it`) remove its plans; its answers stay."
     here, folders = folder_of(study), [*PLANS, 'listwise_clips', 'left_out']*all_of_it
     names = [f'plans/{run}.json', *(f'{o}/{run}.parquet' for o in folders)]
     stamps = [o for part in ('', '--*') for o in here.glob(f'runs/{run}{part}.done.json')]
     for o in [*stamps, *(here/o for o in names)]: o.unlink(missing_ok=True)
 
-# %% ../../nbs/6_study/18_changes.ipynb #8d8f161c
-def no_longer_asked(study:StudyConfig) -> list:
-    "Names of sampled runs that a study has and its file does not."
+# %% ../../nbs/6_study/18_changes.ipynb #7956727b
+def what_changed(study:StudyConfig, say:Callable):
+    "Say in lines what is reused, and let what has changed be done again."
     here, names = folder_of(study.name), {run_name(o) for o in study.runs}
-    found = {o.stem for folder in PLANS for o in here.glob(f'{folder}/*.parquet')}-names
+    known = records(here)
+    stored, had = {o.stem for k in PLANS for o in here.glob(f'{k}/*.parquet')}, {}
     def imported(o):
         file = here/f'plans/{o}.json'
         return file.exists() and json.loads(file.read_text())['revision'].startswith('imported-')
-    return sorted(o for o in found if not imported(o))
-
-# %% ../../nbs/6_study/18_changes.ipynb #7956727b
-def what_changed(
-    study:StudyConfig,
-    say, # Called with each line
-):
-    "Report what is reused, and let what has changed be done again."
-    known, had = records(folder_of(study.name)), {}
-    for o in no_longer_asked(study):
+    for o in sorted(o for o in stored-names if not imported(o)):
         forget(study.name, o, True)
         say(f'{o}: not asked for by this file: left out of the scores, its answers stay stored')
     for run in study.runs:
@@ -128,24 +104,17 @@ WHAT = dict(runs='runs', corpora='ratings, clips or prompts', answers='answers',
             figures='figures', code='code', plugins='plugins',
             versions='versions of packages')
 
-def changed_parts(old:dict, new:dict, what:str) -> str:
-    "Which parts changed, such as ` (mine.py)`; at most three are named."
-    if not isinstance(new[what], dict): return ''
-    a, b = old.get(what) or {}, new[what]
-    names = sorted(k for k in {*a, *b} if a.get(k)!=b.get(k))
-    return f" ({', '.join([*names[:3], *['...']*(len(names)>3)])})"
-
 # %% ../../nbs/6_study/18_changes.ipynb #3e1584b6
-def scoring_news(
-    study:StudyConfig,
-    new:dict, # From `scored_from`
-) -> str:
+def scoring_news(study:StudyConfig, new:dict) -> str: # From `run.scored_from`
     "Why scores are outdated, such as 'answers changed; plugins changed (mine.py)'; '' if not."
     here = folder_of(study.name)
     old = json.loads(o.read_text()) if (o := here/'scored.json').exists() else {}
     if not isinstance(old, dict) or not old: return 'not done before'
-    found = [f'{what} changed{changed_parts(old, new, o)}' for o, what in WHAT.items()
-             if old.get(o)!=new[o]]
+    def parts(a, b): # At most three are named
+        names = sorted(k for k in {*a, *b} if a.get(k)!=b.get(k))
+        return f" ({', '.join([*names[:3], *['...']*(len(names)>3)])})"
+    found = [f'{what} changed'+(parts(old.get(o) or {}, new[o]) if isinstance(new[o], dict) else '')
+             for o, what in WHAT.items() if old.get(o)!=new[o]]
     if found or old!=new: return '; '.join(found) or 'settings changed'
     files = [*(here/f'{o}.parquet' for o in ('scores', 'settings')),
              *(ROOT/new['figures'][0]/f'{o}.png' for o in study.figures if o!='report')]

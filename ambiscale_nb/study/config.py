@@ -4,27 +4,28 @@
 
 # %% auto #0
 __all__ = ['Orders', 'Long', 'Counts', 'Values', 'Model', 'Folder', 'check_orders', 'check_long', 'RunConfig', 'StudyConfig',
-           'corpus_of', 'wrong_values', 'figure_stem', 'study_name', 'folder_of', 'read_study', 'check_parameters',
-           'planned_model', 'run_name', 'run_parameters']
+           'corpus_of', 'figure_stem', 'study_name', 'folder_of', 'read_study', 'check_parameters', 'planned_model',
+           'run_name', 'run_parameters']
 
 # %% ../../nbs/6_study/15_config.ipynb #07ff5182
 import difflib
 import inspect
 import json
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, create_model
 from ..core import choose, InputError, load_plugins, ROOT
 from ..typed import (all_misread, mismatch, parameter_types, place_in, read_yaml, spelt,
     wrong_arguments, wrong_types)
 from ..corpora.labels import label_set, label_text
-from ..corpora.registry import CONVENTIONS, data_name, located, named
+from ..corpora.registry import CONVENTIONS, Corpus, data_name, located, named
 from ..models.contract import check_options, wrong_options
-from ..models.prompts import (MODES, STYLES, prompt, prompt_set,
-    prompt_text, wording_shares)
+from ambiscale_nb.models.prompts import (MODES, STYLES, prompt, prompt_set, prompt_text,
+    wording_shares)
 from ..sampling.estimate import stand_in
 from ..sampling.store import CONDITIONS
 from ..sampling.files import slug
@@ -49,9 +50,8 @@ Model = Annotated[Any, 'An `ALM`, or the `StandIn` that describes one']
 Folder = Annotated[Any, 'A `results.Study`, the folder of a study']
 
 # %% ../../nbs/6_study/15_config.ipynb #f41cde9c
-class RunConfig(BaseModel):
+class RunConfig(BaseModel, extra='forbid'):
     "One model on one corpus; a field that is left out has the study's value."
-    model_config = ConfigDict(extra='forbid')
     model: str # A registered model
     alias: str = Field('', max_length=64) # Its name in results; its own if empty
     load: Values = {} # Options of the model: base_urls, revision, device, replay, ...
@@ -81,18 +81,16 @@ class RunConfig(BaseModel):
     parts: int = Field(1, ge=1) # Notebooks that share the work
 
 # %% ../../nbs/6_study/15_config.ipynb #e6370632
-class LimitsConfig(BaseModel):
+class LimitsConfig(BaseModel, extra='forbid'):
     "Where a study stops by itself; sums over all its runs, earlier ones included."
-    model_config = ConfigDict(extra='forbid')
     calls: int|None = Field(None, ge=0) # Calls started
     tokens: float|None = Field(None, ge=0) # Input and output
     usd: float|None = Field(None, ge=0) # For models that have a price
     seconds: float|None = Field(None, ge=0) # Working time, summed over runs
     fail_on_error: Annotated[bool|float, Field(ge=0)] = False # Failed calls of a run, see below
 
-class VerifierConfig(BaseModel):
+class VerifierConfig(BaseModel, extra='forbid'):
     "A model that judges the lists of answers of all models of a study, and answers nothing."
-    model_config = ConfigDict(extra='forbid')
     model: str # A registered model
     alias: str = Field('', max_length=64) # Its name in results; its own if empty
     load: Values = {} # Options of the model
@@ -100,9 +98,8 @@ class VerifierConfig(BaseModel):
     listwise: Orders = 2 # Orders of each list
 
 # %% ../../nbs/6_study/15_config.ipynb #87ff6965
-class SlurmConfig(BaseModel):
+class SlurmConfig(BaseModel, extra='forbid'):
     "Options of `dask_jobqueue.SLURMCluster`; the defaults are in `fanout.slurm_cluster`."
-    model_config = ConfigDict(extra='forbid')
     queue: str|None = None # Partition
     account: str|None = None
     project: str|None = None # The older name of `account`
@@ -128,9 +125,8 @@ class SlurmConfig(BaseModel):
     scheduler_options: Values = {}
 
 # %% ../../nbs/6_study/15_config.ipynb #ad2ae04e
-class StudyConfig(BaseModel):
+class StudyConfig(BaseModel, extra='forbid'):
     "A study: runs, budgets and what to draw."
-    model_config = ConfigDict(extra='forbid')
     name: str = Field(pattern=r'^[a-z0-9][a-z0-9_-]*$') # Folder under results/
     about: str = '' # One line
     runs: list[RunConfig] = Field(min_length=1) # Models and corpora
@@ -159,12 +155,11 @@ class StudyConfig(BaseModel):
 # %% ../../nbs/6_study/15_config.ipynb #e5a7c203
 def field_error(error:dict, lacking:list) -> str:
     "One of pydantic's errors in plain words; `lacking`: missing fields that may be meant."
-    (*above, name), got = map(str, error['loc']), error['input']
+    *above, name = map(str, error['loc'])
     if error['type']=='missing': return 'This field is missing'
     if error['type']!='extra_forbidden':
-        return f"{error['msg'].removeprefix('Value error, ')}, got {got!r}"
-    kinds = {'runs': RunConfig, 'limits': LimitsConfig, 'slurm': SlurmConfig,
-             'verifier': VerifierConfig}
+        return f"{error['msg'].removeprefix('Value error, ')}, got {error['input']!r}"
+    kinds = dict(runs=RunConfig, limits=LimitsConfig, slurm=SlurmConfig, verifier=VerifierConfig)
     known = kinds.get(above[0] if above else '', StudyConfig).model_fields
     near = [x for o in (lacking, known) for x in difflib.get_close_matches(name, o, 1)]
     hint = f'Did you mean {near[0]!r}?' if near else f"Choose from: {', '.join(known)}."
@@ -173,9 +168,9 @@ def field_error(error:dict, lacking:list) -> str:
 # %% ../../nbs/6_study/15_config.ipynb #77d4a0c8
 def field_errors(found:dict, kind:type=StudyConfig, texts:dict|None=None) -> list:
     "(place, what is wrong) of fields that do not fit a model; `texts`: place -> text as written."
+    errors = []
     try: kind.model_validate(found)
     except ValidationError as e: errors = e.errors()
-    else: errors = []
     named = ('missing', 'extra_forbidden')
     for o in errors: # Without the names of types in it
         o['loc'] = o['loc'] if o['type'] in named else place_in(found, o['loc'])[0] or o['loc']
@@ -192,31 +187,19 @@ def field_errors(found:dict, kind:type=StudyConfig, texts:dict|None=None) -> lis
     return [o for o in wrong if o[0] not in meant]
 
 # %% ../../nbs/6_study/15_config.ipynb #1d034cea
-def wrong_at(
-    place:tuple,
-    check, # Raises an InputError where a value is wrong
-    *args, # Passed to it
-) -> list:
-    "(place, what is wrong) of one check; empty if nothing is."
+def wrong_at(place:tuple, check:Callable, *args:object) -> list:
+    "(place, what is wrong) of one check, which raises an InputError; empty if nothing is."
     try: check(*args)
     except InputError as e: return [(place, str(e))]
     return []
 
 # %% ../../nbs/6_study/15_config.ipynb #679a18f5
 READS = ('audio', 'text') # What a verifier gets of a clip
-
-def check_reads(run:RunConfig):
-    "Refuse a verifier that reads if it has nothing to read, or is to answer as well."
-    if choose(run.reads, READS, 'way to judge')=='text' and (
-        run.modes or not run.lists_of): raise InputError('a verifier that reads judges answers of '
-        'others: write `modes: []` and name them in `lists_of`, or write `verifier: {model: ..., '
-        'reads: text}` once for the study')
+READER = ('a verifier that reads judges answers of others: write `modes: []` and name them in '
+          '`lists_of`, or write `verifier: {model: ..., reads: text}` once for the study')
 
 # %% ../../nbs/6_study/15_config.ipynb #00400801
-def wrong_reading(
-    at:tuple, run:RunConfig,
-    corpus, # A `Corpus`
-) -> list:
+def wrong_reading(at:tuple, run:RunConfig, corpus:Corpus) -> list:
     "(place, what is wrong): what a run wants of its corpus that is not there."
     takes = [*inspect.signature(corpus.load).parameters.values()][2:]
     takes = [o for o in takes if o.name!='labels'] # A field of its own
@@ -235,15 +218,6 @@ def wrong_reading(
 def corpus_of(run:RunConfig) -> str:
     "The name of a run's corpus, such as `crema_d` or `clinic_a`; registers a named one."
     return named(run.corpus, run.name)
-
-def wrong_values(at:tuple, run:RunConfig) -> list:
-    "(place, value, wanted type) of options of the model and the loader; both must be registered."
-    from ambiscale_nb.corpora.registry import CORPORA
-    from ambiscale_nb.models.contract import MODELS
-    types = parameter_types(CORPORA[run.corpus].load)
-    return [((*at, field, *place), *wrong) for field, found in (
-                ('load', wrong_options(MODELS[run.model], run.load)),
-                ('options', wrong_arguments(types, run.options))) for place, *wrong in found]
 
 # %% ../../nbs/6_study/15_config.ipynb #90e98409
 def named_twice(study:StudyConfig, folders:bool=True) -> list:
@@ -300,11 +274,16 @@ def wrong_run(at:tuple, run:RunConfig, texts:dict) -> list:
     found = wrong_at((*at, 'model'), choose, run.model, sorted(MODELS), 'model')
     found += (wrong_at((*at, 'corpus'), choose, run.corpus, known, 'corpus')
               or wrong_at((*at, 'name'), corpus_of, run))
-    model, corpus = run.model in MODELS, run.corpus in CORPORA
-    types = wrong_values(at, run) if model and corpus else []
+    model, corpus, types = run.model in MODELS, run.corpus in CORPORA, []
+    if model and corpus: types = [
+        ((*at, field, *place), *wrong) for field, found in (
+            ('load', wrong_options(MODELS[run.model], run.load)),
+            ('options', wrong_arguments(parameter_types(CORPORA[run.corpus].load), run.options)))
+        for place, *wrong in found]
     found += [(o[0], mismatch(*o, texts.get(o[0]))) for o in types]
     if model and not types: found += wrong_at((*at, 'load'), check_options, run.model, run.load)
-    found += wrong_at((*at, 'reads'), check_reads, run)
+    found += wrong_at((*at, 'reads'), choose, run.reads, READS, 'way to judge')
+    if run.reads=='text' and (run.modes or not run.lists_of): found.append(((*at, 'reads'), READER))
     return found+(wrong_reading(at, run, CORPORA[run.corpus]) if corpus else [])
 
 # %% ../../nbs/6_study/15_config.ipynb #04a199af
@@ -327,8 +306,7 @@ def wrong_names(study:StudyConfig, texts:dict|None=None) -> list:
 def study_file(study:str|Path) -> Path|None:
     "The YAML file of a study that is given as a file or by name; None if it has none."
     files = sorted((ROOT/'conf').glob('*.yaml'))
-    for path in (Path(study), ROOT/study): # Below this folder, or below the project's
-        if path.is_file(): return path
+    if there := [o for o in (Path(study), ROOT/study) if o.is_file()]: return there[0]
     named = [o for o in files if o.stem==str(study)] or [
         o for o in files if f'name: {study}' in o.read_text().split('\n')]
     if named or folder_of(str(study)).is_dir(): return next(iter(named), None)
@@ -360,7 +338,12 @@ def raise_wrong(file:str, wrong:list, lines:dict):
 # %% ../../nbs/6_study/15_config.ipynb #3153e8cd
 def read_study(study:str|Path) -> StudyConfig:
     "A checked study from a YAML file or by name; an error lists every wrong field."
-    if not (path := study_file(study)): return last_run(str(study))
+    if not (path := study_file(study)):
+        file = folder_of(str(study))/'study.json' # As it was last run
+        if not file.exists(): raise InputError(f'Study {str(study)!r} was imported, or sampled by '
+                                               'papermill: write its runs into a YAML file')
+        load_plugins()
+        return StudyConfig(**json.loads(file.read_text()))
     written = read_yaml(path)
     found, texts = written.content, written.texts
     if not isinstance(found, dict): raise InputError(
@@ -374,15 +357,6 @@ def read_study(study:str|Path) -> StudyConfig:
     figures = list(dict.fromkeys(map(figure_stem, config.figures))) # Each is drawn once
     whole = with_verifier(config) if config.verifier else config
     return whole.model_copy(update=dict(figures=figures))
-
-# %% ../../nbs/6_study/15_config.ipynb #7b0e0005
-def last_run(name:str) -> StudyConfig:
-    "The study of a folder under results/ as it was last run."
-    file = folder_of(name)/'study.json'
-    if not file.exists(): raise InputError(
-        f'Study {name!r} was imported, or sampled by papermill: write its runs into a YAML file')
-    load_plugins()
-    return StudyConfig(**json.loads(file.read_text()))
 
 # %% ../../nbs/6_study/15_config.ipynb #83cabbef
 def check_parameters(given:dict):

@@ -138,20 +138,9 @@ def choices_of(value:object) -> str|None:
     if len(found)<2: raise InputError(f'choices need two options or more, got {value!r}')
     return json.dumps(found, ensure_ascii=False)
 
-# %% ../../nbs/6_study/20_formats.ipynb #7a804b93
-def scored_name(entry:dict) -> tuple:
-    "Text and number of `{'label': 'ang', 'score': .7}`; a ValueError where it lacks one."
-    (word,) = [o for o in entry.values() if isinstance(o, str)]
-    (score,) = [o for o in entry.values() if isinstance(o, int|float)]
-    return word, score
-
 # %% ../../nbs/6_study/20_formats.ipynb #2dc631d5
-def distribution(
-    row:dict,
-    column:str, # A column with JSON, or a pattern with `{label}`
-    labels:tuple,
-) -> dict|None:
-    "Label -> number, as a row of a table states it."
+def distribution(row:dict, column:str, labels:tuple) -> dict|None:
+    "Label -> number in a row; `column`: one with JSON, or a pattern with `{label}`."
     value = bare(row.get(column))
     if '{label}' in column:
         form = re.compile(re.escape(column.lower()).replace(r'\{label\}', '(.+)'))
@@ -159,8 +148,10 @@ def distribution(
         value = {k: number(v) for k, v in found.items() if k in {*WORDS, *CODES, *labels}
                  and not is_empty(v)}
     if isinstance(value, list) and value and all(isinstance(o, dict) for o in value):
-        try: value = dict(map(scored_name, value))
-        except ValueError: return None
+        words = [[x for x in o.values() if isinstance(x, str)] for o in value]
+        scores = [[x for x in o.values() if isinstance(x, int|float)] for o in value]
+        if any(len(o)!=1 for o in words+scores): return None
+        value = {word: score for (word,), (score,) in zip(words, scores, strict=True)}
     if isinstance(value, list) and len(value)==len(labels):
         value = dict(zip(labels, value, strict=True))
     if not isinstance(value, dict) or not value: return None
@@ -185,11 +176,12 @@ def texts_of(value:object) -> list:
 
 # %% ../../nbs/6_study/20_formats.ipynb #4963f355
 NO_ERROR = (*NO_LABEL, 'false', '0', 'no', 'ok')
+
 def row_items(i:int, row:dict, at:dict, labels:tuple) -> list:
     "An item for each answer in a row; `at`: our field -> their column."
     cell = {o: row.get(at[o]) for o in FIELDS}
     known = {o: name_of(cell[o]) for o in ('uid', 'model', 'style', 'mode', 'finish', 'sample')}
-    error = str(name_of(cell['error']) or '')
+    error = name_of(cell['error']) or ''
     known.update(label=label_answer(cell['label']), dist=distribution(row, at['dist'], labels),
                  choices=choices_of(cell['choices']), logprob=number(cell['logprob']),
                  tokens=number(cell['tokens']), error=None if error.lower() in NO_ERROR else error)
@@ -314,18 +306,13 @@ def format_of(path:Path, fmt:str) -> str:
     return fmt
 
 # %% ../../nbs/6_study/20_formats.ipynb #edf910e7
-def read_items(
-    path:Path,
-    fmt:str='auto', # One of `FORMATS`; by its ending if `auto`
-    labels:tuple=(), # Class names, for distributions
-    mapping:dict|None=None, # For tables: our field -> their column
-    ids:list|None=None, # Names of the clips, for logs that count them
-) -> pd.DataFrame:
+def read_items(path:Path, fmt:str='auto', labels:tuple=(), mapping:dict|None=None,
+               ids:list|None=None) -> pd.DataFrame:
     "Everything that a file states, one row per answer: `row` and `ITEM`."
-    path = Path(path)
+    path, mapping = Path(path), mapping or {}
     fmt = format_of(path, fmt)
-    for o in mapping or {}: choose(o, FIELDS, 'field to map')
-    rows = LOGS[fmt](path) if fmt in LOGS else from_table(path, fmt, tuple(labels), mapping or {})
+    for o in mapping: choose(o, FIELDS, 'field to map')
+    rows = LOGS[fmt](path) if fmt in LOGS else from_table(path, fmt, tuple(labels), mapping)
     try: found = pd.DataFrame(rows, columns=['row', *ITEM], dtype=object)
     except InputError: raise
     except (ValueError, AttributeError, TypeError, RecursionError, OSError, csv.Error,
@@ -338,11 +325,8 @@ def read_items(
     return found.astype(dict(row=int))
 
 # %% ../../nbs/6_study/20_formats.ipynb #e6b5891b
-def stated_answer(
-    o, # A row of `read_items`
-    mode:str, # `label` or `dist`; '' where it is not known
-) -> tuple:
-    "The field that an answer comes from, and its text; None, None where there is none."
+def stated_answer(o:tuple, mode:str) -> tuple:
+    "The field that a row's answer comes from, and its text, or None, None; `mode` '': not known."
     known = dict(text=o.text, label=o.label, dist=None if o.dist is None else json.dumps(o.dist))
     order = {'dist': ('dist', 'text', 'label'), 'label': ('text', 'label', 'dist')}
     for field in order.get(mode, ('text', 'dist', 'label')):

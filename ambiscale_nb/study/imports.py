@@ -10,6 +10,7 @@ import json
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 import numpy as np
 import pandas as pd
@@ -32,22 +33,15 @@ def clip_stem(uid:str) -> str:
     "The name of a clip without folders of any system, and without its ending."
     return AUDIO_ENDING.sub('', re.split(r'[\\/]', unicodedata.normalize('NFC', uid))[-1])
 
-def found_as(uids:list, known:set) -> list:
-    "Clips by their name, or by their file's where that is unique; a name that means none stays."
+# %% ../../nbs/6_study/21_imports.ipynb #d2035bbb
+def mark(items:pd.DataFrame, known:Iterable, mode:str='') -> pd.DataFrame:
+    "Items with mode, source, said, asked (the clip's name in the file), reason ('' if used)."
+    known, df = set(known), with_mode(items, mode) # Names of the clips that can be scored
+    df['asked'] = [name_of(o) for o in df.uid]
     count = Counter(map(clip_stem, known))
     stems = {k: o for o in known if count[k := clip_stem(o)]==1}
-    return [None if is_empty(o) else o if o in known else stems.get(clip_stem(o), o) for o in uids]
-
-# %% ../../nbs/6_study/21_imports.ipynb #d2035bbb
-def mark(
-    items:pd.DataFrame, # From `read_items`, with model and style
-    known, # Names of the clips that can be scored
-    mode:str='', # As for `with_mode`
-) -> pd.DataFrame:
-    "Items with mode, source, said, asked (the clip's name in the file), reason ('' if used)."
-    known, df = set(known), with_mode(items, mode)
-    df['asked'] = [name_of(o) for o in df.uid]
-    df['uid'] = found_as(df.asked, known)
+    df['uid'] = [None if is_empty(o) else o if o in known else stems.get(clip_stem(o), o)
+                 for o in df.asked]
     failed = df.error.notna() | df.finish.map(ending).eq('failed')
     long = df.said.map(lambda o: isinstance(o, str) and len(o)>LONGEST)
     tests = [(df.skip.notna(), df.skip), (df.uid.isna(), 'no name of a clip'),
@@ -196,24 +190,8 @@ def other_pools(here:Study, name:str, used:pd.DataFrame) -> pd.DataFrame:
     plan, now = here.read('plans', name), {*zip(used['style'], used['mode'], strict=True)}
     return plan[[o not in now for o in zip(plan['style'], plan['mode'], strict=True)]]
 
-# %% ../../nbs/6_study/21_imports.ipynb #8f0c1a39
-def import_record(clips_and:tuple, plan:pd.DataFrame) -> dict:
-    "The record of an imported run, as `01_sample` writes it; sizes: of its pools."
-    chosen, data, clips, ratings, _ = clips_and
-    return dict(model=plan.model.iloc[0], n_params=None, corpus=data, seed=0, condition='none',
-        label_set=chosen.name, options={}, verifier='', dropped=clips.attrs.get('dropped', {}),
-        has_ratings=ratings is not None, lacks=[], verified=False, n=int(plan['take'].max()),
-        temperature=None, widths=[], quarantined=0, clips=int(plan.uid.nunique()), failed=0,
-        sizes=sorted({*map(int, plan['take'])}))
-
 # %% ../../nbs/6_study/21_imports.ipynb #5d1586b0
-def keep_run(
-    here:Study,
-    clips_and:tuple, # From `corpus_clips` or `votes_from`
-    used:pd.DataFrame, # Items of one model, from `mark`
-    known:dict, # corpus (without its split), revision
-    read:dict, # convention, split and root that the corpus was read with
-):
+def keep_run(here:Study, clips_and:tuple, used:pd.DataFrame, known:dict, read:dict):
     "Write one model's answers, plans, clips and record as a run would have left them."
     chosen, data, clips, ratings, aside = clips_and
     model, name = used.model.iloc[0], f'{slug(used.model.iloc[0])}--{data}--none'
@@ -229,8 +207,12 @@ def keep_run(
     here.write(all_clips(here, data, clips), 'utterances', data)
     if ratings is not None: here.write(ratings, 'ratings', data)
     here.write(aside, 'left_out', name)
-    record = import_record(clips_and, plan) | dict(read, revision=known['revision'],
-                                                   aside=len(aside))
+    record = read | dict(
+        model=model, n_params=None, corpus=data, seed=0, condition='none', label_set=chosen.name,
+        options={}, verifier='', dropped=clips.attrs.get('dropped', {}), lacks=[], verified=False,
+        has_ratings=ratings is not None, n=int(plan['take'].max()), temperature=None, widths=[],
+        quarantined=0, clips=int(plan.uid.nunique()), failed=0, revision=known['revision'],
+        sizes=sorted({*map(int, plan['take'])}), aside=len(aside)) # As `01_sample` writes it
     write_atomic(here.root/'plans'/f'{name}.json', json.dumps(record, indent=1))
 
 # %% ../../nbs/6_study/21_imports.ipynb #8f0c1a1e
@@ -249,16 +231,6 @@ def statuses(used:pd.DataFrame, chosen:LabelSet) -> pd.Series:
                          f'{chosen.name}, such as {part.said.iloc[0]!r}: {why}')
     return status
 
-# %% ../../nbs/6_study/21_imports.ipynb #677e55d5
-def check_study(here:Study, found:tuple, used:pd.DataFrame):
-    "Refuse models that share a folder, or that were sampled, and other votes for the same clips."
-    names = {}
-    for o in used.model.unique():
-        if (first := names.setdefault(slug(o), o))!=o: raise InputError(
-            f'{first!r} and {o!r} would share the folder {slug(o)!r}: rename one of the models')
-        other_pools(here, f'{slug(o)}--{found[1]}--none', used)
-    all_clips(here, found[1], found[2])
-
 # %% ../../nbs/6_study/21_imports.ipynb #1fb1a8c8
 def take_in(here:Study, found:tuple, items:pd.DataFrame, path:Path, read:dict) -> pd.DataFrame:
     "Store what can be used of a file, and report on the rest."
@@ -266,8 +238,12 @@ def take_in(here:Study, found:tuple, items:pd.DataFrame, path:Path, read:dict) -
     if used.empty:
         why, n = Counter(items.reason).most_common(1)[0]
         raise InputError(f'Nothing in {path.name} can be used: {n} of {len(items)}: {why}')
-    status = statuses(used, found[0])
-    check_study(here, found, used)
+    status, names = statuses(used, found[0]), {}
+    for o in used.model.unique():
+        if (first := names.setdefault(slug(o), o))!=o: raise InputError(
+            f'{first!r} and {o!r} would share the folder {slug(o)!r}: rename one of the models')
+        other_pools(here, f'{slug(o)}--{found[1]}--none', used)
+    all_clips(here, found[1], found[2])
     sha = content_key([path.read_bytes().hex()])
     known = dict(revision=f'imported-{sha[:12]}', corpus=found[2].corpus.iloc[0])
     for _, part in used.groupby('model', sort=False): keep_run(here, found, part, known, read)
@@ -290,18 +266,11 @@ def import_report(items:pd.DataFrame, clips:pd.DataFrame) -> pd.DataFrame:
 
 # %% ../../nbs/6_study/21_imports.ipynb #4801462d
 def import_file(
-    path:Path, # Answers of others, see `read_items`
-    study:str, # Folder under results/ that takes them
-    corpus:str='', # A registered corpus, or a CSV of votes
-    root:str='', # The corpus' folder
-    split:str='', # Part of the corpus
-    labels:str='', # Label set; the corpus' own if empty
-    convention:str='rater', # How several emotions of one rater count
-    fmt:str='auto', mapping:dict|None=None, # As for `read_items`
-    model:str='', # Name of the model, where the file does not state it
-    style:str='direct', # `direct` or `cot`, where the file does not state it
-    ids:str|Path='', # A file with the clips' names, one per line, where the file counts them
-    mode:str='', # `label` or `dist`, where the file does not state it; that of most if empty
+    path:Path, study:str, # Answers, see `read_items`; a folder under results/
+    corpus:str='', root:str='', split:str='', # A CSV of votes; or a corpus, folder, part
+    labels:str='', convention:str='rater', # As for `load_corpus`; the corpus' own set if empty
+    fmt:str='auto', mapping:dict|None=None, ids:str|Path='', # As `read_items`; one per line
+    model:str='', style:str='direct', mode:str='', # If not in the file; mode: of most if empty
 ) -> pd.DataFrame:
     "Take other people's answers into a study, to be scored by `experiments/02_score`."
     path = Path(path)

@@ -17,9 +17,11 @@ import shutil
 import sys
 import tempfile
 import uuid
+from collections.abc import Callable
 from contextlib import contextmanager, ExitStack
 from functools import cache
 from pathlib import Path
+from typing import IO
 from ..core import InputError, ROOT, choose, content_key, write_atomic
 from ..models.contract import cleaned
 
@@ -33,21 +35,11 @@ def fit_to_share(text:str) -> str:
     return text
 
 # %% ../../nbs/6_study/13_notebooks.ipynb #556941ae
-def lock_file(
-    file, # Open
-) -> bool:
+def lock_file(file:IO) -> bool:
     "Lock an open file without waiting; False if another process has the lock."
     try: fcntl.flock(file, fcntl.LOCK_EX|fcntl.LOCK_NB)
     except OSError: return False
     return True
-
-def clear_kernels(place:Path):
-    "Remove folders of kernels whose worker was killed: nobody holds their locks."
-    for o in filter(Path.is_file, place.glob('kernel-*/lock')):
-        try:
-            with open(o) as f:
-                if lock_file(f): shutil.rmtree(o.parent, ignore_errors=True)
-        except OSError: pass # Another user's, or removed meanwhile
 
 # %% ../../nbs/6_study/13_notebooks.ipynb #5569b2c5
 @contextmanager
@@ -56,7 +48,11 @@ def short_folder(): # -> Path; gone after the block
     def fits(o): return len(os.fsencode(o))<=80 and os.access(o, os.W_OK)
     place = next(filter(fits, (tempfile.gettempdir(), '/tmp')), None)
     folder = Path(tempfile.mkdtemp(prefix='kernel-', dir=place))
-    clear_kernels(folder.parent)
+    for o in filter(Path.is_file, folder.parent.glob('kernel-*/lock')):
+        try:
+            with open(o) as f: # Of a killed worker if nobody holds it
+                if lock_file(f): shutil.rmtree(o.parent, ignore_errors=True)
+        except OSError: pass # Another user's, or removed meanwhile
     with open(folder/'.lock', 'w') as f:
         lock_file(f) # It has its name only when it is locked
         os.rename(folder/'.lock', folder/'lock')
@@ -64,15 +60,12 @@ def short_folder(): # -> Path; gone after the block
         finally: shutil.rmtree(folder, ignore_errors=True)
 
 # %% ../../nbs/6_study/13_notebooks.ipynb #5569b2c4
-def kernel_in(
-    folder:Path, # For its sockets, its connection file and its stderr
-    transport:str='ipc', # Or tcp
-): # -> a class of kernel managers, for nbclient
-    "A kernel of this interpreter."
+def kernel_in(folder:Path, transport:str='ipc'): # -> a class of kernel managers, for nbclient
+    "A kernel of this interpreter, with its sockets (or tcp) and its stderr in a folder."
     from ipykernel.kernelspec import get_kernel_dict
     from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpec
-    where = dict(ipc=dict(transport='ipc', ip=str(folder/'s')), tcp={})[transport]
+    where = dict(transport='ipc', ip=str(folder/'s')) if transport=='ipc' else {}
     class OwnKernel(AsyncKernelManager):
         kernel_spec = KernelSpec(**get_kernel_dict())
         def __init__(self, **options):
@@ -90,13 +83,8 @@ def transports() -> tuple:
     return ('ipc', 'ipc', 'tcp') if zmq.has('ipc') and os.name=='posix' else ('tcp',)*3
 
 # %% ../../nbs/6_study/13_notebooks.ipynb #a6106383
-def start_and_execute(
-    execute, # As for `with_kernel`
-    transport:str,
-    shared, # A `SharedKernel` or None
-    seconds:float,
-) -> tuple:
-    "Whether a kernel started; the result, or the last line that it wrote."
+def start_and_execute(execute:Callable, transport:str, shared:object, seconds:float) -> tuple:
+    "As `with_kernel`: whether a kernel started; the result, or the last line that it wrote."
     with ExitStack() as stack:
         folder = stack.enter_context(short_folder())
         kernel = kernel_in(folder, transport)
@@ -110,12 +98,9 @@ def start_and_execute(
         return True, found
 
 # %% ../../nbs/6_study/13_notebooks.ipynb #fdf90847
-def with_kernel(
-    execute, # (kernel_manager_class=... or km=..., start_timeout=...) -> a result
-    shared=None, # A `SharedKernel`
-    seconds:float=600., # For a kernel that neither starts nor ends
-): # The result
-    "Execute with a new or shared kernel; one that ends while it starts is started again, twice."
+def with_kernel(execute:Callable, shared:object=None) -> object:
+    "Execute with a new kernel or a `SharedKernel`; one that ends while it starts has three tries."
+    seconds = 600. # For a kernel that neither starts nor ends
     logging.getLogger('papermill').setLevel(logging.CRITICAL) # What fails is raised
     if shared and shared.is_ready(): return execute(km=shared.manager, start_timeout=seconds)
     for transport in transports():
@@ -130,9 +115,7 @@ RESET = '''import sys
 if 'torch' in sys.modules and sys.modules['torch'].cuda.is_initialized(): raise MemoryError
 get_ipython().reset()'''
 
-def was_reset(
-    client, # Of jupyter_client, blocking
-) -> bool:
+def was_reset(client:object) -> bool: # A blocking client of jupyter_client
     "Remove the variables of a kernel; False if it does not answer or uses a GPU."
     client.start_channels()
     try: reply = client.execute(RESET, silent=True, reply=True, timeout=60)
@@ -179,26 +162,10 @@ def tidy(running:Path, final:Path):
     stem = final.name.removesuffix('.ipynb').removesuffix('.failed')
     for o in final.parent.glob(f'.{stem}.*.running.ipynb'): o.unlink(missing_ok=True)
 
-# %% ../../nbs/6_study/13_notebooks.ipynb #79df3d12
-QUIET = '--IPKernelApp.log_level=ERROR'
-PAPERMILL = dict(kernel_name='python3', progress_bar=False, shutdown_kernel='immediate')
-
-def notebook_error(
-    e, # Of papermill
-) -> NotebookError:
-    "The error of a cell without the trace."
-    kind = '' if e.ename=='InputError' else f'{e.ename}: '
-    return NotebookError(fit_to_share(f'{kind}{e.evalue}'.strip()))
-
 # %% ../../nbs/6_study/13_notebooks.ipynb #f471cb34
-def run_notebook(
-    source:Path, # A notebook with a `parameters` cell
-    target:Path, # The executed notebook
-    parameters:dict,
-    kernel:SharedKernel|None=None, # A kernel of its own if None
-    follow:bool=False, # Show its progress bars
-) -> Path: # `target`
-    "Execute a notebook with papermill; refuses unknown parameters."
+def run_notebook(source:Path, target:Path, parameters:dict, kernel:SharedKernel|None=None,
+                 follow:bool=False) -> Path: # `target`
+    "Execute a notebook that has a `parameters` cell; `follow`: show its progress bars."
     import papermill as pm
     source, target = Path(source), Path(target)
     known = pm.inspect_notebook(str(source))
@@ -207,12 +174,15 @@ def run_notebook(
     failed = target.with_name(f'{target.stem}.failed.ipynb')
     running = target.with_name(f'.{target.stem}.{uuid.uuid4().hex[:8]}.running.ipynb')
     def execute(**how): pm.execute_notebook(
-        str(source), str(running), parameters, cwd=str(source.parent), **PAPERMILL, **how,
-        stderr_file=sys.stderr if follow else None, extra_arguments=[QUIET])
+        str(source), str(running), parameters, cwd=str(source.parent), kernel_name='python3',
+        progress_bar=False, shutdown_kernel='immediate', **how,
+        stderr_file=sys.stderr if follow else None,
+        extra_arguments=['--IPKernelApp.log_level=ERROR'])
     try: with_kernel(execute, kernel)
     except pm.PapermillExecutionError as e:
         tidy(running, failed)
-        raise notebook_error(e) from None
+        kind = '' if e.ename=='InputError' else f'{e.ename}: '
+        raise NotebookError(fit_to_share(f'{kind}{e.evalue}'.strip())) from None
     tidy(running, target)
     failed.unlink(missing_ok=True)
     return target

@@ -9,12 +9,13 @@ __all__ = ['PLANS', 'PLANNED', 'SETTINGS', 'draws_of', 'waiting', 'shown_answers
 
 # %% ../../nbs/6_study/16_plans.ipynb #a0010003
 import json
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import product
 import numpy as np
 import pandas as pd
 from ..core import choose, content_key, InputError
-from ..corpora.labels import label_set
+from ..corpora.labels import LabelSet, label_set
 from ..corpora.registry import limit as take_some, load_corpus, set_aside
 from ..models.contract import check_ready
 from ..models.prompts import prompt, prompt_set, wording_shares
@@ -22,7 +23,7 @@ from ..sampling.estimate import clip_seconds, COLUMNS, estimate_run
 from ..sampling.inputs import as_it_was, decoded, planned_clips
 from ..sampling.store import (answers, check_price, Draw, heard, Limits, missing,
     most_said, parts_of_plan, plan_pool, pool_rows, with_words)
-from ..sampling.files import CANDIDATES, slug, StoreLedger
+from ..sampling.files import CANDIDATES, slug, Store, StoreLedger
 from ..sampling.verify import Judge, list_options, plan_verdicts, VERDICTS
 from .claims import planned, short_of_speakers
 from .effects import STRONG
@@ -30,21 +31,13 @@ from .config import (corpus_of, Folder, folder_of, Model, planned_model, run_nam
     run_parameters, RunConfig, StudyConfig)
 from .results import Study
 
-# %% ../../nbs/6_study/16_plans.ipynb #2c63275f
-def worded_prompts(labels:tuple, asked:dict) -> list: # `asked`: modes, styles, wordings, prompts
-    "The prompts of a run, a list per wording."
-    own, how = prompt_set(asked['prompts']), [*product(asked['modes'], asked['styles'])]
-    return [[prompt(*o, labels, w, own) for o in how] for w in own.first(asked['wordings'])]
-
 # %% ../../nbs/6_study/16_plans.ipynb #5edf8a91
-def draws_of(
-    clips:pd.DataFrame, labels:tuple,
-    asked:dict, # Also n, temperature, seed, condition, score, widths, beam_limit
-    beams:bool=True, # Whether the model has them; if not, `widths` do not apply
-) -> list:
-    "(clips, prompts, Draw): samples of all clips by wording, beams of some."
+def draws_of(clips:pd.DataFrame, labels:tuple, asked:dict, beams:bool=True) -> list:
+    "(clips, prompts, Draw): samples of all clips by wording, beams of some if the model has them."
     how = (asked['temperature'], asked['seed'], asked['condition'])
-    first, *others = worded_prompts(labels, asked)
+    own, kinds = prompt_set(asked['prompts']), [*product(asked['modes'], asked['styles'])]
+    first, *others = [[prompt(*o, labels, w, own) for o in kinds]
+                      for w in own.first(asked['wordings'])]
     n, *more = wording_shares(asked['n'], asked['wordings'])
     out = [(clips, first, Draw(n or None, *how, score=labels if asked['score'] else ()))]
     out += [(clips, o, Draw(n, *how, greedy=False)) for o, n in zip(others, more, strict=True) if n]
@@ -54,38 +47,26 @@ def draws_of(
     return out
 
 # %% ../../nbs/6_study/16_plans.ipynb #d8b77c94
-def waiting(
-    store, # A `Store`
-    plan:pd.DataFrame,
-) -> set:
+def waiting(store:Store, plan:pd.DataFrame) -> set:
     "The uids of clips with calls that were not made yet."
     left = missing(store, CANDIDATES, plan)[0]
     return {*plan.uid[plan.group.isin(left.group[~left.again.astype(bool)])]}
 
-def shown_answers(
-    store, # A `Store`
-    plan:pd.DataFrame,
-    chosen, # The classes, a `LabelSet`
-    uids, # Clips that may be judged
-    reads:bool=False, # With reasons, for a verifier that reads
-) -> pd.DataFrame:
-    "The lists of answers (uid, options) of clips whose calls were all made."
+def shown_answers(store:Store, plan:pd.DataFrame, chosen:LabelSet, uids:Iterable,
+                  reads:bool=False) -> pd.DataFrame:
+    "The lists (uid, options) of those `uids` whose calls were all made; `reads`: with reasons."
     mine = plan[plan.uid.isin(set(uids))]
     if len(mine): mine = mine[~mine.uid.isin(waiting(store, mine))]
     return list_options(pool_rows(store, mine), chosen, reads=reads)
 
 # %% ../../nbs/6_study/16_plans.ipynb #a0010005
-def judges_of(
-    model:Model, asked:dict,
-    condition:str='none', # Or swap: with another speaker's audio
-) -> dict:
-    "Folder of plans -> how a verifier is asked: about labels, about lists of answers."
+def judges_of(model:Model, asked:dict, condition:str='none') -> dict:
+    "Folder of plans -> how a verifier is asked; `condition` swap: with another speaker's audio."
     can, found = model.capabilities, {}
     listwise = 'listwise' if can.label_scoring else 'listwise-text'
     if asked.get('reads')=='text': listwise = 'listwise-reader'
     if asked['verify']: found['verdict_plans'] = Judge('score' if can.verify else 'text', condition)
-    if asked['listwise']:
-        found['listwise_plans'] = Judge(listwise, condition, asked['listwise'])
+    if n := asked['listwise']: found['listwise_plans'] = Judge(listwise, condition, n)
     return found
 
 # %% ../../nbs/6_study/16_plans.ipynb #618c88af
@@ -96,13 +77,9 @@ def without_swap(clips:pd.DataFrame) -> str:
     return ''
 
 # %% ../../nbs/6_study/16_plans.ipynb #c28c0988
-def listed_plan(
-    model:Model, clips:pd.DataFrame, labels:tuple,
-    judge, # A listwise `Judge`
-    lists:tuple, # Known lists (uid, options); (pools, uids) of clips whose lists are not known
-) -> pd.DataFrame:
-    "What a listwise verifier is asked, one row per list and order."
-    known, waits = lists
+def listed_plan(model:Model, clips:pd.DataFrame, labels:tuple, judge:Judge, known:pd.DataFrame,
+                waits:list) -> pd.DataFrame:
+    "What is asked of `known` lists (uid, options), and of clips that wait: (pools, uids)."
     plans = [plan_verdicts(model, clips, labels, judge, known)] if len(known) else []
     for i, uids in enumerate(uids for pools, uids in waits for _ in range(pools)):
         if not (some := sorted({*uids} & {*clips.uid})): continue
@@ -111,27 +88,23 @@ def listed_plan(
         plans.append(plan.assign(group=plan.group+f'-{i}'))
     return pd.concat(plans, ignore_index=True) if plans else pd.DataFrame()
 
-# %% ../../nbs/6_study/16_plans.ipynb #03679b5f
-def heard_plans(model:Model, clips:pd.DataFrame, labels:tuple, how:dict, lists:tuple) -> dict:
-    "Folder of plans -> plan, of judges that `how` has; `lists` as for `listed_plan`."
-    found = {o: listed_plan(model, clips, labels, judge, lists) if judge.listwise else
-             plan_verdicts(model, clips, labels, judge) for o, judge in how.items()}
-    return {k: v for k, v in found.items() if len(v) or not how[k].listwise}
-
 # %% ../../nbs/6_study/16_plans.ipynb #82c832ee
-def judged_plans(
-    model:Model, clips:pd.DataFrame, labels:tuple, asked:dict,
-    lists:tuple|None=None, # As for `listed_plan`; None: no list is known
-) -> dict:
-    "Folder -> plan of a verifier: `verdict_plans`, `listwise_plans`, `audit_plans`."
+def judged_plans(model:Model, clips:pd.DataFrame, labels:tuple, asked:dict,
+                 lists:tuple|None=None) -> dict:
+    "Folder -> plan of a verifier; `lists`: (known, waits) of `listed_plan`, None if none is known."
     few, some = (take_some(clips, asked[o] or None) for o in ('listwise_limit', 'audit'))
     pools = asked['wordings']*len(asked['styles'])*len(asked['modes'])+4*len(asked['lists_of'])
     known, waits = lists or (pd.DataFrame(dict(uid=[], options=[])), [(pools, few.uid)])
-    lists = known[known.uid.isin(few.uid)], [(n, {*uids} & {*few.uid}) for n, uids in waits]
-    how = asked | dict(listwise=asked['listwise'] and pools and asked['listwise'])
-    found = heard_plans(model, clips, labels, judges_of(model, how), lists)
+    known = known[known.uid.isin(few.uid)]
+    waits = [(n, {*uids} & {*few.uid}) for n, uids in waits]
+    def plans(clips, condition):
+        found = {k: listed_plan(model, clips, labels, o, known, waits) if o.listwise else
+                 plan_verdicts(model, clips, labels, o)
+                 for k, o in judges_of(model, asked, condition).items()}
+        return {k: o for k, o in found.items() if len(o) or k!='listwise_plans'}
+    found = plans(clips, 'none')
     if asked['audit'] and not without_swap(some):
-        again = heard_plans(model, some, labels, judges_of(model, how, 'swap'), lists).values()
+        again = plans(some, 'swap').values()
         if again: found['audit_plans'] = pd.concat(again, ignore_index=True)
     return found
 
@@ -141,15 +114,12 @@ def drawn_plan(plans:dict) -> pd.DataFrame:
     found = [plans[o] for o in ('plans', 'beams') if o in plans]
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
-def plans_for(
-    model:Model, clips:pd.DataFrame, labels:tuple, asked:dict,
-    lists=None, # Drawn plan -> `lists` of `judged_plans`; None: no list is known
-) -> dict:
+def plans_for(model:Model, clips:pd.DataFrame, labels:tuple, asked:dict,
+              lists:Callable|None=None) -> dict: # Drawn plan -> `lists` of `judged_plans`
     "Folder -> plan of what a model is asked; `beams` apart from `plans`."
     draws = draws_of(clips, labels, asked, model.capabilities.beams) if asked['modes'] else []
     plans = [('beams' if o[2].widths else 'plans', plan_pool(model, *o)) for o in draws]
-    drawn = {k: pd.concat([o for name, o in plans if name==k], ignore_index=True)
-             for k, _ in plans}
+    drawn = {k: pd.concat([o for name, o in plans if name==k], ignore_index=True) for k, _ in plans}
     shown = lists(drawn_plan(drawn)) if lists else None
     return drawn | judged_plans(model, clips, labels, asked, shown)
 
@@ -171,21 +141,17 @@ def read_clips(run:RunConfig, had:dict) -> tuple:
         had[key] = loaded, ratings, chosen, kept
     return had[key]
 
-# %% ../../nbs/6_study/16_plans.ipynb #747dd4a8
-def most_pools(study:StudyConfig, run:RunConfig) -> int:
-    "How many pools of samples a run has for each clip."
-    return len(run.modes)*len(run.styles)*run_parameters(study, run)['wordings']
-
 # %% ../../nbs/6_study/16_plans.ipynb #6c40109d
 def known_lists(study:StudyConfig, run:RunConfig, own:pd.DataFrame, had:dict, few:set) -> tuple:
     "The `lists` of `judged_plans` for a `few` clips; `own`: what the run itself draws."
+    def size(o): return len(o.modes)*len(o.styles)*run_parameters(study, o)['wordings']
     store, chosen = Study(study.name).store, read_clips(run, had)[2]
-    runs, pools = {run_name(o): o for o in study.runs}, [(most_pools(study, run), own)]
+    runs, pools = {run_name(o): o for o in study.runs}, [(size(run), own)] # Pools of a clip, plan
     for o in run.lists_of:
         name = choose('--'.join([slug(o), *run_name(run).split('--')[1:]]), runs, 'run to judge')
         other = runs[name].model_copy(update=dict(verify=False, listwise=0, audit=0))
         plan = plan_run(study, other, had)[1].get('plans', pd.DataFrame())
-        pools.append((most_pools(study, other), plan))
+        pools.append((size(other), plan))
     pools = [(n, o[o.uid.isin(few)]) for n, o in pools if len(o)]
     pools = [(n, o, waiting(store, o)) for n, o in pools if len(o)]
     reads = run.reads=='text'
@@ -262,7 +228,7 @@ def estimate_published(study:StudyConfig, run:RunConfig) -> tuple:
 # %% ../../nbs/6_study/16_plans.ipynb #be51a3d8
 def estimate_study(study:StudyConfig) -> tuple:
     "One row per run and kind of call; texts: what is missing, published sizes, weak claims."
-    parts, lacking, published, had, seen, cells, modes = [], [], [], {}, set(), [], set()
+    parts, lacking, published, cells, had, seen, modes = [], [], [], [], {}, set(), set()
     for run in study.runs:
         try:
             found, cell = estimate_one(study, run, had, seen)
@@ -271,8 +237,7 @@ def estimate_study(study:StudyConfig) -> tuple:
             lacking.append(str(e))
             found, source = estimate_published(study, run)
             published += [source]*bool(source)
-            unknown = pd.DataFrame([dict(model=planned_model(run).name)], columns=COLUMNS)
-            found = found or [unknown]
+            found = found or [pd.DataFrame([dict(model=planned_model(run).name)], columns=COLUMNS)]
         parts += [o.assign(run=run_name(run)) for o in found]
     table = pd.concat(parts, ignore_index=True)
     weak = short_of_speakers(cells, study.strong or STRONG, len(modes)) if cells else []
@@ -305,36 +270,32 @@ def plan_counts(here:Folder, folder:str, plan:pd.DataFrame) -> tuple:
 def unread(here:Folder, plan:pd.DataFrame) -> int:
     "The stored answers to a plan that the parser cannot read."
     rows = pool_rows(here.store, plan)
-    if not len(rows): return 0
+    if rows.empty: return 0
     got = answers(rows[rows.error.eq('')], here.labels(plan.label_set.iloc[0]))
     return int((~got.parse_status.isin(['ok', 'repaired'])).sum())
-
-def plan_state(here:Folder, folder:str, plan:pd.DataFrame, run:str) -> dict:
-    "How far a plan is: run, asked, calls, done, failed, missing, unparsed."
-    calls, done, failed = plan_counts(here, folder, plan)
-    return dict(run=run, asked=PLANNED[folder], calls=calls, done=done, failed=failed,
-                missing=calls-done-failed,
-                unparsed=unread(here, plan) if folder=='plans' and len(plan) else None)
 
 # %% ../../nbs/6_study/16_plans.ipynb #b172b584
 def asked_now(study:StudyConfig) -> list:
     "(run, folder, plan) of what a study needs; (run, '', None) where that cannot be known."
     found, had, here = [], {}, Study(study.name)
-    def stored(name):
-        return [(name, folder, pd.read_parquet(o)) for folder in PLANS
-                if (o := here.table(folder, name)).exists()]
     for run in study.runs:
         name = run_name(run)
         try: found += [(name, k, o) for k, o in plan_run(study, run, had)[1].items()]
-        except InputError: found += stored(name) or [(name, '', None)]
+        except InputError: found += [
+            (name, k, pd.read_parquet(o)) for k in PLANS if (o := here.table(k, name)).exists()
+        ] or [(name, '', None)]
     return found
 
 # %% ../../nbs/6_study/16_plans.ipynb #d27f60eb
 def study_status(study:StudyConfig, plans:list|None=None) -> pd.DataFrame:
     "Calls wanted, done, failed, missing and unparsed, per run and plan; `plans`: `asked_now`."
-    here = Study(study.name)
-    plans = asked_now(study) if plans is None else plans
-    rows = [plan_state(here, k, o, run) for run, k, o in plans if k]
+    here, rows = Study(study.name), []
+    for run, folder, plan in asked_now(study) if plans is None else plans:
+        if not folder: continue
+        calls, done, failed = plan_counts(here, folder, plan)
+        lost = unread(here, plan) if folder=='plans' and len(plan) else None
+        rows.append(dict(run=run, asked=PLANNED[folder], calls=calls, done=done, failed=failed,
+                         missing=calls-done-failed, unparsed=lost))
     known, begun = {o['run'] for o in rows}, {o['run'] for o in rows if o['done']+o['failed']}
     new = [o for o in known if o not in begun and not here.table('plans', o).exists()]
     found = sorted((o for o in rows if o['run'] not in new), key=lambda o: (o['run'], o['asked']))

@@ -49,10 +49,6 @@ def read_answers(path:Path, labels:tuple) -> pd.DataFrame:
     return rows.drop(columns=['text', 'choices'])
 
 # %% ../../nbs/6_study/22_reanalysis.ipynb #f2e27b00
-def offered_mask(answers:pd.DataFrame, labels:tuple) -> np.ndarray:
-    "Which labels each answer could be, (A, K)."
-    return np.array([[o in row for o in labels] for row in answers.offered])
-
 def restricted(shares:np.ndarray, mask:np.ndarray) -> np.ndarray:
     "Distributions over the offered labels, (..., A, K); uniform where no mass is left."
     left = shares*mask
@@ -69,25 +65,10 @@ def question_strata(votes:Votes) -> np.ndarray:
     out[enough] = strata(votes[enough])
     return out
 
-# %% ../../nbs/6_study/22_reanalysis.ipynb #c91fecdf
-def one_hot(answers:pd.DataFrame, labels:tuple) -> np.ndarray:
-    "Answers as distributions, (A, K); zero where unread."
-    return np.array([[o==label for o in labels] for label in answers.label], float)
-
-def wording_votes(answers:pd.DataFrame, labels:tuple) -> np.ndarray:
-    "Shares of all answers of the same model to the same clip, (A, K)."
-    single = pd.DataFrame(one_hot(answers, labels), index=answers.index)
-    total = single.groupby([answers.model, answers.uid]).transform('sum').to_numpy()
-    return total/np.maximum(total.sum(1, keepdims=True), 1)
-
 # %% ../../nbs/6_study/22_reanalysis.ipynb #af108d82
-def removed_rater(
-    votes:Votes,
-    clip:np.ndarray, # Shape (A,), row of `votes` of each question
-    mask:np.ndarray, # Shape (A, K), labels that are offered
-) -> pd.DataFrame: # question, stratum, weight, jsd, accuracy; a question's weights sum to 1
-    "Each rater of a question as its predictor, compared with the remaining raters."
-    rows = []
+def removed_rater(votes:Votes, clip:np.ndarray, mask:np.ndarray) -> pd.DataFrame:
+    "Each rater of a question against the others; `clip` (A,): its row of votes, `mask` (A, K)."
+    rows = [] # The weights of a question sum to 1
     for i, (own, offered) in enumerate(zip(votes[clip], mask, strict=True)):
         for k in np.flatnonzero(own*offered):
             rest = own-np.eye(len(own))[k]
@@ -98,13 +79,6 @@ def removed_rater(
                          jsd(said, truth)[0], hits(said, truth)[0]))
     return pd.DataFrame(rows, columns=['question', 'stratum', 'weight', 'jsd', 'accuracy'])
 
-# %% ../../nbs/6_study/22_reanalysis.ipynb #5fc820ca
-def class_prior(truth:SoftLabels, speakers:np.ndarray) -> Dist:
-    "The mean soft label of all other speakers, per clip."
-    speakers = np.asarray(speakers)
-    means = {o: truth[speakers!=o].mean(0) for o in np.unique(speakers)}
-    return np.array([means[o] for o in speakers])
-
 # %% ../../nbs/6_study/22_reanalysis.ipynb #4023d2e8
 MIN_ANSWERS = 3 # Answers of a model to a clip, below which there is no vote over wordings
 SINGLE, BY_VOTE = 'single answer', 'vote over wordings'
@@ -113,12 +87,15 @@ GAIN = 'vote less single answer' # On the same questions
 def predictors(answers:pd.DataFrame, truth:SoftLabels, clips:pd.DataFrame, mask:np.ndarray,
                labels:tuple, probe:Dist) -> dict:
     "Name -> distributions, (A, K), and whether each counts; `truth` and `probe` are per answer."
-    read = answers.label.ne('').to_numpy()
-    n = answers.label.ne('').groupby([answers.model, answers.uid]).transform('sum').to_numpy()
-    every = np.ones(len(answers), bool)
-    found = {SINGLE: (one_hot(answers, labels), read),
-             BY_VOTE: (wording_votes(answers, labels), read & (n>=MIN_ANSWERS)),
-             'class prior': (class_prior(truth, clips.speaker.to_numpy()), every),
+    read, every = answers.label.ne('').to_numpy(), np.ones(len(answers), bool)
+    single = np.array([[o==label for o in labels] for label in answers.label], float)
+    by_clip = pd.DataFrame(single, answers.index).groupby([answers.model, answers.uid])
+    votes = by_clip.transform('sum').to_numpy()
+    n, speakers = votes.sum(1), clips.speaker.to_numpy()
+    prior = {o: truth[speakers!=o].mean(0) for o in np.unique(speakers)}
+    found = {SINGLE: (single, read),
+             BY_VOTE: (votes/np.maximum(n, 1)[:, None], read & (n>=MIN_ANSWERS)),
+             'class prior': (np.array([prior[o] for o in speakers]), every),
              'uniform': (mask/mask.sum(1, keepdims=True), every)}
     if probe is not None: found[PROBE] = (probe, every)
     return {k: (restricted(shares, mask), use) for k, (shares, use) in found.items()}
@@ -144,7 +121,7 @@ def question_scores(answers:pd.DataFrame, clips:pd.DataFrame, labels:tuple,
     "Answers and references, each compared with the votes for the options of the question."
     votes = clips[[f'votes_{o}' for o in labels]].to_numpy(float)
     row = answers.uid.map({o: i for i, o in enumerate(clips.uid)}).to_numpy()
-    mask = offered_mask(answers, labels)
+    mask = np.array([[o in offered for o in labels] for offered in answers.offered]) # (A, K)
     use = (votes[row]*mask).sum(1)>0
     answers, row, mask = answers[use].reset_index(drop=True), row[use], mask[use]
     asked, own = clips.iloc[row].reset_index(drop=True), votes[row]
@@ -170,14 +147,11 @@ def clip_mean(part:pd.DataFrame, share:pd.Series, metric:str) -> dict:
     sums = part[['uid', 'speaker']].assign(top=share*part[metric].fillna(0), n=share*ok)
     clips = sums.groupby(['uid', 'speaker'], as_index=False).sum()
     parts, use = clips[['top', 'n']].to_numpy(), clips.n.gt(0).to_numpy()
+    def mean_of_parts(sums): return ratio(sums[..., 0], sums[..., 1])
     mean = of_sums(metric, parts, mean_of_parts, use)
     found = cluster_ci(mean, clips.speaker.to_numpy())
     return dict(value=found.value, low=found.low, high=found.high, clips=int(use.sum()),
                 questions=int(ok.sum()), speakers=clips.speaker[use].nunique())
-
-def mean_of_parts(sums:np.ndarray) -> np.ndarray:
-    "Sum of values by sum of weights."
-    return ratio(sums[..., 0], sums[..., 1])
 
 # %% ../../nbs/6_study/22_reanalysis.ipynb #5c726a52
 def question_summary(scores:pd.DataFrame) -> pd.DataFrame:

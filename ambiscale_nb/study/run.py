@@ -33,16 +33,12 @@ from .results import guarded, outdate, Study
 SAMPLE_BOOK, SCORE_BOOK = (ROOT/f'nbs/experiments/{o}.ipynb' for o in ('01_sample', '02_score'))
 FIGURE_BOOKS = ROOT/'nbs/figures'
 
-def run_tasks(
-    study:StudyConfig, run:RunConfig,
-    stem:str, # Name of its notebooks
-    **more, # Parameters that are not the run's own
-) -> list:
-    "A task for each part of a run."
+def run_tasks(study:StudyConfig, run:RunConfig, stem:str, **more:object) -> list:
+    "A task for each part of a run; `stem`: of its notebooks, `more`: other parameters."
     asked, folder = run_parameters(study, run) | more, folder_of(study.name)/'runs'
-    def name(part): return f'{stem}--{part.replace("/", "of")}' if part else stem
-    return [(SAMPLE_BOOK, folder/f'{name(o)}.ipynb', asked | dict(part=o))
-            for o in parts_of(run.parts)]
+    ends = {o: f'--{o.replace("/", "of")}' if o else '' for o in parts_of(run.parts)}
+    return [(SAMPLE_BOOK, folder/f'{stem}{end}.ipynb', asked | dict(part=o))
+            for o, end in ends.items()]
 
 # %% ../../nbs/6_study/19_run.ipynb #f4652aa6
 def study_tasks(study:StudyConfig) -> list:
@@ -80,77 +76,54 @@ def sampling_waves(study:StudyConfig) -> list:
         waves.setdefault(times[key], []).extend(own)
     return [*waves.values()]
 
-# %% ../../nbs/6_study/19_run.ipynb #d98d6aba
-def is_whole(study:str) -> bool:
-    "Whether every run of a study is finished, as it was last run; true for an import."
-    load_plugins()
-    file = folder_of(study)/'study.json'
-    runs = json.loads(file.read_text())['runs'] if file.exists() else []
-    names = [run_name(RunConfig(**o)) for o in runs]
-    return all((folder_of(study)/f'plans/{o}.json').exists() for o in names)
-
 # %% ../../nbs/6_study/19_run.ipynb #271be8bd
 REAL = 'fig11_real' # Public answers of real models: it belongs to no study
 COMMITTED = 'figures' # Of the study `EMBEDDED`
 
-def figure_folder(
-    study:str,
-    whole:bool=True, # Whether all of its runs are in the figures
-) -> str:
-    "The folder of a study's figures, under the project's root."
+def figure_folder(study:str, whole:bool=True) -> str:
+    "The folder of a study's figures, under the project's root; `whole`: of all of its runs."
     return f"results/{study}/figures{'' if whole else '-partial'}"
 
 # %% ../../nbs/6_study/19_run.ipynb #271be8be
 def picture_folder(stem:str, study:str) -> str:
     "Where a figure that is asked for goes, under the project's root."
     if stem==REAL: return COMMITTED
-    whole = is_whole(study)
+    load_plugins()
+    file, plans = folder_of(study)/'study.json', folder_of(study)/'plans' # An import has no file
+    runs = json.loads(file.read_text())['runs'] if file.exists() else []
+    whole = all((plans/f'{run_name(RunConfig(**o))}.json').exists() for o in runs)
     return COMMITTED if whole and study==EMBEDDED else figure_folder(study, whole)
 
-def draw(
-    figure:str, # As for `figure_stem`
-    study:str, # Folder under results/, scored
-    out:str='', # Where to, under the project's root; `picture_folder` if empty
-    kernel:SharedKernel|None=None,
-    **parameters, # Others of the figure's notebook, such as metric
-) -> Path:
-    "Draw one figure from stored scores; returns the executed notebook."
+def draw(figure:str, study:str, out:str, kernel:SharedKernel|None=None, **more:object) -> Path:
+    "Draw a figure into the folder `out` of the project; returns the executed notebook."
     stem = figure_stem(figure)
     if stem!=REAL: Study(study).read('scores') # Refused before a notebook is started
-    out = out or (f'results/{study}/figures' if parameters else picture_folder(stem, study))
     return run_notebook(FIGURE_BOOKS/f'{stem}.ipynb', folder_of(study)/f'runs/{stem}.ipynb',
-                        dict(study=study, out=out, **parameters), kernel)
-
-# %% ../../nbs/6_study/19_run.ipynb #9b51cfac
-def draw_some(
-    stems, # An iterator that the workers share
-    study:str, out:str, kernel:SharedKernel,
-    bar, # Of tqdm
-) -> list:
-    "Draw figures in one kernel while there are any; (figure, error) of those that failed."
-    failed = []
-    with kernel:
-        for o in stems:
-            try: draw(o, study, out, kernel)
-            except Exception as e: failed.append((o, str(e)))
-            bar.update()
-    return failed
+                        dict(study=study, out=out, **more), kernel)
 
 # %% ../../nbs/6_study/19_run.ipynb #e9c20c91
 def draw_all(study:StudyConfig, out:str, progress:bool=False) -> list:
     "Draw the figures of a scored study; (figure, error) of those that could not be drawn."
     from tqdm import tqdm
     stems = [o for o in study.figures if o!='report']
-    left, kernels = iter(stems), [SharedKernel() for _ in stems[:study.workers]]
+    left, kernels, failed = iter(stems), [SharedKernel() for _ in stems[:study.workers]], []
+    def work(kernel): # While there are figures
+        with kernel:
+            for o in left:
+                try: draw(o, study.name, out, kernel)
+                except Exception as e: failed.append((o, str(e)))
+                bar.update()
     bar = tqdm(total=len(stems), desc='draw', unit='figure', disable=None if progress else True)
     with chdir(FIGURE_BOOKS), bar, ThreadPoolExecutor(study.workers) as pool:
-        jobs = [pool.submit(draw_some, left, study.name, out, o, bar) for o in kernels]
-        try: return sorted(x for o in jobs for x in o.result())
+        jobs = [pool.submit(work, o) for o in kernels]
+        try:
+            for o in jobs: o.result()
         except BaseException: # Ctrl-C: nothing more is drawn
             for _ in left: pass
             while wait(jobs, .1).not_done:
                 for o in kernels: o.kill()
             raise
+    return sorted(failed)
 
 # %% ../../nbs/6_study/19_run.ipynb #e0313c86
 def write_report(study:str) -> Path:
@@ -184,12 +157,8 @@ def scored_from(study:StudyConfig, out:str) -> dict:
     return json.loads(json.dumps(state))
 
 # %% ../../nbs/6_study/19_run.ipynb #79f00001
-def drop_old(
-    study:str,
-    out:str, # The folder of its figures, under the project's root
-    stems:list, # Figures that could not be drawn
-):
-    "Move pictures of earlier scores out of the way of new ones."
+def drop_old(study:str, out:str, stems:list):
+    "Move pictures of earlier scores in `out` out of the way; `stems`: figures not drawn again."
     here = folder_of(study)
     scored = (here/'scores.parquet').stat().st_mtime
     for file in (f for o in stems for f in (ROOT/out).glob(f'{o}.*')):
@@ -197,23 +166,9 @@ def drop_old(
         (here/'outdated').mkdir(exist_ok=True)
         file.rename(here/'outdated'/file.name)
 
-# %% ../../nbs/6_study/19_run.ipynb #5c0e2a71
-def score(
-    study:StudyConfig,
-    follow:bool, # Show a bar
-):
-    "Execute the notebook that scores a study."
-    asked = dict(study=study.name, progress=follow, ks=study.ks, workers=study.workers,
-                 common=study.common, probe=study.probe)
-    run_notebook(SCORE_BOOK, folder_of(study.name)/'runs/02_score.ipynb', asked, follow=follow)
-
 # %% ../../nbs/6_study/19_run.ipynb #4e3d3c5b
-def score_and_draw(
-    study:StudyConfig,
-    whole:bool=True, # Whether no run has failed
-    progress:bool=False, # Show bars on a terminal
-) -> list:
-    "Score and draw what is complete, unless that was done; (name, error) of what failed."
+def score_and_draw(study:StudyConfig, whole:bool=True, progress:bool=False) -> list:
+    "Score and draw what is complete (`whole`: all), unless done; (name, error) of what failed."
     here, out = folder_of(study.name), figure_folder(study.name, whole)
     if not list(here.glob('plans/*.json')): # Nothing to score: earlier scores are put aside
         outdate(Study(study.name))
@@ -221,7 +176,10 @@ def score_and_draw(
     state = scored_from(study, out)
     if not scoring_news(study, state): return []
     (here/'scored.json').unlink(missing_ok=True)
-    score(study, progress and sys.stderr.isatty())
+    follow = progress and sys.stderr.isatty()
+    asked = dict(study=study.name, progress=follow, ks=study.ks, workers=study.workers,
+                 common=study.common, probe=study.probe)
+    run_notebook(SCORE_BOOK, here/'runs/02_score.ipynb', asked, follow=follow)
     failed = draw_all(study, out, progress)
     drop_old(study.name, out, [o for o, _ in failed])
     if whole: shutil.rmtree(ROOT/figure_folder(study.name, False), ignore_errors=True)
@@ -231,13 +189,8 @@ def score_and_draw(
     return failed
 
 # %% ../../nbs/6_study/19_run.ipynb #c04c02a4
-def execute(
-    study:StudyConfig,
-    waves:list, # Lists of tasks, one after the other; the last judge what the others answered
-    progress:bool, # Report how far it is
-    rescore:bool, # Ask nothing
-) -> list:
-    "Execute the notebooks of a study that are not done; (name, error) of those that failed."
+def execute(study:StudyConfig, waves:list, progress:bool, rescore:bool) -> list:
+    "Execute tasks that are not done, wave by wave; (name, error) of those that failed."
     watch = StudyWatch(folder_of(study.name), [o for tasks in waves for o in tasks])
     slurm, failed = study.slurm and study.slurm.model_dump(exclude_unset=True), []
     for tasks in filter(None, waves):
@@ -260,12 +213,7 @@ def write_manifest(study:StudyConfig):
         commit=code_commit(), versions=versions(), plugins=plugin_prints()), indent=1))
 
 # %% ../../nbs/6_study/19_run.ipynb #1f91deed
-def run_study(
-    study:StudyConfig,
-    progress:bool=True, # Report how far it is
-    rescore:bool=False, # Ask nothing: scores and figures again, from stored answers
-    force:bool=False, # Ask everything again
-) -> list:
+def run_study(study:StudyConfig, progress:bool=True, rescore:bool=False, force:bool=False) -> list:
     "Sample, verify, score and draw, or resume; (name, error) of what failed."
     here = folder_of(study.name)
     def say(line):
@@ -284,14 +232,6 @@ def run_study(
     if rescore or force: why = 'as asked'
     say(f'scores and figures: {"computed: " if why else "reused, as nothing has changed"}{why}')
     return failed+score_and_draw(study, not failed, progress)
-
-# %% ../../nbs/6_study/19_run.ipynb #a13bb293
-def row_names(table:pd.DataFrame, columns:list) -> pd.Index:
-    "A name for each row from some columns; rows of one name are numbered."
-    rows = table[columns].itertuples(index=False)
-    text = pd.Series([', '.join(map(str, o)) for o in rows], dtype=str)
-    again = text.groupby(text).cumcount()+1
-    return pd.Index(text.where(again==1, text+' #'+again.astype(str)), name='row')
 
 # %% ../../nbs/6_study/19_run.ipynb #5c20380f
 def naming_columns(table:pd.DataFrame) -> list:
@@ -319,10 +259,15 @@ def compare_columns(new:pd.Series, old:pd.Series) -> tuple:
 def compare_tables(new:pd.DataFrame, old:pd.DataFrame) -> tuple:
     "Largest difference of numbers that agree; a line for each row, column or cell that does not."
     by, largest = naming_columns(old), 0.
+    def names(table): # From these columns; rows of one name are numbered
+        rows = table[by].itertuples(index=False)
+        text = pd.Series([', '.join(map(str, o)) for o in rows], dtype=str)
+        again = text.groupby(text).cumcount()+1
+        return pd.Index(text.where(again==1, text+' #'+again.astype(str)), name='row')
     lines = [f'no column {o}' for o in old if o not in new]
     lines += [f'new column {o}' for o in new if o not in old]
     if set(by)-set(new): return 0., lines
-    new, old = (o.set_index(row_names(o, by)) for o in (new, old))
+    new, old = (o.set_index(names(o)) for o in (new, old))
     lines += [f'no row {o}' for o in old.index.difference(new.index, sort=False)]
     lines += [f'new row {o}' for o in new.index.difference(old.index, sort=False)]
     new, old = (o.loc[old.index.intersection(new.index, sort=False)] for o in (new, old))

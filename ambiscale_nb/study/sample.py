@@ -22,7 +22,7 @@ from ..sampling.inputs import as_it_was, run_inputs
 from ..sampling.files import CANDIDATES, slug
 from ..sampling.store import (Limits, lacking, missing, most_said, plan_pool,
     sample_pool, take_part, with_words)
-from ..sampling.verify import VERDICTS, plan_verdicts, verify_pool
+from ..sampling.verify import Judge, VERDICTS, plan_verdicts, verify_pool
 from .config import Model, RunConfig, planned_model
 from .plans import draws_of, judges_of, shown_answers, without_swap
 from .results import Study
@@ -40,14 +40,8 @@ def model_for(given:dict, root:Path) -> Model:
     return alm
 
 # %% ../../nbs/6_study/17_sample.ipynb #c41f7d80
-def plans_of(
-    here:Study,
-    models:list, # Names of other models, already sampled
-    own:str, # Name of the model that judges
-    data:str, # The corpus as it is read, from `data_name`
-    listwise:int, # Orders of a list
-) -> list:
-    "The plans of other models; refused unless all of their calls were made."
+def plans_of(here:Study, models:list, own:str, data:str, listwise:int) -> list:
+    "The plans of models that `own` judges on `data`; refused unless all of their calls were made."
     if models and (not listwise or own in models): raise InputError(
         f"lists_of={list(models)}: name other models than {own}, and set listwise to 2 or more")
     found = {o: here.read('plans', f'{slug(o)}--{data}--none') for o in models}
@@ -61,9 +55,7 @@ def plans_of(
 # %% ../../nbs/6_study/17_sample.ipynb #b0010009
 class SamplingRun:
     "One model on one corpus; call its steps in their order."
-    def __init__(self,
-        given:dict, # Parameters of `01_sample`
-    ):
+    def __init__(self, given:dict): # Parameters of `01_sample`
         load_plugins()
         self.given, self.here, self.reports = given, Study(given['study']), []
         self.model = model_for(given, self.here.root)
@@ -166,10 +158,7 @@ def lists(self:SamplingRun, part:str='') -> pd.DataFrame:
     return pd.concat(shown).drop_duplicates(ignore_index=True)
 
 @patch
-def judged_by(
-    self:SamplingRun,
-    judge, # A `Judge`
-) -> pd.DataFrame:
+def judged_by(self:SamplingRun, judge:Judge) -> pd.DataFrame:
     "The clips that a judge is asked about."
     if judge.condition=='swap': return self.audited
     return self.few if judge.listwise else self.clips

@@ -244,12 +244,12 @@ def test_where_workers_are_is_the_surroundings_business(monkeypatch):
     monkeypatch.setattr(fanout, 'local_cluster', lambda n: Fake(f'local {n}'))
     monkeypatch.setattr(fanout, 'slurm_cluster', lambda n, block: Fake(f'slurm {n} {block}'))
     monkeypatch.delenv('DASK_SCHEDULER_ADDRESS', raising=False)
-    for where in ({}, dict(slurm={}), dict(slurm=dict(queue='gpu')), dict(scheduler='tcp://b:1')):
+    for where in ({}, dict(slurm={}), dict(slurm=dict(queue='gpu'))):
         with fanout.connect(3, **where): pass
     monkeypatch.setenv('DASK_SCHEDULER_ADDRESS', 'tls://c:2')
     with fanout.connect(3): pass
     assert [o for o in asked if isinstance(o, str)] == ['local 3', 'slurm 3 {}', "slurm 3 {'queue': 'gpu'}",
-                                                       'tcp://b:1', 'tls://c:2']
+                                                       'tls://c:2']
 
 
 def test_what_we_start_listens_on_this_machine_alone(tmp_path):
