@@ -15,8 +15,7 @@ from ambiscale_nb.metrics.equivalence import INCONCLUSIVE, NOT_TESTABLE, OPPOSIT
 from ambiscale_nb.metrics.metrics import jsd
 from ambiscale_nb.metrics.statistics import paired_difference
 from ambiscale_nb.study import effects
-from ambiscale_nb.study.cells import (BASE, PLAIN, SCALED, Cell, cell_of_run, laid_out, main_cell,
-    recipe)
+from ambiscale_nb.study.cells import (BASE, PLAIN, SCALED, Cell, cell_of_run, laid_out, main_cell, recipe)
 from ambiscale_nb.study.cells import ANSWERS as MODES
 from ambiscale_nb.study.claims import (CLAIMS, beside_published, claim_row, claim_text, claims_of, heading, planned,
     Claim, short_of_speakers, verdict_table)
@@ -26,7 +25,6 @@ from ambiscale_nb.study.results import Study
 from ambiscale_nb.study.config import read_study
 
 EVEN = dict.fromkeys((*SCALED, PLAIN), .3)
-
 
 def world(model, knows=EVEN, base=0., clear=None, noise=0., mix=0., hits=None, params=np.nan, seed=0, speakers=20,
           each=40, K=4, R=8, corpus='world', mode='dist'):
@@ -55,29 +53,21 @@ def world(model, knows=EVEN, base=0., clear=None, noise=0., mix=0., hits=None, p
         credit[k] = np.where(own<chance, shared_credit(truth), np.eye(K)[guess])
     return Cell(model, corpus, votes, who, dists, credit, params, mode=mode)
 
-
 def three(**how): return [world(f'm{i}', params=10.**(6+i), **how) for i in range(3)]
-
 
 def shares(**other): return EVEN|other
 
-
 def all_of(share): return dict.fromkeys((*SCALED, PLAIN), share)
 
-
 few = dict(speakers=14, each=3, noise=.7)  # too small and too noisy to tell
-
 
 def growing(step, start=.1, models=6, **how):
     return [world(f'm{i}', all_of(start+step*i), params=1e6*2**i, **how) for i in range(models)]
 
-
 def named(strong, other, **how):
     return [world(o, EVEN, base=strong, **how) for o in STRONG]+[world('another', EVEN, base=other, **how)]
 
-
 def split(*knows, **how): return [world(f'm{i}', o, **how) for i, o in enumerate(knows)]
-
 
 best_a, best_b = shares(w_bon=.9), shares(w_alm_v=.9)
 weights = shares(w_bon=.8, w_alm_v=.8, mean=.5, bon=.5, alm_v=.5)
@@ -110,7 +100,6 @@ WORLDS = {
     '6b': {SUPPORTED: split(weights, weights), OPPOSITE: split(selects, selects), SMALL: split(same, same),
            INCONCLUSIVE: split(weights, weights, **few), NOT_TESTABLE: split(weights)}}
 
-
 @pytest.mark.parametrize(('key', 'expected'), [(k, o) for k, found in WORLDS.items() for o in found],
                          ids=lambda o: str(o).replace(' ', '-'))
 def test_worlds_of_known_truth_get_their_verdict(key, expected):
@@ -119,10 +108,8 @@ def test_worlds_of_known_truth_get_their_verdict(key, expected):
     if expected==NOT_TESTABLE: assert row['note']
     else: assert np.isfinite([row[o] for o in ('effect', 'low', 'high', 'p')]).all() and len(parts)==row['parts']
 
-
 # --- what does not make a verdict ---------------------------------------------------------------------
 def word(key, cells, mode='dist', **how): return claim_row(CLAIMS[key], cells, mode, **how)[0]['verdict']
-
 
 @pytest.mark.parametrize(('how', 'words'), [
     (dict(mix=.5, knows=all_of(0.)), (SMALL, INCONCLUSIVE)), (dict(knows=all_of(.61), base=.6), (SMALL, INCONCLUSIVE)),
@@ -135,12 +122,10 @@ def test_what_is_no_gain_on_ambiguous_speech(how, words):
     if 'mix' in how: assert gain[cells[0].level=='ambiguous'].mean()-gain[cells[0].level=='clear'].mean()>.05
     assert word('2', cells) in words
 
-
 def test_strategies_that_change_nothing_are_too_small_and_never_pass():
     claims, _ = claims_of(three(knows=dict.fromkeys(EVEN, 0.)))
     assert not claims.verdict.isin([SUPPORTED, SIZE_OPEN, OPPOSITE]).any()
     assert word('1a', three(knows=dict.fromkeys(EVEN, 0.)))==SMALL
-
 
 def test_one_strategy_does_not_decide_for_all():
     "One of seven loses much more than the others gain: their mean is below 0, most of them gain."
@@ -149,13 +134,11 @@ def test_one_strategy_does_not_decide_for_all():
     row, parts = claim_row(CLAIMS['1a'], cells, 'dist')
     assert row['verdict']==SUPPORTED and parts[parts.part.str.contains(': alm_v')].effect.max()<0<mean
 
-
 def test_thousands_of_clips_do_not_replace_models():
     gains = (.1, .5, .3)  # nothing to do with size
     cells = [world(f'm{i}', all_of(o), params=1e6*4**i, each=100) for i, o in enumerate(gains)]
     row, _ = claim_row(CLAIMS['3a'], cells, 'dist')
     assert row['verdict']==NOT_TESTABLE and '3 of known' in row['note'] and '5 are needed' in row['note']
-
 
 @pytest.mark.parametrize('models', [5, 8])
 def test_gains_unrelated_to_size_are_rarely_called_a_trend(models):
@@ -170,12 +153,10 @@ def test_gains_unrelated_to_size_are_rarely_called_a_trend(models):
         assert words.count(SUPPORTED)+words.count(SIZE_OPEN)<=.05*200+4
     assert [o for k, o in found if k=='3a'].count(OPPOSITE)<=.05*200+4
 
-
 def test_a_loss_elsewhere_supports_nothing():
     "Large models lose more than small ones; weighting loses to the single answer."
     assert word('3b', growing(-.05, .4, base=.6, models=8)) not in (SUPPORTED, SIZE_OPEN)
     assert word('6a', split(weights, weights, base=.95))==OPPOSITE
-
 
 def test_size_uses_the_corpora_that_all_models_share():
     cells = growing(.1)+growing(.1, corpus='other')[:3]
@@ -183,7 +164,6 @@ def test_size_uses_the_corpora_that_all_models_share():
     assert len(x)==6 and corpora==['world'] and set(gains)==set(SCALED)
     none = growing(.1)[:2]+growing(.1, corpus='other')[2:]
     assert by_model(none)[2]==['other'] and len(by_model(none)[0])==4
-
 
 # --- dominance ---------------------------------------------------------------------------------------
 def test_the_effect_of_claim_four_is_the_least_largest_deficit():
@@ -197,7 +177,6 @@ def test_the_effect_of_claim_four_is_the_least_largest_deficit():
         back = both[b, a, cell]
         close([o.value, o.end(-1, .01), o.end(1, .01)], [-back.value, -back.end(1, .01), -back.end(-1, .01)])
 
-
 @pytest.mark.parametrize('seed', range(6))
 def test_equal_strategies_do_not_dominate(seed):
     "Six strategies of equal score, each with errors of its own."
@@ -205,13 +184,11 @@ def test_equal_strategies_do_not_dominate(seed):
              for o in split(EVEN, EVEN, seed=seed)]
     assert word('4', cells) in (TOO_ALIKE, INCONCLUSIVE)
 
-
 def test_what_dominates_or_is_equal_is_named():
     assert claim_row(CLAIMS['4'], WORLDS['4'][OPPOSITE], 'dist')[0]['note'].startswith('w_bon dominates')
     twin = shares(w_bon=.9, w_alm_v=.9)
     row, _ = claim_row(CLAIMS['4'], split(twin, twin), 'dist')
     assert row['verdict']==TOO_ALIKE and 'w_bon' in row['note'] and 'w_alm_v' in row['note']
-
 
 # --- both modes, and all that a verdict rests on -------------------------------------------------------
 def test_every_claim_is_judged_in_both_modes_and_the_modes_are_its_family():
@@ -225,7 +202,6 @@ def test_every_claim_is_judged_in_both_modes_and_the_modes_are_its_family():
     assert wide>alone.high['1a', 'dist']-alone.low['1a', 'dist'] and alone.family.eq(1).all() and got.family.eq(2).all()
     assert 'no answers in this mode' in alone.note['1a', 'label']
 
-
 def test_a_verdict_is_printed_with_all_that_it_rests_on():
     claims, _ = claims_of(three()+three(mode='label'), style='cot')
     for key, rows in claims.groupby('claim'):
@@ -237,7 +213,6 @@ def test_a_verdict_is_printed_with_all_that_it_rests_on():
     assert 'prompt style: cot' in heading(claims)
     assert [*verdict_table(claims)]==['claim', 'says', *MODES.values()]
 
-
 def test_cells_that_lack_something_are_counted_and_named():
     less = three()
     less[0] = replace(less[0], dists={k: v for k, v in less[0].dists.items() if k!='bon'})
@@ -245,13 +220,11 @@ def test_cells_that_lack_something_are_counted_and_named():
     assert row['verdict']==SUPPORTED and '1 of 4 cells left out: m0 on world lacks bon' in row['note']
     assert claim_row(CLAIMS['1a'], less, 'dist')[0]['note'].startswith('2 of 3 cells have all that is compared')
 
-
 def test_acted_labels_are_judged_by_accuracy_alone():
     cells = [replace(o, acted=True) for o in three(hits={BASE: .4, **all_of(.8)})]
     got = claims_of(cells)[0].query("mode=='dist'").set_index('claim').verdict
     assert got['1b']==SUPPORTED and got.drop('1b').eq(NOT_TESTABLE).all()
     assert able(cells, SCALED)[0]==[] and len(able(cells, SCALED, 'accuracy')[0])==3
-
 
 def test_clips_without_a_prediction_do_not_count():
     cells = three()
@@ -259,7 +232,6 @@ def test_clips_without_a_prediction_do_not_count():
     holes['w_bon'][:300] = np.nan
     _, parts = claim_row(CLAIMS['1a'], [replace(cells[0], dists=holes), *cells[1:]], 'dist')
     assert parts.set_index('part').n['m0 on world: w_bon']==500 and parts.n.value_counts()[800]==20
-
 
 def test_the_order_of_clips_is_nothing():
     cells, back = three(), []
@@ -272,13 +244,11 @@ def test_the_order_of_clips_is_nothing():
         assert [a[o] for o in ('effect', 'low', 'high', 'p')]==pytest.approx([b[o] for o in ('effect', 'low', 'high', 'p')])
         assert a['verdict']==b['verdict']
 
-
 def test_a_part_is_the_paired_difference_of_means():
     o = three()[0]
     e = paired_difference(o.score('bon'), o.score(BASE), o.speakers)
     got = improves([o]).parts[o.name].parts['bon']
     close([got.value, got.end(-1, .025), got.end(1, .025)], [e.value, e.low, e.high], eps=1e-9)
-
 
 # --- the systems of claim 5 --------------------------------------------------------------------------
 def test_registered_and_answering_names_are_judged_alike():
@@ -287,7 +257,6 @@ def test_registered_and_answering_names_are_judged_alike():
     again = claims_of([replace(o, model=as_registered.get(o.model, o.model)) for o in named(.6, .2)])[0]
     for claims in (first, again):
         assert claims.query("claim=='5a' and mode=='dist'").verdict.iloc[0]==SUPPORTED
-
 
 def test_systems_that_were_shut_down_without_recordings_can_no_longer_be_tested(tmp_path, monkeypatch):
     monkeypatch.setattr(effects, 'RESULTS', tmp_path)
@@ -300,7 +269,6 @@ def test_systems_that_were_shut_down_without_recordings_can_no_longer_be_tested(
     tape.write_text(json.dumps(dict(request=dict(model='gpt-4o-audio-preview-2024-12-17')))+'\n')
     note = claims_of(three())[0].query("claim=='5a' and mode=='dist'").note.iloc[0]
     assert 'replay them' in note and 'no longer' not in note
-
 
 def test_the_study_file_names_other_systems_and_the_statement_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr('ambiscale_nb.study.results.RESULTS', tmp_path)
@@ -315,7 +283,6 @@ def test_the_study_file_names_other_systems_and_the_statement_says_so(tmp_path, 
     lone = claims_of(cells[:1]+cells[2:], strong)[0].query("claim=='5a' and mode=='dist'").iloc[0]
     assert lone.note=='the study has no answers of gemini-3.8-flash'
 
-
 @pytest.mark.parametrize(('strong', 'wrong'), [
     ('[gpt-audio-1.5, gemini-2.0-flash]', ''), ('[gpt-audio-15]', "Did you mean 'gpt-audio-1.5'")])
 def test_systems_in_a_study_file_are_checked_when_it_is_read(tmp_path, strong, wrong):
@@ -324,7 +291,6 @@ def test_systems_in_a_study_file_are_checked_when_it_is_read(tmp_path, strong, w
     if not wrong: assert read_study(path).strong==['gpt-audio-1.5', 'gemini-2.0-flash']
     else:
         with pytest.raises(InputError, match=wrong): read_study(path)
-
 
 def test_the_summary_of_a_run_shows_scores_and_verdicts_in_both_modes(tmp_path, monkeypatch, capsys):
     for where in ('results', 'cli'): monkeypatch.setattr(f'ambiscale_nb.study.{where}.RESULTS', tmp_path)
@@ -340,7 +306,6 @@ def test_the_summary_of_a_run_shows_scores_and_verdicts_in_both_modes(tmp_path, 
     for words in MODES.values(): assert f'({words})' in text
     assert text.count('0.200 [0.100, 0.300]')==2 and 'opposite' in text and 'supported' in text
 
-
 def test_the_class_prior_is_that_of_other_dyads():
     cell = world(STRONG[0], noise=.3)
     dyad = np.array([f'd{int(o[1:])//2}' for o in cell.speakers])
@@ -350,7 +315,6 @@ def test_the_class_prior_is_that_of_other_dyads():
         want = (jsd(cell.dists[BASE], y)-jsd(prior, y))[ambiguous].mean()
         assert np.isclose(fails([given], STRONG).value, want, rtol=1e-12)
     assert not np.isclose(fails([replace(cell, groups=dyad)]).value, fails([cell]).value, rtol=1e-9)
-
 
 @pytest.mark.parametrize('speakers', [5, 6, 7, 8, 10, 14])
 def test_what_is_short_of_speakers_is_known_before_the_study(speakers):
@@ -373,7 +337,6 @@ def test_what_is_short_of_speakers_is_known_before_the_study(speakers):
         if speakers==6: assert all(case in o for o in short_of_speakers(cells, modes=modes))
     if speakers==6: assert [o.split()[1] for o in short_of_speakers(cells[:1])]==['2']  # other claims lack cells
 
-
 def test_a_claim_of_ones_own_is_judged_by_the_same_rule(monkeypatch):
     own = Claim('x', 'Beams help', 'gain', 'every', 'single answer', .01, 'bits', lambda cells, _: improves(cells), least=4)
     monkeypatch.setitem(CLAIMS, 'x', own)
@@ -385,7 +348,6 @@ def test_a_claim_of_ones_own_is_judged_by_the_same_rule(monkeypatch):
     found, first = (rows[rows.claim.eq(o)].set_index('mode') for o in ('x', '1a'))
     assert found.verdict.dist==SUPPORTED and found.verdict.equals(first.verdict) and found.low.equals(first.low)
     assert 'Beams help' in claim_text(rows[rows.claim.eq('x')]) and 'x' in set(verdict_table(rows).claim)
-
 
 # --- tables ------------------------------------------------------------------------------------------
 def test_stored_predictions_become_cells():
@@ -417,7 +379,6 @@ def test_stored_predictions_become_cells():
     assert np.isnan(cell.score(BASE)[1]) and np.isnan(cell.score(BASE, 'accuracy')[1])
     assert main_cell([cell, replace(cell, dists={**cell.dists, PLAIN: cell.dists[BASE]})]).dists.keys()>={PLAIN}
 
-
 def test_a_tied_pick_has_the_mean_over_a_fair_draw_in_a_cell():
     uids, labels, votes = np.array(['a', 'b']), ('angry', 'happy', 'sad'), np.array([[3, 1, 0], [0, 0, 4]])
     row = dict(strategy='alm_v', style='direct', decoding='sample', width=0, mode='dist')
@@ -430,7 +391,6 @@ def test_a_tied_pick_has_the_mean_over_a_fair_draw_in_a_cell():
     want = .25*jsd(np.eye(3)[0], y[0])+.75*jsd(np.eye(3)[1], y[0])
     assert np.allclose(cell.score('alm_v'), [-want, -1]) and not np.isclose(want, jsd([.25, .75, 0], y[0]))
     assert np.allclose(cell.bits('alm_v'), [0, 0]) and entropy(cell.dists['alm_v'])[0]>.8  # what is drawn has no entropy
-
 
 def test_published_numbers_are_shown_where_a_study_has_the_corpus():
     one = dict(metric='accuracy', stratum='all', mode='label', style='direct', condition='none', k=16, decoding='sample',

@@ -15,7 +15,6 @@ from test_study import SAMPLE, SCORE
 
 RUN = dict(study='own', model='tiny-alm-nano', limit=0, beam_limit=2, n=4, widths=[3])
 
-
 def test_an_acted_corpus_has_no_distribution_to_match(tmp_path):
     folder = tmp_path/'emov'
     for i in range(8):
@@ -32,7 +31,6 @@ def test_an_acted_corpus_has_no_distribution_to_match(tmp_path):
     left_out = pd.read_parquet(next((tmp_path/'results/own/left_out').glob('*.parquet')))
     assert len(left_out)==2 and set(left_out.reason)=={'no vote in the label set'}
 
-
 @pytest.mark.parametrize('raters', [3, 10])
 def test_the_floor_of_toyspeech_is_near_its_truth(raters, tmp_path_factory):
     "The population of 400 is the perfect predictor: its divergence from fresh panels is the true floor."
@@ -44,7 +42,6 @@ def test_the_floor_of_toyspeech_is_near_its_truth(raters, tmp_path_factory):
     found = noise_floor(panel, jsd, fit_prior(panel), 200).mean()
     known = np.mean([jsd(truth, rng.multinomial(raters, truth)/raters).mean() for _ in range(20)])
     assert abs(found/known-1)<.25
-
 
 def test_the_embedded_corpus_comes_like_any_other():
     utterances, ratings = load_corpus('toyspeech', n=12, labels='four+other')

@@ -27,13 +27,11 @@ SIX = label_set('six').labels
 LIMIT, FIGURES = 8, ROOT/'nbs/figures'
 DRAWN = ('fig4_audio', 'fig10_utterance', 'claims')
 
-
 @pytest.fixture(scope='module')
 def heard():
     "The clips whose audio is there."
     clips, _ = load_corpus('crema_d', CORPUS)
     return clips[~clips['flags'].str.contains('no_audio')]
-
 
 @recordings
 def test_the_recordings_are_those_that_the_notebook_describes(heard):
@@ -49,7 +47,6 @@ def test_the_recordings_are_those_that_the_notebook_describes(heard):
     cut = load_corpus('crema_d', CORPUS, longest=3)[0]
     assert cut['flags'].str.contains('cut').sum()==(np.array(seconds)>3).sum()==65
 
-
 @recordings
 def test_a_part_of_the_corpus_is_called_partial(heard):
     found = CliRunner().invoke(app, ['corpora', 'validate', 'crema_d', '--root', CORPUS])
@@ -57,7 +54,6 @@ def test_a_part_of_the_corpus_is_called_partial(heard):
     assert found.exit_code==0, found.stdout
     assert f'Partial: {len(heard):,} audio files are there and sound; missing: {7442-len(heard):,}.' in found.stdout
     assert 'differs' not in found.stdout
-
 
 @recordings
 def test_a_damaged_file_makes_a_part_wrong(heard, tmp_path):
@@ -67,7 +63,6 @@ def test_a_damaged_file_makes_a_part_wrong(heard, tmp_path):
     (tmp_path/'AudioWAV'/Path(heard.path.iloc[0]).name).write_bytes(Path(heard.path.iloc[0]).read_bytes()[:20_000])
     found = CliRunner().invoke(app, ['corpora', 'validate', 'crema_d', '--root', str(tmp_path)])
     assert found.exit_code==1 and 'truncated' in found.stdout and 'Not what it should be' in found.stdout
-
 
 @pytest.fixture(scope='module')
 def study(tmp_path_factory):
@@ -87,7 +82,6 @@ def study(tmp_path_factory):
     execute(root, *steps)
     return root
 
-
 @recordings
 def test_the_study_of_genuine_speech_runs_from_recordings_to_figures(study):
     scores = pd.read_parquet(study/'results/crema_d_part/scores.parquet')
@@ -99,7 +93,6 @@ def test_the_study_of_genuine_speech_runs_from_recordings_to_figures(study):
     for o in DRAWN:
         assert (study/f'figures/{o}.png').stat().st_size>10_000
     assert list((study/'cards').glob('*'))
-
 
 @recordings
 def test_the_artifact_says_by_itself_that_these_models_are_no_better_than_no_audio(study):
@@ -116,7 +109,6 @@ def test_the_artifact_says_by_itself_that_these_models_are_no_better_than_no_aud
     assert re.search(r'\d of 4 are not shown to listen', page)
     drawn = pd.read_csv(study/'figures/fig4_audio.csv').query("stratum=='all' and condition!='prior'")
     assert drawn.verdict.notna().all() and len(drawn)==8
-
 
 def test_the_committed_notebook_has_no_picture_of_a_recording():
     import nbformat

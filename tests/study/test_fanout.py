@@ -26,18 +26,15 @@ from waiting import PATIENCE, until
 NAMES, STARTED = ('a', 'b', 'c', 'd'), []
 LATE = dict(DASK_DISTRIBUTED__DEPLOY__LOST_WORKER_TIMEOUT='0s')  # as if workers took long to start again
 
-
 def small_study(folder):
     "Four runs."
     source = notebook(folder/'run.ipynb', CODE, home=str(Path(__file__).parents[1]), folder=str(folder), name='a')
     return [(source, folder/'runs'/f'{o}.ipynb', dict(name=o)) for o in NAMES]
 
-
 def ledger(folder):
     "What was paid for: (call, worker) in order."
     file = folder/'ledger'
     return [tuple(o.split()) for o in file.read_text().splitlines()] if file.exists() else []
-
 
 def drive(folder, tasks, env=None, **options):
     """A study in a process and session of its own; its last line is what came of it. Its root is its folder:
@@ -55,7 +52,6 @@ def drive(folder, tasks, env=None, **options):
     STARTED.append(process)
     return process
 
-
 @pytest.fixture(autouse=True)
 def nothing_goes_on():
     "Whatever a failed test started ends with it."
@@ -63,13 +59,11 @@ def nothing_goes_on():
     while STARTED:
         if (o := STARTED.pop()).poll() is None: os.killpg(o.pid, signal.SIGKILL)
 
-
 def finish(process):
     "(outcomes, stderr) of a study; fails if it hangs or breaks."
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err[-3000:]
     return json.loads(out.splitlines()[-1]), err
-
 
 def check_whole(folder, fault, lost=0):
     "Every call is stored once; no run was paid for from the start again."
@@ -80,7 +74,6 @@ def check_whole(folder, fault, lost=0):
     assert 0 <= extra < CALLS//2*max(lost, 1), f'{extra} calls were paid for twice'
     for o in NAMES: assert notebooks.stamp_of(folder/'runs'/f'{o}.ipynb').exists()
     print(f'{fault} -> 4 of 4 runs, {len(rows)} answers, 0 lost, 0 twice, {extra} paid for again')
-
 
 def test_a_worker_is_killed_and_another_goes_on(tmp_path):
     tasks = small_study(tmp_path)
@@ -97,9 +90,7 @@ def test_a_worker_is_killed_and_another_goes_on(tmp_path):
     assert 'Traceback' not in said
     check_whole(tmp_path, 'SIGKILL of a local worker')
 
-
 def dask(*words): return [sys.executable, '-m', 'dask', *words]
-
 
 @pytest.fixture
 def scheduler(tmp_path):
@@ -116,7 +107,6 @@ def scheduler(tmp_path):
                  '--local-directory', tmp_path/'dask', '--death-timeout', str(PATIENCE)), **quiet))
     yield address, running
     for o in running: o.kill(); o.wait()
-
 
 def test_a_worker_and_then_the_scheduler_are_lost(tmp_path, scheduler):
     address, (boss, *workers) = scheduler
@@ -140,7 +130,6 @@ def test_a_worker_and_then_the_scheduler_are_lost(tmp_path, scheduler):
     assert {o[0] for o in again.values()} == {'had', 'done'}
     check_whole(tmp_path, 'SIGKILL of a stand-alone worker, then of the scheduler', lost=3)
 
-
 def test_stopping_leaves_nothing_behind_and_everything_to_resume(tmp_path):
     tasks = small_study(tmp_path)
     hold(tmp_path, NAMES, 4)
@@ -160,7 +149,6 @@ def test_stopping_leaves_nothing_behind_and_everything_to_resume(tmp_path):
     assert {o[0] for o in out.values()} == {'done'}
     check_whole(tmp_path, 'Ctrl-C, then the same command', lost=2)
 
-
 def interrupted(process, family):
     "What a process said that was stopped by Ctrl-C: one trace, and nobody is left."
     os.killpg(process.pid, signal.SIGINT)
@@ -170,7 +158,6 @@ def interrupted(process, family):
     assert not psutil.wait_procs(family, timeout=PATIENCE)[1]
     return said
 
-
 def test_stopping_while_workers_start_is_heard_by_one_process(tmp_path):
     process = drive(tmp_path, small_study(tmp_path))
     me = psutil.Process(process.pid)
@@ -179,7 +166,6 @@ def test_stopping_while_workers_start_is_heard_by_one_process(tmp_path):
     said = interrupted(process, me.children(recursive=True))
     assert 'Stopping before a run has begun' in said
     assert not ledger(tmp_path)
-
 
 def test_stopping_ends_kernels_that_draw(tmp_path):
     "Those at work, and figures that have not begun; it waits for none of them."
@@ -197,7 +183,6 @@ def test_stopping_ends_kernels_that_draw(tmp_path):
     interrupted(process, psutil.Process(process.pid).children(recursive=True))  # twelve days are not waited for
     assert (tmp_path/'begun').read_text()=='xx' and source.exists()
 
-
 def test_what_ctrl_c_was_before_it_is_again():
     before = signal.getsignal(signal.SIGINT), signal.pthread_sigmask(signal.SIG_BLOCK, ())
     with pytest.raises(OSError), fanout.ctrl_c_waits(): raise OSError
@@ -206,7 +191,6 @@ def test_what_ctrl_c_was_before_it_is_again():
         inside = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     assert signal.SIGINT in inside
     assert before == (signal.getsignal(signal.SIGINT), signal.pthread_sigmask(signal.SIG_BLOCK, ()))
-
 
 def test_a_notebook_that_kills_its_worker_is_reported_and_the_rest_goes_on(tmp_path):
     poison = notebook(tmp_path/'p.ipynb', 'import os, signal, time\nos.kill(os.getppid(), signal.SIGKILL)\n'
@@ -220,7 +204,6 @@ def test_a_notebook_that_kills_its_worker_is_reported_and_the_rest_goes_on(tmp_p
     assert 'FAILED poison: every worker that had it died' in said
     print('a notebook that kills every worker -> reported after 2 workers, 3 of 3 others done')
 
-
 @pytest.mark.parametrize('status', ['finished', 'error', 'cancelled', 'lost'])
 def test_a_scheduler_that_goes_while_it_is_asked_leaves_the_run_open(tmp_path, status):
     from distributed.comm import CommClosedError
@@ -230,7 +213,6 @@ def test_a_scheduler_that_goes_while_it_is_asked_leaves_the_run_open(tmp_path, s
         exception = result
     told = fanout.read_outcome(Job(), tmp_path/'x.ipynb')
     assert (told.name, told.status, told.error) == ('x', 'open', 'the scheduler is gone')
-
 
 def test_where_workers_are_is_the_surroundings_business(monkeypatch):
     "Nothing in the study's code names a cluster: an address, a block, or neither."
@@ -251,7 +233,6 @@ def test_where_workers_are_is_the_surroundings_business(monkeypatch):
     assert [o for o in asked if isinstance(o, str)] == ['local 3', 'slurm 3 {}', "slurm 3 {'queue': 'gpu'}",
                                                        'tcp://b:1', 'tls://c:2']
 
-
 def test_what_we_start_listens_on_this_machine_alone(tmp_path):
     with fanout.connect(1) as client:
         pids = [os.getpid(), *(o['pid'] for o in client.run(lambda: dict(pid=os.getpid())).values())]
@@ -260,10 +241,8 @@ def test_what_we_start_listens_on_this_machine_alone(tmp_path):
         assert client.scheduler.address.startswith('tls://127.0.0.1:')
     assert ports and set(ports) <= {'127.0.0.1', '::1'}
 
-
 # --- what an executed notebook holds --------------------------------------------------------------
 KEY = 'sk-proj-Ab+9/_x%21'
-
 
 @pytest.mark.parametrize('spoken', ['print(key)', 'import urllib.parse as u; print(u.quote(key, safe=""))',
                                     'import base64; print(base64.b64encode(key.encode()).decode())',
@@ -280,7 +259,6 @@ def test_no_key_and_no_private_path_stays(tmp_path, monkeypatch, spoken):
     assert str(Path.home())+'/' not in text and '~/corpora/x' in text
     assert nbformat.read(next(tmp_path.glob('t*.ipynb')), 4).cells
 
-
 def test_a_failed_run_can_be_opened_and_goes_when_it_is_mended(tmp_path):
     source = notebook(tmp_path/'s.ipynb', 'print("so far"); assert x > 1, "x is small"', x=1)
     first = fanout.run_shard((source, tmp_path/'t.ipynb', {}))
@@ -288,7 +266,6 @@ def test_a_failed_run_can_be_opened_and_goes_when_it_is_mended(tmp_path):
     assert 'so far' in (tmp_path/'t.failed.ipynb').read_text()
     assert fanout.run_shard((source, tmp_path/'t.ipynb', dict(x=2))).status == 'done'
     assert sorted(o.name for o in tmp_path.iterdir()) == ['s.ipynb', 't.done.json', 't.ipynb']
-
 
 def test_a_run_is_done_until_its_parameters_or_its_code_change(tmp_path):
     source = notebook(tmp_path/'s.ipynb', 'print(x)', x=1)
@@ -301,10 +278,8 @@ def test_a_run_is_done_until_its_parameters_or_its_code_change(tmp_path):
     notebook(source, 'print(x, x)', x=1)
     assert not notebooks.is_done(*task)
 
-
 # --- parts ----------------------------------------------------------------------------------------
 class Ears: name, revision, capabilities = 'ears', 'r1', Capabilities()
-
 
 def test_a_swapped_clip_hears_the_same_audio_in_whichever_part():
     "The plan is made from all clips; made from a part of them, donors would differ."
@@ -318,7 +293,6 @@ def test_a_swapped_clip_hears_the_same_audio_in_whichever_part():
     assert heard(parts) == heard(plan)
     assert heard(plan_pool(Ears, items.iloc[:10], asked, draw)) - heard(plan)
 
-
 # --- progress -------------------------------------------------------------------------------------
 def answer(group, error='', n=2):
     "The rows of one call."
@@ -330,7 +304,6 @@ def answer(group, error='', n=2):
         key=f'{group}{i}', group=group, corpus='c', model='m', prompt_id='p', block_size=n, index=i,
         error=error, text=None if error else 'sad', n_tokens=5, n_in_tokens=100, cost_measured=.01)
         for i in range(n)]
-
 
 def test_what_the_watch_counts_is_what_the_store_holds(tmp_path):
     "While journals grow, after sealing, and after the rest of the journal has moved."
@@ -347,7 +320,6 @@ def test_what_the_watch_counts_is_what_the_store_holds(tmp_path):
     assert [last[k] for k in ('tokens', 'usd')] == pytest.approx([spent[k] for k in ('tokens', 'usd')])
     assert watch() == last
 
-
 @pytest.fixture
 def log(monkeypatch):
     "A function that lets Progress look at a watch until a time, on a clock of its own; what it wrote."
@@ -363,7 +335,6 @@ def log(monkeypatch):
         return lines
     return look
 
-
 def test_looking_costs_at_most_a_twentieth_of_the_time(log):
     looked = []
     def watch(clock):
@@ -374,12 +345,10 @@ def test_looking_costs_at_most_a_twentieth_of_the_time(log):
     assert len(looked)*2 <= 1000/20+2
     assert 10 <= len(lines) <= 18 and 'running: a' in lines[0] and '\x1b' not in ''.join(lines)
 
-
 def test_waiting_for_the_first_call_is_not_taken_for_slowness(log):
     lines = log(lambda clock: dict(calls=1000+10*max(0, int(clock[0])-600), planned=2000), 665)
     assert all('left' not in o for o in lines[:-1])  # ten minutes in which a model was loaded
     assert re.search(r'about (3\d|4\d) s left', lines[-1]), lines[-1]
-
 
 @pytest.mark.parametrize(('looks', 'count', 'want'), [
     ([100, 200, 400], {}, '400 of 700 calls; about 30 s left'), ([400, 400, 400], {}, '400 of 700 calls'),
@@ -393,14 +362,12 @@ def test_the_time_left_follows_the_last_minutes_and_promises_nothing_unknown(loo
     text = fanout.progress_text(dict(calls=400, planned=700) | count, past, 0, 2, [])
     assert re.sub(r'\d+ s', '30 s', text) == f'0 of 2 runs; {want}'
 
-
 def planned(folder, run, calls, age=0., kind='plans'):
     "A plan of a run, made so many seconds ago."
     path = folder/kind/f'{run}.parquet'
     path.parent.mkdir(exist_ok=True)
     pd.DataFrame(dict(group=[f'{kind}{i}' for i in range(calls)])).to_parquet(path)
     os.utime(path, (time.time()-age,)*2)
-
 
 def test_a_run_is_unsure_until_it_has_made_all_of_its_plans_or_is_done(tmp_path):
     source = notebook(tmp_path/'s.ipynb', 'pass', x=1)
@@ -425,7 +392,6 @@ def test_a_run_is_unsure_until_it_has_made_all_of_its_plans_or_is_done(tmp_path)
     for path, text in ((audited[1], {}), (notebooks.stamp_of(audited[1]), notebooks.stamp_for(source, audited[2]))):
         notebooks.write_atomic(path, json.dumps(text))
     assert fanout.StudyWatch(tmp_path, [audited])()['unsure'] == fanout.StudyWatch(tmp_path)()['unsure'] == 0
-
 
 def test_a_worker_that_was_given_more_is_at_the_first():
     class Client:

@@ -23,13 +23,11 @@ FOUR = label_set('four').labels
 SIZES = {'little': 1e6, 'large': 9e6}
 FORMS = {'.pdf', '.svg', '.png', '.csv'}
 
-
 def test_each_figure_is_committed_with_its_data():
     assert {o.stem for o in (ROOT/'figures').glob('[!.]*')}=={*STEMS}, 'draw it: make figures, make claims'
     for stem in STEMS:
         files = {o.suffix: o for o in (ROOT/'figures').glob(f'{stem}.*')}
         assert set(files)==FORMS and len(pd.read_csv(files['.csv']))>=2, stem
-
 
 # --- a small study: real scores of invented answers ------------------------------------------------------------------
 def clips():
@@ -42,7 +40,6 @@ def clips():
     return p, votes.assign(corpus='demo', uid=[f'u{i:02d}' for i in range(72)], speaker=who, path='nowhere.wav',
                            n_raters=10., transcript='one', ambiguity_source='votes', flags='')
 
-
 def pool(p, rng, mode, style, kind, N=8, worded=False):
     "Answers near the truth; in tenths and with yes/no verdicts if `worded`."
     if mode=='label': said = [[FOUR[rng.choice(4, p=o/o.sum())] for _ in range(N)] for o in p]
@@ -54,7 +51,6 @@ def pool(p, rng, mode, style, kind, N=8, worded=False):
                    label_verdict=(verdicts>.2).astype(float) if worded else verdicts)
 
 OWN = dict(width=0, reading='plain', calibration='', verifier='')  # A pool without another reading
-
 
 def tables(p, truth, corpus='demo', worded=False):
     "Scores and predictions of two models, and their pools."
@@ -73,7 +69,6 @@ def tables(p, truth, corpus='demo', worded=False):
     found['scores'] = found['scores'].assign(answers=lambda o: o.k.astype(float))
     return found, pools
 
-
 def more(df):
     "Further rows that no figure may show, each with numbers that would be seen."
     if 'metric' in df: strange = df.assign(value=.001, low=0., high=.002, noise_floor=.0005)
@@ -85,7 +80,6 @@ def more(df):
     extra += [sampled.assign(decoding='beam', width=5)]
     extra += [sampled[sampled.strategy=='mean'].assign(style='both', strategy='prompt_ensemble')]
     return pd.concat([*extra[:3], df, *extra[3:]], ignore_index=True)
-
 
 @pytest.fixture(scope='module')
 def study(tmp_path_factory):
@@ -120,7 +114,6 @@ def study(tmp_path_factory):
         m.setattr('ambiscale_nb.study.scores.make_pools', laid)
         yield cache(lambda stem, name: drawn(stem, name, root/name))
 
-
 def plan_runs(here, corpus):
     "What a study knows of its runs."
     (here.root/'plans').mkdir(parents=True, exist_ok=True)
@@ -131,7 +124,6 @@ def plan_runs(here, corpus):
             n_params=SIZES[model], clips=72, verified=True)))
         here.write(pd.DataFrame(dict(model=[model], others=[here.name=='more'])), 'plans', stem)
 
-
 def drawn(stem, name, out):
     "Execute a figure's notebook in this process; its files and its variables."
     space = {}
@@ -141,18 +133,15 @@ def drawn(stem, name, out):
     plt.close('all')
     return {o.suffix: o.read_bytes() for o in out.glob(f'{stem}.*')}, space
 
-
 KEYS = dict(fig1_budget=['mode', 'metric', 'stratum', 'strategy', 'k'], fig6_pareto=['strategy', 'k'],
             fig2_strategies=['model', 'stratum', 'strategy'], fig3_size=['model', 'metric', 'strategy'],
             fig8_human=['model', 'stratum', 'strategy'])
-
 
 @pytest.mark.parametrize('stem', FIGS)
 def test_rows_that_are_not_plain_change_no_figure(study, stem):
     (plain, _), (others, space) = study(stem, 'plain'), study(stem, 'more')
     assert set(plain)==FORMS and [o for o in plain if plain[o]!=others[o]]==[]
     if stem in KEYS: assert not space.get('table', space.get('rows')).duplicated(KEYS[stem]).any()  # a point is a row
-
 
 @pytest.mark.parametrize('name', ['more', 'worded'])
 def test_the_grid_agrees_with_the_scores(study, name):
@@ -161,7 +150,6 @@ def test_the_grid_agrees_with_the_scores(study, name):
     assert len(space['both'])==len(space['table'])==2*2*len(CORE)  # models, strata, strategies
     assert set(space['table'].strategy)==set(CORE)
     assert (space['both'].value-space['both'].value_there).abs().max()<1e-9
-
 
 @pytest.mark.parametrize('stem', FIGS)
 def test_a_corpus_without_votes(study, stem):
@@ -177,7 +165,6 @@ def test_a_corpus_without_votes(study, stem):
     inside, (width, height) = fig.get_tightbbox(), fig.get_size_inches()
     assert inside.x0>=0 and inside.x1<=width+.02 and inside.y0>=-.02 and inside.y1<=height+.02, inside
 
-
 def test_where_nobody_voted_the_grid_has_accuracy(study):
     space = study('fig2_strategies', 'acted')[1]
     table, stage = space['table'], space['table'].query("corpus=='stage'")
@@ -186,7 +173,6 @@ def test_where_nobody_voted_the_grid_has_accuracy(study):
     assert stage.noise_floor.isna().all() and stage.prior.notna().all()
     assert {ax.get_xlabel() for ax in space['fig'].axes}=={'JSD, bits', 'accuracy'}
     assert sum('is the vote'==o.get_text() for ax in space['fig'].axes for o in ax.texts)==len(SIZES)
-
 
 # --- the marks of the grid -------------------------------------------------------------------------------------------
 def cell(gap, speakers=20, each=30, by_speaker=0., world=()):
@@ -198,10 +184,8 @@ def cell(gap, speakers=20, each=30, by_speaker=0., world=()):
     return {o: base+by+rng.normal(0, .05, len(base))+lean*(o=='bon') for o, by in
             (('mean', 0.), ('majority', 0.), ('bon', gap))}, who
 
-
 def ties(values, who, **how):
     return rank_cell(values, who, ['all']*len(who), **how).set_index('strategy').tied.map(bool).to_dict()
-
 
 def test_direction_clusters_and_strata_of_ties():
     values, who = cell(.1)
@@ -216,12 +200,10 @@ def test_direction_clusters_and_strata_of_ties():
     found = rank_cell(values, who, np.where(clear, 'clear', 'ambiguous')).set_index(['stratum', 'strategy'])
     assert found.tied['ambiguous'].all() and not found.tied['clear', 'bon']
 
-
 def test_intervals_that_overlap_do_not_make_a_tie():
     values, who = cell(.012)
     found = rank_cell(values, who, ['all']*len(who)).set_index('strategy')
     assert found.low['bon']<found.high['mean'] and not found.tied['bon']
-
 
 def test_marks_in_the_picture_are_those_of_the_table():
     values, who = cell(.1)
@@ -233,7 +215,6 @@ def test_marks_in_the_picture_are_those_of_the_table():
     assert seen=={STYLE['mean'][2]: True, STYLE['majority'][2]: True, STYLE['bon'][2]: False}
     assert 'not applicable' in [o.get_text() for o in ax.texts] and len(names)==4
     plt.close('all')
-
 
 def test_every_strategy_has_a_look_of_its_own():
     assert set(STRATEGIES)<=set(STYLE), 'name it in STYLE of 06_figures'

@@ -25,7 +25,6 @@ SIX = label_set('six').labels
 CLIPS = [f'clip-{i:02d}' for i in range(24)]
 SAD = [dict(uid=u, text='sad') for u in CLIPS]
 
-
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     "An empty results folder, and a table of votes."
@@ -35,7 +34,6 @@ def home(tmp_path, monkeypatch):
     votes.assign(uid=CLIPS, speaker=[f's{i%8}' for i in range(24)]).to_csv(tmp_path/'votes.csv', index=False)
     return tmp_path
 
-
 def write(path, rows):
     "Rows in the format of the file's ending."
     if path.suffix=='.csv': pd.DataFrame(rows).to_csv(path, index=False)
@@ -43,26 +41,21 @@ def write(path, rows):
     else: path.write_text(''.join(json.dumps(o)+'\n' for o in rows))
     return path
 
-
 def taken(home, file, votes='votes.csv', **how):
     "The report of an import; rows become a file of JSON lines."
     path = write(home/'rows.jsonl', file) if isinstance(file, list) else file
     return import_file(path, 'theirs', corpus=str(home/votes), **how)
 
-
 def counts(report, *by):
     "How many answers became what."
     return report.groupby([*by, 'became'] if by else 'became', sort=False).answers.sum().to_dict()
 
-
 def stored(**where): return Study('theirs').store.read(CANDIDATES, **where)
-
 
 def scored(*ks):
     "Scores of the study without other readings."
     score_study(Study('theirs'), ks or (1,), progress=False)
     return plain_scores(Study('theirs').read('scores'))
-
 
 def greedy_dists(**where):
     "uid x label of the single answers."
@@ -70,14 +63,11 @@ def greedy_dists(**where):
     for k, v in where.items(): got = got[got[k].eq(v)]
     return np.stack(got.sort_values('uid').dist)
 
-
 def said(n=3):
     rng = rng_of('said', 0)
     return {o: [str(w) for w in rng.choice(SIX, n)] for o in CLIPS}
 
-
 def rows_of(n=3, field='text', **more): return [dict(uid=u, **{field: o}, **more) for u, many in said(n).items() for o in many]
-
 
 @pytest.mark.parametrize('fmt', ['csv', 'jsonl', 'parquet'])
 def test_imported_answers_score_as_if_sampled_here(home, fmt):
@@ -95,10 +85,8 @@ def test_imported_answers_score_as_if_sampled_here(home, fmt):
     run, = Study('theirs').runs()
     assert run['revision'].startswith('imported-') and run['n_params'] is None
 
-
 P = dict(angry=.75, neutral=.25)
 LIST = [dict(label='ang', score=.75), dict(label='neu', score=.25)]
-
 
 @pytest.mark.parametrize(('name', 'row', 'how'), [
     ('a.csv', dict(p_angry=.75, p_neutral=.25), {}), ('b.jsonl', dict(p_ang=.75, P_NEU=.25, p_value=.01), {}),
@@ -113,18 +101,15 @@ def test_distributions_in_columns_in_json_and_as_lists(home, name, row, how):
     scored()
     np.testing.assert_allclose(greedy_dists(), np.tile([.75, 0, 0, 0, .25, 0], (24, 1)), atol=1e-9)
 
-
 # --- logs of inspect_ai ---------------------------------------------------------------------------
 PARTS = [dict(type='reasoning', reasoning='This is clearly anger.', summary='angry'),
          dict(type='thinking', thinking='or fear'), dict(type='text', text='It is '),
          dict(text='happy?', thought=True), dict(type='tool_use', name='angry'), dict(type='text', text='sad.')]
 
-
 def inspect_sample(uid, epoch, text, error=None, stop='stop'):
     choices = [dict(message=dict(role='assistant', content=text), stop_reason=stop)]
     return dict(id=uid, epoch=epoch, input='...', target='sad', messages=[], scores={}, error=error,
                 output=dict(model='' if error else 'openai/gpt-x', choices=[] if error else choices))
-
 
 def inspect_log(path, samples):
     head = dict(eval=dict(model='openai/gpt-x'))
@@ -133,7 +118,6 @@ def inspect_log(path, samples):
         z.writestr('header.json', json.dumps(head))
         for o in samples: z.writestr(f"samples/{o['id']}_epoch_{o['epoch']}.json", json.dumps(o))
     return path
-
 
 @pytest.mark.parametrize('ending', ['json', 'eval'])
 def test_logs_of_inspect(home, ending):
@@ -144,7 +128,6 @@ def test_logs_of_inspect(home, ending):
     assert counts(report)=={'taken, ok': 72, 'the call had failed': 1} and set(report.model)=={'openai/gpt-x'}
     assert Study('theirs').runs()[0]['model']=='openai/gpt-x'
 
-
 def test_stop_reasons_epochs_and_parts_of_inspect(home):
     ends = ('max_tokens', 'model_length', 'content_filter', 'unknown', *['stop']*20)
     samples = [inspect_sample(u, 1, 'It is' if end!='stop' else PARTS, stop=end) for u, end in zip(CLIPS, ends, strict=True)]
@@ -153,7 +136,6 @@ def test_stop_reasons_epochs_and_parts_of_inspect(home):
         'taken, truncated': 2, 'taken, refusal': 1, 'taken, out_of_set': 1,
         'taken, repaired': 20, 'the same sample twice': 1}
     assert set(stored().finish)=={*ends} and set(stored().text)=={'It is', 'It is sad.'}
-
 
 def test_archives_that_are_not_unpacked(home, monkeypatch):
     "Compressed in a way that Python does not know, encrypted, or too large when unpacked."
@@ -170,14 +152,12 @@ def test_archives_that_are_not_unpacked(home, monkeypatch):
     large = inspect_log(home/'b.eval', [inspect_sample('a', 1, 'x'*500)])
     with pytest.raises(InputError, match='unpacks to more'): taken(home, large)
 
-
 # --- logs of lmms-eval ----------------------------------------------------------------------------
 def lmms_rows(filters, texts, named=True):
     "As lmms-eval writes: for each round and filter all documents."
     rows = [dict(doc_id=i, resps=[[f'I hear {o}']], filtered_resps=[f'{f} {o}'], filter=f)
             for answers in texts for f in filters for i, o in enumerate(answers)]
     return rows if named else [{k: v for k, v in o.items() if k!='filter'} for o in rows]
-
 
 def test_logs_of_lmms_eval_count_their_clips(home):
     (home/'ids.txt').write_text('\n'.join(CLIPS))
@@ -189,7 +169,6 @@ def test_logs_of_lmms_eval_count_their_clips(home):
     for o in rows: o.update(resps=[[['-3.1', 'False']], [['-0.4', 'True']]], filtered_resps=[['-3.1', 'False']])
     with pytest.raises(InputError, match='24 of 24: the call had failed'): taken(home, rows, **how)  # no text to read
 
-
 @pytest.mark.parametrize('named', [True, False])
 def test_filters_are_told_from_repetitions(home, named):
     (home/'ids.txt').write_bytes('\ufeff'.encode()+'\r\n'.join(CLIPS).encode())
@@ -198,7 +177,6 @@ def test_filters_are_told_from_repetitions(home, named):
     assert found=={'taken, repaired': 24, 'another filter of the same answers': 48}
     assert counts(taken(home, lmms_rows(['none'], [one, two], named), model='rounds', **how))=={'taken, repaired': 48}
     assert set(stored(model='rounds').groupby('uid').size())=={2}
-
 
 # --- reasons, pools and modes ---------------------------------------------------------------------
 def test_every_reason_is_counted_with_its_first_row(home):
@@ -216,13 +194,11 @@ def test_every_reason_is_counted_with_its_first_row(home):
         'clips of the corpus without an answer': 2, 'taken, ok': 43}
     assert report.first_row['no such clip in the corpus, or one that cannot be scored']==46
 
-
 def test_failed_calls_are_no_answers_and_a_retry_takes_their_place(home):
     rows = [dict(uid=u, text='sad', finish='error' if i<3 else 'stop', error=False) for i, u in enumerate(CLIPS)]
     assert counts(taken(home, rows))=={'the call had failed': 3, 'taken, ok': 21, 'clips of the corpus without an answer': 3}
     rows = [dict(uid=u, text=None, error='timeout', sample=0) for u in CLIPS[:2]]
     assert counts(taken(home, rows+[o | dict(error='', sample=0) for o in SAD]))=={'the call had failed': 2, 'taken, ok': 24}
-
 
 def test_models_and_styles_in_one_file_and_in_several(home):
     rows = [o | dict(model=m, style=s) for m in ('one', 'two') for s in ('direct', 'cot') for o in rows_of(2)]
@@ -236,12 +212,10 @@ def test_models_and_styles_in_one_file_and_in_several(home):
     assert (greedy_dists(style='direct', model='one')[:, SIX.index('sad')]==1).all()
     assert budgets_of(Study('theirs'))==[1, 2] and len(Study('theirs').runs())==2
 
-
 def test_log_probabilities_that_a_file_has_are_used(home):
     rng = rng_of('logprobs')
     taken(home, [o | dict(logprob=-float(rng.exponential(2)), tokens=2) for o in rows_of()])
     assert {'bon', 'w_bon', 'mob'}<=set(scored(1, 3).strategy)
-
 
 def test_nine_answers_in_two_styles_against_a_computation_of_its_own(home):
     "Labels in JSON, a fifth refused: shares of nine answers, refusals left out; two speakers, so no interval."
@@ -273,7 +247,6 @@ def test_nine_answers_in_two_styles_against_a_computation_of_its_own(home):
         assert row.n==200 and row.speakers==2
     assert got.value.notna().all() and got[['low', 'high']].isna().all(axis=None)
 
-
 def test_keys_of_imported_answers_are_those_of_their_content(home):
     taken(home, path := write(home/'a.jsonl', rows_of()))
     assert false_keys(stored())==[]
@@ -281,9 +254,7 @@ def test_keys_of_imported_answers_are_those_of_their_content(home):
     taken(home, path, mapping=dict(text='uid', label='text'))  # the same file, read in another way
     assert set(one)<set(stored().group) and stored().group.nunique()==48
 
-
 SHARES = '{"sad": 60, "happy": 40}'
-
 
 @pytest.mark.parametrize(('texts', 'mode', 'want'), [
     (['{"Emotion": "sad"}'], '', 'label'), ([SHARES], '', 'dist'), ([SHARES]*2+['sad'], '', 'dist'),
@@ -293,12 +264,10 @@ def test_mode_belongs_to_the_pool(home, texts, mode, want):
     taken(home, [dict(uid=u, text=texts[i%len(texts)]) for i, u in enumerate(CLIPS)], mode=mode)
     assert set(stored()['mode'])=={want}
 
-
 def test_a_column_may_state_the_mode(home):
     rows = [dict(uid=u, text='{"sad": 1}', mode=m) for m in ('Label', 'dist') for u in CLIPS]
     assert counts(taken(home, rows), 'mode')[('dist', 'taken, ok')]==24
     with pytest.raises(InputError, match='mode'): taken(home, rows, mapping=dict(mode='uid'))
-
 
 @pytest.mark.parametrize(('finish', 'text', 'status'), [
     ('stop', 'sad', 'ok'), (None, 'sad', 'ok'), ('length', 'It may be sad, or', 'truncated'), ('max_tokens', 'It', 'truncated'),
@@ -308,9 +277,7 @@ def test_why_a_text_ended_is_kept(home, finish, text, status):
     assert counts(taken(home, [dict(uid=u, text=text, finish=finish) for u in CLIPS]))=={f'taken, {status}': 24}
     assert set(stored().finish)=={finish or 'stop'}
 
-
 MESSAGE = dict(role='assistant', content=PARTS)
-
 
 @pytest.mark.parametrize('content', [PARTS, MESSAGE, json.dumps(PARTS), repr(PARTS)], ids=range(4))
 def test_parts_of_text_are_joined_and_thoughts_never_read(home, content):
@@ -319,18 +286,15 @@ def test_parts_of_text_are_joined_and_thoughts_never_read(home, content):
     taken(home, [dict(uid=u, text=[PARTS[0]]) for u in CLIPS], model='silent')
     assert set(stored(model='silent').text)=={''}
 
-
 @pytest.mark.parametrize('n', [1, 5, 8, 9])
 def test_several_answers_in_one_cell_and_budgets_of_the_whole_pool(home, n):
     taken(home, write(home/'a.parquet', [dict(uid=u, text=many) for u, many in said(n).items()]))
     assert len(stored())==24*n and budgets_of(Study('theirs'))==sorted({1, 2, 4, 8, n} & {*range(1, n+1)})
 
-
 def test_options_of_a_question_are_stored_with_the_answer(home):
     taken(home, [dict(uid=u, text='B', choices=['sad', 'happy', 'angry', 'neutral']) for u in CLIPS]); scored()
     assert set(stored().choices)=={'["sad", "happy", "angry", "neutral"]'}
     assert (greedy_dists()[:, SIX.index('happy')]==1).all()
-
 
 @pytest.mark.parametrize(('labels', 'want'), [
     (['ang', 'HAP', 'neu', 'Sad'], {'taken, ok': 24}),
@@ -339,7 +303,6 @@ def test_options_of_a_question_are_stored_with_the_answer(home):
 def test_codes_of_labels(home, labels, want):
     found = counts(taken(home, [dict(uid=u, label=labels[i%4]) for i, u in enumerate(CLIPS)]))
     assert {k: v for k, v in found.items() if 'without' not in k}==want
-
 
 # --- the corpus and its votes ---------------------------------------------------------------------
 def test_a_registered_corpus_gives_the_truth_and_how_it_was_read_stays(home):
@@ -350,13 +313,11 @@ def test_a_registered_corpus_gives_the_truth_and_how_it_was_read_stays(home):
     assert (run['corpus'], run['split'], run['convention'], run['has_ratings'])==('toyspeech-val-label', 'val', 'label', True)
     assert set(scored().convention)=={'label'}
 
-
 def write_votes(home, **more):
     "A table of three votes for sad, and other columns."
     rows = [dict({f'votes_{o}': int(o=='sad')*3 for o in SIX}, uid=u) | {k: v[i] if isinstance(v, list) else v
             for k, v in more.items()} for i, u in enumerate(more.get('uid', CLIPS))]
     return write(home/'odd.csv', rows)
-
 
 @pytest.mark.parametrize(('values', 'told'), [
     ((.5, .5), 'not shares'), ((.25, .75), '0.25'), ((33.3, 66.7), 'percentages'), ((60, 40), 'percentages'),
@@ -366,14 +327,12 @@ def test_shares_in_place_of_votes_are_refused_before_anything_is_stored(home, va
     with pytest.raises(InputError, match=told): taken(home, SAD, 'odd.csv')
     assert not (home/'results').exists()
 
-
 def test_a_loader_that_returns_shares_is_refused(home):
     clips = pd.DataFrame(dict(corpus='x', uid=CLIPS, path='', speaker=CLIPS, flags='', ambiguity_source='votes',
                               n_raters=3, votes_happy=.5, votes_sad=.5))
     register_corpus(Corpus('shares', lambda root, split: (clips, None), 'six', '3', 'none', 'shares'))
     told = 'the loader: the votes of .clip-00. are 0, 0, 0, 0.5, 0, 0.5 .24 such'
     with pytest.raises(InputError, match=told): load_corpus('shares')
-
 
 @pytest.mark.parametrize(('columns', 'want'), [
     (dict(n_raters=100, votes_happy=60, votes_sad=40), dict(votes_happy=60, n_raters=100)),  # no percentages: it says so
@@ -383,14 +342,12 @@ def test_raters_of_a_table(home, columns, want):
     _, _, clips, *_ = votes_from(write_votes(home, **columns), 'six')
     for k, v in want.items(): assert clips[k].eq(v).all(), k
 
-
 def test_columns_of_votes_may_be_codes_and_merge(home):
     rows = [dict(uid=u, votes_ANG=1, votes_hap=2, votes_exc=1, votes_Neutral=0, votes_sad=0) for u in CLIPS]
     _, _, clips, *_ = votes_from(write(home/'odd.csv', rows), 'four')
     assert clips.votes_angry.eq(1).all() and clips.votes_happy.eq(3).all() and clips.n_raters.eq(4).all()
     with pytest.raises(InputError, match='two columns of votes for .angry.'):
         votes_from(write(home/'odd.csv', [o | dict(votes_anger=1) for o in rows]), 'four')
-
 
 @pytest.mark.parametrize('empty', ['', 'None', 'nan', 'NA'])
 def test_none_is_no_vote(home, empty):
@@ -402,7 +359,6 @@ def test_none_is_no_vote(home, empty):
     assert clips.n_raters.tolist()==[2] and clips.votes_other.tolist()==[0] and len(ratings)==2
     assert clips.attrs['dropped']=={'no emotion chosen': 1}
 
-
 def test_columns_of_ones_own_are_kept(home):
     more = dict(speaker='s', flags='noisy', out_of_set=1, n_raters=4, age=33, reason='mine', path=[f'/a/{u}.wav' for u in CLIPS])
     write_votes(home, **more)
@@ -411,9 +367,7 @@ def test_columns_of_ones_own_are_kept(home):
     for k, v in more.items():
         assert kept[k].astype(str).str.removesuffix('.0').tolist()==(v if isinstance(v, list) else [str(v)]*24), k
 
-
 NAMES = ['NA', '007', 'null', '1e5', 'nan', 'None', 'true', '1.0', '0x10', 'N/A', 'Infinity', '7']
-
 
 @pytest.mark.parametrize('fmt', ['csv', 'jsonl', 'parquet'])
 def test_names_stay_names(home, fmt):
@@ -429,7 +383,6 @@ def test_names_stay_names(home, fmt):
     found = import_file(home/'b.parquet', 'numbers', corpus=str(home/'odd.csv'))
     assert counts(found)=={'taken, ok': 24, 'no name of a clip': 1}
 
-
 @pytest.mark.parametrize('form', [r'C:\\data\\{}.wav', 'AudioWAV/{}.wav', '{}.WAV', './{}.flac'])
 def test_clips_are_found_by_the_name_of_their_file(home, form):
     found = counts(taken(home, [dict(uid=form.format(u), text='sad') for u in CLIPS]))
@@ -438,7 +391,6 @@ def test_clips_are_found_by_the_name_of_their_file(home, form):
     write_votes(home, uid=['a/1', 'b/1', *CLIPS[2:]])  # a name that two clips share names neither
     found = import_file(write(home/'a.jsonl', [dict(uid=r'c\1.wav', text='sad'), *SAD[2:]]), 'x', corpus=str(home/'odd.csv'))
     assert counts(found)['no such clip in the corpus, or one that cannot be scored']==1
-
 
 def test_a_study_of_imported_answers_keeps_its_audio_when_project_and_corpus_are_moved(home, monkeypatch):
     project, audio = home/'project', home/'audio'
@@ -460,7 +412,6 @@ def test_a_study_of_imported_answers_keeps_its_audio_when_project_and_corpus_are
     assert found('own')=={f'{o}.wav': elsewhere/f'{o}.wav' for o in 'abc'} and all(o.exists() for o in found('own').values())
     assert found('table')==dict(a=moved/'a.wav', b=moved/'b.wav', c=Path('/nowhere/c.wav'), d='')
 
-
 # --- what is refused ------------------------------------------------------------------------------
 @pytest.mark.parametrize(('content', 'text'), [
     ('\ufeffuid,text\n{0},sad\n', 'sad'), ('uid;text\n{0};I hear, well, sad\n', 'I hear, well, sad'),
@@ -471,7 +422,6 @@ def test_csv_as_spreadsheets_write_it(home, content, text, encoding):
     if encoding=='utf-16': content = content.lstrip('\ufeff')
     (home/'a.csv').write_bytes(content.format(CLIPS[0]).encode(encoding))
     assert taken(home, home/'a.csv').answers[0]==1 and stored().text.tolist()==[text]
-
 
 @pytest.mark.parametrize(('name', 'content', 'told'), [
     ('a.csv', b'uid,text\nclip-00,I think, sad\n', 'line 2: 3 cells for 2 columns'),
@@ -493,7 +443,6 @@ def test_files_that_cannot_be_read_get_one_line(home, name, content, told):
     with pytest.raises(InputError, match=told) as e: taken(home, home/name)
     assert '\n' not in str(e.value) and not (home/'results').exists()
 
-
 @pytest.mark.parametrize(('how', 'told'), [
     (dict(mapping=dict(colour='x')), 'field to map'), (dict(style='haiku'), 'style'),
     (dict(mapping=dict(text='responce')), "no column 'responce' for `text`, it has uid, text"),
@@ -504,7 +453,6 @@ def test_wrong_names_are_refused(home, how, told):
     with pytest.raises(InputError, match='corpus'): import_file(home/'rows.jsonl', 'x', corpus='nothing')
     assert taken(home, SAD, mapping=dict(text='TEXT')).answers.tolist()==[24]
 
-
 @pytest.mark.parametrize(('label', 'told'), [('A', 'One character is a code'), (3, 'One character'), ('xyz', 'Unknown')])
 def test_codes_that_are_not_known_get_a_hint_and_nothing_is_stored(home, label, told):
     with pytest.raises(InputError, match=f"None of 24 values in `label`.*{told}"):
@@ -512,7 +460,6 @@ def test_codes_that_are_not_known_get_a_hint_and_nothing_is_stored(home, label, 
     with pytest.raises(InputError, match="'a/b' and 'a-b' would share the folder 'a-b'"):
         taken(home, [o | dict(model=m) for m in ('a/b', 'a-b') for o in SAD])
     assert not (home/'results').exists()
-
 
 def test_a_study_keeps_its_votes_and_its_sampled_models(home):
     taken(home, SAD)
@@ -524,7 +471,6 @@ def test_a_study_keeps_its_votes_and_its_sampled_models(home):
     file, = (home/'results/theirs/plans').glob('*.json')
     file.write_text(json.dumps(json.loads(file.read_text()) | dict(revision='main')))
     with pytest.raises(InputError, match='in a run of its own'): taken(home, SAD)
-
 
 def test_items_have_one_form(home):
     items = read_items(write(home/'a.jsonl', [dict(uid=CLIPS[0], label='sad', more='ignored')]))

@@ -19,12 +19,9 @@ from waiting import PATIENCE, until
 TELL = ('import sys\nfrom IPython import get_ipython\napp = get_ipython().kernel.parent\n'
         'print(sys.executable, app.transport, app.ip)')
 
-
 def told(path): return nbformat.read(path, 4).cells[-1].outputs[0].text.split()
 
-
 def left_over(): return sorted(o for o in Path(tempfile.gettempdir()).glob('kernel-*'))
-
 
 @pytest.fixture(autouse=True)
 def own_temporary_folder(monkeypatch, tmp_path):  # pytest makes its own first
@@ -32,7 +29,6 @@ def own_temporary_folder(monkeypatch, tmp_path):  # pytest makes its own first
     with tempfile.TemporaryDirectory(dir='/tmp') as folder:
         monkeypatch.setattr(tempfile, 'tempdir', folder)
         yield
-
 
 @pytest.fixture
 def command(monkeypatch):
@@ -45,14 +41,12 @@ def command(monkeypatch):
         monkeypatch.setattr(kernelspec, 'get_kernel_dict', lambda: own() | dict(argv=argv))
     return use
 
-
 def started(folder, dying):
     "A kernel that ends while it starts, so many times."
     return (f'import pathlib, runpy, sys\nledger = pathlib.Path({str(folder/"ledger")!r})\n'
             'n = len(ledger.read_text()) if ledger.exists() else 0\nledger.write_text("x"*(n+1))\n'
             f'if n < {dying}: sys.exit("out of memory, or whatever")\n'
             'runpy.run_module("ipykernel_launcher", run_name="__main__")')
-
 
 def test_a_kernel_is_this_interpreter_over_sockets_of_its_own(tmp_path):
     source, seen = notebook(tmp_path/'s.ipynb', TELL, x=1), []
@@ -63,7 +57,6 @@ def test_a_kernel_is_this_interpreter_over_sockets_of_its_own(tmp_path):
     assert Path(seen[0][0].replace('./', f'{notebooks.ROOT}/')) == Path(sys.executable)
     assert not left_over()  # their folders go with them
 
-
 def test_a_kernel_of_another_installation_is_not_used(tmp_path, monkeypatch):
     place = tmp_path/'kernels/python3'
     place.mkdir(parents=True)
@@ -72,14 +65,12 @@ def test_a_kernel_of_another_installation_is_not_used(tmp_path, monkeypatch):
     notebooks.run_notebook(notebook(tmp_path/'s.ipynb', TELL, x=1), tmp_path/'t.ipynb', {})
     assert told(tmp_path/'t.ipynb')[0].endswith(Path(sys.executable).name)
 
-
 @pytest.mark.parametrize('dying', [1, 2])
 def test_a_kernel_that_ends_while_it_starts_is_started_again(tmp_path, command, dying, caplog, capfd):
     command(tmp_path, started(tmp_path, dying))
     notebooks.run_notebook(notebook(tmp_path/'s.ipynb', TELL, x=1), tmp_path/'t.ipynb', {})
     assert told(tmp_path/'t.ipynb')[1] == ('ipc', 'tcp')[dying-1] and len((tmp_path/'ledger').read_text()) == dying+1
     assert not caplog.records and 'out of memory' not in capfd.readouterr().err
-
 
 def test_a_kernel_that_never_starts_is_named_with_what_it_wrote(tmp_path, command):
     command(tmp_path, started(tmp_path, 9))
@@ -88,7 +79,6 @@ def test_a_kernel_that_never_starts_is_named_with_what_it_wrote(tmp_path, comman
     assert f'The kernel python3 of this environment ({sys.executable} {tmp_path}/kernel.py' in out.error
     assert 'did not start in 3 tries; its last line: out of memory, or whatever' in out.error
 
-
 def test_a_notebook_that_fails_or_whose_kernel_dies_later_is_not_tried_again(tmp_path):
     from nbclient.exceptions import DeadKernelError
     for code, error in (('raise RuntimeError("mine")', notebooks.NotebookError), ('import os; os._exit(1)', DeadKernelError)):
@@ -96,7 +86,6 @@ def test_a_notebook_that_fails_or_whose_kernel_dies_later_is_not_tried_again(tmp
         source = notebook(tmp_path/'s.ipynb', f'with open({str(tmp_path/"ledger")!r}, "a") as f: f.write("x")\n{code}', x=1)
         with pytest.raises(error): notebooks.run_notebook(source, tmp_path/'t.ipynb', {})
         assert (tmp_path/'ledger').read_text() == 'x'
-
 
 def test_a_long_path_of_the_temporary_folder_leaves_room_for_sockets(tmp_path, monkeypatch):
     deep = tmp_path/('x'*90)
@@ -107,10 +96,8 @@ def test_a_long_path_of_the_temporary_folder_leaves_room_for_sockets(tmp_path, m
     notebooks.run_notebook(notebook(tmp_path/'s.ipynb', TELL, x=1), tmp_path/'t.ipynb', {})
     assert told(tmp_path/'t.ipynb')[1] == 'ipc'
 
-
 WORKER = ('import sys, tempfile\nfrom pathlib import Path\nfrom ambiscale_nb.study.notebooks import run_notebook\n'
           'tempfile.tempdir = sys.argv[1]\nrun_notebook(Path(sys.argv[2]), Path(sys.argv[3]), {})')
-
 
 def test_what_a_killed_worker_left_is_removed_by_the_next_kernel(tmp_path, request):
     "And nothing that a kernel still needs, nor what is not known to be ours."
@@ -132,13 +119,11 @@ def test_what_a_killed_worker_left_is_removed_by_the_next_kernel(tmp_path, reque
     assert left_over() == [unknown]
     assert not psutil.wait_procs(kernels, timeout=PATIENCE)[1]
 
-
 def test_where_there_are_no_such_sockets_tcp_is_used(tmp_path, monkeypatch):
     import zmq
     monkeypatch.setattr(zmq, 'has', lambda what: False)
     notebooks.run_notebook(notebook(tmp_path/'s.ipynb', TELL, x=1), tmp_path/'t.ipynb', {})
     assert told(tmp_path/'t.ipynb')[1] == 'tcp'
-
 
 def test_tasks_of_a_worker_share_a_kernel_until_one_fails_or_uses_a_gpu(tmp_path, monkeypatch):
     "Each begins without the variables of the one before, and without what Dask sets for memory."

@@ -44,7 +44,6 @@ class Loud:
 register_model(ModelInfo('loud', Loud, 'local', 0, Loud.capabilities, 'answers by loudness'))
 """
 
-
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
     "Six clips of three speakers, their ratings, the label set and the model."
@@ -58,7 +57,6 @@ def folder(tmp_path_factory):
     (folder/'mood.yaml').write_text(MOOD)
     (folder/'loud.py').write_text(MODEL)
     return folder
-
 
 @pytest.fixture(scope='module')
 def study(folder):
@@ -76,12 +74,10 @@ def study(folder):
     patch.undo()
     return folder/'results/mood'
 
-
 def test_votes_are_counted_in_its_words(study):
     votes = pd.read_parquet(study/'utterances/own-mood.parquet').sort_values('uid')
     found = votes[['votes_neutral', 'votes_pleasant', 'votes_unpleasant']].to_numpy()
     assert found.tolist() == VOTES and votes.out_of_set.tolist() == [0, 0, 0, 1, 0, 0]
-
 
 def test_answers_are_read_in_its_words(study):
     said = pd.read_parquet(study/'predictions.parquet').query("strategy=='greedy'").sort_values('uid')
@@ -95,13 +91,11 @@ def test_answers_are_read_in_its_words(study):
     assert scores.value['macro_f1'] == pytest.approx(f1_score(truth, read, average='macro', labels=names, zero_division=0))
     assert set(scores.label_set) == {'mood'} and np.allclose(scores.unparsed, 1/6)
 
-
 def test_the_card_and_the_report_use_it(folder, study):
     shares = pd.read_csv(next((folder/'results/cards').glob('corpus_card_own-mood*.csv')))
     assert set(shares.label) == {'neutral', 'pleasant', 'unpleasant', 'out of set'}
     text = ''.join(json.dumps(o) for o in json.loads((study/'label_sets/mood.json').read_text()).values())
     assert 'lovely' in text and label_set((study/'label_sets/mood.json').read_text()) == label_set(str(folder/'mood.yaml'))
-
 
 def test_a_study_has_it_by_path_or_by_field(folder, monkeypatch):
     def read(labels, **more):
@@ -124,14 +118,12 @@ def test_a_study_has_it_by_path_or_by_field(folder, monkeypatch):
     with pytest.raises(InputError, match="runs.1..labels: Two label sets of this study are called 'mood'"):
         read(fields, runs=[other])
 
-
 def test_a_changed_definition_is_a_changed_run(folder, tmp_path):
     def told(text):
         (tmp_path/'mood.yaml').write_text(text)
         study = StudyConfig(name='x', runs=[dict(model='tiny-alm-nano', labels=str(tmp_path/'mood.yaml'))])
         return run_parameters(study, study.runs[0])
     assert told(MOOD) == told('# a comment\n'+MOOD) != told(MOOD.replace('awful', 'terrible'))
-
 
 @pytest.mark.parametrize(('text', 'match'), [
     ('labels: [a]', 'needs two labels'), ('labels: a', 'needs two labels'), ('[a, b]', 'A label set has `labels'),
@@ -147,9 +139,7 @@ def test_what_cannot_be_is_refused(tmp_path, text, match):
     (tmp_path/'mine.yaml').write_text(text)
     with pytest.raises(InputError, match=match): label_set(str(tmp_path/'mine.yaml'))
 
-
 def own(*labels, **more): return label_set(dict(name='own', labels=[*labels], **more))
-
 
 def test_every_value_of_a_file_is_text(tmp_path):
     (tmp_path/'mine.yaml').write_text('labels: [no, yes, one   10, true, traurig sehr]\nsynonyms: {no: off, yes: [on, 2024-01-01]}')
@@ -157,10 +147,8 @@ def test_every_value_of_a_file_is_text(tmp_path):
     assert found.labels == ('no', 'one 10', 'traurig sehr', 'true', 'yes') and dict(found.merged)['off'] == 'no'
     assert dict(found.merged)['2024-01-01'] == 'yes'
 
-
 NOUNS, BOTH = own('anger', 'joy', 'sadness', 'neutral'), own('happy', 'joy')
 TAKEN, REST = own('gloomy', 'sad', synonyms={'gloomy': ['unhappy', 'tired']}), own('happy', 'other')
-
 
 @pytest.mark.parametrize(('chosen', 'emotions', 'targets'), [
     (NOUNS, ('angry', 'happy', 'sad', 'neutral', 'fearful'), ['anger', 'joy', 'sadness', 'neutral', None]),
@@ -169,7 +157,6 @@ TAKEN, REST = own('gloomy', 'sad', synonyms={'gloomy': ['unhappy', 'tired']}), o
 def test_a_label_stands_for_the_emotion_that_it_names(chosen, emotions, targets):
     assert [target_of(o, chosen) for o in emotions] == targets
 
-
 @pytest.mark.parametrize(('chosen', 'text', 'label'), [
     *((NOUNS, *o) for o in (('Angry', 'anger'), ('anger', 'anger'), ('wütend', 'anger'), ('happiness', 'joy'), ('sad', 'sadness'))),
     *((TAKEN, *o) for o in (('unhappy', 'gloomy'), ('sorrow', 'sad'), ('I think tired.', 'gloomy')))])
@@ -177,17 +164,14 @@ def test_answers_name_labels_by_their_words(chosen, text, label):
     assert parse(text, 'label', 'direct', chosen.labels, chosen.merged).label == (label,)
     if chosen is TAKEN: assert target_of(emotion_of(text.removeprefix('I think ').strip('.'), chosen), chosen) == label
 
-
 @pytest.mark.parametrize('name', [*LABEL_SETS, 'four+other'])
 def test_registered_sets_are_text_as_they_are(name):
     assert label_text(name) == label_text(label_set(name)) == name
     assert load_corpus('toyspeech', n=3, labels=label_set('six'))[0].equals(load_corpus('toyspeech', n=3, labels='six')[0])
 
-
 def test_prompts_name_the_labels():
     ask = prompt('label', 'direct', own('zwei', 'eins').labels)
     assert ask.text.endswith('eins or zwei.') and ask.labels == ('eins', 'zwei')
-
 
 def test_references_of_macro_f1_are_those_of_their_predictors():
     rng = np.random.default_rng(0)

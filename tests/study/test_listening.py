@@ -31,7 +31,6 @@ N = 720
 TRUTH = rng_of('what people hear').integers(0, 4, N)
 SAID = np.where(rng_of('what is said').random(N)<.75, TRUTH, rng_of('other words').integers(0, 4, N))
 
-
 def clips():
     "Clips of twelve speakers with five votes each; the words name an emotion, mostly the one that people hear."
     votes = 4*np.eye(4)[TRUTH]+np.eye(4)[rng_of('the fifth rater').integers(0, 4, N)]
@@ -40,9 +39,7 @@ def clips():
                            ambiguity_source='votes', transcript=[f'{i%97}: how {FOUR[o]} I am' for i, o in enumerate(SAID)]))
     return df.assign(**{f'votes_{o}': votes[:, i] for i, o in enumerate(FOUR)})
 
-
 def wave_of(uid): return np.full(1600, (1+int(uid[1:]))/1000, np.float32)
-
 
 class Ears:
     "`reader` knows the words, of sound too, as one that transcribes; `listener` hears the emotion and cannot read."
@@ -56,7 +53,6 @@ class Ears:
             label = next((o for o in FOUR if o in words), FOUR[guess])
         else: label = FOUR[guess if clip is None or clip%4==0 else TRUTH[clip]]
         return Reply(label, [1], 'stop', None, dict(prompt_tokens=5, output_tokens=1))
-
 
 @pytest.fixture(scope='module')
 def study(tmp_path_factory):
@@ -76,7 +72,6 @@ def study(tmp_path_factory):
         scoring.score_study(here, (1,), progress=False)
         yield here
 
-
 def test_figure_and_report_say_who_reads_and_who_listens(study):
     space, out = {}, study.root/'figures'
     for cell in json.loads((ROOT/'nbs/figures/fig4_audio.ipynb').read_text())['cells']:
@@ -94,7 +89,6 @@ def test_figure_and_report_say_who_reads_and_who_listens(study):
     assert 'reader on demo (label, direct): reads; words alone: 100 [–] % of its gain over the class prior' in page
     assert re.search(r'listener on demo \(label, direct\): listens; words alone: -?\d \[', page)
 
-
 def test_the_differences_are_those_of_the_clips(study):
     found = listening(study).set_index(['model', 'stratum', 'condition'])
     own, words = (np.array([FOUR.index(Ears('listener').greedy(f(u), ASK).text)==t for u, t in zip(clips().uid, TRUTH, strict=True)])
@@ -109,13 +103,11 @@ def test_the_differences_are_those_of_the_clips(study):
     # it needs the right sound, to transcribe: another speaker's audio alone would have called it a listener
     assert verdict_of(reader.reset_index().query("condition!='transcript'"))=='listens'
 
-
 def test_claims_note_what_the_words_alone_give(study):
     claims = pd.DataFrame([dict(claim=c, mode=m, note=n) for c, m, n in
                            (('1a', 'label', ''), ('1b', 'label', 'first'), ('1b', 'dist', ''))])
     noted = with_notes(claims, study).note
     assert noted[0]==noted[2]=='' and noted[1]=='first; '+'; '.join(words_notes(listening(study)).says)
-
 
 def test_words_without_meaning_are_at_the_class_prior():
     "toyspeech has six sentences of syllables; an embedded model that is given them answers no better than without."
@@ -129,7 +121,6 @@ def test_words_without_meaning_are_at_the_class_prior():
     hits = np.array([t[labels.index(said[o])] for t, o in zip(top, clips.transcript, strict=True)])[use]
     prior = (best_constant(votes_of(clips, labels), clips.speaker.to_numpy())*top).sum(1)[use]
     assert abs(hits.mean()-prior.mean())<.05
-
 
 def test_a_corpus_without_transcripts_is_refused_when_it_is_planned(monkeypatch):
     from ambiscale_nb.study import plans

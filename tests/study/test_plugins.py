@@ -38,7 +38,6 @@ workers: 2
 runs: [{model: calm, corpus: toyspeech, modes: [label], widths: [], verify: false}]
 """
 
-
 @pytest.mark.parametrize('code', [
     "from ambiscale_nb.models.contract import check_ready; check_ready('tiny-alm-nano')",
     "from ambiscale_nb.models.contract import model_table; assert {'tiny-alm-nano', 'gemini', 'vllm'}<set(model_table().model)",
@@ -47,7 +46,6 @@ runs: [{model: calm, corpus: toyspeech, modes: [label], widths: [], verify: fals
     ids=['model', 'models', 'corpus', 'strategy'])
 def test_a_name_is_found_whatever_was_imported(code, tmp_path):
     assert call(tmp_path, sys.executable, '-c', code) == (0, '')
-
 
 @pytest.fixture(scope='module')
 def study(tmp_path_factory):
@@ -58,7 +56,6 @@ def study(tmp_path_factory):
     told = lambda **more: call(root, tool('ambiscale'), 'run', 'study.yaml', **more)
     return root, told(), told(AMBISCALE_PLUGINS='mine.py')
 
-
 def test_a_study_takes_in_what_a_file_registers(study):
     root, _, (code, said) = study
     assert code == 0, said
@@ -67,11 +64,9 @@ def test_a_study_takes_in_what_a_file_registers(study):
     assert set(mine.model) == {'calm'} and set(mine.k) == {1, 2, 4} and mine[mine.metric.eq('jsd')].value.notna().all()
     assert '`ambiscale figure 1 own` draws one' in said
 
-
 def test_without_the_file_its_names_are_unknown(study):
     _, (code, said), _ = study
     assert code == 2 and "Unknown model 'calm'" in said and 'Traceback' not in said
-
 
 def test_a_changed_strategy_is_scored_again(study, monkeypatch):
     asked, root = [], study[0]
@@ -86,7 +81,6 @@ def test_a_changed_strategy_is_scored_again(study, monkeypatch):
     assert run.score_and_draw(own) == [] and not asked
     (root/'mine.py').write_text(MINE+'\n# another')
     assert run.score_and_draw(own) == [] and asked == ['02_score.ipynb']
-
 
 @pytest.mark.parametrize(('text', 'match'), [(None, 'which is no file'), ('1/0', 'fails: ZeroDivisionError')])
 def test_a_file_that_cannot_be_loaded_is_named(tmp_path, monkeypatch, text, match):

@@ -21,7 +21,6 @@ from ambiscale_nb.study.tables import REFERENCES, columns_of, marks, table_capti
 FOUR = label_set('four').labels
 CLIPS = 120
 
-
 def clips_of(speakers=12, **more):
     rng = rng_of('probe', speakers)
     kind = rng.integers(0, 4, CLIPS)
@@ -30,7 +29,6 @@ def clips_of(speakers=12, **more):
         corpus='mine', uid=[f'c{i}' for i in range(CLIPS)], path=[f'/nowhere/{o}.wav' for o in kind], ambiguity_source='votes',
         speaker=[f's{i%speakers}' for i in range(CLIPS)], flags='', n_raters=5, out_of_set=0)
     return df.assign(**more)
-
 
 @pytest.fixture
 def study(tmp_path, monkeypatch):
@@ -47,7 +45,6 @@ def study(tmp_path, monkeypatch):
     object.__setattr__(here, 'made', made)
     return here
 
-
 def store(here, clips, asked=None):
     here.write(clips, 'utterances', 'mine')
     plan = clips.iloc[asked if asked is not None else slice(None)]
@@ -55,7 +52,6 @@ def store(here, clips, asked=None):
     run = dict(model='m', corpus='mine', condition='none', label_set='four', has_ratings=False)
     (here.root/'plans/m--mine--none.json').write_text(json.dumps(run))
     return [run | dict(plan='m--mine--none')]
-
 
 def test_features_and_fits_are_reused(study, monkeypatch):
     runs = store(study, clips := clips_of())
@@ -73,7 +69,6 @@ def test_features_and_fits_are_reused(study, monkeypatch):
     found = truth.truths_of(study, runs)['mine']
     assert all_references(found)['all', 'jsd']['probe']<all_references(found)['all', 'jsd']['prior']
 
-
 def test_every_metric_has_the_probe_and_only_clips_that_were_asked_about_count(study):
     runs = store(study, clips := clips_of())
     truth.write_probes(study, progress=False)
@@ -86,7 +81,6 @@ def test_every_metric_has_the_probe_and_only_clips_that_were_asked_about_count(s
     want = METRICS['jsd'].fn(shares[list(FOUR)].to_numpy()[use], soft_labels(clips[[f'votes_{o}' for o in FOUR]].to_numpy())[use])
     assert np.isclose(truth.stratum_references('jsd', some)['probe'], want.mean())
     assert np.isfinite(truth.stratum_references('macro_f1', some, clips=use)['probe'])
-
 
 def test_no_speaker_is_in_training_and_test(study, monkeypatch):
     "Where speakers meet, no session is: the ten speakers of five dialogues are predicted dialogue by dialogue."
@@ -105,7 +99,6 @@ def test_no_speaker_is_in_training_and_test(study, monkeypatch):
     for train, test in predicted:
         assert not {own[f'c{i:.0f}'] for i in train} & {own[f'c{i:.0f}'] for i in test}
 
-
 @pytest.mark.parametrize(('more', 'why'), [
     (dict(speakers=4), 'needs 6 speakers, found 4'), (dict(ambiguity_source='acted'), 'nobody voted'),
     (dict(path='/gone/1.wav'), 'no audio of 120 of 120 clips'), (dict(on=False), 'probe: false')])
@@ -120,11 +113,9 @@ def test_what_has_no_probe_says_why(study, more, why):
     lost = pd.DataFrame([dict(strategy=truth.PROBE, corpus='mine', reason=why)])
     assert probe_note(pd.DataFrame(dict(corpus=['mine'])), lost)==f' No acoustic probe: {why}.'
 
-
 def test_few_clips_are_refused():
     with pytest.raises(InputError, match='needs 100 clips, found 60'): probe.check_speakers(np.arange(60)%6, np.arange(60)%6)
     with pytest.raises(InputError, match='3 groups'): probe.check_speakers(np.arange(120)%6, np.arange(120)%2)
-
 
 def test_references_are_never_ranked():
     "The probe is a column beside the settings: no row, no rank, no mark, however good it is."

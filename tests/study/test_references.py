@@ -20,13 +20,11 @@ from types import SimpleNamespace
 SIX = label_set('six')
 LABEL_METRICS = [o for o, m in METRICS.items() if m.scored and m.kind=='label']
 
-
 def truth_from(votes, who, groups=None):
     said = expand_votes(votes)
     return Truth(np.arange(len(votes)).astype(str).astype(object), votes.astype(float), who, SIX.labels[:votes.shape[1]],
                  references(votes, who if groups is None else groups, said), rater_noise(said),
                  raters=one_more_rater(said), groups=groups)
-
 
 def in_order(truth, clips=''):
     "One more rater is below the perfect predictor in every stratum and metric where both are known."
@@ -38,14 +36,12 @@ def in_order(truth, clips=''):
         seen += 1
     return seen
 
-
 def crema():
     root = os.environ.get('AMBISCALE_CREMA_D')
     if not root:
         warnings.warn('References of CREMA-D NOT checked: set AMBISCALE_CREMA_D to its folder', stacklevel=1)
         pytest.skip('AMBISCALE_CREMA_D is not set')
     return load_corpus('crema_d', root)
-
 
 def test_references_of_crema_d_are_in_order():
     utterances, ratings = crema()
@@ -59,7 +55,6 @@ def test_references_of_crema_d_are_in_order():
         print(name, pd.DataFrame(found).T.round(3), sep='\n')
         assert all(o['prior']>=o['uniform']-1e-12 for (_, m), o in found.items() if m in LABEL_METRICS)
 
-
 @pytest.mark.parametrize('raters', [3, 4, 6, 10])
 def test_references_of_simulated_panels_are_in_order(raters):
     rng = np.random.default_rng(raters)
@@ -68,7 +63,6 @@ def test_references_of_simulated_panels_are_in_order(raters):
     assert in_order(truth)>=13           # with three raters no stratum of two is ambiguous and untied
     debiased = stratum_references('brier_debiased', truth)['noise_floor']
     assert abs(debiased)<.005            # a perfect predictor, up to the fit of the prior
-
 
 def test_one_more_rater_by_hand():
     votes = np.array([[2, 1, 0], [3, 0, 0], [1, 1, 1]])
@@ -84,7 +78,6 @@ def test_one_more_rater_by_hand():
     assert np.allclose(pairs.brier_debiased[:3], ((v[0]-y)**2).sum()-noise)
     assert np.isclose(pairs.brier_debiased[3], ((v[1]-v[0])**2).sum())
 
-
 def test_references_follow_the_clips_of_a_pool():
     rng = np.random.default_rng(5)
     votes = rng.multinomial(6, rng.dirichlet([.4, .3, .2], 200))
@@ -99,7 +92,6 @@ def test_references_follow_the_clips_of_a_pool():
     keep = np.zeros(200, bool); keep[order] = True
     for level in some.levels:
         assert stratum_references('jsd', truth, level, keep)==pytest.approx(stratum_references('jsd', some, level), nan_ok=True) # Without a probe
-
 
 @pytest.mark.parametrize('balanced', [True, False])
 def test_the_best_constant_answer_is_never_below_a_uniform_guess(balanced):
@@ -117,7 +109,6 @@ def test_the_best_constant_answer_is_never_below_a_uniform_guess(balanced):
         n = np.bincount(heard[who!=s], minlength=4)
         assert np.allclose(own[who==s], (n==n.max())/(n==n.max()).sum())
 
-
 def test_nothing_is_learnt_from_the_other_speaker_of_a_dialogue():
     "The prior of a clip does not change when the votes of its own session do."
     rng = np.random.default_rng(2)
@@ -131,7 +122,6 @@ def test_nothing_is_learnt_from_the_other_speaker_of_a_dialogue():
     assert np.allclose(one[mine], two[mine]) and np.isfinite(references(other, groups)['jsd']['prior']).all()
     constant = pd.DataFrame(dict(speaker=list('abcdab'), session=['one']*6))
     for session in (['one']*6, [None]*6): assert fold_groups(constant.assign(session=session)).tolist()==list('abcdab')
-
 
 def test_debiased_brier_of_a_study_counts_raters_alike():
     rng = np.random.default_rng(3)
@@ -150,7 +140,6 @@ def test_debiased_brier_of_a_study_counts_raters_alike():
     want = (brier(pool.dist.mean(1), y)-rater_noise(js)).mean()
     assert np.isclose(got['brier_debiased'], want, atol=1e-12)
     assert np.isclose(got['jsd'], jsd(pool.dist.mean(1), votes/votes.sum(1, keepdims=True)).mean())
-
 
 def test_an_accuracy_of_one_has_an_interval_and_few_speakers_have_none():
     rng = np.random.default_rng(4)

@@ -28,7 +28,6 @@ from ambiscale_nb.study import notebooks, report, results, scoring
 FOUR = label_set('four').labels
 SOURCE = ROOT/'nbs/figures/report.ipynb'
 
-
 def attacks(trap):
     "Texts that would run or load something, each in its own way; all of them name the trap."
     js = f"document.title='PWNED';new Image().src='{trap}/js'"
@@ -47,7 +46,6 @@ def attacks(trap):
         'control': 'a\x00b\x1b]0;PWNED\x07\x1b[2J', 'direction': 'safe\u202egnp.exe', 'surrogate': 'x\ud800y',
         'long': '<b>'+'A'*1_000_000}
 
-
 class Hostile:
     "A model whose every answer is an attack; each seventh call fails, and the error is one too."
     revision, capabilities = 'r1', Capabilities(beams=False, label_scoring=False, verify=False)
@@ -61,7 +59,6 @@ class Hostile:
         return self.say()
     def sample(self, wave, prompt, n, seed, temperature): return [self.say() for _ in range(n)]
 
-
 def clips(corpus, n=12):
     "Clips of four speakers, each with five votes."
     votes = np.array([[5, 0, 0, 0], [2, 2, 1, 0], [1, 4, 0, 0], [2, 1, 1, 1]], float)[np.arange(n)%4]
@@ -70,9 +67,7 @@ def clips(corpus, n=12):
                            n_raters=5, out_of_set=0., flags='', ambiguity_source='votes'))
     return df.assign(**{f'votes_{o}': votes[:, i] for i, o in enumerate(FOUR)})
 
-
 def silence(uid): return np.zeros(160, np.float32)
-
 
 def hostile_study(root, texts, model, corpus):
     "A study, sampled and scored by our own code, whatever its texts say."
@@ -103,12 +98,10 @@ def hostile_study(root, texts, model, corpus):
     scoring.score_study(study, (1, 2, 4), progress=False)
     return study
 
-
 class Trap(BaseHTTPRequestHandler):
     hits = []
     def do_GET(self): self.hits.append(self.path); self.send_response(204); self.end_headers()
     def log_message(self, *about): pass
-
 
 @pytest.fixture(scope='module')
 def trap():
@@ -117,7 +110,6 @@ def trap():
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f'http://127.0.0.1:{server.server_port}'
     server.shutdown()
-
 
 @pytest.fixture(scope='module')
 def page(tmp_path_factory, trap):
@@ -131,7 +123,6 @@ def page(tmp_path_factory, trap):
         path = report.publish(done, root/'report.html', report.nonce_of(study), texts[0])
         yield root, path.read_text(), report.nonce_of(study)
 
-
 class Reader(HTMLParser):
     "Every element of a page with its attributes, and its text."
     def __init__(self, text):
@@ -140,7 +131,6 @@ class Reader(HTMLParser):
         self.feed(text)
     def handle_starttag(self, tag, attrs): self.found.append((tag, dict(attrs)))
     def handle_data(self, data): self.text.append(data)
-
 
 def test_nothing_hostile_is_markup(page):
     _, text, nonce = page
@@ -152,13 +142,11 @@ def test_nothing_hostile_is_markup(page):
     assert links and all(o.startswith(('data:image/png;base64,', '#')) for o in links), links
     assert [at['http-equiv'] for _, at in found if 'http-equiv' in at]==['Content-Security-Policy']
 
-
 def test_the_page_forbids_what_it_does_not_need(page):
     _, text, nonce = page
     policy = re.search('http-equiv="Content-Security-Policy" content="([^"]*)"', text[:text.index('<body>')])[1]
     assert policy.startswith("default-src 'none'") and f"script-src 'nonce-{nonce}';" in policy
     assert 'unsafe-eval' not in policy and "script-src 'unsafe" not in policy and 'connect-src' not in policy
-
 
 def test_the_page_opens_with_verdicts_and_a_figure_and_has_a_contents_list(page):
     found, text = Reader(page[1]).found, page[1]
@@ -170,14 +158,12 @@ def test_the_page_opens_with_verdicts_and_a_figure_and_has_a_contents_list(page)
     assert drawn==['fig1_budget', 'fig10_utterance', 'claims']  # every figure of the study
     assert len(text)<4e6
 
-
 def test_what_is_shown_is_what_was_said(page):
     "Hidden characters are spelled out, long texts cut, and none is silently dropped."
     seen = ' '.join(Reader(page[1]).text)
     spelled = ('safe\\u202egnp.exe', 'a\\x00b\\x1b]0;PWNED', 'x\\ud800y')
     for o in (*spelled, '(1,000,003 characters)', '<img src=x onerror'): assert o in seen, o
     assert not re.search('[\x00-\x08\x0b-\x1f\x7f\u202e]', page[1])
-
 
 def test_every_cell_is_there_or_called_missing(page):
     cells = pd.read_csv(page[0]/'out'/'report_cells.csv', keep_default_na=False)
@@ -188,7 +174,6 @@ def test_every_cell_is_there_or_called_missing(page):
     assert re.match(r'0\.\d+ \[', ours.majority['label, direct', 'ambiguous'])
     assert ours.bon['label, direct', 'all']=='does not apply'  # no log-probabilities
     assert ours.majority['dist, direct', 'all']=='missing' and 'missing' in page[1]
-
 
 def test_what_does_not_apply_was_refused_on_the_pool_it_is_for(tmp_path, monkeypatch):
     "A refusal on another pool, or with other audio, says nothing; what a model lacks does."
@@ -204,14 +189,12 @@ def test_what_does_not_apply_was_refused_on_the_pool_it_is_for(tmp_path, monkeyp
     assert {k[4]: v for k, v in report.refused_cells(study).items()}=={
         'bon': 'bon on sample', 'verifier_alone': 'verifier_alone on score', 'label_logprob': 'm has no label_scoring'}
 
-
 def board_rows(n=(100, 296, 300), **more):
     return pd.DataFrame([dict(
         model=m, corpus='c', condition='none', mode='label', style='direct', k=1, strategy='greedy', decoding='greedy',
         width=0, reading='plain', calibration='', verifier='', stratum='all', metric='jsd', value=v, low=v-.1, high=v+.1, n=k, speakers=9, noise_floor=.1, one_more_rater=.3,
         prior=.4, uniform=.5, unparsed=0., calls=1, tokens=np.nan) | more
         for m, v, k in zip('abc', (.1, .2, .3), n, strict=True)])
-
 
 def test_a_model_with_fewer_clips_is_not_ranked():
     "A few clips that failed do not matter; a mean over a third of the clips is another mean."
@@ -225,7 +208,6 @@ def test_a_model_with_fewer_clips_is_not_ranked():
     many = report.leaderboard_page(pd.concat([rows[1:].assign(model=f'm{i}') for i in range(12)]))
     assert '2 more</summary>' in many or '14 more</summary>' in many
 
-
 def test_a_study_without_votes_is_judged_by_accuracy():
     "An acted corpus has no strata and no divergence."
     none = dict.fromkeys(('low', 'high', 'noise_floor'), np.nan)
@@ -236,7 +218,6 @@ def test_a_study_without_votes_is_judged_by_accuracy():
     assert set(cells.stratum)=={'all'} and cells.greedy[0]=='0.300 [–]'
     assert 'accuracy' in report.leaderboard_page(scores) and 'several budgets' in report.curves_page(scores)
 
-
 def test_calls_that_were_never_made_are_counted(tmp_path, monkeypatch):
     "A call that failed was made; it is among those that failed."
     monkeypatch.setattr(results, 'RESULTS', tmp_path)
@@ -246,11 +227,9 @@ def test_calls_that_were_never_made_are_counted(tmp_path, monkeypatch):
     assert sample_pool(alm, items.head(5), silence, asked, draw, study.store, progress=False).failed
     assert report.missing_calls(study).to_dict('records')==[dict(run='one', asked='candidates', calls=24, missing=14)]
 
-
 def test_no_text_becomes_a_formula():
     cells = report.spreadsheet(pd.DataFrame(dict(a=['=1', '+1', '-1', '@a', '\t=1', '\r=1', 'b'], n=[-1.]*7)))
     for line in cells.splitlines()[1:]: assert line[0] not in '=+-@\t\r', line
-
 
 def test_the_password_depends_on_the_scores(tmp_path, monkeypatch):
     monkeypatch.setattr(results, 'RESULTS', tmp_path)
@@ -260,10 +239,8 @@ def test_the_password_depends_on_the_scores(tmp_path, monkeypatch):
         seen.add(report.nonce_of(study))
     assert len(seen)==2 and all(re.fullmatch('[0-9a-f]{32}', o) for o in seen)
 
-
 # --- in a browser ----------------------------------------------------------------------------------------------------
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
-
 
 @pytest.fixture
 def browse(tmp_path):
@@ -285,7 +262,6 @@ def browse(tmp_path):
     Trap.hits.clear()
     return look
 
-
 def test_in_a_browser_nothing_is_asked_for_and_nothing_hostile_runs(page, browse):
     title, dom, said, asked = browse(page[0]/'report.html')
     assert title.startswith('&lt;script&gt;') and Trap.hits==[] and asked==set()
@@ -294,14 +270,12 @@ def test_in_a_browser_nothing_is_asked_for_and_nothing_hostile_runs(page, browse
     refused = [o for o in said.splitlines() if 'CONSOLE' in o]
     assert not refused, refused
 
-
 MEASURE = """addEventListener('load', () => setTimeout(() => {
   const wide = o => o.scrollWidth > o.clientWidth+1, page = document.documentElement;
   const list = [...document.querySelectorAll('.list td')].filter(o => o.offsetParent);
   const out = list.filter(o => o.getBoundingClientRect().right > innerWidth);
   document.title = [wide(page) ? 'cut' : 'whole', list.length, out.length, innerWidth].join(' ');
 }, 1000))"""
-
 
 @pytest.mark.parametrize('width', [520, 900, 1400])
 def test_the_page_fits_its_window(page, browse, tmp_path, width):
@@ -310,7 +284,6 @@ def test_the_page_fits_its_window(page, browse, tmp_path, width):
     path.write_text(page[1].replace('</body>', f'<script nonce="{page[2]}">{MEASURE}</script></body>'))
     whole, cells, out, seen = browse(path, f'--window-size={width},900')[0].split()
     assert int(seen)==width and int(cells)>100 and whole=='whole' and (width>=720 or out=='0')
-
 
 def test_the_policy_alone_would_hold(page, trap, browse):
     "The same page with attacks put into it unescaped, as if a library had failed; without the policy they work."

@@ -21,7 +21,6 @@ SAMPLE, SCORE = (ROOT/'nbs/experiments'/o for o in ('01_sample.ipynb', '02_score
 FIGURES = {o.stem.partition('_')[0]: o for o in (ROOT/'nbs/figures').glob('fig*.ipynb')}
 HEARD = ('angry', 'happy', 'sad', 'neutral', 'fear', 'disgust')
 
-
 def corpus(folder, raters):
     "Tones with a list of who heard what; the last rater of every other clip disagrees."
     folder.mkdir()
@@ -38,7 +37,6 @@ def corpus(folder, raters):
     (folder/'ratings.csv').write_text('\n'.join(lines))
     return folder
 
-
 @pytest.fixture(scope='module')
 def root(tmp_path_factory):
     "Both studies, sampled and scored."
@@ -49,12 +47,10 @@ def root(tmp_path_factory):
         execute(root, (SAMPLE, run), (SCORE, dict(study=name, ks=[1, 4], workers=1)))
     return root
 
-
 @pytest.fixture
 def studies(root, monkeypatch):
     monkeypatch.setattr(results, 'RESULTS', root/'results')
     return {o: Study(o) for o in ('three', 'one')}
-
 
 @pytest.fixture(scope='module')
 def drawn(root):
@@ -63,15 +59,12 @@ def drawn(root):
     steps = [(FIGURES[o], dict(study=s, out=str(root/f'{s}_figures'))) for s, o in cells]
     return dict(zip(cells, execute(root, *steps, stop=False), strict=True))
 
-
 def test_every_figure_is_drawn_without_transcripts(drawn):
     assert {k: v for (s, k), v in drawn.items() if s=='three' and v}=={}
-
 
 def test_where_each_clip_has_one_rater_two_figures_say_so(drawn):
     wrong = {k: v for (s, k), v in drawn.items() if s=='one' and v}
     assert set(wrong)=={'fig5', 'fig8'} and all('has one rater' in o for o in wrong.values()), wrong
-
 
 def test_whole_numbers_stay_whole_where_calibration_is_refused(studies):
     for study in studies.values():
@@ -81,13 +74,11 @@ def test_whole_numbers_stay_whole_where_calibration_is_refused(studies):
             kinds = study.read(table).dtypes
             assert {o: kinds[o].kind for o in columns}==dict.fromkeys(columns, 'i'), table
 
-
 def test_an_interval_that_is_not_known_is_a_dash(studies):
     for study in studies.values():
         shown = summary(study.read('scores'))
         texts = shown[[o for o in ('all', 'clear', 'ambiguous') if o in shown]].to_numpy().ravel()
         assert any(o.endswith('[–]') for o in texts) and not any('nan' in o for o in texts)
-
 
 def test_a_correlation_has_no_end_beyond_one():
     "Six speakers of two clips: an error of plain size reaches beyond 1 on one side."
@@ -107,13 +98,11 @@ def test_a_correlation_has_no_end_beyond_one():
     a, b = correlation_ci(score, many), cluster_ci(score, many)
     assert (a.low, a.high)==pytest.approx((b.low, b.high), abs=.02) and a.method=='cluster jackknife'
 
-
 def test_the_figure_says_no_interval_where_there_is_none(root, drawn):
     table = pd.read_csv(root/'three_figures/fig7_reliability.csv')
     found = table[table.panel=='rank correlation of entropies']
     known = found.low.notna()
     assert len(found) and found[~known].reason.ne('').all() and found[known][['low', 'high']].abs().le(1).all().all()
-
 
 def test_three_raters_have_every_metric_and_what_is_not_there_is_listed(studies):
     scores = studies['three'].read('scores')
@@ -123,7 +112,6 @@ def test_three_raters_have_every_metric_and_what_is_not_there_is_listed(studies)
     whole = scores.query("stratum=='all' and decoding=='sample' and reading=='plain'")
     assert whole[whole.metric.eq('jsd')].n.eq(6).all() and whole[whole.metric.eq('brier_debiased')].value.notna().all()
     assert left_out.uid.tolist()==['gone.wav'] and left_out.reason.tolist()==['no_audio']
-
 
 def test_one_rater_a_clip_is_scored_beside_what_is_known(studies):
     three, one = (studies[o].read('scores') for o in ('three', 'one'))
@@ -138,13 +126,11 @@ def test_one_rater_a_clip_is_scored_beside_what_is_known(studies):
     cells = grid(one, planned_pairs(studies['one']))
     assert set(cells.stratum)=={'all'}
 
-
 def test_one_rater_who_names_two_emotions_is_one_rater():
     "Two labels of one rater are two votes under the convention `label`, and still nobody disagrees."
     votes = np.array([[1., 1, 0], [0, 1, 0], [0, 0, 1]])
     found = references(votes, np.array(['a', 'b', 'c']), Judgements(votes, np.arange(3), 3))
     assert np.isnan(found['jsd']['noise_floor']).all() and np.isfinite(found['jsd']['prior']).all()
-
 
 def test_the_report_adds_up_what_the_store_adds_up(studies):
     "Answers without a number of tokens do not swallow those of the others."

@@ -20,7 +20,6 @@ SAMPLE, SCORE = (PROJECT/'nbs/experiments'/o for o in ('01_sample.ipynb', '02_sc
 SMALL = dict(study='small', model='tiny-alm-nano', limit=30, beam_limit=6, n=8, widths=[3])
 SCORED = dict(study='small', ks=[1, 4, 8], workers=1)
 
-
 def start(root, notebook, parameters, **env):
     "Execute a notebook in a process group of its own, writing under `root`."
     code = ("from ambiscale_nb.study.cli import run_notebook; "
@@ -28,15 +27,12 @@ def start(root, notebook, parameters, **env):
     return subprocess.Popen([sys.executable, '-c', code], env=os.environ | {'AMBISCALE_ROOT': str(root)} | env,
                             start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
-
 def finish(root, notebook, parameters):
     process = start(root, notebook, parameters)
     said = process.communicate(timeout=PATIENCE)[0].decode()
     assert process.returncode == 0, said[-3000:]
 
-
 def journalled(root): return sum(o.read_bytes().count(b'\n') for o in root.rglob('*.jsonl'))
-
 
 def stored(root):
     "All candidates and verdicts, without what was measured."
@@ -49,14 +45,12 @@ def stored(root):
         parts[table.name] = df.sort_values('key').reset_index(drop=True)
     return parts
 
-
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
     "The small study, never interrupted."
     root = tmp_path_factory.mktemp('whole')
     execute(root, (SAMPLE, SMALL), (SCORE, SCORED))
     return root
-
 
 @pytest.fixture(scope='module')
 def resumed(tmp_path_factory):
@@ -73,7 +67,6 @@ def resumed(tmp_path_factory):
     finish(root, SCORE, SCORED)
     return root
 
-
 def test_a_killed_study_has_the_same_answers_tables_and_costs(whole, resumed):
     both = [stored(o) for o in (whole, resumed)]
     for name, df in both[0].items():
@@ -88,7 +81,6 @@ def test_a_killed_study_has_the_same_answers_tables_and_costs(whole, resumed):
     sampled = a[a.decoding.eq('sample') & a.reading.eq('plain') & a.strategy.eq('majority') & a.k.eq(8)]
     assert sampled[['answers', 'calls', 'in_tokens', 'audio_seconds', 'out_tokens']].notna().all().all()
     assert sampled.answers.eq(8).all() and sampled.calls.eq(1).all() and sampled.unknown.str.contains('usd').all()
-
 
 def test_every_cell_has_its_floor_and_one_more_rater(whole):
     scores, refused = (pd.read_parquet(whole/'results'/'small'/f'{o}.parquet') for o in ('scores', 'refusals'))
@@ -105,14 +97,12 @@ def test_every_cell_has_its_floor_and_one_more_rater(whole):
     jsd = scores[(scores.metric == 'jsd') & (scores.stratum == 'all') & (scores.decoding == 'sample') & (scores.reading == 'plain')]
     assert (jsd.noise_floor < jsd.value).all() and (jsd.value <= 1).all()
 
-
 def test_running_again_samples_nothing(whole):
     def files(): return {o: o.stat().st_mtime_ns for t in ('candidates', 'verdicts')
                          for o in (whole/'results/small'/t).rglob('*.parquet')}
     before = files()
     execute(whole, (SAMPLE, SMALL))
     assert before == files() and not list((whole/'results').rglob('*.jsonl'))
-
 
 def test_names_of_clips_change_no_answer(whole):
     "The model is given sound and prompt only: the same sound under other names answers the same."
@@ -137,10 +127,8 @@ def test_names_of_clips_change_no_answer(whole):
     assert report.failed == 0 and len(ours) == 5*(1+8)
     assert (ours.text == theirs.text).all() and (ours.uid != theirs.uid).all()
 
-
 WRONG = [(dict(condition='swapped'), "Unknown condition 'swapped'"), (dict(n=-1), 'n: Input should be greater than or equal to 0, got -1'),
          (dict(root='/nowhere/at/all', corpus='toyspech'), "Unknown corpus 'toyspech'")]
-
 
 def test_wrong_input_is_told_and_leaves_nothing(tmp_path, monkeypatch):
     found = execute(tmp_path, *((SAMPLE, SMALL | wrong) for wrong, _ in WRONG), stop=False)
@@ -152,7 +140,6 @@ def test_wrong_input_is_told_and_leaves_nothing(tmp_path, monkeypatch):
         with pytest.raises(Exception, match='.') as e: run_notebook(SAMPLE, tmp_path/'x.ipynb', {**SMALL, **wrong})
         assert told in str(e.value) and not (tmp_path/'x.ipynb').exists()
     assert not list(tmp_path.rglob('plans/*'))
-
 
 def test_the_shipped_studies_are_valid():
     from ambiscale_nb.study.config import read_study

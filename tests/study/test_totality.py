@@ -31,12 +31,10 @@ SETTING = dict(model='m', corpus='c', condition='none', mode='label', style='dir
                reading='plain', calibration='', wording='0', label_set='four', votes='rater', failed=0, verifier='m', role='self',
                prompt='p')
 
-
 def utterances(p, rng, n=10):
     votes = pd.DataFrame(rng.multinomial(n, p), columns=[f'votes_{o}' for o in FOUR]).astype(float)
     return votes.assign(corpus='c', uid=[f'u{i}' for i in range(len(p))], speaker=[f's{i%6}' for i in range(len(p))],
                         path='nowhere.wav', n_raters=float(n), ambiguity_source='votes', flags='')
-
 
 @pytest.fixture(scope='module')
 def made():
@@ -48,10 +46,8 @@ def made():
                    sum_logprob=-rng.gamma(2., 1., (24, 4)), text_id=np.tile(np.arange(4), (24, 1)))
     return pool, truth_of(utterances(p, rng), None, label_set('four'))
 
-
 def tables(pool, truth, heard=None):
     return pool_tables(pool, SETTING, truth, None, (1, 2, 4), (), heard)
-
 
 @pytest.fixture
 def registry(monkeypatch):
@@ -61,15 +57,12 @@ def registry(monkeypatch):
         found = import_module(f'ambiscale_nb.{module}')
         if hasattr(found, 'STRATEGIES'): monkeypatch.setattr(found, 'STRATEGIES', strategies.STRATEGIES)
 
-
 class Mute(Exception):
     def __str__(self): raise RuntimeError('no message either')
-
 
 def fails(e):
     def rule(pool): raise e
     return rule
-
 
 WRONG = {
     'value': (fails(ValueError('no\nway \x07 out')), 'ValueError: no way out'),
@@ -90,7 +83,6 @@ WRONG = {
     'array': (lambda pool: pool.dist.mean(-2), 'returned ndarray, not a Prediction'),
     'none': (lambda pool: None, 'returned NoneType, not a Prediction')}
 
-
 @pytest.mark.parametrize('name', WRONG)
 def test_a_strategy_that_fails_is_refused_alone(made, registry, name):
     rule, why = WRONG[name]
@@ -104,7 +96,6 @@ def test_a_strategy_that_fails_is_refused_alone(made, registry, name):
     mine = after['refusals'].query("strategy=='mine'")
     assert set(mine.kind)=={FAILED} and mine.reason.str.contains(why, regex=False).any(), mine.reason.tolist()
     assert not mine.reason.str.contains(r'[\n\x00-\x1f]').any()
-
 
 def test_a_budget_or_a_score_that_fails_is_refused_alone(made, registry):
     "A strategy that needs two answers has no score at k = 1, and those of the majority elsewhere."
@@ -122,7 +113,6 @@ def test_a_budget_or_a_score_that_fails_is_refused_alone(made, registry):
     assert reasons['two']==['at k = 1: RuntimeError: two answers are needed'] and 'two' in set(found['predictions'].strategy)
     assert any('score has shape (24, 1), not (24, 4)' in o for o in reasons['likeliest'])
 
-
 def test_verdicts_that_cannot_be_read_refuse_what_needs_them(made):
     pool, truth = made
     nothing = pd.DataFrame(np.nan, pool.uids, list(FOUR))
@@ -133,14 +123,12 @@ def test_verdicts_that_cannot_be_read_refuse_what_needs_them(made):
     assert {'majority', 'mean', 'bon'}<=set(found['scores'].strategy)
     assert found['audits'].query("audit=='alone'").value.isna().all()
 
-
 def test_a_model_that_nobody_can_read_is_scored_as_saying_nothing(made):
     pool, truth = made
     silent = pool_of([[None]*4]*24, FOUR, uids=pool.uids)
     scores = tables(silent, truth)['scores']
     right = scores.query("strategy=='majority' and stratum=='all' and reading=='plain'")
     assert right[right.metric.eq('accuracy')].value.eq(0).all() and right.unparsed.eq(1).all()
-
 
 @pytest.mark.parametrize('empty', ['clear', 'ambiguous'])
 def test_an_empty_stratum_stops_nothing(made, empty):
@@ -151,7 +139,6 @@ def test_an_empty_stratum_stops_nothing(made, empty):
     found = tables(pool, truth_of(votes, None, label_set('four')))
     jsd = found['scores'].query("strategy=='majority' and metric=='jsd' and k==4 and reading=='plain'").set_index('stratum')
     assert np.isfinite(jsd.value['all']) and np.isnan(jsd.value[empty]) and jsd.n[empty]==0 and jsd.reason[empty]
-
 
 # --- whole studies -----------------------------------------------------------------------------------------------------
 @pytest.fixture
@@ -167,7 +154,6 @@ def study(tmp_path, monkeypatch, made):
     import_file(tmp_path/'said.csv', 'theirs', str(tmp_path/'votes.csv'), labels='four', model='they')
     return Study('theirs')
 
-
 def test_an_import_is_scored_at_its_own_number_and_what_counts_tokens_is_refused(study):
     score_study(study, (1, 2, 4, 8, 16), progress=False)
     scores, lost = plain_rows(study.read('scores')), unscored(study)
@@ -176,7 +162,6 @@ def test_an_import_is_scored_at_its_own_number_and_what_counts_tokens_is_refused
     page = failures_page(study, call_table(study))
     assert 'they on votes' in unscored_text(study) and 'Cells that could not be scored' in page and 'n_tokens' in page
     assert not any('n_tokens' in o for o in refused_cells(study).values())
-
 
 @pytest.mark.parametrize('damage', ['plan', 'corpus'])
 def test_a_run_that_cannot_be_read_stops_no_other(study, damage, tmp_path):
@@ -189,7 +174,6 @@ def test_a_run_that_cannot_be_read_stops_no_other(study, damage, tmp_path):
     pd.testing.assert_frame_equal(study.read('scores'), before)
     assert unscored(study).query("model=='lost'").strategies.tolist()==['all strategies']
 
-
 def test_where_nothing_can_be_scored_the_tables_say_so(study):
     score_study(study, (9,), progress=False)
     assert 'scores.parquet' in outdate(study) and not list(study.root.glob('*.parquet')) and outdate(study)=={}
@@ -198,7 +182,6 @@ def test_where_nothing_can_be_scored_the_tables_say_so(study):
     scores = study.read('scores')
     assert scores.empty and {'model', 'metric', 'value'}<=set(scores) and summary(scores).empty
     assert unscored(study).cells.sum()==1
-
 
 def test_nothing_old_passes_for_new(study):
     score_study(study, (1, 9), progress=False)
@@ -214,11 +197,9 @@ def test_nothing_old_passes_for_new(study):
     with pytest.raises(InputError, match='No scores in study'): study.read('scores')
     assert not study.table('claims').exists() and (study.root/'outdated/claims.parquet').exists()
 
-
 def test_what_is_said_of_an_exception_fits_a_line():
     assert failure_text(ValueError('a\n\tb\x1b[31m'+'x'*900)).startswith('ValueError: a b [31mxxx')
     assert len(failure_text(ValueError('x'*9000)))<600
-
 
 # --- a study by its file -------------------------------------------------------------------------------------------------
 @pytest.fixture
@@ -235,13 +216,11 @@ def config(tmp_path, monkeypatch):
     return StudyConfig(name='s', figures=['fig1_budget', 'fig6_pareto'],
                        runs=[dict(model='tiny-alm-nano'), dict(model='tiny-alm-tiny')]), here
 
-
 def finished(config, run):
     "Note that a run was finished as the study has it."
     _, target, parameters = run_tasks(config, run, studies.run_name(run), lists_of=[])[0]
     target.parent.mkdir(exist_ok=True), target.write_text('{}')
     stamp_of(target).write_text(json.dumps(stamp_for(ROOT/'nbs/experiments/01_sample.ipynb', parameters)))
-
 
 def test_a_run_that_is_to_be_made_anew_is_not_scored_as_it_was(config):
     study, here = config
@@ -251,7 +230,6 @@ def test_a_run_that_is_to_be_made_anew_is_not_scored_as_it_was(config):
     forget_plans(study.model_copy(update=dict(n=99)))  # none was finished like that
     assert not list(here.glob('plans/*.json'))
 
-
 def test_where_no_run_is_left_no_table_is(config):
     study, here = config
     for o in here.glob('plans/*.json'): o.unlink()
@@ -260,7 +238,6 @@ def test_where_no_run_is_left_no_table_is(config):
     assert studies.score_and_draw(study, False)==[]
     assert not (here/'scores.parquet').exists() and not (here/'figures').exists()
     assert (here/'outdated/scores.parquet').exists() and (here/'outdated/figures/fig1_budget.png').exists()
-
 
 def test_a_picture_that_cannot_be_drawn_again_is_not_left_among_new_ones(config, monkeypatch):
     study, here = config

@@ -12,14 +12,12 @@ from test_figures import pool as answers_of
 from ambiscale_nb.study import results
 from ambiscale_nb.study.cells import BASE, PLAIN, cells_of, main_cell
 from ambiscale_nb.study.effects import STRONG
-from ambiscale_nb.study.claims import (beside_published, claim_text, claims_of, verdict_table,
-    verdict_words)
+from ambiscale_nb.study.claims import (beside_published, claim_text, claims_of, verdict_table, verdict_words)
 from ambiscale_nb.core import rng_of
 from ambiscale_nb.metrics.equivalence import NOT_TESTABLE
 from ambiscale_nb.study.figures import one_prompt, plain_rows, unread_text
 from ambiscale_nb.corpora.labels import label_set
-from ambiscale_nb.study.report import (claims_page, grid, grid_page, leaderboard, leaderboard_page,
-    planned_pairs)
+from ambiscale_nb.study.report import (claims_page, grid, grid_page, leaderboard, leaderboard_page, planned_pairs)
 from ambiscale_nb.study.results import MARK, Study, summary
 from ambiscale_nb.study.scores import predictions_of, score_pool
 from ambiscale_nb.study.truth import truth_of
@@ -27,13 +25,11 @@ from ambiscale_nb.study.truth import truth_of
 LOST = dict(few=3, some=15, most=60) # Of 72 clips: 4, 21 and 83 % of the answers
 NOTE = dict(some='21 % unread', most='83 % unread')
 
-
 def blanked(pool, m):
     "The same pool, whose first clips have no answer that can be read."
     dist, parsed = pool.dist.copy(), pool.parsed.copy()
     dist[:m], parsed[:m] = 0, False
     return replace(pool, dist=dist, parsed=parsed, verdict=None)
-
 
 def tables(p, truth, m):
     "Scores and predictions of two models, whose stated distributions can be read in part."
@@ -50,7 +46,6 @@ def tables(p, truth, m):
     found = {k: pd.concat(v, ignore_index=True) for k, v in out.items()}
     found['scores'] = found['scores'].assign(answers=lambda o: o.k.astype(float), calls=1., tokens=1.)
     return found, pools
-
 
 @pytest.fixture(scope='module')
 def studies(tmp_path_factory):
@@ -79,12 +74,10 @@ def studies(tmp_path_factory):
             return drawn(stem, name, root/name)[1]
         yield draw
 
-
 def written(fig):
     "All that a figure says."
     texts = [o.get_text() for ax in fig.axes for o in ax.texts]+[ax.get_title() for ax in fig.axes]
     return texts, ' '.join(' '.join(o.get_title().get_text() for o in fig.legends).split()).replace(chr(160), ' ')
-
 
 @pytest.mark.parametrize('stem', [*(o for o in FIGS if o!='fig10_utterance'), 'claims'])
 def test_every_figure_says_what_could_not_be_read(studies, stem):
@@ -97,12 +90,10 @@ def test_every_figure_says_what_could_not_be_read(studies, stem):
     assert any(MARK in o for o in marks), marks
     assert f'{MARK} Many answers could not be read' in said and NOTE['some'] in said
 
-
 @pytest.mark.parametrize('stem', ['fig1_budget', 'fig2_strategies', 'fig9_confusion', 'claims'])
 def test_where_few_answers_are_lost_nothing_is_marked(studies, stem):
     marks, said = written(studies(stem, 'few')['fig'])
     assert MARK not in said and not any(MARK in o for o in marks)
-
 
 @pytest.mark.parametrize('stem', ['fig2_strategies', 'fig6_pareto', 'fig7_reliability', 'fig8_human', 'fig9_confusion',
                                   'fig10_utterance'])
@@ -110,7 +101,6 @@ def test_a_figure_shows_a_prompt_that_could_be_read(studies, stem):
     space = studies(stem, 'most')
     assert 'one label' in space['fig'].get_suptitle()
     assert 'shares of all labels' in studies(stem, 'some')['fig'].get_suptitle()
-
 
 def test_a_clip_without_an_answer_has_no_bars(studies):
     "The uniform distribution that is scored there was said by nobody."
@@ -121,7 +111,6 @@ def test_a_clip_without_an_answer_has_no_bars(studies):
     bars = drawn_bars(space, 'u03')
     assert all(np.isnan(v).all() for k, v in bars.items() if k!='people')
     assert all(np.isfinite(v).all() for v in drawn_bars(space, 'u40').values())
-
 
 def drawn_bars(space, uid):
     "The bars of another clip, by the cell of the notebook that makes them."
@@ -134,14 +123,12 @@ def drawn_bars(space, uid):
     exec(compile(cell, 'bars', 'exec'), space)
     return space['bars']
 
-
 def test_what_is_wanted_is_shown_and_marked(studies):
     scores = plain_rows(Study('most').read('scores'))
     assert one_prompt(scores, 'dist', 'direct')==['dist', 'direct'] and one_prompt(scores)==['label', 'direct']
     assert one_prompt(plain_rows(Study('some').read('scores')))==['dist', 'direct']
     told = unread_text(scores[scores['mode'].eq('dist') & scores.model.eq('large')])
     assert 'large, shares of all labels' in told and NOTE['most'] in told
-
 
 @pytest.mark.parametrize('name', LOST)
 def test_claims_rest_on_what_was_read(studies, name):
@@ -163,7 +150,6 @@ def test_claims_rest_on_what_was_read(studies, name):
     text = claim_text(claims.reset_index().query("claim=='6a'"))
     assert (NOTE.get(name, 'unread') in text)==(name in NOTE)
 
-
 def test_one_unread_cell_of_three_is_left_out_and_named(studies):
     good, bad = cells_of(Study('few')), cells_of(Study('most'))
     mixed = [o for o in good if o.mode=='dist']+[replace(o, model='deaf') for o in bad if o.mode=='dist'][:1]
@@ -172,12 +158,10 @@ def test_one_unread_cell_of_three_is_left_out_and_named(studies):
     assert row.verdict==alone.verdict and row.effect==alone.effect and row.unread==alone.unread==pytest.approx(3/72)
     assert '1 of 3 cells left out: 83 % unread' in row.note and 'deaf on demo' in row.note
 
-
 def test_the_main_cell_is_one_that_could_be_read(studies):
     cells = cells_of(Study('most'))
     assert main_cell(cells).mode=='label' and main_cell(cells_of(Study('some'))).mode=='dist'
     assert {o.unread[BASE] for o in cells if o.mode=='dist'}=={60/72} and all(PLAIN in o.unread for o in cells)
-
 
 @pytest.mark.parametrize('name', LOST)
 def test_tables_say_what_could_not_be_read(studies, name):
@@ -194,7 +178,6 @@ def test_tables_say_what_could_not_be_read(studies, name):
     assert board.jsd.str.endswith(MARK).eq(board.asked.str.startswith('dist')).all()
     assert stated.majority.str.endswith(MARK).all() and not cells.drop(stated.index).majority.str.contains(MARK).any()
     assert page.count('could not be read')==2
-
 
 def test_a_published_number_beside_unread_answers_says_so():
     one = dict(metric='accuracy', stratum='all', mode='label', style='direct', condition='none', k=16, model='m',
