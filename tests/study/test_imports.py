@@ -14,8 +14,8 @@ from ambiscale_nb.corpora.registry import Corpus, audio_path, load_corpus, regis
 from ambiscale_nb.sampling.files import CANDIDATES, false_keys
 from ambiscale_nb.strategies.pool import pool_of
 from ambiscale_nb.study import results
-from ambiscale_nb.study.formats import ITEM, LONGEST, read_items
-from ambiscale_nb.study.imports import budgets_of, import_file, mark, votes_from
+from ambiscale_nb.study.formats import LONGEST
+from ambiscale_nb.study.imports import budgets_of, import_file, votes_from
 from ambiscale_nb.study.results import Study, plain_scores
 from ambiscale_nb.study.scores import score_pool
 from ambiscale_nb.study.scoring import score_study
@@ -24,6 +24,7 @@ from ambiscale_nb.study.truth import truth_of
 SIX = label_set('six').labels
 CLIPS = [f'clip-{i:02d}' for i in range(24)]
 SAD = [dict(uid=u, text='sad') for u in CLIPS]
+FORMATS = ('csv', 'json', 'jsonl', 'parquet')
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
@@ -38,6 +39,7 @@ def write(path, rows):
     "Rows in the format of the file's ending."
     if path.suffix=='.csv': pd.DataFrame(rows).to_csv(path, index=False)
     elif path.suffix=='.parquet': pd.DataFrame(rows).to_parquet(path)
+    elif path.suffix=='.json': pd.DataFrame(rows).to_json(path, orient='records')
     else: path.write_text(''.join(json.dumps(o)+'\n' for o in rows))
     return path
 
@@ -69,37 +71,37 @@ def said(n=3):
 
 def rows_of(n=3, field='text', **more): return [dict(uid=u, **{field: o}, **more) for u, many in said(n).items() for o in many]
 
-@pytest.mark.parametrize('fmt', ['csv', 'jsonl', 'parquet'])
-def test_imported_answers_score_as_if_sampled_here(home, fmt):
-    report = taken(home, write(home/f'said.{fmt}', rows_of(field='label', model='theirs')))
-    assert report.became.tolist()==['taken, ok'] and report.answers.tolist()==[72]
+def test_imported_answers_score_as_if_sampled_here(home):
+    for fmt in FORMATS:
+        report = taken(home, write(home/f'said.{fmt}', rows_of(field='label', model=fmt)))
+        assert report.became.tolist()==['taken, ok'] and report.answers.tolist()==[72]
     got = scored(1, 3)
     chosen, _, clips, *_ = votes_from(home/'votes.csv', 'six')
     here = pool_of([said()[o] for o in CLIPS], SIX, uids=CLIPS)
     want, _, _ = score_pool(here, truth_of(clips, None, chosen), (1, 3))
     both = got.merge(want, on=['strategy', 'k', 'stratum', 'metric'], suffixes=('', '_here'))
-    assert len(both)>100 and set(got.strategy)>={'majority', 'mean', 'dirichlet', 'mbr'}
+    assert both.model.value_counts().gt(100).sum()==len(FORMATS) and set(got.strategy)>={'majority', 'mean', 'dirichlet', 'mbr'}
     for o in ('value', 'low'): np.testing.assert_allclose(both[o], both[f'{o}_here'])
     assert got.tokens.isna().all()  # nobody knows what they cost
     assert not list((home/'results/theirs').glob('candidates/**/*.jsonl'))  # sealed
-    run, = Study('theirs').runs()
-    assert run['revision'].startswith('imported-') and run['n_params'] is None
+    for run in Study('theirs').runs(): assert run['revision'].startswith('imported-') and run['n_params'] is None
 
 P = dict(angry=.75, neutral=.25)
 LIST = [dict(label='ang', score=.75), dict(label='neu', score=.25)]
 
-@pytest.mark.parametrize(('name', 'row', 'how'), [
-    ('a.csv', dict(p_angry=.75, p_neutral=.25), {}), ('b.jsonl', dict(p_ang=.75, P_NEU=.25, p_value=.01), {}),
-    ('c.jsonl', dict(dist=P), {}), ('d.parquet', dict(dist=P), {}), ('e.jsonl', dict(dist=LIST), {}),
-    ('f.csv', dict(dist=repr(LIST)), {}), ('g.csv', 'uid;p_angry;p_neutral', {}),
-    ('h.jsonl', dict(probs=[.75, 0, 0, 0, .25, 0]), dict(mapping=dict(dist='PROBS')))], ids=str)
-def test_distributions_in_columns_in_json_and_as_lists(home, name, row, how):
+def test_distributions_in_columns_in_json_and_as_lists(home):
     "By word or by code, as classifiers print them, with decimal commas, and in the order of the labels."
-    if isinstance(row, str): (home/name).write_text(row+'\n'+''.join(f'{u};0,75;0,25\n' for u in CLIPS))
-    else: write(home/name, [dict(uid=u, **row) for u in CLIPS])
-    assert counts(taken(home, home/name, **how))=={'taken, ok': 24}
+    rows = {'a.csv': dict(p_angry=.75, p_neutral=.25), 'b.jsonl': dict(p_ang=.75, P_NEU=.25, p_value=.01), 'c.jsonl': dict(dist=P),
+            'd.parquet': dict(dist=P), 'e.jsonl': dict(dist=LIST), 'f.csv': dict(dist=repr(LIST)),
+            'g.jsonl': dict(probs=[.75, 0, 0, 0, .25, 0])}
+    for name, row in rows.items(): write(home/name, [dict(uid=u, **row) for u in CLIPS])
+    (home/'h.csv').write_text('uid;p_angry;p_neutral\n'+''.join(f'{u};0,75;0,25\n' for u in CLIPS))
+    for name in (*rows, 'h.csv'):
+        mapping = dict(dist='PROBS') if 'probs' in rows.get(name, ()) else None
+        assert counts(taken(home, home/name, model=name, mapping=mapping))=={'taken, ok': 24}, name
     scored()
-    np.testing.assert_allclose(greedy_dists(), np.tile([.75, 0, 0, 0, .25, 0], (24, 1)), atol=1e-9)
+    for name in (*rows, 'h.csv'):
+        np.testing.assert_allclose(greedy_dists(model=name), np.tile([.75, 0, 0, 0, .25, 0], (24, 1)), atol=1e-9, err_msg=name)
 
 # --- logs of inspect_ai ---------------------------------------------------------------------------
 PARTS = [dict(type='reasoning', reasoning='This is clearly anger.', summary='angry'),
@@ -202,13 +204,16 @@ def test_failed_calls_are_no_answers_and_a_retry_takes_their_place(home):
 
 def test_models_and_styles_in_one_file_and_in_several(home):
     rows = [o | dict(model=m, style=s) for m in ('one', 'two') for s in ('direct', 'cot') for o in rows_of(2)]
+    def state():
+        plans = [Study('theirs').read('plans', o['plan']) for o in Study('theirs').runs()]
+        return stored().sort_values('key', ignore_index=True), pd.concat(plans), pd.DataFrame(Study('theirs').runs())
     taken(home, rows)
+    before = state()
+    taken(home, rows)  # the same file twice changes nothing
+    for a, b in zip(before, state(), strict=True): pd.testing.assert_frame_equal(a, b)
+    taken(home, SAD, style='direct', model='one')  # new direct answers take the place of the old ones
     got = scored(1, 2)
     assert set(zip(got.model, got['style'], strict=True))=={(m, s) for m in ('one', 'two') for s in ('direct', 'cot')}
-    before = Study('theirs').read('scores')
-    taken(home, rows); scored(1, 2)
-    pd.testing.assert_frame_equal(before, Study('theirs').read('scores'))  # the same file twice changes nothing
-    taken(home, SAD, style='direct', model='one'); scored(1, 2)  # new direct answers take the place of the old ones
     assert (greedy_dists(style='direct', model='one')[:, SIX.index('sad')]==1).all()
     assert budgets_of(Study('theirs'))==[1, 2] and len(Study('theirs').runs())==2
 
@@ -256,35 +261,34 @@ def test_keys_of_imported_answers_are_those_of_their_content(home):
 
 SHARES = '{"sad": 60, "happy": 40}'
 
-@pytest.mark.parametrize(('texts', 'mode', 'want'), [
-    (['{"Emotion": "sad"}'], '', 'label'), ([SHARES], '', 'dist'), ([SHARES]*2+['sad'], '', 'dist'),
-    (['sad']*2+[SHARES], '', 'label'), ([SHARES], 'label', 'label'), (["I can't tell."], '', 'label'),
-    (['{"emotion": "sad", "confidence": 0.9}'], '', 'label'), (['sad'], 'dist', 'dist')])
-def test_mode_belongs_to_the_pool(home, texts, mode, want):
-    taken(home, [dict(uid=u, text=texts[i%len(texts)]) for i, u in enumerate(CLIPS)], mode=mode)
-    assert set(stored()['mode'])=={want}
+def test_mode_belongs_to_the_pool(home):
+    "It is that of most answers, unless it is given."
+    texts = dict(a=['{"Emotion": "sad"}'], b=['sad']*2+[SHARES], c=["I can't tell."], d=['{"emotion": "sad", "confidence": 0.9}'],
+                 e=[SHARES], f=[SHARES]*2+['sad'])
+    taken(home, [dict(uid=u, model=m, text=o[i%len(o)]) for m, o in texts.items() for i, u in enumerate(CLIPS)])
+    assert stored().groupby('model')['mode'].agg(set).to_dict()==dict.fromkeys('abcd', {'label'})|dict.fromkeys('ef', {'dist'})
+    for mode, text in (('label', SHARES), ('dist', 'sad')):
+        taken(home, [o | dict(text=text) for o in SAD], model=mode, mode=mode)
+        assert set(stored(model=mode)['mode'])=={mode}
 
 def test_a_column_may_state_the_mode(home):
     rows = [dict(uid=u, text='{"sad": 1}', mode=m) for m in ('Label', 'dist') for u in CLIPS]
     assert counts(taken(home, rows), 'mode')[('dist', 'taken, ok')]==24
     with pytest.raises(InputError, match='mode'): taken(home, rows, mapping=dict(mode='uid'))
 
-@pytest.mark.parametrize(('finish', 'text', 'status'), [
-    ('stop', 'sad', 'ok'), (None, 'sad', 'ok'), ('length', 'It may be sad, or', 'truncated'), ('max_tokens', 'It', 'truncated'),
-    ('MAX_TOKENS', 'It may be', 'truncated'), ('content_filter', None, 'refusal'), ('SAFETY', '', 'refusal'),
-    ('stop', '', 'empty')])
-def test_why_a_text_ended_is_kept(home, finish, text, status):
-    assert counts(taken(home, [dict(uid=u, text=text, finish=finish) for u in CLIPS]))=={f'taken, {status}': 24}
-    assert set(stored().finish)=={finish or 'stop'}
+def test_why_a_text_ended_is_kept(home):
+    ends = dict(a=('stop', 'sad', 'ok'), b=(None, 'sad', 'ok'), c=('length', 'It may be sad, or', 'truncated'),
+                d=('max_tokens', 'It', 'truncated'), e=('MAX_TOKENS', 'It may be', 'truncated'),
+                f=('content_filter', None, 'refusal'), g=('SAFETY', '', 'refusal'), h=('stop', '', 'empty'))
+    rows = [dict(uid=u, model=m, finish=finish, text=text) for m, (finish, text, _) in ends.items() for u in CLIPS]
+    assert counts(taken(home, rows), 'model')=={(m, f'taken, {status}'): 24 for m, (*_, status) in ends.items()}
+    assert stored().groupby('model').finish.agg(set).to_dict()=={m: {o[0] or 'stop'} for m, o in ends.items()}
 
-MESSAGE = dict(role='assistant', content=PARTS)
-
-@pytest.mark.parametrize('content', [PARTS, MESSAGE, json.dumps(PARTS), repr(PARTS)], ids=range(4))
-def test_parts_of_text_are_joined_and_thoughts_never_read(home, content):
-    taken(home, [dict(uid=u, text=content) for u in CLIPS])
-    assert set(stored().text)=={'It is sad.'}
-    taken(home, [dict(uid=u, text=[PARTS[0]]) for u in CLIPS], model='silent')
-    assert set(stored(model='silent').text)=={''}
+def test_parts_of_text_are_joined_and_thoughts_never_read(home):
+    forms = dict(parts=PARTS, message=dict(role='assistant', content=PARTS), json=json.dumps(PARTS), repr=repr(PARTS), silent=PARTS[:1])
+    for model, text in forms.items(): taken(home, [dict(uid=u, text=text) for u in CLIPS], model=model)
+    found = stored().groupby('model').text.agg(set).to_dict()
+    assert found==dict.fromkeys(forms, {'It is sad.'})|dict(silent={''})
 
 @pytest.mark.parametrize('n', [1, 5, 8, 9])
 def test_several_answers_in_one_cell_and_budgets_of_the_whole_pool(home, n):
@@ -296,13 +300,12 @@ def test_options_of_a_question_are_stored_with_the_answer(home):
     assert set(stored().choices)=={'["sad", "happy", "angry", "neutral"]'}
     assert (greedy_dists()[:, SIX.index('happy')]==1).all()
 
-@pytest.mark.parametrize(('labels', 'want'), [
-    (['ang', 'HAP', 'neu', 'Sad'], {'taken, ok': 24}),
-    (['angry', 'bored', 'sad', 'sad'], {'taken, ok': 18, 'taken, out_of_set': 6}),
-    (['ANG', 'None', 'neu', 'sad'], {'taken, ok': 18, 'neither text nor label nor distribution': 6})])
-def test_codes_of_labels(home, labels, want):
-    found = counts(taken(home, [dict(uid=u, label=labels[i%4]) for i, u in enumerate(CLIPS)]))
-    assert {k: v for k, v in found.items() if 'without' not in k}==want
+def test_codes_of_labels(home):
+    labels = dict(a=['ang', 'HAP', 'neu', 'Sad'], b=['angry', 'bored', 'sad', 'sad'], c=['ANG', 'None', 'neu', 'sad'])
+    found = counts(taken(home, [dict(uid=u, model=m, label=o[i%4]) for m, o in labels.items() for i, u in enumerate(CLIPS)]), 'model')
+    assert {k: v for k, v in found.items() if 'without' not in k[1]}=={
+        ('a', 'taken, ok'): 24, ('b', 'taken, ok'): 18, ('b', 'taken, out_of_set'): 6, ('c', 'taken, ok'): 18,
+        ('c', 'neither text nor label nor distribution'): 6}
 
 # --- the corpus and its votes ---------------------------------------------------------------------
 def test_a_registered_corpus_gives_the_truth_and_how_it_was_read_stays(home):
@@ -369,7 +372,7 @@ def test_columns_of_ones_own_are_kept(home):
 
 NAMES = ['NA', '007', 'null', '1e5', 'nan', 'None', 'true', '1.0', '0x10', 'N/A', 'Infinity', '7']
 
-@pytest.mark.parametrize('fmt', ['csv', 'jsonl', 'parquet'])
+@pytest.mark.parametrize('fmt', FORMATS)
 def test_names_stay_names(home, fmt):
     "As a clip, as a speaker, as a model; and integers that pandas made floats of."
     write_votes(home, uid=NAMES, speaker=NAMES)
@@ -383,9 +386,9 @@ def test_names_stay_names(home, fmt):
     found = import_file(home/'b.parquet', 'numbers', corpus=str(home/'odd.csv'))
     assert counts(found)=={'taken, ok': 24, 'no name of a clip': 1}
 
-@pytest.mark.parametrize('form', [r'C:\\data\\{}.wav', 'AudioWAV/{}.wav', '{}.WAV', './{}.flac'])
-def test_clips_are_found_by_the_name_of_their_file(home, form):
-    found = counts(taken(home, [dict(uid=form.format(u), text='sad') for u in CLIPS]))
+def test_clips_are_found_by_the_name_of_their_file(home):
+    forms = r'C:\\data\\{}.wav', 'AudioWAV/{}.wav', '{}.WAV', './{}.flac'
+    found = counts(taken(home, [dict(uid=forms[i%4].format(u), text='sad') for i, u in enumerate(CLIPS)]))
     assert found=={'taken, ok, clip found by its file name': 24}
     assert set(stored().uid)==set(CLIPS)
     write_votes(home, uid=['a/1', 'b/1', *CLIPS[2:]])  # a name that two clips share names neither
@@ -471,10 +474,3 @@ def test_a_study_keeps_its_votes_and_its_sampled_models(home):
     file, = (home/'results/theirs/plans').glob('*.json')
     file.write_text(json.dumps(json.loads(file.read_text()) | dict(revision='main')))
     with pytest.raises(InputError, match='in a run of its own'): taken(home, SAD)
-
-def test_items_have_one_form(home):
-    items = read_items(write(home/'a.jsonl', [dict(uid=CLIPS[0], label='sad', more='ignored')]))
-    assert [*items]==['row', *ITEM]
-    assert mark(items.assign(model='m', style='direct'), CLIPS).reason.tolist()==['']
-    (home/'a.json').write_text(pd.DataFrame(SAD).to_json(orient='records'))
-    assert counts(taken(home, home/'a.json'))=={'taken, ok': 24}
