@@ -132,9 +132,10 @@ def told(tmp_path, monkeypatch, capsys, table, unread):
     monkeypatch.setattr(cli, 'ROOT', tmp_path)
     monkeypatch.setattr(run, 'figure_folder', lambda *_: 'results/mine/figures')
     results.Study('mine').write(table, 'scores')
-    claims = pd.DataFrame([dict(claim=k, says=f'What is claimed {k}', mode=m, verdict=v, unread=unread)
-                           for k, v in (('1a', 'supported'), ('2', 'not testable'), ('5a', 'not testable')) for m in MODES])
-    results.Study('mine').write(claims, 'claims')
+    verdicts = {'1a': 'supported', '2': 'not testable', '5a': 'not testable'}
+    claims = [dict(claim=k, says=f'What is claimed {k}', mode=m, verdict=v, unread=unread) for k, v in verdicts.items() for m in MODES]
+    claims += [dict(claims[0], claim='1b', mode=m, verdict=v) for m, v in zip(MODES, ('supported', 'opposite'), strict=True)]
+    results.Study('mine').write(pd.DataFrame(claims), 'claims')
     cli.print_summary('mine')
     return capsys.readouterr().out
 
@@ -142,10 +143,12 @@ def test_the_answer_fits_on_a_screen(tmp_path, monkeypatch, capsys):
     text = told(tmp_path, monkeypatch, capsys, scores(), 0.)
     lines = text.splitlines()
     assert len(lines)<=24 and max(map(len, lines))<=100
-    assert 'supported: What is claimed 1a (1a).' in lines and sum('What is claimed' in o for o in lines)==2
+    assert 'supported: What is claimed 1a (1a).' in lines and sum('What is claimed' in o for o in lines)==3
+    assert 'supported (shares of all labels), opposite (one label): What is claimed 1a (1b).' in lines
     assert 'not testable: What is claimed 2 (2); What is claimed 5a (5a).' in text
     table = [o.split() for o in lines if o.startswith(('tiny', 'nano', 'small'))]
     assert len(table)==10 and table[0][:3]==['tiny', 'shares', 'majority'] and 'W-BoN' in text and 'single' in text
+    assert {o[1] for o in table}=={'shares', 'one'} and text.count('0.200 [0.100, 0.300]')==2
     assert 'one more rater 0.350, perfect predictor 0.060.' in text and 'nan' not in text and '[–]' not in text
     for o in ('results/mine/scores.parquet', 'ambiscale figure 1 mine', 'ambiscale report mine', 'ambiscale claims mine'): assert o in text
 

@@ -12,12 +12,12 @@ from test_figures import pool as answers_of
 from ambiscale_nb.study import results
 from ambiscale_nb.study.cells import BASE, PLAIN, cells_of, main_cell
 from ambiscale_nb.study.effects import STRONG
-from ambiscale_nb.study.claims import (beside_published, claim_text, claims_of, verdict_table, verdict_words)
+from ambiscale_nb.study.claims import claim_text, claims_of, verdict_table, verdict_words
 from ambiscale_nb.core import rng_of
 from ambiscale_nb.metrics.equivalence import NOT_TESTABLE
 from ambiscale_nb.study.figures import one_prompt, plain_rows, unread_text
 from ambiscale_nb.corpora.labels import label_set
-from ambiscale_nb.study.report import (claims_page, grid, grid_page, leaderboard, leaderboard_page, planned_pairs)
+from ambiscale_nb.study.report import claims_page, grid, grid_page, leaderboard, leaderboard_page, planned_pairs
 from ambiscale_nb.study.results import MARK, Study, summary
 from ambiscale_nb.study.scores import predictions_of, score_pool
 from ambiscale_nb.study.truth import truth_of
@@ -178,10 +178,3 @@ def test_tables_say_what_could_not_be_read(studies, name):
     assert board.jsd.str.endswith(MARK).eq(board.asked.str.startswith('dist')).all()
     assert stated.majority.str.endswith(MARK).all() and not cells.drop(stated.index).majority.str.contains(MARK).any()
     assert page.count('could not be read')==2
-
-def test_a_published_number_beside_unread_answers_says_so():
-    one = dict(metric='accuracy', stratum='all', mode='label', style='direct', condition='none', k=16, model='m',
-               corpus='crema_d', decoding='sample', low=.3, high=.5, n=90, strategy='w_bon', value=.4)
-    assert 'unread' not in beside_published(pd.DataFrame([one | dict(unparsed=.05)]))
-    near = beside_published(pd.DataFrame([one | dict(unparsed=.4)]))
-    assert near.set_index('strategy').unread['w_bon']=='40 % unread'
