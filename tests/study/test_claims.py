@@ -12,14 +12,13 @@ from fastcore.test import test_close as close
 from ambiscale_nb.core import InputError, rng_of
 from ambiscale_nb.corpora.ambiguity import entropy, shared_credit, soft_labels, strata
 from ambiscale_nb.metrics.equivalence import INCONCLUSIVE, NOT_TESTABLE, OPPOSITE, SIZE_OPEN, SMALL, SUPPORTED, ranked, verdict
-from ambiscale_nb.metrics.metrics import jsd
+from ambiscale_nb import Study, jsd
 from ambiscale_nb.metrics.statistics import paired_difference
 from ambiscale_nb.study import effects
 from ambiscale_nb.study.cells import ANSWERS as MODES, BASE, PLAIN, SCALED, Cell, cell_of_run, laid_out, main_cell, recipe
 from ambiscale_nb.study.claims import (CLAIMS, Claim, beside_published, claim_row, claim_text, claims_of, heading, planned,
                                        short_of_speakers, verdict_table)
 from ambiscale_nb.study.effects import STRONG, TOO_ALIKE, able, by_model, deficits, fails, improves, strong_of
-from ambiscale_nb.study.results import Study
 from ambiscale_nb.study.config import read_study
 
 EVEN = dict.fromkeys((*SCALED, PLAIN), .3)
@@ -78,8 +77,7 @@ WORLDS = {
     '1b': {SUPPORTED: three(hits={BASE: .4, **all_of(.8)}), OPPOSITE: three(hits={BASE: .8, **all_of(.4)}),
            SMALL: three(hits={BASE: .4, **all_of(.4)}),
            INCONCLUSIVE: three(hits={BASE: .5, **all_of(.5)}, speakers=14, each=5), NOT_TESTABLE: three()},
-    '2': {SUPPORTED: three(knows=all_of(.8), **clear_too),
-          OPPOSITE: three(knows=all_of(.1), clear=all_of(.9)),
+    '2': {SUPPORTED: three(knows=all_of(.8), **clear_too), OPPOSITE: three(knows=all_of(.1), clear=all_of(.9)),
           INCONCLUSIVE: three(knows=all_of(.4), clear=EVEN, speakers=14, each=6, noise=.85),
           NOT_TESTABLE: [replace(o, votes=np.eye(4, dtype=int)[o.votes.argmax(1)]*8) for o in three()]},
     '3a': {SUPPORTED: growing(.15), OPPOSITE: growing(-.15, .85), SMALL: growing(0., .3, each=400),
@@ -106,7 +104,9 @@ def test_worlds_of_known_truth_get_their_verdict(key, expected):
     else: assert np.isfinite([row[o] for o in ('effect', 'low', 'high', 'p')]).all() and len(parts)==row['parts']
 
 # --- what does not make a verdict ---------------------------------------------------------------------
-def word(key, cells, mode='dist', **how): return claim_row(CLAIMS[key], cells, mode, **how)[0]['verdict']
+def row_of(key, cells, **how): return claim_row(CLAIMS[key], cells, 'dist', **how)[0]
+
+def word(key, cells): return row_of(key, cells)['verdict']
 
 @pytest.mark.parametrize(('how', 'words'), [
     (dict(mix=.5, knows=all_of(0.)), (SMALL, INCONCLUSIVE)), (dict(knows=all_of(.61), base=.6), (SMALL, INCONCLUSIVE)),
@@ -133,7 +133,7 @@ def test_one_strategy_does_not_decide_for_all():
 def test_thousands_of_clips_do_not_replace_models():
     gains = (.1, .5, .3)  # nothing to do with size
     cells = [world(f'm{i}', all_of(o), params=1e6*4**i, each=100) for i, o in enumerate(gains)]
-    row, _ = claim_row(CLAIMS['3a'], cells, 'dist')
+    row = row_of('3a', cells)
     assert row['verdict']==NOT_TESTABLE and '3 of known' in row['note'] and '5 are needed' in row['note']
 
 @pytest.mark.parametrize('models', [5, 8])
@@ -179,25 +179,24 @@ def test_equal_strategies_do_not_dominate(seed):
     assert word('4', cells) in (TOO_ALIKE, INCONCLUSIVE)
 
 def test_what_dominates_or_is_equal_is_named():
-    assert claim_row(CLAIMS['4'], WORLDS['4'][OPPOSITE], 'dist')[0]['note'].startswith('w_bon dominates')
-    twin = shares(w_bon=.9, w_alm_v=.9)
-    row, _ = claim_row(CLAIMS['4'], split(twin, twin), 'dist')
+    assert row_of('4', WORLDS['4'][OPPOSITE])['note'].startswith('w_bon dominates')
+    row = row_of('4', split(*[shares(w_bon=.9, w_alm_v=.9)]*2))
     assert row['verdict']==TOO_ALIKE and 'w_bon' in row['note'] and 'w_alm_v' in row['note']
 
 # --- both modes, and all that a verdict rests on -------------------------------------------------------
-def test_every_claim_is_judged_in_both_modes_and_the_modes_are_its_family():
-    dist, label = three(), three(mode='label', base=.5)
-    claims, _ = claims_of(dist+label)
+@pytest.fixture(scope='module')
+def claims(): return claims_of(three()+three(mode='label', base=.5), style='cot')[0]
+
+def test_every_claim_is_judged_in_both_modes_and_the_modes_are_its_family(claims):
     assert [*claims.claim.unique()]==[*CLAIMS] and all(tuple(o)==tuple(MODES) for _, o in claims.groupby('claim')['mode'])
     got = claims.set_index(['claim', 'mode'])
     assert got.verdict['1a', 'dist']==SUPPORTED and got.verdict['1a', 'label']==OPPOSITE
-    alone = claims_of(dist)[0].set_index(['claim', 'mode'])
+    alone = claims_of(three())[0].set_index(['claim', 'mode'])
     wide, narrow = ((o.high-o.low)['1a', 'dist'] for o in (got, alone))
     assert wide>narrow and alone.family.eq(1).all() and got.family.eq(2).all()
     assert 'no answers in this mode' in alone.note['1a', 'label']
 
-def test_a_verdict_is_printed_with_all_that_it_rests_on():
-    claims, _ = claims_of(three()+three(mode='label'), style='cot')
+def test_a_verdict_is_printed_with_all_that_it_rests_on(claims):
     for key, rows in claims.groupby('claim'):
         o, text = CLAIMS[key], claim_text(rows)
         for piece in (o.says, o.estimand, o.rule, f'{o.delta:g} {o.unit}', o.baseline, o.metric,
@@ -210,9 +209,9 @@ def test_a_verdict_is_printed_with_all_that_it_rests_on():
 def test_cells_that_lack_something_are_counted_and_named():
     less = three()
     less[0] = replace(less[0], dists={k: v for k, v in less[0].dists.items() if k!='bon'})
-    row, _ = claim_row(CLAIMS['1a'], less+[world('m4')], 'dist')
+    row = row_of('1a', less+[world('m4')])
     assert row['verdict']==SUPPORTED and '1 of 4 cells left out: m0 on world lacks bon' in row['note']
-    assert claim_row(CLAIMS['1a'], less, 'dist')[0]['note'].startswith('2 of 3 cells have all that is compared')
+    assert row_of('1a', less)['note'].startswith('2 of 3 cells have all that is compared')
 
 def test_acted_labels_are_judged_by_accuracy_alone():
     cells = [replace(o, acted=True) for o in three(hits={BASE: .4, **all_of(.8)})]
@@ -231,14 +230,13 @@ def test_the_order_of_clips_is_nothing():
     cells = three()
     back = [replace(o, votes=o.votes[::-1], speakers=o.speakers[::-1], dists={k: v[::-1] for k, v in o.dists.items()}) for o in cells]
     for key in ('1a', '4', '6a'):
-        a, b = (claim_row(CLAIMS[key], c, 'dist')[0] for c in (cells, back))
+        a, b = (row_of(key, c) for c in (cells, back))
         assert [a[o] for o in ('effect', 'low', 'high', 'p')]==pytest.approx([b[o] for o in ('effect', 'low', 'high', 'p')])
         assert a['verdict']==b['verdict']
 
 def test_a_part_is_the_paired_difference_of_means():
     o = three()[0]
-    e = paired_difference(o.score('bon'), o.score(BASE), o.speakers)
-    got = improves([o]).parts[o.name].parts['bon']
+    e, got = paired_difference(o.score('bon'), o.score(BASE), o.speakers), improves([o]).parts[o.name].parts['bon']
     close([got.value, got.end(-1, .025), got.end(1, .025)], [e.value, e.low, e.high], eps=1e-9)
 
 # --- the systems of claim 5 --------------------------------------------------------------------------
@@ -252,14 +250,13 @@ def test_registered_and_answering_names_are_judged_alike():
 
 def test_systems_that_were_shut_down_without_recordings_can_no_longer_be_tested(tmp_path, monkeypatch):
     monkeypatch.setattr(effects, 'RESULTS', tmp_path)
-    rows = claims_of(three())[0].query("claim.str.startswith('5') and mode=='dist'")
-    assert rows.verdict.eq(NOT_TESTABLE).all()
-    assert rows.note.str.contains('can no longer be tested').all() and rows.note.str.contains('2026-05-07').all()
-    assert not rows.note.str.contains('yet').any()
+    for row in (row_of(o, three()) for o in ('5a', '5b')):
+        assert row['verdict']==NOT_TESTABLE and 'can no longer be tested' in row['note']
+        assert '2026-05-07' in row['note'] and 'yet' not in row['note']
     tape = tmp_path/'mine'/'recordings'/'1.jsonl'
     tape.parent.mkdir(parents=True)
     tape.write_text(json.dumps(dict(request=dict(model='gpt-4o-audio-preview-2024-12-17')))+'\n')
-    note = claims_of(three())[0].query("claim=='5a' and mode=='dist'").note.iloc[0]
+    note = row_of('5a', three())['note']
     assert 'replay them' in note and 'no longer' not in note
 
 def test_the_study_file_names_other_systems_and_the_statement_says_so(tmp_path, monkeypatch):
@@ -269,9 +266,9 @@ def test_the_study_file_names_other_systems_and_the_statement_says_so(tmp_path, 
     (tmp_path/'mine'/'study.json').write_text(json.dumps(dict(strong=['gpt-audio-1.5', 'gemini-3.8-flash'])))
     strong = strong_of(Study('mine'))
     cells = called(named(.6, .2), strong)
-    row, lone = (claims_of(o, strong)[0].query("claim=='5a' and mode=='dist'").iloc[0] for o in (cells, cells[:1]+cells[2:]))
+    row = claims_of(cells, strong)[0].query("claim=='5a' and mode=='dist'").iloc[0]
     assert row.verdict==SUPPORTED and row.says.startswith('gpt-audio-1.5 and gemini-3.8-flash have the strongest')
-    assert lone.note=='the study has no answers of gemini-3.8-flash'
+    assert row_of('5a', cells[:1]+cells[2:], strong=strong)['note']=='the study has no answers of gemini-3.8-flash'
 
 @pytest.mark.parametrize(('strong', 'wrong'), [
     ('[gpt-audio-1.5, gemini-2.0-flash]', ''), ('[gpt-audio-15]', "Did you mean 'gpt-audio-1.5'")])
@@ -315,12 +312,10 @@ def test_what_is_short_of_speakers_is_known_before_the_study(speakers):
 
 def test_a_claim_of_ones_own_is_judged_by_the_same_rule(monkeypatch):
     own = Claim('x', 'Beams help', 'gain', 'every', 'single answer', .01, 'bits', lambda cells, _: improves(cells), least=4)
-    monkeypatch.setitem(CLAIMS, 'x', own)
-    cells = three()+three(mode='label', base=.5)
-    few = claims_of(cells)[0].set_index(['claim', 'mode'])
-    assert few.verdict['x', 'dist']==NOT_TESTABLE and few.note['x', 'dist'].startswith('3 of 3 cells')
+    few, _ = claim_row(own, three(), 'dist')
+    assert few['verdict']==NOT_TESTABLE and few['note'].startswith('3 of 3 cells')
     monkeypatch.setitem(CLAIMS, 'x', replace(own, least=3))
-    rows = claims_of(cells)[0]
+    rows = claims_of(three()+three(mode='label', base=.5))[0]
     found, first = (rows[rows.claim.eq(o)].set_index('mode') for o in ('x', '1a'))
     assert found.verdict.dist==SUPPORTED and found.verdict.equals(first.verdict) and found.low.equals(first.low)
     assert 'Beams help' in claim_text(rows[rows.claim.eq('x')]) and 'x' in set(verdict_table(rows).claim)

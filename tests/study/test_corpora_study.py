@@ -8,8 +8,7 @@ from ambiscale_nb.corpora import toyspeech
 from ambiscale_nb.corpora.ambiguity import fit_prior, noise_floor
 from ambiscale_nb.core import rng_of
 from ambiscale_nb.corpora.registry import load_corpus, votes_of
-from ambiscale_nb.corpora.labels import label_set
-from ambiscale_nb.metrics.metrics import jsd
+from ambiscale_nb import jsd, label_set
 from in_one import execute
 from test_study import SAMPLE, SCORE
 

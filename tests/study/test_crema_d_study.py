@@ -12,11 +12,10 @@ import pytest
 from in_one import execute
 from typer.testing import CliRunner
 
-from ambiscale_nb.corpora.ambiguity import strata
+from ambiscale_nb import label_set, strata
 from ambiscale_nb.study.cli import app
 from ambiscale_nb.core import ROOT
 from ambiscale_nb.corpora.registry import load_corpus, votes_of
-from ambiscale_nb.corpora.labels import label_set
 from ambiscale_nb.study.config import read_study, run_parameters
 
 CORPUS = os.environ.get('AMBISCALE_CREMA_D', '')

@@ -1,6 +1,8 @@
 """Every figure notebook has its picture and its data; rows that are not plain change no figure; the marks of the grid
 follow the tests. (That each notebook runs by itself is tested in `test_notebooks.py`.)"""
 import json
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 
 import matplotlib.pyplot as plt
@@ -9,11 +11,10 @@ import pandas as pd
 import pytest
 
 from ambiscale_nb.core import ROOT, rng_of
-from ambiscale_nb.corpora.labels import label_set
+from ambiscale_nb import Study, label_set
 from ambiscale_nb.strategies.pool import STRATEGIES, pool_of
 from ambiscale_nb.study import results
 from ambiscale_nb.study.figures import CORE, STYLE, in_order, rank_cell, strategy_grid
-from ambiscale_nb.study.results import Study
 from ambiscale_nb.study.scores import predictions_of, score_pool
 from ambiscale_nb.study.truth import truth_of
 
@@ -52,21 +53,23 @@ def pool(p, rng, mode, style, kind, N=8, worded=False):
 
 OWN = dict(width=0, reading='plain', calibration='', verifier='')  # A pool without another reading
 
-def tables(p, truth, corpus='demo', worded=False):
-    "Scores and predictions of two models, and their pools."
+def tables(p, truth, corpus='demo', worded=False, ks=(1, 2, 4, 8), swapped='label', lost=0):
+    "Scores and predictions of two models, and their pools; no distribution that is stated of the first clips can be read."
     out, pools = {'scores': [], 'predictions': []}, {}
     prompts = [(m, s, k, 'none') for m in ('label', 'dist') for s in ('direct', 'cot') for k in ('sample', 'greedy')]
     for model, blur in (('little', .5), ('large', .2)):
-        for mode, style, kind, condition in [*prompts, ('label', 'direct', 'greedy', 'swap')]:
+        for mode, style, kind, condition in [*prompts, (swapped, 'direct', 'greedy', 'swap')]:
             near = (1-blur)*(p if condition=='none' else p[::-1])+blur/4
-            one = pool(near, rng_of(model, mode, style, kind, condition), mode, style, kind,
-                       8 if kind=='sample' else 1, worded)
+            one = pool(near, rng_of(model, mode, style, kind, condition), mode, style, kind, 8 if kind=='sample' else 1, worded)
+            if lost and mode=='dist':
+                seen = np.arange(len(p))>=lost
+                one = replace(one, dist=one.dist*seen[:, None, None], parsed=one.parsed & seen[:, None], verdict=None)
             pools[model, mode, style, kind] = one
             who = dict(model=model, corpus=corpus, condition=condition, decoding=kind, **OWN)
-            out['scores'].append(score_pool(one, truth, (1, 2, 4, 8))[0].assign(**who, source=truth.source))
+            out['scores'].append(score_pool(one, truth, ks)[0].assign(**who, source=truth.source))
             out['predictions'].append(predictions_of(one).assign(**who))
     found = {k: pd.concat(v, ignore_index=True) for k, v in out.items()}
-    found['scores'] = found['scores'].assign(answers=lambda o: o.k.astype(float))
+    found['scores'] = found['scores'].assign(answers=lambda o: o.k.astype(float), calls=1., tokens=1.)
     return found, pools
 
 def more(df):
@@ -81,6 +84,27 @@ def more(df):
     extra += [sampled[sampled.strategy=='mean'].assign(style='both', strategy='prompt_ensemble')]
     return pd.concat([*extra[:3], df, *extra[3:]], ignore_index=True)
 
+@contextmanager
+def figures_of(root, pools):
+    "A function that draws a figure of a study, from its tables and its pools."
+    now = []
+    def asked(store, plan):  # the pools of a model; `others` has beams, which fig10 must leave out
+        rows = [dict(model=k[0], mode=k[1], style=k[2], decode=k[3], wording='0') for k in pools[now[-1]] if k[0]==plan.model[0]]
+        odd = [o | dict(decode='beam') for o in rows if o['decode']=='sample'] if plan.others[0] else []
+        return pd.DataFrame(odd+rows)
+    def laid(rows, labels, verdicts=None):
+        return {(*o[1:], 0): pools[now[-1]][tuple(o)] for o in rows[['model', 'mode', 'style', 'decode']].to_numpy()}
+    @cache
+    def draw(stem, name):
+        now.append(name)
+        return drawn(stem, name, root/name)
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(results, 'RESULTS', root)
+        m.setattr('ambiscale_nb.study.listening.pool_rows', lambda store, plan: pd.DataFrame())  # who listens
+        m.setattr('ambiscale_nb.sampling.store.pool_rows', asked)
+        m.setattr('ambiscale_nb.study.scores.make_pools', laid)
+        yield draw
+
 @pytest.fixture(scope='module')
 def study(tmp_path_factory):
     """A function that draws a figure of a study: `plain`; `more`, with further rows; `worded`, with yes/no verdicts;
@@ -91,38 +115,25 @@ def study(tmp_path_factory):
     acted = utterances.assign(ambiguity_source='acted', acted=[FOUR[o] for o in p.argmax(1)], corpus='stage')
     acted = acted.drop(columns=[f'votes_{o}' for o in FOUR])
     stage, worded = tables(p, truth_of(acted, None, label_set('four')), 'stage')[0], tables(p, truth, worded=True)[0]
-    def both(table, name): return pd.concat([table, stage[name]], ignore_index=True)
+    with figures_of(root, dict.fromkeys(('plain', 'more', 'worded', 'acted'), pools)) as draw:
+        keep('plain', found, utterances)
+        keep('more', {k: more(df) for k, df in found.items()}, utterances)
+        keep('worded', worded, utterances)
+        keep('acted', {k: pd.concat([df, stage[k]], ignore_index=True) for k, df in found.items()}, utterances, acted)
+        yield draw
 
-    def asked(store, plan):  # the pools of a model; `others` has beams, which fig10 must leave out
-        rows = [dict(model=k[0], mode=k[1], style=k[2], decode=k[3], wording='0') for k in pools if k[0]==plan.model[0]]
-        odd = [o | dict(decode='beam') for o in rows if o['decode']=='sample'] if plan.others[0] else []
-        return pd.DataFrame(odd+rows)
-
-    def laid(rows, labels, verdicts=None):
-        key = [tuple(o) for o in rows[['model', 'mode', 'style', 'decode']].to_numpy()]
-        return {(*o[1:], 0): pools[o] for o in key}
-    with pytest.MonkeyPatch.context() as m:
-        m.setattr(results, 'RESULTS', root)
-        for name, change in (('plain', lambda o, _: o), ('worded', lambda _, k: worded[k]), ('acted', both),
-                             ('more', lambda o, _: more(o))):
-            for k, df in found.items(): Study(name).write(change(df, k), k)
-            for table in (utterances, acted)[:1+(name=='acted')]:
-                Study(name).write(table, 'utterances', table.corpus[0])
-                plan_runs(Study(name), table.corpus[0])
-        m.setattr('ambiscale_nb.study.listening.pool_rows', lambda store, plan: pd.DataFrame())  # who listens
-        m.setattr('ambiscale_nb.sampling.store.pool_rows', asked)
-        m.setattr('ambiscale_nb.study.scores.make_pools', laid)
-        yield cache(lambda stem, name: drawn(stem, name, root/name))
-
-def plan_runs(here, corpus):
-    "What a study knows of its runs."
-    (here.root/'plans').mkdir(parents=True, exist_ok=True)
-    for model, condition in [(m, c) for m in SIZES for c in ('none', 'swap')]:
-        stem = f'{model}--{corpus}--{condition}'
-        (here.root/'plans'/f'{stem}.json').write_text(json.dumps(dict(
-            model=model, corpus=corpus, condition=condition, label_set='four', has_ratings=False,
-            n_params=SIZES[model], clips=72, verified=True)))
-        here.write(pd.DataFrame(dict(model=[model], others=[here.name=='more'])), 'plans', stem)
+def keep(name, found, *corpora):
+    "Store the tables of a study, and what it knows of its runs."
+    here = Study(name)
+    for k, df in found.items(): here.write(df, k)
+    for table, corpus in ((o, o.corpus[0]) for o in corpora):
+        here.write(table, 'utterances', corpus)
+        for model, condition in [(m, c) for m in SIZES for c in ('none', 'swap')]:
+            stem = f'{model}--{corpus}--{condition}'
+            here.write(pd.DataFrame(dict(model=[model], others=[name=='more'])), 'plans', stem)
+            (here.root/f'plans/{stem}.json').write_text(json.dumps(dict(
+                model=model, corpus=corpus, condition=condition, label_set='four', has_ratings=False,
+                n_params=SIZES[model], clips=72, verified=True)))
 
 def drawn(stem, name, out):
     "Execute a figure's notebook in this process; its files and its variables."

@@ -9,10 +9,9 @@ import pandas as pd
 import pytest
 
 from ambiscale_nb.core import InputError, rng_of
-from ambiscale_nb.corpora.labels import label_set
+from ambiscale_nb import label_set, pool_of
 from ambiscale_nb.corpora.registry import Corpus, audio_path, load_corpus, register_corpus
 from ambiscale_nb.sampling.files import CANDIDATES, false_keys
-from ambiscale_nb.strategies.pool import pool_of
 from ambiscale_nb.study import results
 from ambiscale_nb.study.formats import LONGEST
 from ambiscale_nb.study.imports import budgets_of, import_file, votes_from
@@ -436,9 +435,8 @@ def test_csv_as_spreadsheets_write_it(home, content, text, encoding):
     ('h.csv', b'uid,label\n"'+b'x'*(17*LONGEST), 'field larger'), ('i.csv', b'PK\x03\x04rest', 'spreadsheet'),
     ('a.jsonl', b'{"uid": 1}\n{broken', 'line 2'), ('b.jsonl', b'[1, 2]\n', 'not an object'),
     ('c.jsonl', b'['*100_000, 'line 1'), ('d.jsonl', b'{"uid": "clip-00", "choices": ["sad"]}', 'two options'),
-    ('e.json', b'{"uid": {"0": "clip-00"}}', 'no answers'),
-    ('f.xlsx', b'PK\x03\x04', 'format'), ('g.jsonl.zst', b'\x28\xb5\x2f\xfdrest', 'compressed'),
-    ('h.csv.gz', b'\x1f\x8brest', 'compressed'),
+    ('e.json', b'{"uid": {"0": "clip-00"}}', 'no answers'), ('f.xlsx', b'PK\x03\x04', 'format'),
+    ('g.jsonl.zst', b'\x28\xb5\x2f\xfdrest', 'compressed'), ('h.csv.gz', b'\x1f\x8brest', 'compressed'),
     ('i.parquet', b'PARErest', 'encrypted'), ('j.jsonl', b'-----BEGIN PGP MESSAGE-----', 'encrypted'),
     ('k.parquet', b'PAR1nothing', 'is it really parquet')])
 def test_files_that_cannot_be_read_get_one_line(home, name, content, told):

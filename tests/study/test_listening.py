@@ -4,17 +4,15 @@ import html
 import json
 import re
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from test_figures import drawn
 
-from ambiscale_nb.core import ROOT, InputError, rng_of
-from ambiscale_nb.corpora.labels import label_set
+from ambiscale_nb.core import InputError, rng_of
+from ambiscale_nb import Capabilities, Reply, label_set, load_model, prompt
 from ambiscale_nb.corpora.registry import load_corpus, votes_of
 from ambiscale_nb.corpora.ambiguity import top_labels
-from ambiscale_nb.models.contract import Capabilities, Reply, load_model
-from ambiscale_nb.models.prompts import prompt
 from ambiscale_nb.sampling.files import Store
 from ambiscale_nb.sampling.store import CONDITIONS, Draw, plan_pool, played, sample_pool
 from ambiscale_nb.study import results, scoring
@@ -73,15 +71,11 @@ def study(tmp_path_factory):
         yield here
 
 def test_figure_and_report_say_who_reads_and_who_listens(study):
-    space, out = {}, study.root/'figures'
-    for cell in json.loads((ROOT/'nbs/figures/fig4_audio.ipynb').read_text())['cells']:
-        if cell['cell_type']=='code': exec(compile(''.join(cell['source']), 'fig4_audio', 'exec'), space)
-        if 'parameters' in cell['metadata'].get('tags', ()): space |= dict(study='ears', out=str(out))
-    plt.close('all')
-    drawn = pd.read_csv(out/'fig4_audio.csv')
-    assert drawn.groupby('model').verdict.unique().map(list).to_dict()==dict(listener=['listens'], reader=['reads'])
-    assert {*drawn.condition}=={*CONDITIONS, 'prior'} and {*drawn.stratum}=={'all', 'clear', 'ambiguous'}
-    assert len(drawn)==2*5*3 and not drawn.duplicated(['model', 'condition', 'stratum']).any()
+    _, space = drawn('fig4_audio', 'ears', study.root/'figures')
+    rows = pd.read_csv(study.root/'figures/fig4_audio.csv')
+    assert rows.groupby('model').verdict.unique().map(list).to_dict()==dict(listener=['listens'], reader=['reads'])
+    assert {*rows.condition}=={*CONDITIONS, 'prior'} and {*rows.stratum}=={'all', 'clear', 'ambiguous'}
+    assert len(rows)==2*5*3 and not rows.duplicated(['model', 'condition', 'stratum']).any()
     said = [o.get_text() for o in space['fig'].axes[0].get_yticklabels()]
     assert [o.split('\n')[-1] for o in said]==['listens', 'reads']
     page = html.unescape(re.sub(r'<[^>]+>', ' ', listening_page(study, study.read('scores'))))

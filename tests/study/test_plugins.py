@@ -12,8 +12,8 @@ from ambiscale_nb.core import InputError, load_plugins
 from test_studies import call, place, tool
 
 MINE = """
-from ambiscale_nb.models.contract import Capabilities, ModelInfo, Reply, register_model
-from ambiscale_nb.strategies.pool import blend, strategy
+from ambiscale_nb import Capabilities, ModelInfo, Reply, register_model, strategy
+from ambiscale_nb.strategies.pool import blend
 
 class Calm:
     name, revision, n_params = 'calm', '1', 0
@@ -29,21 +29,15 @@ def first(pool):
     one = pool.parsed & (pool.parsed.cumsum(-1)==1)
     return blend(pool, one, one*1.)
 """
-STUDY = """
-name: own
-n: 4
-ks: [1, 2, 4]
-limit: 12
-workers: 2
-runs: [{model: calm, corpus: toyspeech, modes: [label], widths: [], verify: false}]
+STUDY = """{name: own, n: 4, ks: [1, 2, 4], limit: 12, workers: 2,
+runs: [{model: calm, corpus: toyspeech, modes: [label], widths: [], verify: false}]}
 """
 
 @pytest.mark.parametrize('code', [
     "from ambiscale_nb.models.contract import check_ready; check_ready('tiny-alm-nano')",
     "from ambiscale_nb.models.contract import model_table; assert {'tiny-alm-nano', 'gemini', 'vllm'}<set(model_table().model)",
     "from ambiscale_nb.corpora.registry import data_name; data_name('toyspeech', '', '', 'rater')",
-    "from ambiscale_nb import pool_of, predict; predict('mbr', pool_of([['a', 'b', 'a']], ('a', 'b')))"],
-    ids=['model', 'models', 'corpus', 'strategy'])
+    "from ambiscale_nb import pool_of, predict; predict('mbr', pool_of([['a', 'b', 'a']], ('a', 'b')))"])
 def test_a_name_is_found_whatever_was_imported(code, tmp_path):
     assert call(tmp_path, sys.executable, '-c', code) == (0, '')
 
@@ -53,8 +47,7 @@ def study(tmp_path_factory):
     root = place(tmp_path_factory.mktemp('own'))
     (root/'mine.py').write_text(MINE)
     (root/'study.yaml').write_text(STUDY)
-    told = lambda **more: call(root, tool('ambiscale'), 'run', 'study.yaml', **more)
-    return root, told(), told(AMBISCALE_PLUGINS='mine.py')
+    return root, *(call(root, tool('ambiscale'), 'run', 'study.yaml', **more) for more in ({}, dict(AMBISCALE_PLUGINS='mine.py')))
 
 def test_a_study_takes_in_what_a_file_registers(study):
     root, _, (code, said) = study

@@ -8,13 +8,11 @@ import pandas as pd
 import pytest
 
 from ambiscale_nb.core import InputError, rng_of
-from ambiscale_nb.corpora.ambiguity import soft_labels
-from ambiscale_nb.corpora.labels import label_set
+from ambiscale_nb import Study, label_set, soft_labels
 from ambiscale_nb.metrics import probe
 from ambiscale_nb.metrics.metrics import METRICS
 from ambiscale_nb.study import results, truth
 from ambiscale_nb.study.report import leaderboard, probe_note
-from ambiscale_nb.study.results import Study
 from ambiscale_nb.study.scores import all_references
 from ambiscale_nb.study.tables import REFERENCES, columns_of, marks, table_caption
 
@@ -24,11 +22,10 @@ CLIPS = 120
 def clips_of(speakers=12, **more):
     rng = rng_of('probe', speakers)
     kind = rng.integers(0, 4, CLIPS)
-    votes = rng.multinomial(5, .7*np.eye(4)[kind]+.075)
-    df = pd.DataFrame(votes, columns=[f'votes_{o}' for o in FOUR]).assign(
-        corpus='mine', uid=[f'c{i}' for i in range(CLIPS)], path=[f'/nowhere/{o}.wav' for o in kind], ambiguity_source='votes',
-        speaker=[f's{i%speakers}' for i in range(CLIPS)], flags='', n_raters=5, out_of_set=0)
-    return df.assign(**more)
+    votes = pd.DataFrame(rng.multinomial(5, .7*np.eye(4)[kind]+.075), columns=[f'votes_{o}' for o in FOUR])
+    clips = dict(corpus='mine', uid=[f'c{i}' for i in range(CLIPS)], path=[f'/nowhere/{o}.wav' for o in kind], ambiguity_source='votes',
+                 speaker=[f's{i%speakers}' for i in range(CLIPS)], flags='', n_raters=5, out_of_set=0)
+    return votes.assign(**clips | more)
 
 @pytest.fixture
 def study(tmp_path, monkeypatch):
@@ -84,20 +81,14 @@ def test_every_metric_has_the_probe_and_only_clips_that_were_asked_about_count(s
 
 def test_no_speaker_is_in_training_and_test(study, monkeypatch):
     "Where speakers meet, no session is: the ten speakers of five dialogues are predicted dialogue by dialogue."
-    seen = []
-    fit = probe.fit_probe
-    clips = clips_of(10)
-    clips['session'] = clips.speaker.str[1:].astype(int)//2
-    own = dict(zip(clips.uid, clips.session.astype(str), strict=True))
+    clips, fit, predicted = clips_of(10), probe.fit_probe, []
+    clips['session'] = session = clips.speaker.str[1:].astype(int)//2
     x = np.arange(CLIPS, dtype=float)[:, None]
-    monkeypatch.setattr(probe, 'fit_probe', lambda f, *o: seen.append(set(f[:, 0])) or fit(f, *o))
-    predicted = []
-    monkeypatch.setattr(probe, 'probe_shares', lambda p, f, K: predicted.append((seen[-1], set(f[:, 0]))) or np.full((len(f), K), 1/K))
-    groups = truth.fold_groups(clips)
-    probe.probe_predictions(x, np.eye(4)[np.arange(CLIPS)%4], groups, clips.speaker)
+    monkeypatch.setattr(probe, 'fit_probe', lambda f, *o: (f[:, 0], fit(f, *o)))
+    monkeypatch.setattr(probe, 'probe_shares', lambda p, f, K: predicted.append((p[0], f[:, 0])) or np.full((len(f), K), 1/K))
+    probe.probe_predictions(x, np.eye(4)[np.arange(CLIPS)%4], truth.fold_groups(clips), clips.speaker)
     assert len(predicted)>5
-    for train, test in predicted:
-        assert not {own[f'c{i:.0f}'] for i in train} & {own[f'c{i:.0f}'] for i in test}
+    for train, test in predicted: assert not {*session[train.astype(int)]} & {*session[test.astype(int)]}
 
 @pytest.mark.parametrize(('more', 'why'), [
     (dict(speakers=4), 'needs 6 speakers, found 4'), (dict(ambiguity_source='acted'), 'nobody voted'),
@@ -119,12 +110,11 @@ def test_few_clips_are_refused():
 
 def test_references_are_never_ranked():
     "The probe is a column beside the settings: no row, no rank, no mark, however good it is."
-    cell = dict(corpus='mine', condition='none', mode='dist', style='direct', decoding='sample', width=0, wording='0',
-                reading='plain', calibration='', verifier='', k=4, stratum='all',
-                metric='jsd', low=.1, high=.3, n=120, noise_floor=.05, one_more_rater=.4, prior=.3, uniform=.3, probe=.001,
-                unparsed=0., calls=4, tokens=9.)
-    scores = pd.DataFrame([cell | dict(model=m, strategy=s, value=v) for m, s, v in
-                           [('a', 'majority', .2), ('a', 'greedy', .3), ('b', 'greedy', .25)]])
+    cell = dict(corpus='mine', condition='none', mode='dist', style='direct', decoding='sample', width=0, wording='0', reading='plain',
+                calibration='', verifier='', k=4, stratum='all', metric='jsd', low=.1, high=.3, n=120, noise_floor=.05,
+                one_more_rater=.4, prior=.3, uniform=.3, probe=.001, unparsed=0., calls=4, tokens=9.)
+    cells = ('a', 'majority', .2), ('a', 'greedy', .3), ('b', 'greedy', .25)
+    scores = pd.DataFrame([cell | dict(model=m, strategy=s, value=v) for m, s, v in cells])
     board = leaderboard(scores, 'mine')
     assert board['rank'].tolist()==[1, 2, 3] and board[truth.PROBE].eq(.001).all()
     assert truth.PROBE not in set(board.model)|set(board.strategy) and 'no rank' in probe_note(scores, None)

@@ -1,21 +1,19 @@
 "What a score is compared with: in every stratum, on simulated panels and on the genuine votes of CREMA-D."
 import os
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from ambiscale_nb.corpora.ambiguity import Judgements, expand_votes, strata
-from ambiscale_nb.corpora.registry import load_corpus
-from ambiscale_nb.corpora.labels import label_set
+from ambiscale_nb import label_set, load_corpus, pool_of
 from ambiscale_nb.metrics.metrics import METRICS, brier, hits, jsd, rater_noise, statistic
 from ambiscale_nb.study.scores import all_references, score_pool
 from ambiscale_nb.study.truth import (Truth, best_constant, fold_groups, interval, one_more_rater, references,
-    stratum_references, truth_of)
+                                      stratum_references, truth_of)
 from ambiscale_nb.metrics.statistics import cluster_ci, proportion_ci
-from ambiscale_nb.strategies.pool import pool_of
-from types import SimpleNamespace
 
 SIX = label_set('six')
 LABEL_METRICS = [o for o, m in METRICS.items() if m.scored and m.kind=='label']
@@ -36,15 +34,12 @@ def in_order(truth, clips=''):
         seen += 1
     return seen
 
-def crema():
+def test_references_of_crema_d_are_in_order():
     root = os.environ.get('AMBISCALE_CREMA_D')
     if not root:
         warnings.warn('References of CREMA-D NOT checked: set AMBISCALE_CREMA_D to its folder', stacklevel=1)
         pytest.skip('AMBISCALE_CREMA_D is not set')
-    return load_corpus('crema_d', root)
-
-def test_references_of_crema_d_are_in_order():
-    utterances, ratings = crema()
+    utterances, ratings = load_corpus('crema_d', root)
     there = utterances.path.map(os.path.exists).to_numpy()
     for name, part in (('all', utterances), ('with audio', utterances[there])):
         part = part[part.filter(like='votes_').sum(axis=1)>0]
@@ -83,15 +78,12 @@ def test_references_follow_the_clips_of_a_pool():
     votes = rng.multinomial(6, rng.dirichlet([.4, .3, .2], 200))
     truth = truth_from(votes, np.arange(200)%10)
     order = rng.permutation(200)[:120]
-    some = truth.rows(truth.uids[order])
-    pairs = truth.raters[truth.raters.owner.isin(order)]
+    some, pairs = truth.rows(truth.uids[order]), truth.raters[truth.raters.owner.isin(order)]
     for level in ('all', 'clear', 'ambiguous'):
-        here = pairs[(pairs.level==level) | (level=='all')]
-        want = (here.jsd*here.weight).sum()/here.weight.sum()
-        assert np.isclose(stratum_references('jsd', some, level)['one_more_rater'], want)
-    keep = np.zeros(200, bool); keep[order] = True
-    for level in some.levels:
-        assert stratum_references('jsd', truth, level, keep)==pytest.approx(stratum_references('jsd', some, level), nan_ok=True) # Without a probe
+        here, found = pairs[(pairs.level==level) | (level=='all')], stratum_references('jsd', some, level)
+        assert np.isclose(found['one_more_rater'], (here.jsd*here.weight).sum()/here.weight.sum())
+        kept = stratum_references('jsd', truth, level, np.isin(np.arange(200), order))
+        assert kept==pytest.approx(found, nan_ok=True) # Without a probe
 
 @pytest.mark.parametrize('balanced', [True, False])
 def test_the_best_constant_answer_is_never_below_a_uniform_guess(balanced):
@@ -153,11 +145,9 @@ def test_an_accuracy_of_one_has_an_interval_and_few_speakers_have_none():
                 assert (e.method=='Wilson')==known and bool(e.reason)!=known
                 if known: assert getattr(e, ends)==e.value and .01<e.high-e.low<.3
                 else: assert np.isnan([e.low, e.high]).all() and '5 speakers' in e.reason
-    part = rng.random(60)<.9                    # some wrong answers
-    L = np.where(part[:, None], votes/5, np.roll(votes, 1, 1)/5)
-    truth = truth_from(votes.astype(int), np.arange(60)%12)
-    e = interval('accuracy', SimpleNamespace(L=L, metrics={}), truth, part | True)
+    part = rng.random(60)<.9  # some wrong answers
+    L, truth = np.where(part[:, None], votes/5, np.roll(votes, 1, 1)/5), truth_from(votes.astype(int), np.arange(60)%12)
+    e, f1 = (interval(o, SimpleNamespace(L=L, metrics={}), truth, part | True) for o in ('accuracy', 'macro_f1'))
     want = proportion_ci(cluster_ci(statistic('accuracy', L, votes), truth.who), part, np.ones(60), truth.who)
     assert e.value==np.nanmean(hits(L, votes)) and [e.low, e.high]==pytest.approx([want.low, want.high])
-    f1 = interval('macro_f1', SimpleNamespace(L=L, metrics={}), truth, part | True)
     assert f1.method=='cluster jackknife' and e.method=='Wilson' and np.isnan(e.se)

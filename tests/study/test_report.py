@@ -1,6 +1,5 @@
-"""The report on hostile ground: names, answers, errors and notes of a study are written to break out of their page. It
-must remain whole, load nothing and run nothing but its own scripts: read as text here, and in a real browser if there
-is one."""
+"""The report on hostile ground: names, answers, errors and notes of a study are written to break out of their page. It must
+remain whole, load nothing and run nothing but its own scripts: read as text here, and in a real browser if there is one."""
 import base64
 import json
 import re
@@ -18,9 +17,7 @@ import pytest
 from waiting import PATIENCE
 
 from ambiscale_nb.core import ROOT
-from ambiscale_nb.corpora.labels import label_set
-from ambiscale_nb.models.contract import Capabilities, Reply
-from ambiscale_nb.models.prompts import prompt
+from ambiscale_nb import Capabilities, Reply, label_set, prompt
 from ambiscale_nb.sampling.store import Draw, plan_pool, sample_pool
 from ambiscale_nb.sampling.files import Store, valid_text
 from ambiscale_nb.study import notebooks, report, results, scoring
@@ -35,16 +32,14 @@ def attacks(trap):
     return {
         'script': f'<script>{js}</script>', 'script ends': f'</script><script>{js}</script>',
         'event': f'<img src=x onerror="{js}">', 'picture': f'<img src="{trap}/img">',
-        'frame': f'<iframe src="{trap}/frame"></iframe>',
-        'data frame': f'<iframe src="data:text/html;base64,{coded}">',
+        'frame': f'<iframe src="{trap}/frame"></iframe>', 'data frame': f'<iframe src="data:text/html;base64,{coded}">',
         'link': f'<a href="javascript:{js}">x</a>', 'style': f'<style>@import "{trap}/css";</style>',
         'closes tags': f'--></style></title></textarea></details></table><svg onload="{js}">',
         'markdown': f'![x]({trap}/md) [y](javascript:{js})', 'attribute': f'" onmouseover="{js}" x="',
-        'refresh': f'<meta http-equiv="refresh" content="0;url={trap}/meta">',
-        'base': f'<base href="{trap}/">', 'formula': f'=HYPERLINK("{trap}/csv")',
-        'template': '{{constructor.constructor("alert(1)")()}}${alert(1)}', 'heading': f'<h2>x</h2><script>{js}',
-        'control': 'a\x00b\x1b]0;PWNED\x07\x1b[2J', 'direction': 'safe\u202egnp.exe', 'surrogate': 'x\ud800y',
-        'long': '<b>'+'A'*1_000_000}
+        'refresh': f'<meta http-equiv="refresh" content="0;url={trap}/meta">', 'base': f'<base href="{trap}/">',
+        'formula': f'=HYPERLINK("{trap}/csv")', 'template': '{{constructor.constructor("alert(1)")()}}${alert(1)}',
+        'heading': f'<h2>x</h2><script>{js}', 'control': 'a\x00b\x1b]0;PWNED\x07\x1b[2J',
+        'direction': 'safe\u202egnp.exe', 'surrogate': 'x\ud800y', 'long': '<b>'+'A'*1_000_000}
 
 class Hostile:
     "A model whose every answer is an attack; each seventh call fails, and the error is one too."
@@ -71,9 +66,8 @@ def silence(uid): return np.zeros(160, np.float32)
 
 def hostile_study(root, texts, model, corpus):
     "A study, sampled and scored by our own code, whatever its texts say."
-    study, items = results.Study('bad'), clips(corpus)
-    asked = [prompt('label', s, FOUR) for s in ('direct', 'cot')]
-    alm, store = Hostile(model, texts), Store(study.root)
+    study, items, alm = results.Study('bad'), clips(corpus), Hostile(model, texts)
+    asked, store = [prompt('label', s, FOUR) for s in ('direct', 'cot')], Store(study.root)
     def make(items, asked, draw): return sample_pool(alm, items, silence, asked, draw, store, progress=False).failed
     while make(items, asked, Draw(4)): pass  # a failed call is made again
     assert make(clips(corpus, 60), asked[:1], Draw(None))  # these are left as they are
@@ -179,22 +173,23 @@ def test_what_does_not_apply_was_refused_on_the_pool_it_is_for(tmp_path, monkeyp
     "A refusal on another pool, or with other audio, says nothing; what a model lacks does."
     monkeypatch.setattr(results, 'RESULTS', tmp_path)
     study = results.Study('s')
-    rows = [('sample', 'none', 'bon'), ('beam3', 'none', 'greedy'), ('greedy', 'none', 'dirichlet'),
-            ('sample', 'swap', 'mean'), ('score', 'none', 'verifier_alone')]
-    study.write(pd.DataFrame([dict(model='m', corpus='c', condition=c, variant=v, mode='label', style='direct',
-                                   strategy=s, reason=f'{s} on {v}') for v, c, s in rows]), 'refusals')
+    rows = [('sample', 'none', 'bon'), ('beam3', 'none', 'greedy'), ('greedy', 'none', 'dirichlet'), ('sample', 'swap', 'mean'),
+            ('score', 'none', 'verifier_alone')]
+    row = dict(model='m', corpus='c', mode='label', style='direct')
+    study.write(pd.DataFrame([row | dict(condition=c, variant=v, strategy=s, reason=f'{s} on {v}') for v, c, s in rows]), 'refusals')
     run = dict(model='m', corpus='c', condition='none', lacks=['m has no beams', 'm has no label_scoring'])
     (study.root/'plans').mkdir()
-    (study.root/'plans'/'one.json').write_text(json.dumps(run))
+    (study.root/'plans/one.json').write_text(json.dumps(run))
     assert {k[4]: v for k, v in report.refused_cells(study).items()}=={
         'bon': 'bon on sample', 'verifier_alone': 'verifier_alone on score', 'label_logprob': 'm has no label_scoring'}
 
 def board_rows(n=(100, 296, 300), **more):
-    return pd.DataFrame([dict(
-        model=m, corpus='c', condition='none', mode='label', style='direct', k=1, strategy='greedy', decoding='greedy',
-        width=0, reading='plain', calibration='', verifier='', stratum='all', metric='jsd', value=v, low=v-.1, high=v+.1, n=k, speakers=9, noise_floor=.1, one_more_rater=.3,
-        prior=.4, uniform=.5, unparsed=0., calls=1, tokens=np.nan) | more
-        for m, v, k in zip('abc', (.1, .2, .3), n, strict=True)])
+    "The scores of three models, of which the first has fewer clips."
+    row = dict(corpus='c', condition='none', mode='label', style='direct', k=1, strategy='greedy', decoding='greedy', width=0,
+               reading='plain', calibration='', verifier='', stratum='all', metric='jsd', speakers=9, noise_floor=.1,
+               one_more_rater=.3, prior=.4, uniform=.5, unparsed=0., calls=1, tokens=np.nan)
+    cells = zip('abc', (.1, .2, .3), n, strict=True)
+    return pd.DataFrame([row | dict(model=m, value=v, low=v-.1, high=v+.1, n=k) | more for m, v, k in cells])
 
 def test_a_model_with_fewer_clips_is_not_ranked():
     "A few clips that failed do not matter; a mean over a third of the clips is another mean."

@@ -2,23 +2,24 @@
 counts the clips that can be heard; a long clip may be cropped, and answers say so."""
 import json
 import os
-import wave
 
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 from in_one import execute
+from own_corpus import write_corpus
+from test_study import SAMPLE, SCORE
 
 from ambiscale_nb.study import results
 from ambiscale_nb.corpora.audio import RATE, AudioError, load_wave, probe, probe_some, wave_sha
-from ambiscale_nb.core import ROOT, rng_of
+from ambiscale_nb.core import rng_of
 from ambiscale_nb.corpora.registry import limit
 from ambiscale_nb.sampling.files import CANDIDATES
 from ambiscale_nb.study.results import Study, lost_clips, lost_text, plain_scores
 from ambiscale_nb.study.scoring import common_clips, score_study
 from ambiscale_nb.study.config import StudyConfig, check_long, run_parameters
 
-SAMPLE, SCORE = (ROOT/'nbs/experiments'/o for o in ('01_sample.ipynb', '02_score.ipynb'))
 HEARD = ('angry', 'happy', 'sad', 'neutral')
 LONG, BROKEN, CLIPS = (2, 7), (4, 9, 11), 16 # Of sixteen clips; the long ones are sad
 MODELS = """
@@ -33,24 +34,14 @@ for who, seconds in (('patient', 30.), ('hasty', 3.)):
     register_model(ModelInfo(who, Model, 'local', 0, Model.capabilities, 'a test'))
 """
 
-def write(path, seconds, seed):
-    samples = rng_of('clip', seed).uniform(-.3, .3, int(seconds*RATE))
-    with wave.open(str(path), 'wb') as f:
-        f.setnchannels(1), f.setsampwidth(2), f.setframerate(RATE)
-        f.writeframes((samples*32767).astype('<i2').tobytes())
+def noise(seconds, seed): return rng_of('clip', seed).uniform(-.3, .3, int(seconds*RATE))
 
 def corpus(folder):
     "Sixteen clips of four speakers, three raters each; on every other one they are divided."
-    folder.mkdir()
-    lines = ['file,rater,label,speaker']
-    for i in range(CLIPS):
-        name = f'c{i:02d}.wav'
-        write(folder/name, 5 if i in LONG else 1+i/32, i)
-        if i in BROKEN: (folder/name).write_bytes((folder/name).read_bytes()[:4000])
-        said = ['sad' if i in LONG else HEARD[i%4]]*3
-        if i%2: said[-1] = 'happy' if said[0]!='happy' else 'angry'
-        lines += [f'{name},R{r},{o},s{i%4}' for r, o in enumerate(said)]
-    (folder/'ratings.csv').write_text('\n'.join(lines))
+    said = [['sad' if i in LONG else HEARD[i%4]]*3 for i in range(CLIPS)]
+    for o in said[1::2]: o[-1] = 'happy' if o[0]!='happy' else 'angry'
+    write_corpus(folder, [noise(5 if i in LONG else 1+i/32, i) for i in range(CLIPS)], said, 4)
+    for path in (folder/f'c{i:02d}.wav' for i in BROKEN): path.write_bytes(path.read_bytes()[:4000])
     return folder
 
 def run(study, model, root, **more):
@@ -134,7 +125,7 @@ def test_a_cropped_clip_says_so(study):
 
 # --- the parts ---------------------------------------------------------------------------------------------------------
 def test_a_crop_is_the_beginning(tmp_path):
-    write(tmp_path/'long.wav', 4, 0)
+    soundfile.write(tmp_path/'long.wav', noise(4, 0), RATE)
     with pytest.raises(AudioError, match='4.00 s is over the model') as e: load_wave(tmp_path/'long.wav', 3.)
     assert e.value.verdict=='too long'
     part = load_wave(tmp_path/'long.wav', 3., crop=True)
@@ -147,11 +138,9 @@ def test_enough_clips_are_found_whatever_is_broken(tmp_path, n):
     "As many as are wanted, by the order of `limit` over those that can be heard; a larger number keeps them."
     rng = rng_of('broken', n)
     bad = set(rng.choice(12, rng.integers(0, 6), replace=False).tolist())
-    for i in range(12):
-        write(tmp_path/f'{i}.wav', .2, i)
-        if i in bad: (tmp_path/f'{i}.wav').write_bytes(b'RIFF')
-    clips = pd.DataFrame(dict(uid=[f'u{i}' for i in range(12)], path=[str(tmp_path/f'{i}.wav') for i in range(12)],
-                              speaker=[f's{i%3}' for i in range(12)]))
+    for i in range(12): soundfile.write(tmp_path/f'{i}.wav', noise(.2, i), RATE)
+    for i in bad: (tmp_path/f'{i}.wav').write_bytes(b'RIFF')
+    clips = pd.DataFrame([dict(uid=f'u{i}', path=str(tmp_path/f'{i}.wav'), speaker=f's{i%3}') for i in range(12)])
     whole = clips[[i not in bad for i in range(12)]]
     kept, lost = probe_some(clips, n, 30., False)
     assert kept.uid.tolist()==limit(whole, n).uid.tolist() and set(lost.uid)<={f'u{i}' for i in bad}

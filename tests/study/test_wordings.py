@@ -51,8 +51,7 @@ def test_wordings_share_the_samples(worded):
 
 def test_wordings_are_compared_at_the_same_budgets(worded):
     scores = pd.read_parquet(worded/'scores.parquet').query("metric=='jsd' and stratum=='all' and strategy=='majority'")
-    ks = scores[scores.calibration.eq('')].groupby('wording').k.agg(lambda o: sorted({*o}))
-    assert ks.to_dict() == {'0': [1, 2, 4], '1': [1, 2, 4], '2': [1, 2, 4]}
+    assert scores[scores.calibration.eq('')].groupby('wording').k.agg(set).to_dict() == dict.fromkeys('012', {1, 2, 4})
     assert set(scores.reading[scores.wording.eq('0')]) <= {'plain', 'calibrated'}
     assert set(scores.reading[scores.wording.eq('2')]) == {'other wording'}
     for o in ('predictions', 'settings', 'costs', 'refusals'): assert 'wording' in pd.read_parquet(worded/f'{o}.parquet')
@@ -66,14 +65,11 @@ def test_the_ensemble_costs_what_one_wording_with_all_samples_costs(worded):
     assert one == all_ == 4
     said = pd.read_parquet(worded/'predictions.parquet').query("mode=='label'")
     rows = Store(worded).read(CANDIDATES, decode='sample', mode='label')
-    uid = rows.uid.iloc[0]
-    found = rows[rows.uid.eq(uid)]
+    found = rows[rows.uid.eq(uid := rows.uid.iloc[0])]
     dist = answers(found, label_set('six')).set_index('key').dist.reindex(found.key)
-    each = [np.mean([o for o in dist[list(own)] if o is not None], 0) for _, own in found.groupby('wording').key
-            if dist[list(own)].notna().any()]
-    want = np.mean(each, 0)
-    got = said[said.uid.eq(uid) & said.strategy.eq('prompt_ensemble')].dist.item()
-    assert np.allclose(got, want)
+    each = [dist[list(own)].dropna() for _, own in found.groupby('wording').key]
+    want = np.mean([np.mean([*o], 0) for o in each if len(o)], 0)
+    assert np.allclose(said[said.uid.eq(uid) & said.strategy.eq('prompt_ensemble')].dist.item(), want)
 
 def test_variance_is_split_over_wordings(worded):
     found = pd.read_parquet(worded/'variance.parquet')
