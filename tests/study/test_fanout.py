@@ -16,6 +16,7 @@ import pandas as pd
 import psutil
 import pytest
 
+from ambiscale_nb.models.contract import cleaner
 from ambiscale_nb.study import fanout, notebooks
 from ambiscale_nb import Capabilities, prompt
 from ambiscale_nb.sampling.files import CANDIDATES, Store, spent_on
@@ -228,18 +229,19 @@ def test_what_we_start_listens_on_this_machine_alone(tmp_path):
 # --- what an executed notebook holds --------------------------------------------------------------
 KEY = 'sk-proj-Ab+9/_x%21'
 
-@pytest.mark.parametrize('spoken', ['print(key)', 'import urllib.parse as u; print(u.quote(key, safe=""))',
-                                    'import base64; print(base64.b64encode(key.encode()).decode())',
-                                    'import json; print(json.dumps(dict(k=key)))', 'raise ValueError(key)'])
-def test_no_key_and_no_private_path_stays(tmp_path, monkeypatch, spoken):
+SPOKEN = """import base64, json, os, urllib.parse
+key = os.environ['SENTINEL_API_KEY']
+for o in (key, urllib.parse.quote(key, safe=''), base64.b64encode(key.encode()).decode(), json.dumps(dict(k=key))): print(o)
+"""
+
+@pytest.mark.parametrize(('last', 'times'), [('', 4), ('raise ValueError(key)', 5)])
+def test_no_key_and_no_private_path_stays(tmp_path, monkeypatch, last, times):
     monkeypatch.setenv('SENTINEL_API_KEY', KEY)
-    source = notebook(tmp_path/'s.ipynb', f'import os\nkey = os.environ["SENTINEL_API_KEY"]\n{spoken}',
-                      place=str(Path.home()/'corpora'/'x'))
+    source = notebook(tmp_path/'s.ipynb', SPOKEN+last, place=str(Path.home()/'corpora'/'x'))
     try: notebooks.run_notebook(source, tmp_path/'t.ipynb', {})
     except notebooks.NotebookError as e: assert KEY not in str(e)
     text, = (o.read_text() for o in tmp_path.glob('t*.ipynb'))
-    from ambiscale_nb.models.contract import cleaner
-    assert KEY not in text and cleaner([KEY])(text) == text and '[redacted]' in text
+    assert KEY not in text and cleaner([KEY])(text) == text and text.count('[redacted]') >= times
     assert str(Path.home())+'/' not in text and '~/corpora/x' in text
     assert nbformat.read(next(tmp_path.glob('t*.ipynb')), 4).cells
 

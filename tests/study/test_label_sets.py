@@ -13,7 +13,7 @@ from test_study import SAMPLE, SCORE
 
 from ambiscale_nb.core import InputError, ROOT
 from ambiscale_nb.corpora.ambiguity import expand_votes
-from ambiscale_nb import load_corpus, parse, prompt
+from ambiscale_nb import load_corpus, parse
 from ambiscale_nb.corpora.labels import LABEL_SETS, emotion_of, label_set, label_text, target_of
 from ambiscale_nb.metrics.metrics import mean_f1, statistic
 from ambiscale_nb.study.truth import one_more_rater, references
@@ -158,10 +158,6 @@ def test_answers_name_labels_by_their_words(chosen, text, label):
 def test_registered_sets_are_text_as_they_are():
     for name in (*LABEL_SETS, 'four+other'): assert label_text(name) == label_text(label_set(name)) == name
     assert load_corpus('toyspeech', n=3, labels=label_set('six'))[0].equals(load_corpus('toyspeech', n=3, labels='six')[0])
-
-def test_prompts_name_the_labels():
-    ask = prompt('label', 'direct', own('zwei', 'eins').labels)
-    assert ask.text.endswith('eins or zwei.') and ask.labels == ('eins', 'zwei')
 
 def test_references_of_macro_f1_are_those_of_their_predictors():
     rng = np.random.default_rng(0)

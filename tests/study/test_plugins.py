@@ -5,9 +5,6 @@ import pandas as pd
 import pytest
 
 from ambiscale_nb import core
-from ambiscale_nb.models import contract as models
-from ambiscale_nb.strategies import pool as strategies
-from ambiscale_nb.study import changes, config, results, run
 from ambiscale_nb.core import InputError, load_plugins
 from test_studies import call, place, tool
 
@@ -60,20 +57,6 @@ def test_a_study_takes_in_what_a_file_registers(study):
 def test_without_the_file_its_names_are_unknown(study):
     _, (code, said), _ = study
     assert code == 2 and "Unknown model 'calm'" in said and 'Traceback' not in said
-
-def test_a_changed_strategy_is_scored_again(study, monkeypatch):
-    asked, root = [], study[0]
-    load_plugins() # Into the registries that stay
-    for module in (changes, config, run, core): monkeypatch.setattr(module, 'ROOT', root)
-    monkeypatch.setattr(results, 'RESULTS', root/'results')
-    monkeypatch.setattr(run, 'run_notebook', lambda *o, **how: asked.append(o[0].name))
-    monkeypatch.setattr(models, 'MODELS', dict(models.MODELS))
-    monkeypatch.setattr(strategies, 'STRATEGIES', dict(strategies.STRATEGIES))
-    monkeypatch.setenv(core.PLUGINS, 'mine.py')
-    own = config.read_study(root/'study.yaml')
-    assert run.score_and_draw(own) == [] and not asked
-    (root/'mine.py').write_text(MINE+'\n# another')
-    assert run.score_and_draw(own) == [] and asked == ['02_score.ipynb']
 
 @pytest.mark.parametrize(('text', 'match'), [(None, 'which is no file'), ('1/0', 'fails: ZeroDivisionError')])
 def test_a_file_that_cannot_be_loaded_is_named(tmp_path, monkeypatch, text, match):

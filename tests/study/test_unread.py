@@ -12,7 +12,6 @@ from ambiscale_nb.study.effects import STRONG
 from ambiscale_nb.study.claims import claim_text, claims_of, verdict_table, verdict_words
 from ambiscale_nb.core import ROOT
 from ambiscale_nb.metrics.equivalence import NOT_TESTABLE
-from ambiscale_nb.study.figures import one_prompt, plain_rows, unread_text
 from ambiscale_nb.corpora.labels import label_set
 from ambiscale_nb.study.report import claims_page, grid, grid_page, leaderboard, leaderboard_page, planned_pairs
 from ambiscale_nb.study.results import MARK, Study, summary
@@ -76,13 +75,6 @@ def drawn_bars(space, uid):
     space = {**space, 'uid': uid, 'clip': space['clips'].set_index('uid').loc[uid]}
     exec(compile(cell, 'bars', 'exec'), space)
     return space['bars']
-
-def test_what_is_wanted_is_shown_and_marked(studies):
-    scores = plain_rows(Study('most').read('scores'))
-    assert one_prompt(scores, 'dist', 'direct')==['dist', 'direct'] and one_prompt(scores)==['label', 'direct']
-    assert one_prompt(plain_rows(Study('some').read('scores')))==['dist', 'direct']
-    told = unread_text(scores[scores['mode'].eq('dist') & scores.model.eq('large')])
-    assert 'large, shares of all labels' in told and NOTE['most'] in told
 
 @pytest.mark.parametrize('name', LOST)
 def test_claims_rest_on_what_was_read(studies, name):
