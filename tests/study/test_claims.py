@@ -228,7 +228,8 @@ def test_clips_without_a_prediction_do_not_count():
 
 def test_the_order_of_clips_is_nothing():
     cells = three()
-    back = [replace(o, votes=o.votes[::-1], speakers=o.speakers[::-1], dists={k: v[::-1] for k, v in o.dists.items()}) for o in cells]
+    back = [replace(o, votes=o.votes[::-1], speakers=o.speakers[::-1], dists={k: v[::-1] for k, v in o.dists.items()})
+            for o in cells]
     for key in ('1a', '4', '6a'):
         a, b = (row_of(key, c) for c in (cells, back))
         assert [a[o] for o in ('effect', 'low', 'high', 'p')]==pytest.approx([b[o] for o in ('effect', 'low', 'high', 'p')])

@@ -90,8 +90,8 @@ LIST = [dict(label='ang', score=.75), dict(label='neu', score=.25)]
 
 def test_distributions_in_columns_in_json_and_as_lists(home):
     "By word or by code, as classifiers print them, with decimal commas, and in the order of the labels."
-    rows = {'a.csv': dict(p_angry=.75, p_neutral=.25), 'b.jsonl': dict(p_ang=.75, P_NEU=.25, p_value=.01), 'c.jsonl': dict(dist=P),
-            'd.parquet': dict(dist=P), 'e.jsonl': dict(dist=LIST), 'f.csv': dict(dist=repr(LIST)),
+    rows = {'a.csv': dict(p_angry=.75, p_neutral=.25), 'b.jsonl': dict(p_ang=.75, P_NEU=.25, p_value=.01),
+            'c.jsonl': dict(dist=P), 'd.parquet': dict(dist=P), 'e.jsonl': dict(dist=LIST), 'f.csv': dict(dist=repr(LIST)),
             'g.jsonl': dict(probs=[.75, 0, 0, 0, .25, 0])}
     for name, row in rows.items(): write(home/name, [dict(uid=u, **row) for u in CLIPS])
     (home/'h.csv').write_text('uid;p_angry;p_neutral\n'+''.join(f'{u};0,75;0,25\n' for u in CLIPS))
@@ -284,7 +284,8 @@ def test_why_a_text_ended_is_kept(home):
     assert stored().groupby('model').finish.agg(set).to_dict()=={m: {o[0] or 'stop'} for m, o in ends.items()}
 
 def test_parts_of_text_are_joined_and_thoughts_never_read(home):
-    forms = dict(parts=PARTS, message=dict(role='assistant', content=PARTS), json=json.dumps(PARTS), repr=repr(PARTS), silent=PARTS[:1])
+    message = dict(role='assistant', content=PARTS)
+    forms = dict(parts=PARTS, message=message, json=json.dumps(PARTS), repr=repr(PARTS), silent=PARTS[:1])
     for model, text in forms.items(): taken(home, [dict(uid=u, text=text) for u in CLIPS], model=model)
     found = stored().groupby('model').text.agg(set).to_dict()
     assert found==dict.fromkeys(forms, {'It is sad.'})|dict(silent={''})
@@ -301,7 +302,8 @@ def test_options_of_a_question_are_stored_with_the_answer(home):
 
 def test_codes_of_labels(home):
     labels = dict(a=['ang', 'HAP', 'neu', 'Sad'], b=['angry', 'bored', 'sad', 'sad'], c=['ANG', 'None', 'neu', 'sad'])
-    found = counts(taken(home, [dict(uid=u, model=m, label=o[i%4]) for m, o in labels.items() for i, u in enumerate(CLIPS)]), 'model')
+    rows = [dict(uid=u, model=m, label=o[i%4]) for m, o in labels.items() for i, u in enumerate(CLIPS)]
+    found = counts(taken(home, rows), 'model')
     assert {k: v for k, v in found.items() if 'without' not in k[1]}=={
         ('a', 'taken, ok'): 24, ('b', 'taken, ok'): 18, ('b', 'taken, out_of_set'): 6, ('c', 'taken, ok'): 18,
         ('c', 'neither text nor label nor distribution'): 6}

@@ -23,8 +23,8 @@ def clips_of(speakers=12, **more):
     rng = rng_of('probe', speakers)
     kind = rng.integers(0, 4, CLIPS)
     votes = pd.DataFrame(rng.multinomial(5, .7*np.eye(4)[kind]+.075), columns=[f'votes_{o}' for o in FOUR])
-    clips = dict(corpus='mine', uid=[f'c{i}' for i in range(CLIPS)], path=[f'/nowhere/{o}.wav' for o in kind], ambiguity_source='votes',
-                 speaker=[f's{i%speakers}' for i in range(CLIPS)], flags='', n_raters=5, out_of_set=0)
+    clips = dict(corpus='mine', uid=[f'c{i}' for i in range(CLIPS)], path=[f'/nowhere/{o}.wav' for o in kind], flags='',
+                 speaker=[f's{i%speakers}' for i in range(CLIPS)], ambiguity_source='votes', n_raters=5, out_of_set=0)
     return votes.assign(**clips | more)
 
 @pytest.fixture
@@ -110,8 +110,8 @@ def test_few_clips_are_refused():
 
 def test_references_are_never_ranked():
     "The probe is a column beside the settings: no row, no rank, no mark, however good it is."
-    cell = dict(corpus='mine', condition='none', mode='dist', style='direct', decoding='sample', width=0, wording='0', reading='plain',
-                calibration='', verifier='', k=4, stratum='all', metric='jsd', low=.1, high=.3, n=120, noise_floor=.05,
+    cell = dict(corpus='mine', condition='none', mode='dist', style='direct', decoding='sample', width=0, wording='0', k=4,
+                reading='plain', calibration='', verifier='', stratum='all', metric='jsd', low=.1, high=.3, n=120, noise_floor=.05,
                 one_more_rater=.4, prior=.3, uniform=.3, probe=.001, unparsed=0., calls=4, tokens=9.)
     cells = ('a', 'majority', .2), ('a', 'greedy', .3), ('b', 'greedy', .25)
     scores = pd.DataFrame([cell | dict(model=m, strategy=s, value=v) for m, s, v in cells])

@@ -78,7 +78,8 @@ def test_a_correlation_has_no_end_beyond_one():
     score = statistic('entropy_correlation', p, votes)
     e, naive = correlation_ci(score, who), cluster_ci(score, who)
     assert max(-naive.low, naive.high)>1 and -1<e.low<e.value<e.high<1 and e.value==naive.value
-    same, flat = (correlation_ci(statistic('entropy_correlation', o, votes), who) for o in (soft_labels(votes), np.full((12, 4), .25)))
+    same, flat = (correlation_ci(statistic('entropy_correlation', o, votes), who)
+                  for o in (soft_labels(votes), np.full((12, 4), .25)))
     assert same.value==pytest.approx(1) and np.isnan([same.low, same.high]).all() and 'no interval' in same.reason
     assert np.isnan([flat.value, flat.low, flat.high]).all() and 'same entropy' in flat.reason
     p, votes = rng.dirichlet(np.ones(4), 240), rng.multinomial(6, np.ones(4)/4, 240)
