@@ -7,14 +7,11 @@ import soundfile
 from ambiscale_nb.corpora import toyspeech
 from ambiscale_nb.corpora.ambiguity import fit_prior, noise_floor
 from ambiscale_nb.core import rng_of
-from ambiscale_nb.corpora.registry import load_corpus, votes_of
-from ambiscale_nb.corpora.labels import label_set
-from ambiscale_nb.metrics.metrics import jsd
+from ambiscale_nb import jsd
 from in_one import execute
 from test_study import SAMPLE, SCORE
 
 RUN = dict(study='own', model='tiny-alm-nano', limit=0, beam_limit=2, n=4, widths=[3])
-
 
 def test_an_acted_corpus_has_no_distribution_to_match(tmp_path):
     folder = tmp_path/'emov'
@@ -32,7 +29,6 @@ def test_an_acted_corpus_has_no_distribution_to_match(tmp_path):
     left_out = pd.read_parquet(next((tmp_path/'results/own/left_out').glob('*.parquet')))
     assert len(left_out)==2 and set(left_out.reason)=={'no vote in the label set'}
 
-
 @pytest.mark.parametrize('raters', [3, 10])
 def test_the_floor_of_toyspeech_is_near_its_truth(raters, tmp_path_factory):
     "The population of 400 is the perfect predictor: its divergence from fresh panels is the true floor."
@@ -44,10 +40,3 @@ def test_the_floor_of_toyspeech_is_near_its_truth(raters, tmp_path_factory):
     found = noise_floor(panel, jsd, fit_prior(panel), 200).mean()
     known = np.mean([jsd(truth, rng.multinomial(raters, truth)/raters).mean() for _ in range(20)])
     assert abs(found/known-1)<.25
-
-
-def test_the_embedded_corpus_comes_like_any_other():
-    utterances, ratings = load_corpus('toyspeech', n=12, labels='four+other')
-    v = votes_of(utterances, label_set('four+other').labels)
-    assert (v.sum(1)==10).all() and not utterances.out_of_set.any()
-    assert len(ratings)==120 and set(ratings.label)<=set(label_set('four+other').labels)

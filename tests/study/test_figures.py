@@ -1,6 +1,8 @@
 """Every figure notebook has its picture and its data; rows that are not plain change no figure; the marks of the grid
 follow the tests. (That each notebook runs by itself is tested in `test_notebooks.py`.)"""
 import json
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 
 import matplotlib.pyplot as plt
@@ -9,11 +11,10 @@ import pandas as pd
 import pytest
 
 from ambiscale_nb.core import ROOT, rng_of
-from ambiscale_nb.corpora.labels import label_set
+from ambiscale_nb import Study, label_set
 from ambiscale_nb.strategies.pool import STRATEGIES, pool_of
 from ambiscale_nb.study import results
 from ambiscale_nb.study.figures import CORE, STYLE, in_order, rank_cell, strategy_grid
-from ambiscale_nb.study.results import Study
 from ambiscale_nb.study.scores import predictions_of, score_pool
 from ambiscale_nb.study.truth import truth_of
 
@@ -23,13 +24,11 @@ FOUR = label_set('four').labels
 SIZES = {'little': 1e6, 'large': 9e6}
 FORMS = {'.pdf', '.svg', '.png', '.csv'}
 
-
 def test_each_figure_is_committed_with_its_data():
     assert {o.stem for o in (ROOT/'figures').glob('[!.]*')}=={*STEMS}, 'draw it: make figures, make claims'
     for stem in STEMS:
         files = {o.suffix: o for o in (ROOT/'figures').glob(f'{stem}.*')}
         assert set(files)==FORMS and len(pd.read_csv(files['.csv']))>=2, stem
-
 
 # --- a small study: real scores of invented answers ------------------------------------------------------------------
 def clips():
@@ -41,7 +40,6 @@ def clips():
     who = [f's{i//6:02d}' for i in range(72)]
     return p, votes.assign(corpus='demo', uid=[f'u{i:02d}' for i in range(72)], speaker=who, path='nowhere.wav',
                            n_raters=10., transcript='one', ambiguity_source='votes', flags='')
-
 
 def pool(p, rng, mode, style, kind, N=8, worded=False):
     "Answers near the truth; in tenths and with yes/no verdicts if `worded`."
@@ -55,24 +53,24 @@ def pool(p, rng, mode, style, kind, N=8, worded=False):
 
 OWN = dict(width=0, reading='plain', calibration='', verifier='')  # A pool without another reading
 
-
-def tables(p, truth, corpus='demo', worded=False):
-    "Scores and predictions of two models, and their pools."
+def tables(p, truth, corpus='demo', worded=False, ks=(1, 2, 4, 8), swapped='label', lost=0):
+    "Scores and predictions of two models, and their pools; no distribution that is stated of the first clips can be read."
     out, pools = {'scores': [], 'predictions': []}, {}
     prompts = [(m, s, k, 'none') for m in ('label', 'dist') for s in ('direct', 'cot') for k in ('sample', 'greedy')]
     for model, blur in (('little', .5), ('large', .2)):
-        for mode, style, kind, condition in [*prompts, ('label', 'direct', 'greedy', 'swap')]:
+        for mode, style, kind, condition in [*prompts, (swapped, 'direct', 'greedy', 'swap')]:
             near = (1-blur)*(p if condition=='none' else p[::-1])+blur/4
-            one = pool(near, rng_of(model, mode, style, kind, condition), mode, style, kind,
-                       8 if kind=='sample' else 1, worded)
+            one = pool(near, rng_of(model, mode, style, kind, condition), mode, style, kind, 8 if kind=='sample' else 1, worded)
+            if lost and mode=='dist':
+                seen = np.arange(len(p))>=lost
+                one = replace(one, dist=one.dist*seen[:, None, None], parsed=one.parsed & seen[:, None], verdict=None)
             pools[model, mode, style, kind] = one
             who = dict(model=model, corpus=corpus, condition=condition, decoding=kind, **OWN)
-            out['scores'].append(score_pool(one, truth, (1, 2, 4, 8))[0].assign(**who, source=truth.source))
+            out['scores'].append(score_pool(one, truth, ks)[0].assign(**who, source=truth.source))
             out['predictions'].append(predictions_of(one).assign(**who))
     found = {k: pd.concat(v, ignore_index=True) for k, v in out.items()}
-    found['scores'] = found['scores'].assign(answers=lambda o: o.k.astype(float))
+    found['scores'] = found['scores'].assign(answers=lambda o: o.k.astype(float), calls=1., tokens=1.)
     return found, pools
-
 
 def more(df):
     "Further rows that no figure may show, each with numbers that would be seen."
@@ -86,6 +84,26 @@ def more(df):
     extra += [sampled[sampled.strategy=='mean'].assign(style='both', strategy='prompt_ensemble')]
     return pd.concat([*extra[:3], df, *extra[3:]], ignore_index=True)
 
+@contextmanager
+def figures_of(root, pools):
+    "A function that draws a figure of a study, from its tables and its pools."
+    now = []
+    def asked(store, plan):  # the pools of a model; `others` has beams, which fig10 must leave out
+        rows = [dict(model=k[0], mode=k[1], style=k[2], decode=k[3], wording='0') for k in pools[now[-1]] if k[0]==plan.model[0]]
+        odd = [o | dict(decode='beam') for o in rows if o['decode']=='sample'] if plan.others[0] else []
+        return pd.DataFrame(odd+rows)
+    def laid(rows, labels, verdicts=None):
+        return {(*o[1:], 0): pools[now[-1]][tuple(o)] for o in rows[['model', 'mode', 'style', 'decode']].to_numpy()}
+    @cache
+    def draw(stem, name):
+        now.append(name)
+        return drawn(stem, name, root/name)
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(results, 'RESULTS', root)
+        m.setattr('ambiscale_nb.study.listening.pool_rows', lambda store, plan: pd.DataFrame())  # who listens
+        m.setattr('ambiscale_nb.sampling.store.pool_rows', asked)
+        m.setattr('ambiscale_nb.study.scores.make_pools', laid)
+        yield draw
 
 @pytest.fixture(scope='module')
 def study(tmp_path_factory):
@@ -97,40 +115,25 @@ def study(tmp_path_factory):
     acted = utterances.assign(ambiguity_source='acted', acted=[FOUR[o] for o in p.argmax(1)], corpus='stage')
     acted = acted.drop(columns=[f'votes_{o}' for o in FOUR])
     stage, worded = tables(p, truth_of(acted, None, label_set('four')), 'stage')[0], tables(p, truth, worded=True)[0]
-    def both(table, name): return pd.concat([table, stage[name]], ignore_index=True)
+    with figures_of(root, dict.fromkeys(('plain', 'more', 'worded', 'acted'), pools)) as draw:
+        keep('plain', found, utterances)
+        keep('more', {k: more(df) for k, df in found.items()}, utterances)
+        keep('worded', worded, utterances)
+        keep('acted', {k: pd.concat([df, stage[k]], ignore_index=True) for k, df in found.items()}, utterances, acted)
+        yield draw
 
-    def asked(store, plan):  # the pools of a model; `others` has beams, which fig10 must leave out
-        rows = [dict(model=k[0], mode=k[1], style=k[2], decode=k[3], wording='0') for k in pools if k[0]==plan.model[0]]
-        odd = [o | dict(decode='beam') for o in rows if o['decode']=='sample'] if plan.others[0] else []
-        return pd.DataFrame(odd+rows)
-
-    def laid(rows, labels, verdicts=None):
-        key = [tuple(o) for o in rows[['model', 'mode', 'style', 'decode']].to_numpy()]
-        return {(*o[1:], 0): pools[o] for o in key}
-    with pytest.MonkeyPatch.context() as m:
-        m.setattr(results, 'RESULTS', root)
-        for name, change in (('plain', lambda o, _: o), ('worded', lambda _, k: worded[k]), ('acted', both),
-                             ('more', lambda o, _: more(o))):
-            for k, df in found.items(): Study(name).write(change(df, k), k)
-            for table in (utterances, acted)[:1+(name=='acted')]:
-                Study(name).write(table, 'utterances', table.corpus[0])
-                plan_runs(Study(name), table.corpus[0])
-        m.setattr('ambiscale_nb.study.listening.pool_rows', lambda store, plan: pd.DataFrame())  # who listens
-        m.setattr('ambiscale_nb.sampling.store.pool_rows', asked)
-        m.setattr('ambiscale_nb.study.scores.make_pools', laid)
-        yield cache(lambda stem, name: drawn(stem, name, root/name))
-
-
-def plan_runs(here, corpus):
-    "What a study knows of its runs."
-    (here.root/'plans').mkdir(parents=True, exist_ok=True)
-    for model, condition in [(m, c) for m in SIZES for c in ('none', 'swap')]:
-        stem = f'{model}--{corpus}--{condition}'
-        (here.root/'plans'/f'{stem}.json').write_text(json.dumps(dict(
-            model=model, corpus=corpus, condition=condition, label_set='four', has_ratings=False,
-            n_params=SIZES[model], clips=72, verified=True)))
-        here.write(pd.DataFrame(dict(model=[model], others=[here.name=='more'])), 'plans', stem)
-
+def keep(name, found, *corpora):
+    "Store the tables of a study, and what it knows of its runs."
+    here = Study(name)
+    for k, df in found.items(): here.write(df, k)
+    for table, corpus in ((o, o.corpus[0]) for o in corpora):
+        here.write(table, 'utterances', corpus)
+        for model, condition in [(m, c) for m in SIZES for c in ('none', 'swap')]:
+            stem = f'{model}--{corpus}--{condition}'
+            here.write(pd.DataFrame(dict(model=[model], others=[name=='more'])), 'plans', stem)
+            (here.root/f'plans/{stem}.json').write_text(json.dumps(dict(
+                model=model, corpus=corpus, condition=condition, label_set='four', has_ratings=False,
+                n_params=SIZES[model], clips=72, verified=True)))
 
 def drawn(stem, name, out):
     "Execute a figure's notebook in this process; its files and its variables."
@@ -141,18 +144,15 @@ def drawn(stem, name, out):
     plt.close('all')
     return {o.suffix: o.read_bytes() for o in out.glob(f'{stem}.*')}, space
 
-
 KEYS = dict(fig1_budget=['mode', 'metric', 'stratum', 'strategy', 'k'], fig6_pareto=['strategy', 'k'],
             fig2_strategies=['model', 'stratum', 'strategy'], fig3_size=['model', 'metric', 'strategy'],
             fig8_human=['model', 'stratum', 'strategy'])
-
 
 @pytest.mark.parametrize('stem', FIGS)
 def test_rows_that_are_not_plain_change_no_figure(study, stem):
     (plain, _), (others, space) = study(stem, 'plain'), study(stem, 'more')
     assert set(plain)==FORMS and [o for o in plain if plain[o]!=others[o]]==[]
     if stem in KEYS: assert not space.get('table', space.get('rows')).duplicated(KEYS[stem]).any()  # a point is a row
-
 
 @pytest.mark.parametrize('name', ['more', 'worded'])
 def test_the_grid_agrees_with_the_scores(study, name):
@@ -161,7 +161,6 @@ def test_the_grid_agrees_with_the_scores(study, name):
     assert len(space['both'])==len(space['table'])==2*2*len(CORE)  # models, strata, strategies
     assert set(space['table'].strategy)==set(CORE)
     assert (space['both'].value-space['both'].value_there).abs().max()<1e-9
-
 
 @pytest.mark.parametrize('stem', FIGS)
 def test_a_corpus_without_votes(study, stem):
@@ -177,7 +176,6 @@ def test_a_corpus_without_votes(study, stem):
     inside, (width, height) = fig.get_tightbbox(), fig.get_size_inches()
     assert inside.x0>=0 and inside.x1<=width+.02 and inside.y0>=-.02 and inside.y1<=height+.02, inside
 
-
 def test_where_nobody_voted_the_grid_has_accuracy(study):
     space = study('fig2_strategies', 'acted')[1]
     table, stage = space['table'], space['table'].query("corpus=='stage'")
@@ -186,7 +184,6 @@ def test_where_nobody_voted_the_grid_has_accuracy(study):
     assert stage.noise_floor.isna().all() and stage.prior.notna().all()
     assert {ax.get_xlabel() for ax in space['fig'].axes}=={'JSD, bits', 'accuracy'}
     assert sum('is the vote'==o.get_text() for ax in space['fig'].axes for o in ax.texts)==len(SIZES)
-
 
 # --- the marks of the grid -------------------------------------------------------------------------------------------
 def cell(gap, speakers=20, each=30, by_speaker=0., world=()):
@@ -198,10 +195,8 @@ def cell(gap, speakers=20, each=30, by_speaker=0., world=()):
     return {o: base+by+rng.normal(0, .05, len(base))+lean*(o=='bon') for o, by in
             (('mean', 0.), ('majority', 0.), ('bon', gap))}, who
 
-
 def ties(values, who, **how):
     return rank_cell(values, who, ['all']*len(who), **how).set_index('strategy').tied.map(bool).to_dict()
-
 
 def test_direction_clusters_and_strata_of_ties():
     values, who = cell(.1)
@@ -216,12 +211,10 @@ def test_direction_clusters_and_strata_of_ties():
     found = rank_cell(values, who, np.where(clear, 'clear', 'ambiguous')).set_index(['stratum', 'strategy'])
     assert found.tied['ambiguous'].all() and not found.tied['clear', 'bon']
 
-
 def test_intervals_that_overlap_do_not_make_a_tie():
     values, who = cell(.012)
     found = rank_cell(values, who, ['all']*len(who)).set_index('strategy')
     assert found.low['bon']<found.high['mean'] and not found.tied['bon']
-
 
 def test_marks_in_the_picture_are_those_of_the_table():
     values, who = cell(.1)
@@ -233,7 +226,6 @@ def test_marks_in_the_picture_are_those_of_the_table():
     assert seen=={STYLE['mean'][2]: True, STYLE['majority'][2]: True, STYLE['bon'][2]: False}
     assert 'not applicable' in [o.get_text() for o in ax.texts] and len(names)==4
     plt.close('all')
-
 
 def test_every_strategy_has_a_look_of_its_own():
     assert set(STRATEGIES)<=set(STYLE), 'name it in STYLE of 06_figures'

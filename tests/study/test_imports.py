@@ -9,13 +9,12 @@ import pandas as pd
 import pytest
 
 from ambiscale_nb.core import InputError, rng_of
-from ambiscale_nb.corpora.labels import label_set
+from ambiscale_nb import label_set, pool_of
 from ambiscale_nb.corpora.registry import Corpus, audio_path, load_corpus, register_corpus
 from ambiscale_nb.sampling.files import CANDIDATES, false_keys
-from ambiscale_nb.strategies.pool import pool_of
 from ambiscale_nb.study import results
-from ambiscale_nb.study.formats import ITEM, LONGEST, read_items
-from ambiscale_nb.study.imports import budgets_of, import_file, mark, votes_from
+from ambiscale_nb.study.formats import LONGEST
+from ambiscale_nb.study.imports import budgets_of, import_file, votes_from
 from ambiscale_nb.study.results import Study, plain_scores
 from ambiscale_nb.study.scores import score_pool
 from ambiscale_nb.study.scoring import score_study
@@ -24,7 +23,7 @@ from ambiscale_nb.study.truth import truth_of
 SIX = label_set('six').labels
 CLIPS = [f'clip-{i:02d}' for i in range(24)]
 SAD = [dict(uid=u, text='sad') for u in CLIPS]
-
+FORMATS = ('csv', 'json', 'jsonl', 'parquet')
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
@@ -35,34 +34,29 @@ def home(tmp_path, monkeypatch):
     votes.assign(uid=CLIPS, speaker=[f's{i%8}' for i in range(24)]).to_csv(tmp_path/'votes.csv', index=False)
     return tmp_path
 
-
 def write(path, rows):
     "Rows in the format of the file's ending."
     if path.suffix=='.csv': pd.DataFrame(rows).to_csv(path, index=False)
     elif path.suffix=='.parquet': pd.DataFrame(rows).to_parquet(path)
+    elif path.suffix=='.json': pd.DataFrame(rows).to_json(path, orient='records')
     else: path.write_text(''.join(json.dumps(o)+'\n' for o in rows))
     return path
-
 
 def taken(home, file, votes='votes.csv', **how):
     "The report of an import; rows become a file of JSON lines."
     path = write(home/'rows.jsonl', file) if isinstance(file, list) else file
     return import_file(path, 'theirs', corpus=str(home/votes), **how)
 
-
 def counts(report, *by):
     "How many answers became what."
     return report.groupby([*by, 'became'] if by else 'became', sort=False).answers.sum().to_dict()
 
-
 def stored(**where): return Study('theirs').store.read(CANDIDATES, **where)
-
 
 def scored(*ks):
     "Scores of the study without other readings."
     score_study(Study('theirs'), ks or (1,), progress=False)
     return plain_scores(Study('theirs').read('scores'))
-
 
 def greedy_dists(**where):
     "uid x label of the single answers."
@@ -70,61 +64,53 @@ def greedy_dists(**where):
     for k, v in where.items(): got = got[got[k].eq(v)]
     return np.stack(got.sort_values('uid').dist)
 
-
 def said(n=3):
     rng = rng_of('said', 0)
     return {o: [str(w) for w in rng.choice(SIX, n)] for o in CLIPS}
 
-
 def rows_of(n=3, field='text', **more): return [dict(uid=u, **{field: o}, **more) for u, many in said(n).items() for o in many]
 
-
-@pytest.mark.parametrize('fmt', ['csv', 'jsonl', 'parquet'])
-def test_imported_answers_score_as_if_sampled_here(home, fmt):
-    report = taken(home, write(home/f'said.{fmt}', rows_of(field='label', model='theirs')))
-    assert report.became.tolist()==['taken, ok'] and report.answers.tolist()==[72]
+def test_imported_answers_score_as_if_sampled_here(home):
+    for fmt in FORMATS:
+        report = taken(home, write(home/f'said.{fmt}', rows_of(field='label', model=fmt)))
+        assert report.became.tolist()==['taken, ok'] and report.answers.tolist()==[72]
     got = scored(1, 3)
     chosen, _, clips, *_ = votes_from(home/'votes.csv', 'six')
     here = pool_of([said()[o] for o in CLIPS], SIX, uids=CLIPS)
     want, _, _ = score_pool(here, truth_of(clips, None, chosen), (1, 3))
     both = got.merge(want, on=['strategy', 'k', 'stratum', 'metric'], suffixes=('', '_here'))
-    assert len(both)>100 and set(got.strategy)>={'majority', 'mean', 'dirichlet', 'mbr'}
+    assert both.model.value_counts().gt(100).sum()==len(FORMATS) and set(got.strategy)>={'majority', 'mean', 'dirichlet', 'mbr'}
     for o in ('value', 'low'): np.testing.assert_allclose(both[o], both[f'{o}_here'])
     assert got.tokens.isna().all()  # nobody knows what they cost
     assert not list((home/'results/theirs').glob('candidates/**/*.jsonl'))  # sealed
-    run, = Study('theirs').runs()
-    assert run['revision'].startswith('imported-') and run['n_params'] is None
-
+    for run in Study('theirs').runs(): assert run['revision'].startswith('imported-') and run['n_params'] is None
 
 P = dict(angry=.75, neutral=.25)
 LIST = [dict(label='ang', score=.75), dict(label='neu', score=.25)]
 
-
-@pytest.mark.parametrize(('name', 'row', 'how'), [
-    ('a.csv', dict(p_angry=.75, p_neutral=.25), {}), ('b.jsonl', dict(p_ang=.75, P_NEU=.25, p_value=.01), {}),
-    ('c.jsonl', dict(dist=P), {}), ('d.parquet', dict(dist=P), {}), ('e.jsonl', dict(dist=LIST), {}),
-    ('f.csv', dict(dist=repr(LIST)), {}), ('g.csv', 'uid;p_angry;p_neutral', {}),
-    ('h.jsonl', dict(probs=[.75, 0, 0, 0, .25, 0]), dict(mapping=dict(dist='PROBS')))], ids=str)
-def test_distributions_in_columns_in_json_and_as_lists(home, name, row, how):
+def test_distributions_in_columns_in_json_and_as_lists(home):
     "By word or by code, as classifiers print them, with decimal commas, and in the order of the labels."
-    if isinstance(row, str): (home/name).write_text(row+'\n'+''.join(f'{u};0,75;0,25\n' for u in CLIPS))
-    else: write(home/name, [dict(uid=u, **row) for u in CLIPS])
-    assert counts(taken(home, home/name, **how))=={'taken, ok': 24}
+    rows = {'a.csv': dict(p_angry=.75, p_neutral=.25), 'b.jsonl': dict(p_ang=.75, P_NEU=.25, p_value=.01),
+            'c.jsonl': dict(dist=P), 'd.parquet': dict(dist=P), 'e.jsonl': dict(dist=LIST), 'f.csv': dict(dist=repr(LIST)),
+            'g.jsonl': dict(probs=[.75, 0, 0, 0, .25, 0])}
+    for name, row in rows.items(): write(home/name, [dict(uid=u, **row) for u in CLIPS])
+    (home/'h.csv').write_text('uid;p_angry;p_neutral\n'+''.join(f'{u};0,75;0,25\n' for u in CLIPS))
+    for name in (*rows, 'h.csv'):
+        mapping = dict(dist='PROBS') if 'probs' in rows.get(name, ()) else None
+        assert counts(taken(home, home/name, model=name, mapping=mapping))=={'taken, ok': 24}, name
     scored()
-    np.testing.assert_allclose(greedy_dists(), np.tile([.75, 0, 0, 0, .25, 0], (24, 1)), atol=1e-9)
-
+    for name in (*rows, 'h.csv'):
+        np.testing.assert_allclose(greedy_dists(model=name), np.tile([.75, 0, 0, 0, .25, 0], (24, 1)), atol=1e-9, err_msg=name)
 
 # --- logs of inspect_ai ---------------------------------------------------------------------------
 PARTS = [dict(type='reasoning', reasoning='This is clearly anger.', summary='angry'),
          dict(type='thinking', thinking='or fear'), dict(type='text', text='It is '),
          dict(text='happy?', thought=True), dict(type='tool_use', name='angry'), dict(type='text', text='sad.')]
 
-
 def inspect_sample(uid, epoch, text, error=None, stop='stop'):
     choices = [dict(message=dict(role='assistant', content=text), stop_reason=stop)]
     return dict(id=uid, epoch=epoch, input='...', target='sad', messages=[], scores={}, error=error,
                 output=dict(model='' if error else 'openai/gpt-x', choices=[] if error else choices))
-
 
 def inspect_log(path, samples):
     head = dict(eval=dict(model='openai/gpt-x'))
@@ -133,7 +119,6 @@ def inspect_log(path, samples):
         z.writestr('header.json', json.dumps(head))
         for o in samples: z.writestr(f"samples/{o['id']}_epoch_{o['epoch']}.json", json.dumps(o))
     return path
-
 
 @pytest.mark.parametrize('ending', ['json', 'eval'])
 def test_logs_of_inspect(home, ending):
@@ -144,7 +129,6 @@ def test_logs_of_inspect(home, ending):
     assert counts(report)=={'taken, ok': 72, 'the call had failed': 1} and set(report.model)=={'openai/gpt-x'}
     assert Study('theirs').runs()[0]['model']=='openai/gpt-x'
 
-
 def test_stop_reasons_epochs_and_parts_of_inspect(home):
     ends = ('max_tokens', 'model_length', 'content_filter', 'unknown', *['stop']*20)
     samples = [inspect_sample(u, 1, 'It is' if end!='stop' else PARTS, stop=end) for u, end in zip(CLIPS, ends, strict=True)]
@@ -153,7 +137,6 @@ def test_stop_reasons_epochs_and_parts_of_inspect(home):
         'taken, truncated': 2, 'taken, refusal': 1, 'taken, out_of_set': 1,
         'taken, repaired': 20, 'the same sample twice': 1}
     assert set(stored().finish)=={*ends} and set(stored().text)=={'It is', 'It is sad.'}
-
 
 def test_archives_that_are_not_unpacked(home, monkeypatch):
     "Compressed in a way that Python does not know, encrypted, or too large when unpacked."
@@ -170,14 +153,12 @@ def test_archives_that_are_not_unpacked(home, monkeypatch):
     large = inspect_log(home/'b.eval', [inspect_sample('a', 1, 'x'*500)])
     with pytest.raises(InputError, match='unpacks to more'): taken(home, large)
 
-
 # --- logs of lmms-eval ----------------------------------------------------------------------------
 def lmms_rows(filters, texts, named=True):
     "As lmms-eval writes: for each round and filter all documents."
     rows = [dict(doc_id=i, resps=[[f'I hear {o}']], filtered_resps=[f'{f} {o}'], filter=f)
             for answers in texts for f in filters for i, o in enumerate(answers)]
     return rows if named else [{k: v for k, v in o.items() if k!='filter'} for o in rows]
-
 
 def test_logs_of_lmms_eval_count_their_clips(home):
     (home/'ids.txt').write_text('\n'.join(CLIPS))
@@ -189,7 +170,6 @@ def test_logs_of_lmms_eval_count_their_clips(home):
     for o in rows: o.update(resps=[[['-3.1', 'False']], [['-0.4', 'True']]], filtered_resps=[['-3.1', 'False']])
     with pytest.raises(InputError, match='24 of 24: the call had failed'): taken(home, rows, **how)  # no text to read
 
-
 @pytest.mark.parametrize('named', [True, False])
 def test_filters_are_told_from_repetitions(home, named):
     (home/'ids.txt').write_bytes('\ufeff'.encode()+'\r\n'.join(CLIPS).encode())
@@ -198,7 +178,6 @@ def test_filters_are_told_from_repetitions(home, named):
     assert found=={'taken, repaired': 24, 'another filter of the same answers': 48}
     assert counts(taken(home, lmms_rows(['none'], [one, two], named), model='rounds', **how))=={'taken, repaired': 48}
     assert set(stored(model='rounds').groupby('uid').size())=={2}
-
 
 # --- reasons, pools and modes ---------------------------------------------------------------------
 def test_every_reason_is_counted_with_its_first_row(home):
@@ -216,32 +195,31 @@ def test_every_reason_is_counted_with_its_first_row(home):
         'clips of the corpus without an answer': 2, 'taken, ok': 43}
     assert report.first_row['no such clip in the corpus, or one that cannot be scored']==46
 
-
 def test_failed_calls_are_no_answers_and_a_retry_takes_their_place(home):
     rows = [dict(uid=u, text='sad', finish='error' if i<3 else 'stop', error=False) for i, u in enumerate(CLIPS)]
     assert counts(taken(home, rows))=={'the call had failed': 3, 'taken, ok': 21, 'clips of the corpus without an answer': 3}
     rows = [dict(uid=u, text=None, error='timeout', sample=0) for u in CLIPS[:2]]
     assert counts(taken(home, rows+[o | dict(error='', sample=0) for o in SAD]))=={'the call had failed': 2, 'taken, ok': 24}
 
-
 def test_models_and_styles_in_one_file_and_in_several(home):
     rows = [o | dict(model=m, style=s) for m in ('one', 'two') for s in ('direct', 'cot') for o in rows_of(2)]
+    def state():
+        plans = [Study('theirs').read('plans', o['plan']) for o in Study('theirs').runs()]
+        return stored().sort_values('key', ignore_index=True), pd.concat(plans), pd.DataFrame(Study('theirs').runs())
     taken(home, rows)
+    before = state()
+    taken(home, rows)  # the same file twice changes nothing
+    for a, b in zip(before, state(), strict=True): pd.testing.assert_frame_equal(a, b)
+    taken(home, SAD, style='direct', model='one')  # new direct answers take the place of the old ones
     got = scored(1, 2)
     assert set(zip(got.model, got['style'], strict=True))=={(m, s) for m in ('one', 'two') for s in ('direct', 'cot')}
-    before = Study('theirs').read('scores')
-    taken(home, rows); scored(1, 2)
-    pd.testing.assert_frame_equal(before, Study('theirs').read('scores'))  # the same file twice changes nothing
-    taken(home, SAD, style='direct', model='one'); scored(1, 2)  # new direct answers take the place of the old ones
     assert (greedy_dists(style='direct', model='one')[:, SIX.index('sad')]==1).all()
     assert budgets_of(Study('theirs'))==[1, 2] and len(Study('theirs').runs())==2
-
 
 def test_log_probabilities_that_a_file_has_are_used(home):
     rng = rng_of('logprobs')
     taken(home, [o | dict(logprob=-float(rng.exponential(2)), tokens=2) for o in rows_of()])
     assert {'bon', 'w_bon', 'mob'}<=set(scored(1, 3).strategy)
-
 
 def test_nine_answers_in_two_styles_against_a_computation_of_its_own(home):
     "Labels in JSON, a fifth refused: shares of nine answers, refusals left out; two speakers, so no interval."
@@ -273,7 +251,6 @@ def test_nine_answers_in_two_styles_against_a_computation_of_its_own(home):
         assert row.n==200 and row.speakers==2
     assert got.value.notna().all() and got[['low', 'high']].isna().all(axis=None)
 
-
 def test_keys_of_imported_answers_are_those_of_their_content(home):
     taken(home, path := write(home/'a.jsonl', rows_of()))
     assert false_keys(stored())==[]
@@ -281,65 +258,55 @@ def test_keys_of_imported_answers_are_those_of_their_content(home):
     taken(home, path, mapping=dict(text='uid', label='text'))  # the same file, read in another way
     assert set(one)<set(stored().group) and stored().group.nunique()==48
 
-
 SHARES = '{"sad": 60, "happy": 40}'
 
-
-@pytest.mark.parametrize(('texts', 'mode', 'want'), [
-    (['{"Emotion": "sad"}'], '', 'label'), ([SHARES], '', 'dist'), ([SHARES]*2+['sad'], '', 'dist'),
-    (['sad']*2+[SHARES], '', 'label'), ([SHARES], 'label', 'label'), (["I can't tell."], '', 'label'),
-    (['{"emotion": "sad", "confidence": 0.9}'], '', 'label'), (['sad'], 'dist', 'dist')])
-def test_mode_belongs_to_the_pool(home, texts, mode, want):
-    taken(home, [dict(uid=u, text=texts[i%len(texts)]) for i, u in enumerate(CLIPS)], mode=mode)
-    assert set(stored()['mode'])=={want}
-
+def test_mode_belongs_to_the_pool(home):
+    "It is that of most answers, unless it is given."
+    texts = dict(a=['{"Emotion": "sad"}'], b=['sad']*2+[SHARES], c=["I can't tell."], d=['{"emotion": "sad", "confidence": 0.9}'],
+                 e=[SHARES], f=[SHARES]*2+['sad'])
+    taken(home, [dict(uid=u, model=m, text=o[i%len(o)]) for m, o in texts.items() for i, u in enumerate(CLIPS)])
+    assert stored().groupby('model')['mode'].agg(set).to_dict()==dict.fromkeys('abcd', {'label'})|dict.fromkeys('ef', {'dist'})
+    for mode, text in (('label', SHARES), ('dist', 'sad')):
+        taken(home, [o | dict(text=text) for o in SAD], model=mode, mode=mode)
+        assert set(stored(model=mode)['mode'])=={mode}
 
 def test_a_column_may_state_the_mode(home):
     rows = [dict(uid=u, text='{"sad": 1}', mode=m) for m in ('Label', 'dist') for u in CLIPS]
     assert counts(taken(home, rows), 'mode')[('dist', 'taken, ok')]==24
     with pytest.raises(InputError, match='mode'): taken(home, rows, mapping=dict(mode='uid'))
 
+def test_why_a_text_ended_is_kept(home):
+    ends = dict(a=('stop', 'sad', 'ok'), b=(None, 'sad', 'ok'), c=('length', 'It may be sad, or', 'truncated'),
+                d=('max_tokens', 'It', 'truncated'), e=('MAX_TOKENS', 'It may be', 'truncated'),
+                f=('content_filter', None, 'refusal'), g=('SAFETY', '', 'refusal'), h=('stop', '', 'empty'))
+    rows = [dict(uid=u, model=m, finish=finish, text=text) for m, (finish, text, _) in ends.items() for u in CLIPS]
+    assert counts(taken(home, rows), 'model')=={(m, f'taken, {status}'): 24 for m, (*_, status) in ends.items()}
+    assert stored().groupby('model').finish.agg(set).to_dict()=={m: {o[0] or 'stop'} for m, o in ends.items()}
 
-@pytest.mark.parametrize(('finish', 'text', 'status'), [
-    ('stop', 'sad', 'ok'), (None, 'sad', 'ok'), ('length', 'It may be sad, or', 'truncated'), ('max_tokens', 'It', 'truncated'),
-    ('MAX_TOKENS', 'It may be', 'truncated'), ('content_filter', None, 'refusal'), ('SAFETY', '', 'refusal'),
-    ('stop', '', 'empty')])
-def test_why_a_text_ended_is_kept(home, finish, text, status):
-    assert counts(taken(home, [dict(uid=u, text=text, finish=finish) for u in CLIPS]))=={f'taken, {status}': 24}
-    assert set(stored().finish)=={finish or 'stop'}
-
-
-MESSAGE = dict(role='assistant', content=PARTS)
-
-
-@pytest.mark.parametrize('content', [PARTS, MESSAGE, json.dumps(PARTS), repr(PARTS)], ids=range(4))
-def test_parts_of_text_are_joined_and_thoughts_never_read(home, content):
-    taken(home, [dict(uid=u, text=content) for u in CLIPS])
-    assert set(stored().text)=={'It is sad.'}
-    taken(home, [dict(uid=u, text=[PARTS[0]]) for u in CLIPS], model='silent')
-    assert set(stored(model='silent').text)=={''}
-
+def test_parts_of_text_are_joined_and_thoughts_never_read(home):
+    message = dict(role='assistant', content=PARTS)
+    forms = dict(parts=PARTS, message=message, json=json.dumps(PARTS), repr=repr(PARTS), silent=PARTS[:1])
+    for model, text in forms.items(): taken(home, [dict(uid=u, text=text) for u in CLIPS], model=model)
+    found = stored().groupby('model').text.agg(set).to_dict()
+    assert found==dict.fromkeys(forms, {'It is sad.'})|dict(silent={''})
 
 @pytest.mark.parametrize('n', [1, 5, 8, 9])
 def test_several_answers_in_one_cell_and_budgets_of_the_whole_pool(home, n):
     taken(home, write(home/'a.parquet', [dict(uid=u, text=many) for u, many in said(n).items()]))
     assert len(stored())==24*n and budgets_of(Study('theirs'))==sorted({1, 2, 4, 8, n} & {*range(1, n+1)})
 
-
 def test_options_of_a_question_are_stored_with_the_answer(home):
     taken(home, [dict(uid=u, text='B', choices=['sad', 'happy', 'angry', 'neutral']) for u in CLIPS]); scored()
     assert set(stored().choices)=={'["sad", "happy", "angry", "neutral"]'}
     assert (greedy_dists()[:, SIX.index('happy')]==1).all()
 
-
-@pytest.mark.parametrize(('labels', 'want'), [
-    (['ang', 'HAP', 'neu', 'Sad'], {'taken, ok': 24}),
-    (['angry', 'bored', 'sad', 'sad'], {'taken, ok': 18, 'taken, out_of_set': 6}),
-    (['ANG', 'None', 'neu', 'sad'], {'taken, ok': 18, 'neither text nor label nor distribution': 6})])
-def test_codes_of_labels(home, labels, want):
-    found = counts(taken(home, [dict(uid=u, label=labels[i%4]) for i, u in enumerate(CLIPS)]))
-    assert {k: v for k, v in found.items() if 'without' not in k}==want
-
+def test_codes_of_labels(home):
+    labels = dict(a=['ang', 'HAP', 'neu', 'Sad'], b=['angry', 'bored', 'sad', 'sad'], c=['ANG', 'None', 'neu', 'sad'])
+    rows = [dict(uid=u, model=m, label=o[i%4]) for m, o in labels.items() for i, u in enumerate(CLIPS)]
+    found = counts(taken(home, rows), 'model')
+    assert {k: v for k, v in found.items() if 'without' not in k[1]}=={
+        ('a', 'taken, ok'): 24, ('b', 'taken, ok'): 18, ('b', 'taken, out_of_set'): 6, ('c', 'taken, ok'): 18,
+        ('c', 'neither text nor label nor distribution'): 6}
 
 # --- the corpus and its votes ---------------------------------------------------------------------
 def test_a_registered_corpus_gives_the_truth_and_how_it_was_read_stays(home):
@@ -350,13 +317,11 @@ def test_a_registered_corpus_gives_the_truth_and_how_it_was_read_stays(home):
     assert (run['corpus'], run['split'], run['convention'], run['has_ratings'])==('toyspeech-val-label', 'val', 'label', True)
     assert set(scored().convention)=={'label'}
 
-
 def write_votes(home, **more):
     "A table of three votes for sad, and other columns."
     rows = [dict({f'votes_{o}': int(o=='sad')*3 for o in SIX}, uid=u) | {k: v[i] if isinstance(v, list) else v
             for k, v in more.items()} for i, u in enumerate(more.get('uid', CLIPS))]
     return write(home/'odd.csv', rows)
-
 
 @pytest.mark.parametrize(('values', 'told'), [
     ((.5, .5), 'not shares'), ((.25, .75), '0.25'), ((33.3, 66.7), 'percentages'), ((60, 40), 'percentages'),
@@ -366,14 +331,12 @@ def test_shares_in_place_of_votes_are_refused_before_anything_is_stored(home, va
     with pytest.raises(InputError, match=told): taken(home, SAD, 'odd.csv')
     assert not (home/'results').exists()
 
-
 def test_a_loader_that_returns_shares_is_refused(home):
     clips = pd.DataFrame(dict(corpus='x', uid=CLIPS, path='', speaker=CLIPS, flags='', ambiguity_source='votes',
                               n_raters=3, votes_happy=.5, votes_sad=.5))
     register_corpus(Corpus('shares', lambda root, split: (clips, None), 'six', '3', 'none', 'shares'))
     told = 'the loader: the votes of .clip-00. are 0, 0, 0, 0.5, 0, 0.5 .24 such'
     with pytest.raises(InputError, match=told): load_corpus('shares')
-
 
 @pytest.mark.parametrize(('columns', 'want'), [
     (dict(n_raters=100, votes_happy=60, votes_sad=40), dict(votes_happy=60, n_raters=100)),  # no percentages: it says so
@@ -383,14 +346,12 @@ def test_raters_of_a_table(home, columns, want):
     _, _, clips, *_ = votes_from(write_votes(home, **columns), 'six')
     for k, v in want.items(): assert clips[k].eq(v).all(), k
 
-
 def test_columns_of_votes_may_be_codes_and_merge(home):
     rows = [dict(uid=u, votes_ANG=1, votes_hap=2, votes_exc=1, votes_Neutral=0, votes_sad=0) for u in CLIPS]
     _, _, clips, *_ = votes_from(write(home/'odd.csv', rows), 'four')
     assert clips.votes_angry.eq(1).all() and clips.votes_happy.eq(3).all() and clips.n_raters.eq(4).all()
     with pytest.raises(InputError, match='two columns of votes for .angry.'):
         votes_from(write(home/'odd.csv', [o | dict(votes_anger=1) for o in rows]), 'four')
-
 
 @pytest.mark.parametrize('empty', ['', 'None', 'nan', 'NA'])
 def test_none_is_no_vote(home, empty):
@@ -402,7 +363,6 @@ def test_none_is_no_vote(home, empty):
     assert clips.n_raters.tolist()==[2] and clips.votes_other.tolist()==[0] and len(ratings)==2
     assert clips.attrs['dropped']=={'no emotion chosen': 1}
 
-
 def test_columns_of_ones_own_are_kept(home):
     more = dict(speaker='s', flags='noisy', out_of_set=1, n_raters=4, age=33, reason='mine', path=[f'/a/{u}.wav' for u in CLIPS])
     write_votes(home, **more)
@@ -411,11 +371,9 @@ def test_columns_of_ones_own_are_kept(home):
     for k, v in more.items():
         assert kept[k].astype(str).str.removesuffix('.0').tolist()==(v if isinstance(v, list) else [str(v)]*24), k
 
-
 NAMES = ['NA', '007', 'null', '1e5', 'nan', 'None', 'true', '1.0', '0x10', 'N/A', 'Infinity', '7']
 
-
-@pytest.mark.parametrize('fmt', ['csv', 'jsonl', 'parquet'])
+@pytest.mark.parametrize('fmt', FORMATS)
 def test_names_stay_names(home, fmt):
     "As a clip, as a speaker, as a model; and integers that pandas made floats of."
     write_votes(home, uid=NAMES, speaker=NAMES)
@@ -429,16 +387,14 @@ def test_names_stay_names(home, fmt):
     found = import_file(home/'b.parquet', 'numbers', corpus=str(home/'odd.csv'))
     assert counts(found)=={'taken, ok': 24, 'no name of a clip': 1}
 
-
-@pytest.mark.parametrize('form', [r'C:\\data\\{}.wav', 'AudioWAV/{}.wav', '{}.WAV', './{}.flac'])
-def test_clips_are_found_by_the_name_of_their_file(home, form):
-    found = counts(taken(home, [dict(uid=form.format(u), text='sad') for u in CLIPS]))
+def test_clips_are_found_by_the_name_of_their_file(home):
+    forms = r'C:\\data\\{}.wav', 'AudioWAV/{}.wav', '{}.WAV', './{}.flac'
+    found = counts(taken(home, [dict(uid=forms[i%4].format(u), text='sad') for i, u in enumerate(CLIPS)]))
     assert found=={'taken, ok, clip found by its file name': 24}
     assert set(stored().uid)==set(CLIPS)
     write_votes(home, uid=['a/1', 'b/1', *CLIPS[2:]])  # a name that two clips share names neither
     found = import_file(write(home/'a.jsonl', [dict(uid=r'c\1.wav', text='sad'), *SAD[2:]]), 'x', corpus=str(home/'odd.csv'))
     assert counts(found)['no such clip in the corpus, or one that cannot be scored']==1
-
 
 def test_a_study_of_imported_answers_keeps_its_audio_when_project_and_corpus_are_moved(home, monkeypatch):
     project, audio = home/'project', home/'audio'
@@ -460,7 +416,6 @@ def test_a_study_of_imported_answers_keeps_its_audio_when_project_and_corpus_are
     assert found('own')=={f'{o}.wav': elsewhere/f'{o}.wav' for o in 'abc'} and all(o.exists() for o in found('own').values())
     assert found('table')==dict(a=moved/'a.wav', b=moved/'b.wav', c=Path('/nowhere/c.wav'), d='')
 
-
 # --- what is refused ------------------------------------------------------------------------------
 @pytest.mark.parametrize(('content', 'text'), [
     ('\ufeffuid,text\n{0},sad\n', 'sad'), ('uid;text\n{0};I hear, well, sad\n', 'I hear, well, sad'),
@@ -472,7 +427,6 @@ def test_csv_as_spreadsheets_write_it(home, content, text, encoding):
     (home/'a.csv').write_bytes(content.format(CLIPS[0]).encode(encoding))
     assert taken(home, home/'a.csv').answers[0]==1 and stored().text.tolist()==[text]
 
-
 @pytest.mark.parametrize(('name', 'content', 'told'), [
     ('a.csv', b'uid,text\nclip-00,I think, sad\n', 'line 2: 3 cells for 2 columns'),
     ('b.csv', b'uid,text,text\nclip-00,a,b\n', "two columns 'text'"), ('c.txt', b'x', 'format'),
@@ -483,16 +437,14 @@ def test_csv_as_spreadsheets_write_it(home, content, text, encoding):
     ('h.csv', b'uid,label\n"'+b'x'*(17*LONGEST), 'field larger'), ('i.csv', b'PK\x03\x04rest', 'spreadsheet'),
     ('a.jsonl', b'{"uid": 1}\n{broken', 'line 2'), ('b.jsonl', b'[1, 2]\n', 'not an object'),
     ('c.jsonl', b'['*100_000, 'line 1'), ('d.jsonl', b'{"uid": "clip-00", "choices": ["sad"]}', 'two options'),
-    ('e.json', b'{"uid": {"0": "clip-00"}}', 'no answers'),
-    ('f.xlsx', b'PK\x03\x04', 'format'), ('g.jsonl.zst', b'\x28\xb5\x2f\xfdrest', 'compressed'),
-    ('h.csv.gz', b'\x1f\x8brest', 'compressed'),
+    ('e.json', b'{"uid": {"0": "clip-00"}}', 'no answers'), ('f.xlsx', b'PK\x03\x04', 'format'),
+    ('g.jsonl.zst', b'\x28\xb5\x2f\xfdrest', 'compressed'), ('h.csv.gz', b'\x1f\x8brest', 'compressed'),
     ('i.parquet', b'PARErest', 'encrypted'), ('j.jsonl', b'-----BEGIN PGP MESSAGE-----', 'encrypted'),
     ('k.parquet', b'PAR1nothing', 'is it really parquet')])
 def test_files_that_cannot_be_read_get_one_line(home, name, content, told):
     (home/name).write_bytes(content)
     with pytest.raises(InputError, match=told) as e: taken(home, home/name)
     assert '\n' not in str(e.value) and not (home/'results').exists()
-
 
 @pytest.mark.parametrize(('how', 'told'), [
     (dict(mapping=dict(colour='x')), 'field to map'), (dict(style='haiku'), 'style'),
@@ -504,7 +456,6 @@ def test_wrong_names_are_refused(home, how, told):
     with pytest.raises(InputError, match='corpus'): import_file(home/'rows.jsonl', 'x', corpus='nothing')
     assert taken(home, SAD, mapping=dict(text='TEXT')).answers.tolist()==[24]
 
-
 @pytest.mark.parametrize(('label', 'told'), [('A', 'One character is a code'), (3, 'One character'), ('xyz', 'Unknown')])
 def test_codes_that_are_not_known_get_a_hint_and_nothing_is_stored(home, label, told):
     with pytest.raises(InputError, match=f"None of 24 values in `label`.*{told}"):
@@ -512,7 +463,6 @@ def test_codes_that_are_not_known_get_a_hint_and_nothing_is_stored(home, label, 
     with pytest.raises(InputError, match="'a/b' and 'a-b' would share the folder 'a-b'"):
         taken(home, [o | dict(model=m) for m in ('a/b', 'a-b') for o in SAD])
     assert not (home/'results').exists()
-
 
 def test_a_study_keeps_its_votes_and_its_sampled_models(home):
     taken(home, SAD)
@@ -524,11 +474,3 @@ def test_a_study_keeps_its_votes_and_its_sampled_models(home):
     file, = (home/'results/theirs/plans').glob('*.json')
     file.write_text(json.dumps(json.loads(file.read_text()) | dict(revision='main')))
     with pytest.raises(InputError, match='in a run of its own'): taken(home, SAD)
-
-
-def test_items_have_one_form(home):
-    items = read_items(write(home/'a.jsonl', [dict(uid=CLIPS[0], label='sad', more='ignored')]))
-    assert [*items]==['row', *ITEM]
-    assert mark(items.assign(model='m', style='direct'), CLIPS).reason.tolist()==['']
-    (home/'a.json').write_text(pd.DataFrame(SAD).to_json(orient='records'))
-    assert counts(taken(home, home/'a.json'))=={'taken, ok': 24}

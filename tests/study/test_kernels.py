@@ -19,12 +19,14 @@ from waiting import PATIENCE, until
 TELL = ('import sys\nfrom IPython import get_ipython\napp = get_ipython().kernel.parent\n'
         'print(sys.executable, app.transport, app.ip)')
 
-
 def told(path): return nbformat.read(path, 4).cells[-1].outputs[0].text.split()
 
+def tell(folder):
+    "What a kernel tells of itself: interpreter, transport, address."
+    notebooks.run_notebook(notebook(folder/'s.ipynb', TELL, x=1), folder/'t.ipynb', {})
+    return told(folder/'t.ipynb')
 
 def left_over(): return sorted(o for o in Path(tempfile.gettempdir()).glob('kernel-*'))
-
 
 @pytest.fixture(autouse=True)
 def own_temporary_folder(monkeypatch, tmp_path):  # pytest makes its own first
@@ -32,7 +34,6 @@ def own_temporary_folder(monkeypatch, tmp_path):  # pytest makes its own first
     with tempfile.TemporaryDirectory(dir='/tmp') as folder:
         monkeypatch.setattr(tempfile, 'tempdir', folder)
         yield
-
 
 @pytest.fixture
 def command(monkeypatch):
@@ -45,7 +46,6 @@ def command(monkeypatch):
         monkeypatch.setattr(kernelspec, 'get_kernel_dict', lambda: own() | dict(argv=argv))
     return use
 
-
 def started(folder, dying):
     "A kernel that ends while it starts, so many times."
     return (f'import pathlib, runpy, sys\nledger = pathlib.Path({str(folder/"ledger")!r})\n'
@@ -53,33 +53,24 @@ def started(folder, dying):
             f'if n < {dying}: sys.exit("out of memory, or whatever")\n'
             'runpy.run_module("ipykernel_launcher", run_name="__main__")')
 
-
 def test_a_kernel_is_this_interpreter_over_sockets_of_its_own(tmp_path):
-    source, seen = notebook(tmp_path/'s.ipynb', TELL, x=1), []
-    for i in range(2):
-        notebooks.run_notebook(source, tmp_path/f'{i}.ipynb', {})
-        seen.append(told(tmp_path/f'{i}.ipynb'))
+    seen = [tell(tmp_path) for _ in range(2)]
     assert [o[1] for o in seen] == ['ipc', 'ipc'] and seen[0][2] != seen[1][2]
     assert Path(seen[0][0].replace('./', f'{notebooks.ROOT}/')) == Path(sys.executable)
     assert not left_over()  # their folders go with them
-
 
 def test_a_kernel_of_another_installation_is_not_used(tmp_path, monkeypatch):
     place = tmp_path/'kernels/python3'
     place.mkdir(parents=True)
     (place/'kernel.json').write_text(json.dumps(dict(argv=['/bin/false', '{connection_file}'], display_name='other', language='python')))
     monkeypatch.setenv('JUPYTER_PATH', str(tmp_path))
-    notebooks.run_notebook(notebook(tmp_path/'s.ipynb', TELL, x=1), tmp_path/'t.ipynb', {})
-    assert told(tmp_path/'t.ipynb')[0].endswith(Path(sys.executable).name)
-
+    assert tell(tmp_path)[0].endswith(Path(sys.executable).name)
 
 @pytest.mark.parametrize('dying', [1, 2])
 def test_a_kernel_that_ends_while_it_starts_is_started_again(tmp_path, command, dying, caplog, capfd):
     command(tmp_path, started(tmp_path, dying))
-    notebooks.run_notebook(notebook(tmp_path/'s.ipynb', TELL, x=1), tmp_path/'t.ipynb', {})
-    assert told(tmp_path/'t.ipynb')[1] == ('ipc', 'tcp')[dying-1] and len((tmp_path/'ledger').read_text()) == dying+1
+    assert tell(tmp_path)[1] == ('ipc', 'tcp')[dying-1] and len((tmp_path/'ledger').read_text()) == dying+1
     assert not caplog.records and 'out of memory' not in capfd.readouterr().err
-
 
 def test_a_kernel_that_never_starts_is_named_with_what_it_wrote(tmp_path, command):
     command(tmp_path, started(tmp_path, 9))
@@ -87,7 +78,6 @@ def test_a_kernel_that_never_starts_is_named_with_what_it_wrote(tmp_path, comman
     assert (out.status, len((tmp_path/'ledger').read_text())) == ('failed', 3) and not left_over()
     assert f'The kernel python3 of this environment ({sys.executable} {tmp_path}/kernel.py' in out.error
     assert 'did not start in 3 tries; its last line: out of memory, or whatever' in out.error
-
 
 def test_a_notebook_that_fails_or_whose_kernel_dies_later_is_not_tried_again(tmp_path):
     from nbclient.exceptions import DeadKernelError
@@ -97,20 +87,16 @@ def test_a_notebook_that_fails_or_whose_kernel_dies_later_is_not_tried_again(tmp
         with pytest.raises(error): notebooks.run_notebook(source, tmp_path/'t.ipynb', {})
         assert (tmp_path/'ledger').read_text() == 'x'
 
-
 def test_a_long_path_of_the_temporary_folder_leaves_room_for_sockets(tmp_path, monkeypatch):
     deep = tmp_path/('x'*90)
     deep.mkdir()
     monkeypatch.setattr(tempfile, 'tempdir', str(deep))
     with notebooks.short_folder() as folder:
         assert len(os.fsencode(folder/'s-5')) <= 107 and not folder.is_relative_to(deep)
-    notebooks.run_notebook(notebook(tmp_path/'s.ipynb', TELL, x=1), tmp_path/'t.ipynb', {})
-    assert told(tmp_path/'t.ipynb')[1] == 'ipc'
-
+    assert tell(tmp_path)[1] == 'ipc'
 
 WORKER = ('import sys, tempfile\nfrom pathlib import Path\nfrom ambiscale_nb.study.notebooks import run_notebook\n'
           'tempfile.tempdir = sys.argv[1]\nrun_notebook(Path(sys.argv[2]), Path(sys.argv[3]), {})')
-
 
 def test_what_a_killed_worker_left_is_removed_by_the_next_kernel(tmp_path, request):
     "And nothing that a kernel still needs, nor what is not known to be ours."
@@ -128,27 +114,24 @@ def test_what_a_killed_worker_left_is_removed_by_the_next_kernel(tmp_path, reque
     os.kill(worker.pid, signal.SIGKILL)
     worker.wait()
     assert left_over() == sorted([folder, unknown])
-    notebooks.run_notebook(notebook(tmp_path/'n.ipynb', TELL, x=1), tmp_path/'n.out.ipynb', {})
+    tell(tmp_path)
     assert left_over() == [unknown]
     assert not psutil.wait_procs(kernels, timeout=PATIENCE)[1]
-
 
 def test_where_there_are_no_such_sockets_tcp_is_used(tmp_path, monkeypatch):
     import zmq
     monkeypatch.setattr(zmq, 'has', lambda what: False)
-    notebooks.run_notebook(notebook(tmp_path/'s.ipynb', TELL, x=1), tmp_path/'t.ipynb', {})
-    assert told(tmp_path/'t.ipynb')[1] == 'tcp'
-
+    assert tell(tmp_path)[1] == 'tcp'
 
 def test_tasks_of_a_worker_share_a_kernel_until_one_fails_or_uses_a_gpu(tmp_path, monkeypatch):
     "Each begins without the variables of the one before, and without what Dask sets for memory."
     monkeypatch.setenv('MALLOC_TRIM_THRESHOLD_', '65536')
-    tell = ('import os, sys\nprint(os.getpid(), "mine" in globals(), os.environ.get("MALLOC_TRIM_THRESHOLD_"))\nmine = 1\n')
+    say = ('import os, sys\nprint(os.getpid(), "mine" in globals(), os.environ.get("MALLOC_TRIM_THRESHOLD_"))\nmine = 1\n')
     card = ('from types import SimpleNamespace as N\nprint(os.getpid(), "mine" in globals(), 0)\n'
             'sys.modules["torch"] = N(cuda=N(is_initialized=lambda: True))')
     seen = []
     with notebooks.SharedKernel() as shared:
-        for i, code in enumerate((tell, tell, tell+'1/0', tell, 'import os, sys\n'+card, tell)):
+        for i, code in enumerate((say, say, say+'1/0', say, 'import os, sys\n'+card, say)):
             source, target = notebook(tmp_path/f'{i}.ipynb', code, x=1), tmp_path/f'{i}.done.ipynb'
             out = fanout.run_shard((source, target, {}), kernel=shared)
             assert out.status == ('failed' if '1/0' in code else 'done'), out.error

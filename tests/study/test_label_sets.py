@@ -5,18 +5,17 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-import soundfile
 import yaml
 from in_one import execute
+from own_corpus import write_corpus
 from sklearn.metrics import f1_score
+from test_study import SAMPLE, SCORE
 
 from ambiscale_nb.core import InputError, ROOT
 from ambiscale_nb.corpora.ambiguity import expand_votes
-from ambiscale_nb.corpora.registry import load_corpus
+from ambiscale_nb import load_corpus, parse
 from ambiscale_nb.corpora.labels import LABEL_SETS, emotion_of, label_set, label_text, target_of
 from ambiscale_nb.metrics.metrics import mean_f1, statistic
-from ambiscale_nb.models.parser import parse
-from ambiscale_nb.models.prompts import prompt
 from ambiscale_nb.study.truth import one_more_rater, references
 from ambiscale_nb.study.config import StudyConfig, read_study, run_name, run_parameters
 
@@ -32,7 +31,7 @@ VOTES = [[0, 3, 0], [1, 2, 0], [0, 0, 3], [1, 0, 1], [2, 1, 0], [0, 1, 2]]  # ne
 ANSWERS = ['Lovely.', 'joyful', 'It sounds unpleasant.', 'unhappy', 'excited', 'The speaker is surprised.']
 READ = ['pleasant', 'pleasant', 'unpleasant', 'unpleasant', 'pleasant', None]
 MODEL = f"""
-from ambiscale_nb.models.contract import Capabilities, ModelInfo, Reply, register_model
+from ambiscale_nb import Capabilities, ModelInfo, Reply, register_model
 ANSWERS = {ANSWERS!r}
 class Loud:
     name, revision, n_params = 'loud', '1', 0
@@ -44,64 +43,50 @@ class Loud:
 register_model(ModelInfo('loud', Loud, 'local', 0, Loud.capabilities, 'answers by loudness'))
 """
 
-
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
     "Six clips of three speakers, their ratings, the label set and the model."
-    folder = tmp_path_factory.mktemp('mood')
-    lines = ['file,rater,label,speaker']
-    for i, said in enumerate(RATINGS):
-        wave = np.full(8000, (i+1)/10)
-        soundfile.write(folder/f'{i}.wav', wave, 16_000, subtype='FLOAT')
-        lines += [f'{i}.wav,r{r},{o},s{i%3}' for r, o in enumerate(said)]
-    (folder/'ratings.csv').write_text('\n'.join(lines)+'\n')
+    waves = [np.full(8000, (i+1)/10) for i in range(6)]
+    folder = write_corpus(tmp_path_factory.mktemp('mood'), waves, RATINGS, 3, 'FLOAT')
     (folder/'mood.yaml').write_text(MOOD)
     (folder/'loud.py').write_text(MODEL)
     return folder
 
-
 @pytest.fixture(scope='module')
 def study(folder):
     "Sampled, scored and reported with the set; the file is gone before scoring."
-    patch = pytest.MonkeyPatch()
-    patch.setenv('AMBISCALE_PLUGINS', str(folder/'loud.py'))
     nbs, how = ROOT/'nbs', dict(corpus='own', root=str(folder), labels=str(folder/'mood.yaml'))
-    execute(folder, (nbs/'experiments/01_sample.ipynb', dict(how, study='mood', model='loud', modes=['label'], n=2,
-                                                             styles=['direct'], limit=0, verify=False, progress=False)),
-            (nbs/'figures/corpus_card.ipynb', how))
-    (folder/'mood.yaml').rename(folder/'elsewhere.yaml')
-    execute(folder, (nbs/'experiments/02_score.ipynb', dict(study='mood', ks=[1, 2], progress=False)),
-            (nbs/'figures/report.ipynb', dict(study='mood', out='results/mood/report')))
+    run = dict(how, study='mood', model='loud', modes=['label'], n=2, styles=['direct'], limit=0, verify=False, progress=False)
+    with pytest.MonkeyPatch.context() as m:
+        m.setenv('AMBISCALE_PLUGINS', str(folder/'loud.py'))
+        execute(folder, (SAMPLE, run), (nbs/'figures/corpus_card.ipynb', how))
+        (folder/'mood.yaml').rename(folder/'elsewhere.yaml')
+        execute(folder, (SCORE, dict(study='mood', ks=[1, 2], progress=False)),
+                (nbs/'figures/report.ipynb', dict(study='mood', out='results/mood/report')))
     (folder/'elsewhere.yaml').rename(folder/'mood.yaml')
-    patch.undo()
     return folder/'results/mood'
-
 
 def test_votes_are_counted_in_its_words(study):
     votes = pd.read_parquet(study/'utterances/own-mood.parquet').sort_values('uid')
     found = votes[['votes_neutral', 'votes_pleasant', 'votes_unpleasant']].to_numpy()
     assert found.tolist() == VOTES and votes.out_of_set.tolist() == [0, 0, 0, 1, 0, 0]
 
-
 def test_answers_are_read_in_its_words(study):
     said = pd.read_parquet(study/'predictions.parquet').query("strategy=='greedy'").sort_values('uid')
     assert said.pick.astype(object).where(said.pick.notna(), None).tolist() == READ
     scores = pd.read_parquet(study/'scores.parquet').query("strategy=='greedy' and stratum=='all'").set_index('metric')
-    counted = [i for i in range(6) if VOTES[i].count(max(VOTES[i])) == 1]
     names = ('neutral', 'pleasant', 'unpleasant')
-    truth = [names[int(np.argmax(VOTES[i]))] for i in counted]
-    read = [READ[i] or 'none' for i in counted]
-    assert scores.value['accuracy'] == pytest.approx(np.mean([a == b for a, b in zip(truth, read, strict=True)]))
+    counted = [(names[o.index(max(o))], read or 'none') for o, read in zip(VOTES, READ, strict=True) if o.count(max(o)) == 1]
+    truth, read = zip(*counted, strict=True)
+    assert scores.value['accuracy'] == pytest.approx(np.mean([a == b for a, b in counted]))
     assert scores.value['macro_f1'] == pytest.approx(f1_score(truth, read, average='macro', labels=names, zero_division=0))
     assert set(scores.label_set) == {'mood'} and np.allclose(scores.unparsed, 1/6)
-
 
 def test_the_card_and_the_report_use_it(folder, study):
     shares = pd.read_csv(next((folder/'results/cards').glob('corpus_card_own-mood*.csv')))
     assert set(shares.label) == {'neutral', 'pleasant', 'unpleasant', 'out of set'}
     text = ''.join(json.dumps(o) for o in json.loads((study/'label_sets/mood.json').read_text()).values())
     assert 'lovely' in text and label_set((study/'label_sets/mood.json').read_text()) == label_set(str(folder/'mood.yaml'))
-
 
 def test_a_study_has_it_by_path_or_by_field(folder, monkeypatch):
     def read(labels, **more):
@@ -124,14 +109,12 @@ def test_a_study_has_it_by_path_or_by_field(folder, monkeypatch):
     with pytest.raises(InputError, match="runs.1..labels: Two label sets of this study are called 'mood'"):
         read(fields, runs=[other])
 
-
 def test_a_changed_definition_is_a_changed_run(folder, tmp_path):
     def told(text):
         (tmp_path/'mood.yaml').write_text(text)
         study = StudyConfig(name='x', runs=[dict(model='tiny-alm-nano', labels=str(tmp_path/'mood.yaml'))])
         return run_parameters(study, study.runs[0])
     assert told(MOOD) == told('# a comment\n'+MOOD) != told(MOOD.replace('awful', 'terrible'))
-
 
 @pytest.mark.parametrize(('text', 'match'), [
     ('labels: [a]', 'needs two labels'), ('labels: a', 'needs two labels'), ('[a, b]', 'A label set has `labels'),
@@ -147,9 +130,7 @@ def test_what_cannot_be_is_refused(tmp_path, text, match):
     (tmp_path/'mine.yaml').write_text(text)
     with pytest.raises(InputError, match=match): label_set(str(tmp_path/'mine.yaml'))
 
-
 def own(*labels, **more): return label_set(dict(name='own', labels=[*labels], **more))
-
 
 def test_every_value_of_a_file_is_text(tmp_path):
     (tmp_path/'mine.yaml').write_text('labels: [no, yes, one   10, true, traurig sehr]\nsynonyms: {no: off, yes: [on, 2024-01-01]}')
@@ -157,10 +138,8 @@ def test_every_value_of_a_file_is_text(tmp_path):
     assert found.labels == ('no', 'one 10', 'traurig sehr', 'true', 'yes') and dict(found.merged)['off'] == 'no'
     assert dict(found.merged)['2024-01-01'] == 'yes'
 
-
 NOUNS, BOTH = own('anger', 'joy', 'sadness', 'neutral'), own('happy', 'joy')
 TAKEN, REST = own('gloomy', 'sad', synonyms={'gloomy': ['unhappy', 'tired']}), own('happy', 'other')
-
 
 @pytest.mark.parametrize(('chosen', 'emotions', 'targets'), [
     (NOUNS, ('angry', 'happy', 'sad', 'neutral', 'fearful'), ['anger', 'joy', 'sadness', 'neutral', None]),
@@ -169,7 +148,6 @@ TAKEN, REST = own('gloomy', 'sad', synonyms={'gloomy': ['unhappy', 'tired']}), o
 def test_a_label_stands_for_the_emotion_that_it_names(chosen, emotions, targets):
     assert [target_of(o, chosen) for o in emotions] == targets
 
-
 @pytest.mark.parametrize(('chosen', 'text', 'label'), [
     *((NOUNS, *o) for o in (('Angry', 'anger'), ('anger', 'anger'), ('wütend', 'anger'), ('happiness', 'joy'), ('sad', 'sadness'))),
     *((TAKEN, *o) for o in (('unhappy', 'gloomy'), ('sorrow', 'sad'), ('I think tired.', 'gloomy')))])
@@ -177,17 +155,9 @@ def test_answers_name_labels_by_their_words(chosen, text, label):
     assert parse(text, 'label', 'direct', chosen.labels, chosen.merged).label == (label,)
     if chosen is TAKEN: assert target_of(emotion_of(text.removeprefix('I think ').strip('.'), chosen), chosen) == label
 
-
-@pytest.mark.parametrize('name', [*LABEL_SETS, 'four+other'])
-def test_registered_sets_are_text_as_they_are(name):
-    assert label_text(name) == label_text(label_set(name)) == name
+def test_registered_sets_are_text_as_they_are():
+    for name in (*LABEL_SETS, 'four+other'): assert label_text(name) == label_text(label_set(name)) == name
     assert load_corpus('toyspeech', n=3, labels=label_set('six'))[0].equals(load_corpus('toyspeech', n=3, labels='six')[0])
-
-
-def test_prompts_name_the_labels():
-    ask = prompt('label', 'direct', own('zwei', 'eins').labels)
-    assert ask.text.endswith('eins or zwei.') and ask.labels == ('eins', 'zwei')
-
 
 def test_references_of_macro_f1_are_those_of_their_predictors():
     rng = np.random.default_rng(0)

@@ -4,17 +4,15 @@ import html
 import json
 import re
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from test_figures import drawn
 
-from ambiscale_nb.core import ROOT, InputError, rng_of
-from ambiscale_nb.corpora.labels import label_set
+from ambiscale_nb.core import InputError, rng_of
+from ambiscale_nb import Capabilities, Reply, label_set, load_model, prompt
 from ambiscale_nb.corpora.registry import load_corpus, votes_of
 from ambiscale_nb.corpora.ambiguity import top_labels
-from ambiscale_nb.models.contract import Capabilities, Reply, load_model
-from ambiscale_nb.models.prompts import prompt
 from ambiscale_nb.sampling.files import Store
 from ambiscale_nb.sampling.store import CONDITIONS, Draw, plan_pool, played, sample_pool
 from ambiscale_nb.study import results, scoring
@@ -31,7 +29,6 @@ N = 720
 TRUTH = rng_of('what people hear').integers(0, 4, N)
 SAID = np.where(rng_of('what is said').random(N)<.75, TRUTH, rng_of('other words').integers(0, 4, N))
 
-
 def clips():
     "Clips of twelve speakers with five votes each; the words name an emotion, mostly the one that people hear."
     votes = 4*np.eye(4)[TRUTH]+np.eye(4)[rng_of('the fifth rater').integers(0, 4, N)]
@@ -40,9 +37,7 @@ def clips():
                            ambiguity_source='votes', transcript=[f'{i%97}: how {FOUR[o]} I am' for i, o in enumerate(SAID)]))
     return df.assign(**{f'votes_{o}': votes[:, i] for i, o in enumerate(FOUR)})
 
-
 def wave_of(uid): return np.full(1600, (1+int(uid[1:]))/1000, np.float32)
-
 
 class Ears:
     "`reader` knows the words, of sound too, as one that transcribes; `listener` hears the emotion and cannot read."
@@ -56,7 +51,6 @@ class Ears:
             label = next((o for o in FOUR if o in words), FOUR[guess])
         else: label = FOUR[guess if clip is None or clip%4==0 else TRUTH[clip]]
         return Reply(label, [1], 'stop', None, dict(prompt_tokens=5, output_tokens=1))
-
 
 @pytest.fixture(scope='module')
 def study(tmp_path_factory):
@@ -76,24 +70,18 @@ def study(tmp_path_factory):
         scoring.score_study(here, (1,), progress=False)
         yield here
 
-
 def test_figure_and_report_say_who_reads_and_who_listens(study):
-    space, out = {}, study.root/'figures'
-    for cell in json.loads((ROOT/'nbs/figures/fig4_audio.ipynb').read_text())['cells']:
-        if cell['cell_type']=='code': exec(compile(''.join(cell['source']), 'fig4_audio', 'exec'), space)
-        if 'parameters' in cell['metadata'].get('tags', ()): space |= dict(study='ears', out=str(out))
-    plt.close('all')
-    drawn = pd.read_csv(out/'fig4_audio.csv')
-    assert drawn.groupby('model').verdict.unique().map(list).to_dict()==dict(listener=['listens'], reader=['reads'])
-    assert {*drawn.condition}=={*CONDITIONS, 'prior'} and {*drawn.stratum}=={'all', 'clear', 'ambiguous'}
-    assert len(drawn)==2*5*3 and not drawn.duplicated(['model', 'condition', 'stratum']).any()
+    _, space = drawn('fig4_audio', 'ears', study.root/'figures')
+    rows = pd.read_csv(study.root/'figures/fig4_audio.csv')
+    assert rows.groupby('model').verdict.unique().map(list).to_dict()==dict(listener=['listens'], reader=['reads'])
+    assert {*rows.condition}=={*CONDITIONS, 'prior'} and {*rows.stratum}=={'all', 'clear', 'ambiguous'}
+    assert len(rows)==2*5*3 and not rows.duplicated(['model', 'condition', 'stratum']).any()
     said = [o.get_text() for o in space['fig'].axes[0].get_yticklabels()]
     assert [o.split('\n')[-1] for o in said]==['listens', 'reads']
     page = html.unescape(re.sub(r'<[^>]+>', ' ', listening_page(study, study.read('scores'))))
     assert '1 of 2 are not shown to listen' in page
     assert 'reader on demo (label, direct): reads; words alone: 100 [–] % of its gain over the class prior' in page
     assert re.search(r'listener on demo \(label, direct\): listens; words alone: -?\d \[', page)
-
 
 def test_the_differences_are_those_of_the_clips(study):
     found = listening(study).set_index(['model', 'stratum', 'condition'])
@@ -109,13 +97,11 @@ def test_the_differences_are_those_of_the_clips(study):
     # it needs the right sound, to transcribe: another speaker's audio alone would have called it a listener
     assert verdict_of(reader.reset_index().query("condition!='transcript'"))=='listens'
 
-
 def test_claims_note_what_the_words_alone_give(study):
     claims = pd.DataFrame([dict(claim=c, mode=m, note=n) for c, m, n in
                            (('1a', 'label', ''), ('1b', 'label', 'first'), ('1b', 'dist', ''))])
     noted = with_notes(claims, study).note
     assert noted[0]==noted[2]=='' and noted[1]=='first; '+'; '.join(words_notes(listening(study)).says)
-
 
 def test_words_without_meaning_are_at_the_class_prior():
     "toyspeech has six sentences of syllables; an embedded model that is given them answers no better than without."
@@ -129,7 +115,6 @@ def test_words_without_meaning_are_at_the_class_prior():
     hits = np.array([t[labels.index(said[o])] for t, o in zip(top, clips.transcript, strict=True)])[use]
     prior = (best_constant(votes_of(clips, labels), clips.speaker.to_numpy())*top).sum(1)[use]
     assert abs(hits.mean()-prior.mean())<.05
-
 
 def test_a_corpus_without_transcripts_is_refused_when_it_is_planned(monkeypatch):
     from ambiscale_nb.study import plans

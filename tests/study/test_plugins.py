@@ -5,15 +5,12 @@ import pandas as pd
 import pytest
 
 from ambiscale_nb import core
-from ambiscale_nb.models import contract as models
-from ambiscale_nb.strategies import pool as strategies
-from ambiscale_nb.study import changes, config, results, run
 from ambiscale_nb.core import InputError, load_plugins
 from test_studies import call, place, tool
 
 MINE = """
-from ambiscale_nb.models.contract import Capabilities, ModelInfo, Reply, register_model
-from ambiscale_nb.strategies.pool import blend, strategy
+from ambiscale_nb import Capabilities, ModelInfo, Reply, register_model, strategy
+from ambiscale_nb.strategies.pool import blend
 
 class Calm:
     name, revision, n_params = 'calm', '1', 0
@@ -29,25 +26,17 @@ def first(pool):
     one = pool.parsed & (pool.parsed.cumsum(-1)==1)
     return blend(pool, one, one*1.)
 """
-STUDY = """
-name: own
-n: 4
-ks: [1, 2, 4]
-limit: 12
-workers: 2
-runs: [{model: calm, corpus: toyspeech, modes: [label], widths: [], verify: false}]
+STUDY = """{name: own, n: 4, ks: [1, 2, 4], limit: 12, workers: 2,
+runs: [{model: calm, corpus: toyspeech, modes: [label], widths: [], verify: false}]}
 """
-
 
 @pytest.mark.parametrize('code', [
     "from ambiscale_nb.models.contract import check_ready; check_ready('tiny-alm-nano')",
     "from ambiscale_nb.models.contract import model_table; assert {'tiny-alm-nano', 'gemini', 'vllm'}<set(model_table().model)",
     "from ambiscale_nb.corpora.registry import data_name; data_name('toyspeech', '', '', 'rater')",
-    "from ambiscale_nb import pool_of, predict; predict('mbr', pool_of([['a', 'b', 'a']], ('a', 'b')))"],
-    ids=['model', 'models', 'corpus', 'strategy'])
+    "from ambiscale_nb import pool_of, predict; predict('mbr', pool_of([['a', 'b', 'a']], ('a', 'b')))"])
 def test_a_name_is_found_whatever_was_imported(code, tmp_path):
     assert call(tmp_path, sys.executable, '-c', code) == (0, '')
-
 
 @pytest.fixture(scope='module')
 def study(tmp_path_factory):
@@ -55,9 +44,7 @@ def study(tmp_path_factory):
     root = place(tmp_path_factory.mktemp('own'))
     (root/'mine.py').write_text(MINE)
     (root/'study.yaml').write_text(STUDY)
-    told = lambda **more: call(root, tool('ambiscale'), 'run', 'study.yaml', **more)
-    return root, told(), told(AMBISCALE_PLUGINS='mine.py')
-
+    return root, *(call(root, tool('ambiscale'), 'run', 'study.yaml', **more) for more in ({}, dict(AMBISCALE_PLUGINS='mine.py')))
 
 def test_a_study_takes_in_what_a_file_registers(study):
     root, _, (code, said) = study
@@ -67,26 +54,9 @@ def test_a_study_takes_in_what_a_file_registers(study):
     assert set(mine.model) == {'calm'} and set(mine.k) == {1, 2, 4} and mine[mine.metric.eq('jsd')].value.notna().all()
     assert '`ambiscale figure 1 own` draws one' in said
 
-
 def test_without_the_file_its_names_are_unknown(study):
     _, (code, said), _ = study
     assert code == 2 and "Unknown model 'calm'" in said and 'Traceback' not in said
-
-
-def test_a_changed_strategy_is_scored_again(study, monkeypatch):
-    asked, root = [], study[0]
-    load_plugins() # Into the registries that stay
-    for module in (changes, config, run, core): monkeypatch.setattr(module, 'ROOT', root)
-    monkeypatch.setattr(results, 'RESULTS', root/'results')
-    monkeypatch.setattr(run, 'run_notebook', lambda *o, **how: asked.append(o[0].name))
-    monkeypatch.setattr(models, 'MODELS', dict(models.MODELS))
-    monkeypatch.setattr(strategies, 'STRATEGIES', dict(strategies.STRATEGIES))
-    monkeypatch.setenv(core.PLUGINS, 'mine.py')
-    own = config.read_study(root/'study.yaml')
-    assert run.score_and_draw(own) == [] and not asked
-    (root/'mine.py').write_text(MINE+'\n# another')
-    assert run.score_and_draw(own) == [] and asked == ['02_score.ipynb']
-
 
 @pytest.mark.parametrize(('text', 'match'), [(None, 'which is no file'), ('1/0', 'fails: ZeroDivisionError')])
 def test_a_file_that_cannot_be_loaded_is_named(tmp_path, monkeypatch, text, match):

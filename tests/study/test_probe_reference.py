@@ -8,29 +8,24 @@ import pandas as pd
 import pytest
 
 from ambiscale_nb.core import InputError, rng_of
-from ambiscale_nb.corpora.ambiguity import soft_labels
-from ambiscale_nb.corpora.labels import label_set
+from ambiscale_nb import Study, label_set, soft_labels
 from ambiscale_nb.metrics import probe
 from ambiscale_nb.metrics.metrics import METRICS
 from ambiscale_nb.study import results, truth
 from ambiscale_nb.study.report import leaderboard, probe_note
-from ambiscale_nb.study.results import Study
 from ambiscale_nb.study.scores import all_references
 from ambiscale_nb.study.tables import REFERENCES, columns_of, marks, table_caption
 
 FOUR = label_set('four').labels
 CLIPS = 120
 
-
 def clips_of(speakers=12, **more):
     rng = rng_of('probe', speakers)
     kind = rng.integers(0, 4, CLIPS)
-    votes = rng.multinomial(5, .7*np.eye(4)[kind]+.075)
-    df = pd.DataFrame(votes, columns=[f'votes_{o}' for o in FOUR]).assign(
-        corpus='mine', uid=[f'c{i}' for i in range(CLIPS)], path=[f'/nowhere/{o}.wav' for o in kind], ambiguity_source='votes',
-        speaker=[f's{i%speakers}' for i in range(CLIPS)], flags='', n_raters=5, out_of_set=0)
-    return df.assign(**more)
-
+    votes = pd.DataFrame(rng.multinomial(5, .7*np.eye(4)[kind]+.075), columns=[f'votes_{o}' for o in FOUR])
+    clips = dict(corpus='mine', uid=[f'c{i}' for i in range(CLIPS)], path=[f'/nowhere/{o}.wav' for o in kind], flags='',
+                 speaker=[f's{i%speakers}' for i in range(CLIPS)], ambiguity_source='votes', n_raters=5, out_of_set=0)
+    return votes.assign(**clips | more)
 
 @pytest.fixture
 def study(tmp_path, monkeypatch):
@@ -47,7 +42,6 @@ def study(tmp_path, monkeypatch):
     object.__setattr__(here, 'made', made)
     return here
 
-
 def store(here, clips, asked=None):
     here.write(clips, 'utterances', 'mine')
     plan = clips.iloc[asked if asked is not None else slice(None)]
@@ -55,7 +49,6 @@ def store(here, clips, asked=None):
     run = dict(model='m', corpus='mine', condition='none', label_set='four', has_ratings=False)
     (here.root/'plans/m--mine--none.json').write_text(json.dumps(run))
     return [run | dict(plan='m--mine--none')]
-
 
 def test_features_and_fits_are_reused(study, monkeypatch):
     runs = store(study, clips := clips_of())
@@ -73,7 +66,6 @@ def test_features_and_fits_are_reused(study, monkeypatch):
     found = truth.truths_of(study, runs)['mine']
     assert all_references(found)['all', 'jsd']['probe']<all_references(found)['all', 'jsd']['prior']
 
-
 def test_every_metric_has_the_probe_and_only_clips_that_were_asked_about_count(study):
     runs = store(study, clips := clips_of())
     truth.write_probes(study, progress=False)
@@ -87,24 +79,16 @@ def test_every_metric_has_the_probe_and_only_clips_that_were_asked_about_count(s
     assert np.isclose(truth.stratum_references('jsd', some)['probe'], want.mean())
     assert np.isfinite(truth.stratum_references('macro_f1', some, clips=use)['probe'])
 
-
 def test_no_speaker_is_in_training_and_test(study, monkeypatch):
     "Where speakers meet, no session is: the ten speakers of five dialogues are predicted dialogue by dialogue."
-    seen = []
-    fit = probe.fit_probe
-    clips = clips_of(10)
-    clips['session'] = clips.speaker.str[1:].astype(int)//2
-    own = dict(zip(clips.uid, clips.session.astype(str), strict=True))
+    clips, fit, predicted = clips_of(10), probe.fit_probe, []
+    clips['session'] = session = clips.speaker.str[1:].astype(int)//2
     x = np.arange(CLIPS, dtype=float)[:, None]
-    monkeypatch.setattr(probe, 'fit_probe', lambda f, *o: seen.append(set(f[:, 0])) or fit(f, *o))
-    predicted = []
-    monkeypatch.setattr(probe, 'probe_shares', lambda p, f, K: predicted.append((seen[-1], set(f[:, 0]))) or np.full((len(f), K), 1/K))
-    groups = truth.fold_groups(clips)
-    probe.probe_predictions(x, np.eye(4)[np.arange(CLIPS)%4], groups, clips.speaker)
+    monkeypatch.setattr(probe, 'fit_probe', lambda f, *o: (f[:, 0], fit(f, *o)))
+    monkeypatch.setattr(probe, 'probe_shares', lambda p, f, K: predicted.append((p[0], f[:, 0])) or np.full((len(f), K), 1/K))
+    probe.probe_predictions(x, np.eye(4)[np.arange(CLIPS)%4], truth.fold_groups(clips), clips.speaker)
     assert len(predicted)>5
-    for train, test in predicted:
-        assert not {own[f'c{i:.0f}'] for i in train} & {own[f'c{i:.0f}'] for i in test}
-
+    for train, test in predicted: assert not {*session[train.astype(int)]} & {*session[test.astype(int)]}
 
 @pytest.mark.parametrize(('more', 'why'), [
     (dict(speakers=4), 'needs 6 speakers, found 4'), (dict(ambiguity_source='acted'), 'nobody voted'),
@@ -120,20 +104,17 @@ def test_what_has_no_probe_says_why(study, more, why):
     lost = pd.DataFrame([dict(strategy=truth.PROBE, corpus='mine', reason=why)])
     assert probe_note(pd.DataFrame(dict(corpus=['mine'])), lost)==f' No acoustic probe: {why}.'
 
-
 def test_few_clips_are_refused():
     with pytest.raises(InputError, match='needs 100 clips, found 60'): probe.check_speakers(np.arange(60)%6, np.arange(60)%6)
     with pytest.raises(InputError, match='3 groups'): probe.check_speakers(np.arange(120)%6, np.arange(120)%2)
 
-
 def test_references_are_never_ranked():
     "The probe is a column beside the settings: no row, no rank, no mark, however good it is."
-    cell = dict(corpus='mine', condition='none', mode='dist', style='direct', decoding='sample', width=0, wording='0',
-                reading='plain', calibration='', verifier='', k=4, stratum='all',
-                metric='jsd', low=.1, high=.3, n=120, noise_floor=.05, one_more_rater=.4, prior=.3, uniform=.3, probe=.001,
-                unparsed=0., calls=4, tokens=9.)
-    scores = pd.DataFrame([cell | dict(model=m, strategy=s, value=v) for m, s, v in
-                           [('a', 'majority', .2), ('a', 'greedy', .3), ('b', 'greedy', .25)]])
+    cell = dict(corpus='mine', condition='none', mode='dist', style='direct', decoding='sample', width=0, wording='0', k=4,
+                reading='plain', calibration='', verifier='', stratum='all', metric='jsd', low=.1, high=.3, n=120, noise_floor=.05,
+                one_more_rater=.4, prior=.3, uniform=.3, probe=.001, unparsed=0., calls=4, tokens=9.)
+    cells = ('a', 'majority', .2), ('a', 'greedy', .3), ('b', 'greedy', .25)
+    scores = pd.DataFrame([cell | dict(model=m, strategy=s, value=v) for m, s, v in cells])
     board = leaderboard(scores, 'mine')
     assert board['rank'].tolist()==[1, 2, 3] and board[truth.PROBE].eq(.001).all()
     assert truth.PROBE not in set(board.model)|set(board.strategy) and 'no rank' in probe_note(scores, None)

@@ -8,13 +8,11 @@ from ambiscale_nb.core import ROOT
 
 REAL = pd.read_csv(ROOT/'figures/fig11_real.csv')
 
-
 def known():
     "The texts of the numbers of the CSV, as they are written in prose."
     values = [*REAL.value, *REAL.low.dropna(), *REAL.high.dropna()]
     found = {f'{abs(o):.3f}' for o in values} | {f'{100*o:.1f}' for o in values}
     return found | {f'{o:,.0f}' for o in REAL[['clips', 'questions', 'speakers']].to_numpy().ravel() if o==o}
-
 
 def test_numbers_of_readme_and_figure_11_come_from_the_csv():
     readme = (ROOT/'README.md').read_text().partition('## Two real models, re-analysed')[2].partition('\n## ')[0]
@@ -23,7 +21,6 @@ def test_numbers_of_readme_and_figure_11_come_from_the_csv():
         text = re.sub(r'(?<!`)`[^`\n]+`(?!`)|\]\([^)]*\)|\w*[A-Za-z][\w.]*|95 %', ' ', text)
         stated = [o.rstrip('.,') for o in re.findall(r'\d[\d.,]*', text)]
         assert len(stated)>3 and not {*stated}-known()
-
 
 def test_the_csv_has_every_element_and_no_row_of_the_source():
     want = {'single answer', 'vote over wordings', 'class prior', 'acoustic probe', 'one more rater', 'perfect predictor'}

@@ -1,32 +1,28 @@
 "What a score is compared with: in every stratum, on simulated panels and on the genuine votes of CREMA-D."
 import os
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from ambiscale_nb.corpora.ambiguity import Judgements, expand_votes, strata
-from ambiscale_nb.corpora.registry import load_corpus
-from ambiscale_nb.corpora.labels import label_set
+from ambiscale_nb import label_set, load_corpus, pool_of
 from ambiscale_nb.metrics.metrics import METRICS, brier, hits, jsd, rater_noise, statistic
 from ambiscale_nb.study.scores import all_references, score_pool
 from ambiscale_nb.study.truth import (Truth, best_constant, fold_groups, interval, one_more_rater, references,
-    stratum_references, truth_of)
+                                      stratum_references, truth_of)
 from ambiscale_nb.metrics.statistics import cluster_ci, proportion_ci
-from ambiscale_nb.strategies.pool import pool_of
-from types import SimpleNamespace
 
 SIX = label_set('six')
 LABEL_METRICS = [o for o, m in METRICS.items() if m.scored and m.kind=='label']
-
 
 def truth_from(votes, who, groups=None):
     said = expand_votes(votes)
     return Truth(np.arange(len(votes)).astype(str).astype(object), votes.astype(float), who, SIX.labels[:votes.shape[1]],
                  references(votes, who if groups is None else groups, said), rater_noise(said),
                  raters=one_more_rater(said), groups=groups)
-
 
 def in_order(truth, clips=''):
     "One more rater is below the perfect predictor in every stratum and metric where both are known."
@@ -38,17 +34,12 @@ def in_order(truth, clips=''):
         seen += 1
     return seen
 
-
-def crema():
+def test_references_of_crema_d_are_in_order():
     root = os.environ.get('AMBISCALE_CREMA_D')
     if not root:
         warnings.warn('References of CREMA-D NOT checked: set AMBISCALE_CREMA_D to its folder', stacklevel=1)
         pytest.skip('AMBISCALE_CREMA_D is not set')
-    return load_corpus('crema_d', root)
-
-
-def test_references_of_crema_d_are_in_order():
-    utterances, ratings = crema()
+    utterances, ratings = load_corpus('crema_d', root)
     there = utterances.path.map(os.path.exists).to_numpy()
     for name, part in (('all', utterances), ('with audio', utterances[there])):
         part = part[part.filter(like='votes_').sum(axis=1)>0]
@@ -59,7 +50,6 @@ def test_references_of_crema_d_are_in_order():
         print(name, pd.DataFrame(found).T.round(3), sep='\n')
         assert all(o['prior']>=o['uniform']-1e-12 for (_, m), o in found.items() if m in LABEL_METRICS)
 
-
 @pytest.mark.parametrize('raters', [3, 4, 6, 10])
 def test_references_of_simulated_panels_are_in_order(raters):
     rng = np.random.default_rng(raters)
@@ -68,7 +58,6 @@ def test_references_of_simulated_panels_are_in_order(raters):
     assert in_order(truth)>=13           # with three raters no stratum of two is ambiguous and untied
     debiased = stratum_references('brier_debiased', truth)['noise_floor']
     assert abs(debiased)<.005            # a perfect predictor, up to the fit of the prior
-
 
 def test_one_more_rater_by_hand():
     votes = np.array([[2, 1, 0], [3, 0, 0], [1, 1, 1]])
@@ -84,22 +73,17 @@ def test_one_more_rater_by_hand():
     assert np.allclose(pairs.brier_debiased[:3], ((v[0]-y)**2).sum()-noise)
     assert np.isclose(pairs.brier_debiased[3], ((v[1]-v[0])**2).sum())
 
-
 def test_references_follow_the_clips_of_a_pool():
     rng = np.random.default_rng(5)
     votes = rng.multinomial(6, rng.dirichlet([.4, .3, .2], 200))
     truth = truth_from(votes, np.arange(200)%10)
     order = rng.permutation(200)[:120]
-    some = truth.rows(truth.uids[order])
-    pairs = truth.raters[truth.raters.owner.isin(order)]
+    some, pairs = truth.rows(truth.uids[order]), truth.raters[truth.raters.owner.isin(order)]
     for level in ('all', 'clear', 'ambiguous'):
-        here = pairs[(pairs.level==level) | (level=='all')]
-        want = (here.jsd*here.weight).sum()/here.weight.sum()
-        assert np.isclose(stratum_references('jsd', some, level)['one_more_rater'], want)
-    keep = np.zeros(200, bool); keep[order] = True
-    for level in some.levels:
-        assert stratum_references('jsd', truth, level, keep)==pytest.approx(stratum_references('jsd', some, level), nan_ok=True) # Without a probe
-
+        here, found = pairs[(pairs.level==level) | (level=='all')], stratum_references('jsd', some, level)
+        assert np.isclose(found['one_more_rater'], (here.jsd*here.weight).sum()/here.weight.sum())
+        kept = stratum_references('jsd', truth, level, np.isin(np.arange(200), order))
+        assert kept==pytest.approx(found, nan_ok=True) # Without a probe
 
 @pytest.mark.parametrize('balanced', [True, False])
 def test_the_best_constant_answer_is_never_below_a_uniform_guess(balanced):
@@ -117,7 +101,6 @@ def test_the_best_constant_answer_is_never_below_a_uniform_guess(balanced):
         n = np.bincount(heard[who!=s], minlength=4)
         assert np.allclose(own[who==s], (n==n.max())/(n==n.max()).sum())
 
-
 def test_nothing_is_learnt_from_the_other_speaker_of_a_dialogue():
     "The prior of a clip does not change when the votes of its own session do."
     rng = np.random.default_rng(2)
@@ -131,7 +114,6 @@ def test_nothing_is_learnt_from_the_other_speaker_of_a_dialogue():
     assert np.allclose(one[mine], two[mine]) and np.isfinite(references(other, groups)['jsd']['prior']).all()
     constant = pd.DataFrame(dict(speaker=list('abcdab'), session=['one']*6))
     for session in (['one']*6, [None]*6): assert fold_groups(constant.assign(session=session)).tolist()==list('abcdab')
-
 
 def test_debiased_brier_of_a_study_counts_raters_alike():
     rng = np.random.default_rng(3)
@@ -151,7 +133,6 @@ def test_debiased_brier_of_a_study_counts_raters_alike():
     assert np.isclose(got['brier_debiased'], want, atol=1e-12)
     assert np.isclose(got['jsd'], jsd(pool.dist.mean(1), votes/votes.sum(1, keepdims=True)).mean())
 
-
 def test_an_accuracy_of_one_has_an_interval_and_few_speakers_have_none():
     rng = np.random.default_rng(4)
     votes = np.eye(3)[rng.integers(0, 3, 60)]*5
@@ -164,11 +145,9 @@ def test_an_accuracy_of_one_has_an_interval_and_few_speakers_have_none():
                 assert (e.method=='Wilson')==known and bool(e.reason)!=known
                 if known: assert getattr(e, ends)==e.value and .01<e.high-e.low<.3
                 else: assert np.isnan([e.low, e.high]).all() and '5 speakers' in e.reason
-    part = rng.random(60)<.9                    # some wrong answers
-    L = np.where(part[:, None], votes/5, np.roll(votes, 1, 1)/5)
-    truth = truth_from(votes.astype(int), np.arange(60)%12)
-    e = interval('accuracy', SimpleNamespace(L=L, metrics={}), truth, part | True)
+    part = rng.random(60)<.9  # some wrong answers
+    L, truth = np.where(part[:, None], votes/5, np.roll(votes, 1, 1)/5), truth_from(votes.astype(int), np.arange(60)%12)
+    e, f1 = (interval(o, SimpleNamespace(L=L, metrics={}), truth, part | True) for o in ('accuracy', 'macro_f1'))
     want = proportion_ci(cluster_ci(statistic('accuracy', L, votes), truth.who), part, np.ones(60), truth.who)
     assert e.value==np.nanmean(hits(L, votes)) and [e.low, e.high]==pytest.approx([want.low, want.high])
-    f1 = interval('macro_f1', SimpleNamespace(L=L, metrics={}), truth, part | True)
     assert f1.method=='cluster jackknife' and e.method=='Wilson' and np.isnan(e.se)

@@ -1,6 +1,5 @@
-"""The report on hostile ground: names, answers, errors and notes of a study are written to break out of their page. It
-must remain whole, load nothing and run nothing but its own scripts: read as text here, and in a real browser if there
-is one."""
+"""The report on hostile ground: names, answers, errors and notes of a study are written to break out of their page. It must
+remain whole, load nothing and run nothing but its own scripts: read as text here, and in a real browser if there is one."""
 import base64
 import json
 import re
@@ -18,9 +17,7 @@ import pytest
 from waiting import PATIENCE
 
 from ambiscale_nb.core import ROOT
-from ambiscale_nb.corpora.labels import label_set
-from ambiscale_nb.models.contract import Capabilities, Reply
-from ambiscale_nb.models.prompts import prompt
+from ambiscale_nb import Capabilities, Reply, label_set, prompt
 from ambiscale_nb.sampling.store import Draw, plan_pool, sample_pool
 from ambiscale_nb.sampling.files import Store, valid_text
 from ambiscale_nb.study import notebooks, report, results, scoring
@@ -29,7 +26,6 @@ from ambiscale_nb.study.results import NEVER
 FOUR = label_set('four').labels
 SOURCE = ROOT/'nbs/figures/report.ipynb'
 
-
 def attacks(trap):
     "Texts that would run or load something, each in its own way; all of them name the trap."
     js = f"document.title='PWNED';new Image().src='{trap}/js'"
@@ -37,17 +33,14 @@ def attacks(trap):
     return {
         'script': f'<script>{js}</script>', 'script ends': f'</script><script>{js}</script>',
         'event': f'<img src=x onerror="{js}">', 'picture': f'<img src="{trap}/img">',
-        'frame': f'<iframe src="{trap}/frame"></iframe>',
-        'data frame': f'<iframe src="data:text/html;base64,{coded}">',
+        'frame': f'<iframe src="{trap}/frame"></iframe>', 'data frame': f'<iframe src="data:text/html;base64,{coded}">',
         'link': f'<a href="javascript:{js}">x</a>', 'style': f'<style>@import "{trap}/css";</style>',
         'closes tags': f'--></style></title></textarea></details></table><svg onload="{js}">',
         'markdown': f'![x]({trap}/md) [y](javascript:{js})', 'attribute': f'" onmouseover="{js}" x="',
-        'refresh': f'<meta http-equiv="refresh" content="0;url={trap}/meta">',
-        'base': f'<base href="{trap}/">', 'formula': f'=HYPERLINK("{trap}/csv")',
-        'template': '{{constructor.constructor("alert(1)")()}}${alert(1)}', 'heading': f'<h2>x</h2><script>{js}',
-        'control': 'a\x00b\x1b]0;PWNED\x07\x1b[2J', 'direction': 'safe\u202egnp.exe', 'surrogate': 'x\ud800y',
-        'long': '<b>'+'A'*1_000_000}
-
+        'refresh': f'<meta http-equiv="refresh" content="0;url={trap}/meta">', 'base': f'<base href="{trap}/">',
+        'formula': f'=HYPERLINK("{trap}/csv")', 'template': '{{constructor.constructor("alert(1)")()}}${alert(1)}',
+        'heading': f'<h2>x</h2><script>{js}', 'control': 'a\x00b\x1b]0;PWNED\x07\x1b[2J',
+        'direction': 'safe\u202egnp.exe', 'surrogate': 'x\ud800y', 'long': '<b>'+'A'*1_000_000}
 
 class Hostile:
     "A model whose every answer is an attack; each seventh call fails, and the error is one too."
@@ -62,7 +55,6 @@ class Hostile:
         return self.say()
     def sample(self, wave, prompt, n, seed, temperature): return [self.say() for _ in range(n)]
 
-
 def clips(corpus, n=12):
     "Clips of four speakers, each with five votes."
     votes = np.array([[5, 0, 0, 0], [2, 2, 1, 0], [1, 4, 0, 0], [2, 1, 1, 1]], float)[np.arange(n)%4]
@@ -71,15 +63,12 @@ def clips(corpus, n=12):
                            n_raters=5, out_of_set=0., flags='', ambiguity_source='votes'))
     return df.assign(**{f'votes_{o}': votes[:, i] for i, o in enumerate(FOUR)})
 
-
 def silence(uid): return np.zeros(160, np.float32)
-
 
 def hostile_study(root, texts, model, corpus):
     "A study, sampled and scored by our own code, whatever its texts say."
-    study, items = results.Study('bad'), clips(corpus)
-    asked = [prompt('label', s, FOUR) for s in ('direct', 'cot')]
-    alm, store = Hostile(model, texts), Store(study.root)
+    study, items, alm = results.Study('bad'), clips(corpus), Hostile(model, texts)
+    asked, store = [prompt('label', s, FOUR) for s in ('direct', 'cot')], Store(study.root)
     def make(items, asked, draw): return sample_pool(alm, items, silence, asked, draw, store, progress=False).failed
     while make(items, asked, Draw(4)): pass  # a failed call is made again
     assert make(clips(corpus, 60), asked[:1], Draw(None))  # these are left as they are
@@ -104,12 +93,10 @@ def hostile_study(root, texts, model, corpus):
     scoring.score_study(study, (1, 2, 4), progress=False)
     return study
 
-
 class Trap(BaseHTTPRequestHandler):
     hits = []
     def do_GET(self): self.hits.append(self.path); self.send_response(204); self.end_headers()
     def log_message(self, *about): pass
-
 
 @pytest.fixture(scope='module')
 def trap():
@@ -118,7 +105,6 @@ def trap():
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f'http://127.0.0.1:{server.server_port}'
     server.shutdown()
-
 
 @pytest.fixture(scope='module')
 def page(tmp_path_factory, trap):
@@ -132,7 +118,6 @@ def page(tmp_path_factory, trap):
         path = report.publish(done, root/'report.html', report.nonce_of(study), texts[0])
         yield root, path.read_text(), report.nonce_of(study)
 
-
 class Reader(HTMLParser):
     "Every element of a page with its attributes, and its text."
     def __init__(self, text):
@@ -141,7 +126,6 @@ class Reader(HTMLParser):
         self.feed(text)
     def handle_starttag(self, tag, attrs): self.found.append((tag, dict(attrs)))
     def handle_data(self, data): self.text.append(data)
-
 
 def test_nothing_hostile_is_markup(page):
     _, text, nonce = page
@@ -153,13 +137,11 @@ def test_nothing_hostile_is_markup(page):
     assert links and all(o.startswith(('data:image/png;base64,', '#')) for o in links), links
     assert [at['http-equiv'] for _, at in found if 'http-equiv' in at]==['Content-Security-Policy']
 
-
 def test_the_page_forbids_what_it_does_not_need(page):
     _, text, nonce = page
     policy = re.search('http-equiv="Content-Security-Policy" content="([^"]*)"', text[:text.index('<body>')])[1]
     assert policy.startswith("default-src 'none'") and f"script-src 'nonce-{nonce}';" in policy
     assert 'unsafe-eval' not in policy and "script-src 'unsafe" not in policy and 'connect-src' not in policy
-
 
 def test_the_page_opens_with_verdicts_and_a_figure_and_has_a_contents_list(page):
     found, text = Reader(page[1]).found, page[1]
@@ -171,14 +153,12 @@ def test_the_page_opens_with_verdicts_and_a_figure_and_has_a_contents_list(page)
     assert drawn==['fig1_budget', 'fig10_utterance', 'claims']  # every figure of the study
     assert len(text)<4e6
 
-
 def test_what_is_shown_is_what_was_said(page):
     "Hidden characters are spelled out, long texts cut, and none is silently dropped."
     seen = ' '.join(Reader(page[1]).text)
     spelled = ('safe\\u202egnp.exe', 'a\\x00b\\x1b]0;PWNED', 'x\\ud800y')
     for o in (*spelled, '(1,000,003 characters)', '<img src=x onerror'): assert o in seen, o
     assert not re.search('[\x00-\x08\x0b-\x1f\x7f\u202e]', page[1])
-
 
 def test_every_cell_is_there_or_called_missing(page):
     cells = pd.read_csv(page[0]/'out'/'report_cells.csv', keep_default_na=False)
@@ -190,7 +170,6 @@ def test_every_cell_is_there_or_called_missing(page):
     assert ours.bon['label, direct', 'all']=='does not apply'  # no log-probabilities
     assert ours.majority['dist, direct', 'all']=='missing' and 'missing' in page[1]
 
-
 def test_what_does_not_apply_was_refused_on_the_pool_it_is_for(tmp_path, monkeypatch):
     "A refusal on another pool, or with other audio, says nothing; what a model lacks does."
     monkeypatch.setattr(results, 'RESULTS', tmp_path)
@@ -201,18 +180,17 @@ def test_what_does_not_apply_was_refused_on_the_pool_it_is_for(tmp_path, monkeyp
                                    strategy=s, reason=f'{s} on {d}', kind=NEVER) for d, c, s, r in rows]), 'refusals')
     run = dict(model='m', corpus='c', condition='none', lacks=['m has no beams', 'm has no label_scoring'])
     (study.root/'plans').mkdir()
-    (study.root/'plans'/'one.json').write_text(json.dumps(run))
+    (study.root/'plans/one.json').write_text(json.dumps(run))
     assert {k[4]: v for k, v in report.refused_cells(study).items()}=={
         'bon': 'bon on sample', 'verifier_alone': 'verifier_alone on score', 'label_logprob': 'm has no label_scoring'}
 
-
 def board_rows(n=(100, 296, 300), **more):
-    return pd.DataFrame([dict(
-        model=m, corpus='c', condition='none', mode='label', style='direct', k=1, strategy='greedy', decoding='greedy',
-        width=0, reading='plain', calibration='', verifier='', stratum='all', metric='jsd', value=v, low=v-.1, high=v+.1, n=k, speakers=9, noise_floor=.1, one_more_rater=.3,
-        prior=.4, uniform=.5, unparsed=0., calls=1, tokens=np.nan) | more
-        for m, v, k in zip('abc', (.1, .2, .3), n, strict=True)])
-
+    "The scores of three models, of which the first has fewer clips."
+    row = dict(corpus='c', condition='none', mode='label', style='direct', k=1, strategy='greedy', decoding='greedy', width=0,
+               reading='plain', calibration='', verifier='', stratum='all', metric='jsd', speakers=9, noise_floor=.1,
+               one_more_rater=.3, prior=.4, uniform=.5, unparsed=0., calls=1, tokens=np.nan)
+    cells = zip('abc', (.1, .2, .3), n, strict=True)
+    return pd.DataFrame([row | dict(model=m, value=v, low=v-.1, high=v+.1, n=k) | more for m, v, k in cells])
 
 def test_a_model_with_fewer_clips_is_not_ranked():
     "A few clips that failed do not matter; a mean over a third of the clips is another mean."
@@ -226,7 +204,6 @@ def test_a_model_with_fewer_clips_is_not_ranked():
     many = report.leaderboard_page(pd.concat([rows[1:].assign(model=f'm{i}') for i in range(12)]))
     assert '2 more</summary>' in many or '14 more</summary>' in many
 
-
 def test_a_study_without_votes_is_judged_by_accuracy():
     "An acted corpus has no strata and no divergence."
     none = dict.fromkeys(('low', 'high', 'noise_floor'), np.nan)
@@ -237,7 +214,6 @@ def test_a_study_without_votes_is_judged_by_accuracy():
     assert set(cells.stratum)=={'all'} and cells.greedy[0]=='0.300 [–]'
     assert 'accuracy' in report.leaderboard_page(scores) and 'several budgets' in report.curves_page(scores)
 
-
 def test_calls_that_were_never_made_are_counted(tmp_path, monkeypatch):
     "A call that failed was made; it is among those that failed."
     monkeypatch.setattr(results, 'RESULTS', tmp_path)
@@ -247,11 +223,9 @@ def test_calls_that_were_never_made_are_counted(tmp_path, monkeypatch):
     assert sample_pool(alm, items.head(5), silence, asked, draw, study.store, progress=False).failed
     assert report.missing_calls(study).to_dict('records')==[dict(run='one', asked='candidates', calls=24, missing=14)]
 
-
 def test_no_text_becomes_a_formula():
     cells = report.spreadsheet(pd.DataFrame(dict(a=['=1', '+1', '-1', '@a', '\t=1', '\r=1', 'b'], n=[-1.]*7)))
     for line in cells.splitlines()[1:]: assert line[0] not in '=+-@\t\r', line
-
 
 def test_the_password_depends_on_the_scores(tmp_path, monkeypatch):
     monkeypatch.setattr(results, 'RESULTS', tmp_path)
@@ -261,10 +235,8 @@ def test_the_password_depends_on_the_scores(tmp_path, monkeypatch):
         seen.add(report.nonce_of(study))
     assert len(seen)==2 and all(re.fullmatch('[0-9a-f]{32}', o) for o in seen)
 
-
 # --- in a browser ----------------------------------------------------------------------------------------------------
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
-
 
 @pytest.fixture
 def browse(tmp_path):
@@ -286,7 +258,6 @@ def browse(tmp_path):
     Trap.hits.clear()
     return look
 
-
 def test_in_a_browser_nothing_is_asked_for_and_nothing_hostile_runs(page, browse):
     title, dom, said, asked = browse(page[0]/'report.html')
     assert title.startswith('&lt;script&gt;') and Trap.hits==[] and asked==set()
@@ -295,14 +266,12 @@ def test_in_a_browser_nothing_is_asked_for_and_nothing_hostile_runs(page, browse
     refused = [o for o in said.splitlines() if 'CONSOLE' in o]
     assert not refused, refused
 
-
 MEASURE = """addEventListener('load', () => setTimeout(() => {
   const wide = o => o.scrollWidth > o.clientWidth+1, page = document.documentElement;
   const list = [...document.querySelectorAll('.list td')].filter(o => o.offsetParent);
   const out = list.filter(o => o.getBoundingClientRect().right > innerWidth);
   document.title = [wide(page) ? 'cut' : 'whole', list.length, out.length, innerWidth].join(' ');
 }, 1000))"""
-
 
 @pytest.mark.parametrize('width', [520, 900, 1400])
 def test_the_page_fits_its_window(page, browse, tmp_path, width):
@@ -311,7 +280,6 @@ def test_the_page_fits_its_window(page, browse, tmp_path, width):
     path.write_text(page[1].replace('</body>', f'<script nonce="{page[2]}">{MEASURE}</script></body>'))
     whole, cells, out, seen = browse(path, f'--window-size={width},900')[0].split()
     assert int(seen)==width and int(cells)>100 and whole=='whole' and (width>=720 or out=='0')
-
 
 def test_the_policy_alone_would_hold(page, trap, browse):
     "The same page with attacks put into it unescaped, as if a library had failed; without the policy they work."

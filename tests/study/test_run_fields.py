@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import yaml
 from in_one import execute
+from test_study import SCORE
 
 from ambiscale_nb.core import InputError, ROOT
 from ambiscale_nb.models.prompts import STYLES
@@ -18,22 +19,18 @@ STUDY = dict(name='two', n=4, temperature=1., seed=0, limit=6, ks=[1, 2, 4], run
     dict(model='tiny-alm-nano', modes=['label'], verify=False)])
 WANT = {'hot': (1.5, 0, 4, {'direct'}), 'late': (1., 3, 2, {'cot'}), 'tiny-alm-nano': (1., 0, 4, {'direct', 'cot'})}
 
-
 def read(folder, **more):
     (folder/'study.yaml').write_text(yaml.safe_dump(STUDY | more))
     return read_study(folder/'study.yaml')
-
 
 @pytest.fixture(scope='module')
 def study(tmp_path_factory):
     root = tmp_path_factory.mktemp('two')
     config = read(root)
-    figures = ('fig1_budget', 'fig6_pareto', 'claims')
+    figures = [(ROOT/f'nbs/figures/{o}.ipynb', dict(study='two', out='figures')) for o in ('fig1_budget', 'fig6_pareto', 'claims')]
     execute(root, *[(notebook, told) for notebook, _, told in study_tasks(config)],
-            (ROOT/'nbs/experiments/02_score.ipynb', dict(study='two', ks=config.ks, progress=False)),
-            *[(ROOT/f'nbs/figures/{o}.ipynb', dict(study='two', out='figures')) for o in figures])
+            (SCORE, dict(study='two', ks=config.ks, progress=False)), *figures)
     return config, root/'results/two'
-
 
 def test_each_run_is_asked_what_it_says(study):
     config, root = study
@@ -46,29 +43,26 @@ def test_each_run_is_asked_what_it_says(study):
         assert set(plan.model) == {run.alias or run.model}
         assert json.loads((root/f'plans/{run_name(run)}.json').read_text())['styles'] == run.styles
 
-
 def test_results_tell_the_runs_apart(study):
     _, root = study
     settings, scores = (pd.read_parquet(root/f'{o}.parquet') for o in ('settings', 'scores'))
     sampled = settings[settings.decoding.eq('sample') & settings.reading.eq('plain')]
-    assert sampled.groupby('model').temperature.agg(set).to_dict() == {k: {v[0]} for k, v in WANT.items()}
-    assert sampled.groupby('model').seed.agg(set).to_dict() == {k: {v[1]} for k, v in WANT.items()}
-    assert scores[scores.decoding.eq('sample') & scores.reading.eq('plain')].groupby('model').k.max().to_dict() == {'hot': 4, 'late': 2, 'tiny-alm-nano': 4}
+    for i, o in enumerate(('temperature', 'seed')):
+        assert sampled.groupby('model')[o].agg(set).to_dict() == {k: {v[i]} for k, v in WANT.items()}
+    plain = scores[scores.decoding.eq('sample') & scores.reading.eq('plain')]
+    assert plain.groupby('model').k.max().to_dict() == {k: v[2] for k, v in WANT.items()}
     assert set(scores.model) == set(WANT) and scores.value.notna().any()
-
 
 def test_a_name_tells_two_runs_of_one_model_apart(tmp_path):
     twice = [dict(model='tiny-alm-nano', alias='hot'), dict(model='tiny-alm-nano', temperature=.5, alias='hot')]
     with pytest.raises(InputError, match='are both hot--toyspeech--none'): study_tasks(read(tmp_path, runs=twice))
     assert len(study_tasks(read(tmp_path, runs=[twice[0], twice[1] | dict(alias='cold')]))) == 2
 
-
 @pytest.mark.parametrize(('field', 'match'), [
     (dict(styles=['cott']), "runs.0..styles: Unknown style 'cott'. Did you mean 'cot'"), (dict(styles=[]), 'styles'),
     (dict(temperature=0), 'temperature'), (dict(seed=1.5), 'seed'), (dict(n=-1), r'runs.0..n'), (dict(alias=7), 'alias')])
 def test_a_wrong_value_is_refused_with_its_place(tmp_path, field, match):
     with pytest.raises(InputError, match=match): read(tmp_path, runs=[dict(model='tiny-alm-nano') | field])
-
 
 def test_what_a_run_does_not_say_comes_from_the_study_and_its_styles_are_counted(tmp_path):
     study = read(tmp_path, temperature=.7, seed=5, n=8, runs=[dict(model='tiny-alm-nano'), STUDY['runs'][1]])

@@ -2,23 +2,24 @@
 counts the clips that can be heard; a long clip may be cropped, and answers say so."""
 import json
 import os
-import wave
 
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 from in_one import execute
+from own_corpus import write_corpus
+from test_study import SAMPLE, SCORE
 
 from ambiscale_nb.study import results
 from ambiscale_nb.corpora.audio import RATE, AudioError, load_wave, probe, probe_some, wave_sha
-from ambiscale_nb.core import ROOT, rng_of
+from ambiscale_nb.core import rng_of
 from ambiscale_nb.corpora.registry import limit
 from ambiscale_nb.sampling.files import CANDIDATES
 from ambiscale_nb.study.results import Study, lost_clips, lost_text, plain_scores
 from ambiscale_nb.study.scoring import common_clips, score_study
 from ambiscale_nb.study.config import StudyConfig, check_long, run_parameters
 
-SAMPLE, SCORE = (ROOT/'nbs/experiments'/o for o in ('01_sample.ipynb', '02_score.ipynb'))
 HEARD = ('angry', 'happy', 'sad', 'neutral')
 LONG, BROKEN, CLIPS = (2, 7), (4, 9, 11), 16 # Of sixteen clips; the long ones are sad
 MODELS = """
@@ -33,33 +34,19 @@ for who, seconds in (('patient', 30.), ('hasty', 3.)):
     register_model(ModelInfo(who, Model, 'local', 0, Model.capabilities, 'a test'))
 """
 
-
-def write(path, seconds, seed):
-    samples = rng_of('clip', seed).uniform(-.3, .3, int(seconds*RATE))
-    with wave.open(str(path), 'wb') as f:
-        f.setnchannels(1), f.setsampwidth(2), f.setframerate(RATE)
-        f.writeframes((samples*32767).astype('<i2').tobytes())
-
+def noise(seconds, seed): return rng_of('clip', seed).uniform(-.3, .3, int(seconds*RATE))
 
 def corpus(folder):
     "Sixteen clips of four speakers, three raters each; on every other one they are divided."
-    folder.mkdir()
-    lines = ['file,rater,label,speaker']
-    for i in range(CLIPS):
-        name = f'c{i:02d}.wav'
-        write(folder/name, 5 if i in LONG else 1+i/32, i)
-        if i in BROKEN: (folder/name).write_bytes((folder/name).read_bytes()[:4000])
-        said = ['sad' if i in LONG else HEARD[i%4]]*3
-        if i%2: said[-1] = 'happy' if said[0]!='happy' else 'angry'
-        lines += [f'{name},R{r},{o},s{i%4}' for r, o in enumerate(said)]
-    (folder/'ratings.csv').write_text('\n'.join(lines))
+    said = [['sad' if i in LONG else HEARD[i%4]]*3 for i in range(CLIPS)]
+    for o in said[1::2]: o[-1] = 'happy' if o[0]!='happy' else 'angry'
+    write_corpus(folder, [noise(5 if i in LONG else 1+i/32, i) for i in range(CLIPS)], said, 4)
+    for path in (folder/f'c{i:02d}.wav' for i in BROKEN): path.write_bytes(path.read_bytes()[:4000])
     return folder
-
 
 def run(study, model, root, **more):
     return SAMPLE, dict(study=study, model=model, corpus='own', root=str(root), labels='four', modes=['label'],
                         styles=['direct'], n=2, widths=[], score=False, verify=False) | more
-
 
 @pytest.fixture(scope='module')
 def root(tmp_path_factory):
@@ -76,15 +63,12 @@ def root(tmp_path_factory):
         execute(root, *steps, *((SCORE, dict(study=o, ks=[1, 2])) for o in how))
     return root
 
-
 @pytest.fixture
 def study(root, monkeypatch):
     monkeypatch.setattr(results, 'RESULTS', root/'results')
     return Study
 
-
 def asked(here, model): return {*here.read('plans', f'{model}--own-four--none').uid}
-
 
 def scored(here):
     "Clips behind the scores, and what the predictions are about, by model."
@@ -92,12 +76,9 @@ def scored(here):
     said = here.read('predictions').query("strategy=='majority'").groupby('model').uid.agg(set)
     return df.groupby('model').n.max().to_dict(), said
 
-
 NAMES, GONE, BAD = ({f'c{i:02d}' for i in o} for o in (range(CLIPS), LONG, BROKEN))
 
-
 def stems(uids): return {os.path.basename(o).partition('.')[0] for o in uids}
-
 
 def test_a_limit_counts_clips_that_can_be_heard_and_scores_are_of_those_that_all_heard(study):
     "Eight are asked for, three of sixteen files are broken and two are too long for one model: eight are there."
@@ -110,7 +91,6 @@ def test_a_limit_counts_clips_that_can_be_heard_and_scores_are_of_those_that_all
     assert 0<len(both)<8 and set(n.values())=={len(both)} and said['patient']==said['hasty']==both
     assert 'are not compared: other models could not hear them' in lost_text(other)
 
-
 def test_common_false_scores_what_each_heard(study):
     here, whole = study('every'), CLIPS-len(BROKEN)
     n, said = scored(here)
@@ -119,7 +99,6 @@ def test_common_false_scores_what_each_heard(study):
     assert scored(here)[0]==dict(patient=whole, hasty=whole-len(LONG)) and here.read('settings').uncommon.eq(0).all()
     score_study(here, (1, 2), progress=False)
     assert scored(here)[0]==n and here.read('settings').groupby('model').uncommon.max().to_dict()==dict(hasty=0, patient=2)
-
 
 def test_what_is_left_out_is_counted_with_its_strata(study):
     "Both long clips are sad: c02 is clear, c07 is not."
@@ -130,7 +109,6 @@ def test_what_is_left_out_is_counted_with_its_strata(study):
         assert (broken.clips, broken.clear, broken.ambiguous)==(3, 1, 2)
     assert ('patient--own-four--none', 'too long') not in lost.index
     assert 'hasty--own-four--none: 2 clips, too long (1 clear, 1 ambiguous; sad 2)' in lost_text(study('every'))
-
 
 def test_a_cropped_clip_says_so(study):
     here = study('crop')
@@ -145,10 +123,9 @@ def test_a_cropped_clip_says_so(study):
     record = json.loads((here.root/'plans/hasty--own-four--none.json').read_text())
     assert record['cropped']==2 and record['max_seconds']=='crop' and record['limit']==0
 
-
 # --- the parts ---------------------------------------------------------------------------------------------------------
 def test_a_crop_is_the_beginning(tmp_path):
-    write(tmp_path/'long.wav', 4, 0)
+    soundfile.write(tmp_path/'long.wav', noise(4, 0), RATE)
     with pytest.raises(AudioError, match='4.00 s is over the model') as e: load_wave(tmp_path/'long.wav', 3.)
     assert e.value.verdict=='too long'
     part = load_wave(tmp_path/'long.wav', 3., crop=True)
@@ -156,17 +133,14 @@ def test_a_crop_is_the_beginning(tmp_path):
     kept, lost = probe(pd.DataFrame(dict(uid=['a'], path=[str(tmp_path/'long.wav')])), 3., False, True)
     assert kept.audio_sha[0]==wave_sha(part) and kept.cropped_from[0]==4 and kept.duration[0]==3 and lost.empty
 
-
 @pytest.mark.parametrize('n', range(1, 15))
 def test_enough_clips_are_found_whatever_is_broken(tmp_path, n):
     "As many as are wanted, by the order of `limit` over those that can be heard; a larger number keeps them."
     rng = rng_of('broken', n)
     bad = set(rng.choice(12, rng.integers(0, 6), replace=False).tolist())
-    for i in range(12):
-        write(tmp_path/f'{i}.wav', .2, i)
-        if i in bad: (tmp_path/f'{i}.wav').write_bytes(b'RIFF')
-    clips = pd.DataFrame(dict(uid=[f'u{i}' for i in range(12)], path=[str(tmp_path/f'{i}.wav') for i in range(12)],
-                              speaker=[f's{i%3}' for i in range(12)]))
+    for i in range(12): soundfile.write(tmp_path/f'{i}.wav', noise(.2, i), RATE)
+    for i in bad: (tmp_path/f'{i}.wav').write_bytes(b'RIFF')
+    clips = pd.DataFrame([dict(uid=f'u{i}', path=str(tmp_path/f'{i}.wav'), speaker=f's{i%3}') for i in range(12)])
     whole = clips[[i not in bad for i in range(12)]]
     kept, lost = probe_some(clips, n, 30., False)
     assert kept.uid.tolist()==limit(whole, n).uid.tolist() and set(lost.uid)<={f'u{i}' for i in bad}
@@ -174,7 +148,6 @@ def test_enough_clips_are_found_whatever_is_broken(tmp_path, n):
     assert set(lost.columns)=={'uid', 'path', 'reason', 'kind'} and kept.audio_sha.notna().all()
     everything, lost = probe_some(clips, 0, 30., False)
     assert set(everything.uid)==set(whole.uid) and len(lost)==len(bad)
-
 
 @pytest.mark.parametrize('seed', range(12))
 def test_common_clips_by_brute_force(tmp_path, monkeypatch, seed):
@@ -194,7 +167,6 @@ def test_common_clips_by_brute_force(tmp_path, monkeypatch, seed):
         want = {u for u in r['uids'] if all(u not in o['lost'] and (u in o['uids'] or size(o)<size(r)) for o in same)}
         keep, gone = found.get(r['plan'], (set(r['uids']), 0))
         assert keep==want and gone==len(r['uids'])-len(want)
-
 
 def test_the_window_of_a_study_is_that_of_its_model_that_hears_least():
     def study(**more): return StudyConfig(name='s', **more, runs=[

@@ -11,44 +11,43 @@ import pytest
 from in_one import execute
 from waiting import PATIENCE, until
 
+from ambiscale_nb import load_model, prompt
 from ambiscale_nb.core import ROOT, InputError
+from ambiscale_nb.corpora.audio import load_wave, probe
+from ambiscale_nb.corpora.registry import audio_path, limit
+from ambiscale_nb.corpora.toyspeech import EMOTIONS
+from ambiscale_nb.sampling.files import CANDIDATES, Store
+from ambiscale_nb.sampling.store import Draw, sample_pool
+from ambiscale_nb.sampling.verify import VERDICTS
 from ambiscale_nb.strategies.pool import STRATEGIES
 from ambiscale_nb.study import scoring  # noqa: F401 (registers every strategy)
+from ambiscale_nb.study.config import read_study
+from ambiscale_nb.study.notebooks import run_notebook
 
-PROJECT = ROOT
-SAMPLE, SCORE = (PROJECT/'nbs/experiments'/o for o in ('01_sample.ipynb', '02_score.ipynb'))
+SAMPLE, SCORE = (ROOT/'nbs/experiments'/o for o in ('01_sample.ipynb', '02_score.ipynb'))
 SMALL = dict(study='small', model='tiny-alm-nano', limit=30, beam_limit=6, n=8, widths=[3])
 SCORED = dict(study='small', ks=[1, 4, 8], workers=1)
 
-
 def start(root, notebook, parameters, **env):
     "Execute a notebook in a process group of its own, writing under `root`."
-    code = ("from ambiscale_nb.study.cli import run_notebook; "
-            f"run_notebook({str(notebook)!r}, {str(root/'runs'/notebook.name)!r}, {parameters!r})")
+    target = root/'runs'/notebook.name
+    code = f'from ambiscale_nb.study.cli import run_notebook; run_notebook({str(notebook)!r}, {str(target)!r}, {parameters!r})'
     return subprocess.Popen([sys.executable, '-c', code], env=os.environ | {'AMBISCALE_ROOT': str(root)} | env,
                             start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-
 
 def finish(root, notebook, parameters):
     process = start(root, notebook, parameters)
     said = process.communicate(timeout=PATIENCE)[0].decode()
     assert process.returncode == 0, said[-3000:]
 
-
 def journalled(root): return sum(o.read_bytes().count(b'\n') for o in root.rglob('*.jsonl'))
-
 
 def stored(root):
     "All candidates and verdicts, without what was measured."
-    from ambiscale_nb.sampling.files import CANDIDATES, Store
-    from ambiscale_nb.sampling.verify import VERDICTS
-    parts = {}
-    for table in (CANDIDATES, VERDICTS):
-        df = Store(root/'results'/'small').read(table)
-        df = df[[c for c in df if not c.endswith('_measured')]]
-        parts[table.name] = df.sort_values('key').reset_index(drop=True)
-    return parts
-
+    def read(table):
+        df = Store(root/'results/small').read(table)
+        return df[[c for c in df if not c.endswith('_measured')]].sort_values('key', ignore_index=True)
+    return {o.name: read(o) for o in (CANDIDATES, VERDICTS)}
 
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
@@ -56,7 +55,6 @@ def whole(tmp_path_factory):
     root = tmp_path_factory.mktemp('whole')
     execute(root, (SAMPLE, SMALL), (SCORE, SCORED))
     return root
-
 
 @pytest.fixture(scope='module')
 def resumed(tmp_path_factory):
@@ -73,7 +71,6 @@ def resumed(tmp_path_factory):
     finish(root, SCORE, SCORED)
     return root
 
-
 def test_a_killed_study_has_the_same_answers_tables_and_costs(whole, resumed):
     both = [stored(o) for o in (whole, resumed)]
     for name, df in both[0].items():
@@ -89,7 +86,6 @@ def test_a_killed_study_has_the_same_answers_tables_and_costs(whole, resumed):
     assert sampled[['answers', 'calls', 'in_tokens', 'audio_seconds', 'out_tokens']].notna().all().all()
     assert sampled.answers.eq(8).all() and sampled.calls.eq(1).all() and sampled.unknown.str.contains('usd').all()
 
-
 def test_every_cell_has_its_floor_and_one_more_rater(whole):
     scores, refused = (pd.read_parquet(whole/'results'/'small'/f'{o}.parquet') for o in ('scores', 'refusals'))
     assert set(scores.strategy) >= {'greedy', 'majority', 'mean', 'bon', 'w_bon', 'alm_v', 'w_alm_v',
@@ -98,37 +94,18 @@ def test_every_cell_has_its_floor_and_one_more_rater(whole):
     assert set(scores.strategy) | set(refused.strategy) == {*STRATEGIES, 'acoustic probe'} | stopped and len(stopped) == 2
     assert refused.reason.ne('').all()
     plain = scores[scores.reading == 'plain']
-    assert set(zip(plain['mode'], plain['style'], strict=True)) == {(m, s) for m in ('label', 'dist')
-                                                       for s in ('direct', 'cot')}
+    assert set(zip(plain['mode'], plain['style'], strict=True)) == {(m, s) for m in ('label', 'dist') for s in ('direct', 'cot')}
     assert scores[['value', 'noise_floor', 'one_more_rater', 'prior', 'uniform', 'calls', 'unparsed']].notna().all().all()
     assert (scores.low.isna() == scores.reason.ne('')).all()
     jsd = scores[(scores.metric == 'jsd') & (scores.stratum == 'all') & (scores.decoding == 'sample') & (scores.reading == 'plain')]
     assert (jsd.noise_floor < jsd.value).all() and (jsd.value <= 1).all()
 
-
-def test_running_again_samples_nothing(whole):
-    def files(): return {o: o.stat().st_mtime_ns for t in ('candidates', 'verdicts')
-                         for o in (whole/'results/small'/t).rglob('*.parquet')}
-    before = files()
-    execute(whole, (SAMPLE, SMALL))
-    assert before == files() and not list((whole/'results').rglob('*.jsonl'))
-
-
 def test_names_of_clips_change_no_answer(whole):
     "The model is given sound and prompt only: the same sound under other names answers the same."
-    from ambiscale_nb.corpora.audio import load_wave, probe
-    from ambiscale_nb.corpora.registry import audio_path, limit
-    from ambiscale_nb.corpora.toyspeech import EMOTIONS
-    from ambiscale_nb.models.contract import load_model
-    from ambiscale_nb.models.prompts import prompt
-    from ambiscale_nb.sampling.files import CANDIDATES, Store
-    from ambiscale_nb.sampling.store import Draw, sample_pool
     some = limit(pd.read_parquet(whole/'results'/'small'/'utterances'/'toyspeech.parquet'), 30).head(5)
-    names, folder = {uid: f'renamed-{i}' for i, uid in enumerate(some.uid)}, whole/'renamed'
-    folder.mkdir(exist_ok=True)
-    paths = {names[u]: shutil.copy(audio_path(p, 'toyspeech'), folder/f'{names[u]}.wav')
-             for u, p in zip(some.uid, some.path, strict=True)}
-    clips, _ = probe(some.assign(uid=some.uid.map(names), path=list(paths.values())), 3.)
+    (whole/'renamed').mkdir()
+    paths = {f'renamed-{i}': shutil.copy(audio_path(o, 'toyspeech'), whole/f'renamed/{i}.wav') for i, o in enumerate(some.path)}
+    clips, _ = probe(some.assign(uid=[*paths], path=[*paths.values()]), 3.)
     store = Store(whole/'renamed-store')
     report = sample_pool(load_model('tiny-alm-nano'), clips, lambda o: load_wave(paths[o], 3.),
                          [prompt('label', 'cot', EMOTIONS)], Draw(8, 1.), store, progress=False)
@@ -137,25 +114,20 @@ def test_names_of_clips_change_no_answer(whole):
     assert report.failed == 0 and len(ours) == 5*(1+8)
     assert (ours.text == theirs.text).all() and (ours.uid != theirs.uid).all()
 
-
 WRONG = [(dict(condition='swapped'), "Unknown condition 'swapped'"), (dict(n=-1), 'n: Input should be greater than or equal to 0, got -1'),
          (dict(root='/nowhere/at/all', corpus='toyspech'), "Unknown corpus 'toyspech'")]
-
 
 def test_wrong_input_is_told_and_leaves_nothing(tmp_path, monkeypatch):
     found = execute(tmp_path, *((SAMPLE, SMALL | wrong) for wrong, _ in WRONG), stop=False)
     for said, (_, told) in zip(found, WRONG, strict=True): assert told in said
     monkeypatch.setenv('AMBISCALE_ROOT', str(tmp_path))
-    from ambiscale_nb.study.notebooks import run_notebook
     for wrong, told in ((dict(modle='x'), "Unknown parameter of 01_sample.ipynb 'modle'"),
                         (dict(model='tiny-alm-huge'), "Unknown model 'tiny-alm-huge'")):
         with pytest.raises(Exception, match='.') as e: run_notebook(SAMPLE, tmp_path/'x.ipynb', {**SMALL, **wrong})
         assert told in str(e.value) and not (tmp_path/'x.ipynb').exists()
     assert not list(tmp_path.rglob('plans/*'))
 
-
 def test_the_shipped_studies_are_valid():
-    from ambiscale_nb.study.config import read_study
-    for path in (PROJECT/'conf').glob('*.yaml'):
-        for o in read_study(path).figures: assert (PROJECT/'nbs/figures'/f'{o}.ipynb').exists(), o
-    with pytest.raises(InputError, match='there are: conf|there are conf'): read_study(PROJECT/'conf/none.yaml')
+    for path in (ROOT/'conf').glob('*.yaml'):
+        for o in read_study(path).figures: assert (ROOT/'nbs/figures'/f'{o}.ipynb').exists(), o
+    with pytest.raises(InputError, match='there are: conf|there are conf'): read_study(ROOT/'conf/none.yaml')

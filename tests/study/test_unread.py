@@ -1,90 +1,39 @@
 """Answers that could not be read are in view: a sign and the share in every figure, table and verdict that rests on more than
 5 % of them; above 50 % no claim is tested, and figures show another prompt that could be read."""
+import json
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
-import pandas as pd
 import pytest
-from test_figures import FIGS, OWN, clips, drawn, plan_runs
-from test_figures import pool as answers_of
+from test_figures import FIGS, clips, figures_of, keep, tables
 
-from ambiscale_nb.study import results
 from ambiscale_nb.study.cells import BASE, PLAIN, cells_of, main_cell
 from ambiscale_nb.study.effects import STRONG
-from ambiscale_nb.study.claims import (beside_published, claim_text, claims_of, verdict_table,
-    verdict_words)
-from ambiscale_nb.core import rng_of
+from ambiscale_nb.study.claims import claim_text, claims_of, verdict_table, verdict_words
+from ambiscale_nb.core import ROOT
 from ambiscale_nb.metrics.equivalence import NOT_TESTABLE
-from ambiscale_nb.study.figures import one_prompt, plain_rows, unread_text
 from ambiscale_nb.corpora.labels import label_set
-from ambiscale_nb.study.report import (claims_page, grid, grid_page, leaderboard, leaderboard_page,
-    planned_pairs)
+from ambiscale_nb.study.report import claims_page, grid, grid_page, leaderboard, leaderboard_page, planned_pairs
 from ambiscale_nb.study.results import MARK, Study, summary
-from ambiscale_nb.study.scores import predictions_of, score_pool
 from ambiscale_nb.study.truth import truth_of
 
 LOST = dict(few=3, some=15, most=60) # Of 72 clips: 4, 21 and 83 % of the answers
 NOTE = dict(some='21 % unread', most='83 % unread')
 
-
-def blanked(pool, m):
-    "The same pool, whose first clips have no answer that can be read."
-    dist, parsed = pool.dist.copy(), pool.parsed.copy()
-    dist[:m], parsed[:m] = 0, False
-    return replace(pool, dist=dist, parsed=parsed, verdict=None)
-
-
-def tables(p, truth, m):
-    "Scores and predictions of two models, whose stated distributions can be read in part."
-    out, pools = dict(scores=[], predictions=[]), {}
-    for model, blur in (('little', .5), ('large', .2)):
-        for mode, style, kind, condition in [(m, s, k, 'none') for m in ('label', 'dist') for s in ('direct', 'cot')
-                                             for k in ('sample', 'greedy')]+[('dist', 'direct', 'greedy', 'swap')]:
-            near = (1-blur)*(p if condition=='none' else p[::-1])+blur/4
-            one = answers_of(near, rng_of(model, mode, style, kind), mode, style, kind, 8 if kind=='sample' else 1)
-            pools[model, mode, style, kind] = one = blanked(one, m*(mode=='dist'))
-            who = dict(model=model, corpus='demo', condition=condition, decoding=kind, **OWN)
-            out['scores'].append(score_pool(one, truth, (1, 8))[0].assign(**who, source='votes'))
-            out['predictions'].append(predictions_of(one).assign(**who))
-    found = {k: pd.concat(v, ignore_index=True) for k, v in out.items()}
-    found['scores'] = found['scores'].assign(answers=lambda o: o.k.astype(float), calls=1., tokens=1.)
-    return found, pools
-
-
 @pytest.fixture(scope='module')
 def studies(tmp_path_factory):
     "A study for each share, and a function that draws a figure of one."
-    root = tmp_path_factory.mktemp('unread')
     p, utterances = clips()
     truth = truth_of(utterances, None, label_set('four'))
-    with pytest.MonkeyPatch.context() as m:
-        m.setattr(results, 'RESULTS', root)
-        pools = {}
-        for name, lost in LOST.items():
-            found, pools[name] = tables(p, truth, lost)
-            for k, df in found.items(): Study(name).write(df, k)
-            Study(name).write(utterances, 'utterances', 'demo')
-            plan_runs(Study(name), 'demo')
-        now = []
-        m.setattr('ambiscale_nb.study.listening.pool_rows', lambda store, plan: pd.DataFrame())
-        m.setattr('ambiscale_nb.sampling.store.pool_rows', lambda store, plan: pd.DataFrame([
-            dict(model=k[0], mode=k[1], style=k[2], decode=k[3], wording='0') for k in pools[now[-1]] if k[0]==plan.model[0]]))
-        m.setattr('ambiscale_nb.study.scores.make_pools', lambda rows, labels, verdicts=None: {
-            (*o[1:], 0): pools[now[-1]][tuple(o)] for o in rows[['model', 'mode', 'style', 'decode']].to_numpy()})
-
-        @cache
-        def draw(stem, name):
-            now.append(name)
-            return drawn(stem, name, root/name)[1]
-        yield draw
-
+    made = {name: tables(p, truth, ks=(1, 8), swapped='dist', lost=lost) for name, lost in LOST.items()}
+    with figures_of(tmp_path_factory.mktemp('unread'), {name: pools for name, (_, pools) in made.items()}) as draw:
+        for name, (found, _) in made.items(): keep(name, found, utterances)
+        yield lambda stem, name: draw(stem, name)[1]
 
 def written(fig):
     "All that a figure says."
     texts = [o.get_text() for ax in fig.axes for o in ax.texts]+[ax.get_title() for ax in fig.axes]
     return texts, ' '.join(' '.join(o.get_title().get_text() for o in fig.legends).split()).replace(chr(160), ' ')
-
 
 @pytest.mark.parametrize('stem', [*(o for o in FIGS if o!='fig10_utterance'), 'claims'])
 def test_every_figure_says_what_could_not_be_read(studies, stem):
@@ -97,12 +46,10 @@ def test_every_figure_says_what_could_not_be_read(studies, stem):
     assert any(MARK in o for o in marks), marks
     assert f'{MARK} Many answers could not be read' in said and NOTE['some'] in said
 
-
 @pytest.mark.parametrize('stem', ['fig1_budget', 'fig2_strategies', 'fig9_confusion', 'claims'])
 def test_where_few_answers_are_lost_nothing_is_marked(studies, stem):
     marks, said = written(studies(stem, 'few')['fig'])
     assert MARK not in said and not any(MARK in o for o in marks)
-
 
 @pytest.mark.parametrize('stem', ['fig2_strategies', 'fig6_pareto', 'fig7_reliability', 'fig8_human', 'fig9_confusion',
                                   'fig10_utterance'])
@@ -110,7 +57,6 @@ def test_a_figure_shows_a_prompt_that_could_be_read(studies, stem):
     space = studies(stem, 'most')
     assert 'one label' in space['fig'].get_suptitle()
     assert 'shares of all labels' in studies(stem, 'some')['fig'].get_suptitle()
-
 
 def test_a_clip_without_an_answer_has_no_bars(studies):
     "The uniform distribution that is scored there was said by nobody."
@@ -122,26 +68,13 @@ def test_a_clip_without_an_answer_has_no_bars(studies):
     assert all(np.isnan(v).all() for k, v in bars.items() if k!='people')
     assert all(np.isfinite(v).all() for v in drawn_bars(space, 'u40').values())
 
-
 def drawn_bars(space, uid):
     "The bars of another clip, by the cell of the notebook that makes them."
-    import json
-
-    from ambiscale_nb.core import ROOT
     cells = json.loads((ROOT/'nbs/figures/fig10_utterance.ipynb').read_text())['cells']
     cell = next(''.join(o['source']) for o in cells if 'bars = {' in ''.join(o['source']))
     space = {**space, 'uid': uid, 'clip': space['clips'].set_index('uid').loc[uid]}
     exec(compile(cell, 'bars', 'exec'), space)
     return space['bars']
-
-
-def test_what_is_wanted_is_shown_and_marked(studies):
-    scores = plain_rows(Study('most').read('scores'))
-    assert one_prompt(scores, 'dist', 'direct')==['dist', 'direct'] and one_prompt(scores)==['label', 'direct']
-    assert one_prompt(plain_rows(Study('some').read('scores')))==['dist', 'direct']
-    told = unread_text(scores[scores['mode'].eq('dist') & scores.model.eq('large')])
-    assert 'large, shares of all labels' in told and NOTE['most'] in told
-
 
 @pytest.mark.parametrize('name', LOST)
 def test_claims_rest_on_what_was_read(studies, name):
@@ -163,7 +96,6 @@ def test_claims_rest_on_what_was_read(studies, name):
     text = claim_text(claims.reset_index().query("claim=='6a'"))
     assert (NOTE.get(name, 'unread') in text)==(name in NOTE)
 
-
 def test_one_unread_cell_of_three_is_left_out_and_named(studies):
     good, bad = cells_of(Study('few')), cells_of(Study('most'))
     mixed = [o for o in good if o.mode=='dist']+[replace(o, model='deaf') for o in bad if o.mode=='dist'][:1]
@@ -172,12 +104,10 @@ def test_one_unread_cell_of_three_is_left_out_and_named(studies):
     assert row.verdict==alone.verdict and row.effect==alone.effect and row.unread==alone.unread==pytest.approx(3/72)
     assert '1 of 3 cells left out: 83 % unread' in row.note and 'deaf on demo' in row.note
 
-
 def test_the_main_cell_is_one_that_could_be_read(studies):
     cells = cells_of(Study('most'))
     assert main_cell(cells).mode=='label' and main_cell(cells_of(Study('some'))).mode=='dist'
     assert {o.unread[BASE] for o in cells if o.mode=='dist'}=={60/72} and all(PLAIN in o.unread for o in cells)
-
 
 @pytest.mark.parametrize('name', LOST)
 def test_tables_say_what_could_not_be_read(studies, name):
@@ -194,11 +124,3 @@ def test_tables_say_what_could_not_be_read(studies, name):
     assert board.jsd.str.endswith(MARK).eq(board.asked.str.startswith('dist')).all()
     assert stated.majority.str.endswith(MARK).all() and not cells.drop(stated.index).majority.str.contains(MARK).any()
     assert page.count('could not be read')==2
-
-
-def test_a_published_number_beside_unread_answers_says_so():
-    one = dict(metric='accuracy', stratum='all', mode='label', style='direct', condition='none', k=16, model='m',
-               corpus='crema_d', decoding='sample', low=.3, high=.5, n=90, strategy='w_bon', value=.4)
-    assert 'unread' not in beside_published(pd.DataFrame([one | dict(unparsed=.05)]))
-    near = beside_published(pd.DataFrame([one | dict(unparsed=.4)]))
-    assert near.set_index('strategy').unread['w_bon']=='40 % unread'

@@ -23,14 +23,12 @@ SIX = label_set('six').labels
 ONE = dict(study='worded', model='tiny-alm-nano', limit=30, n=13, wordings=3, widths=[], styles=['direct'])
 STEM = 'tiny-alm-nano--toyspeech--none'
 
-
 @pytest.fixture(scope='module')
 def worded(tmp_path_factory):
     "One model, three wordings, 13 samples: 5, 4 and 4."
     root = tmp_path_factory.mktemp('worded')
     execute(root, (SAMPLE, ONE), (SCORE, dict(study='worded', ks=[1, 2, 4], workers=1)))
     return root/'results/worded'
-
 
 def test_texts_of_the_first_wording_are_those_of_old_stores():
     "A changed comma would be a new prompt, so nothing stored before would be found again."
@@ -43,7 +41,6 @@ def test_texts_of_the_first_wording_are_those_of_old_stores():
     every = [prompt(m, s, SIX, w).sha for w in OURS.wordings for m in MODES for s in STYLES]
     assert len(OURS.wordings) >= 3 and len({*every}) == len(every)
 
-
 def test_wordings_share_the_samples(worded):
     rows = Store(worded).read(CANDIDATES)
     sampled = rows[rows.decode.eq('sample')].groupby(['mode', 'wording']).size()/30
@@ -52,15 +49,12 @@ def test_wordings_share_the_samples(worded):
     record = json.loads((worded/f'plans/{STEM}.json').read_text())
     assert record['wordings'] == ['0', '1', '2'] and record['prompts'] == ''
 
-
 def test_wordings_are_compared_at_the_same_budgets(worded):
     scores = pd.read_parquet(worded/'scores.parquet').query("metric=='jsd' and stratum=='all' and strategy=='majority'")
-    ks = scores[scores.calibration.eq('')].groupby('wording').k.agg(lambda o: sorted({*o}))
-    assert ks.to_dict() == {'0': [1, 2, 4], '1': [1, 2, 4], '2': [1, 2, 4]}
+    assert scores[scores.calibration.eq('')].groupby('wording').k.agg(set).to_dict() == dict.fromkeys('012', {1, 2, 4})
     assert set(scores.reading[scores.wording.eq('0')]) <= {'plain', 'calibrated'}
     assert set(scores.reading[scores.wording.eq('2')]) == {'other wording'}
     for o in ('predictions', 'settings', 'costs', 'refusals'): assert 'wording' in pd.read_parquet(worded/f'{o}.parquet')
-
 
 def test_the_ensemble_costs_what_one_wording_with_all_samples_costs(worded):
     scores, costs = (pd.read_parquet(worded/f'{o}.parquet') for o in ('scores', 'costs'))
@@ -71,15 +65,11 @@ def test_the_ensemble_costs_what_one_wording_with_all_samples_costs(worded):
     assert one == all_ == 4
     said = pd.read_parquet(worded/'predictions.parquet').query("mode=='label'")
     rows = Store(worded).read(CANDIDATES, decode='sample', mode='label')
-    uid = rows.uid.iloc[0]
-    found = rows[rows.uid.eq(uid)]
+    found = rows[rows.uid.eq(uid := rows.uid.iloc[0])]
     dist = answers(found, label_set('six')).set_index('key').dist.reindex(found.key)
-    each = [np.mean([o for o in dist[list(own)] if o is not None], 0) for _, own in found.groupby('wording').key
-            if dist[list(own)].notna().any()]
-    want = np.mean(each, 0)
-    got = said[said.uid.eq(uid) & said.strategy.eq('prompt_ensemble')].dist.item()
-    assert np.allclose(got, want)
-
+    each = [dist[list(own)].dropna() for _, own in found.groupby('wording').key]
+    want = np.mean([np.mean([*o], 0) for o in each if len(o)], 0)
+    assert np.allclose(said[said.uid.eq(uid) & said.strategy.eq('prompt_ensemble')].dist.item(), want)
 
 def test_variance_is_split_over_wordings(worded):
     found = pd.read_parquet(worded/'variance.parquet')
@@ -87,7 +77,6 @@ def test_variance_is_split_over_wordings(worded):
     assert part.levels['prompt'] == 3 and np.isfinite(part.high['prompt']) and {*part.k} == {2}
     assert {'prompt', 'seed', 'speaker', 'uid × prompt'} <= {*part.index}
     assert pd.read_parquet(worded/'scores.parquet').below_wording.dtype == bool
-
 
 def test_more_wordings_later_are_other_calls():
     "Answers to one wording are found again where its share has the same blocks; no block is read in part or mixed."
@@ -102,11 +91,9 @@ def test_more_wordings_later_are_other_calls():
     assert calls(16, 1) < calls(48, 3) and calls(16, 1, 'greedy') == calls(16, 3, 'greedy')
     assert len(calls(0, 3, 'greedy')) == 2 and not calls(0, 3)
 
-
 def test_two_wordings_mark_nothing():
     rows = pd.DataFrame(dict(model=['a'], strategy='majority', value=.5))
     assert not below_wording(rows, pd.DataFrame()).any()
-
 
 OWN = '''name: demo
 n: {n}
@@ -119,12 +106,10 @@ prompts:
 runs: [{{model: {model}, modes: {modes}, styles: [direct]}}]
 '''
 
-
 def written(path, n=4, w=2, more='', model='tiny-alm-nano', modes='[label]'):
     "A study with prompts of its own, from a file."
     path.write_text(OWN.format(n=n, w=w, more=more, model=model, modes=modes))
     return read_study(path)
-
 
 @pytest.mark.parametrize(('change', 'told'), [
     (dict(n=1), '1 answers cannot be divided among 2 wordings'), (dict(w=3), '3 wordings are wanted, and there are 2'),
@@ -132,7 +117,6 @@ def written(path, n=4, w=2, more='', model='tiny-alm-nano', modes='[label]'):
     (dict(more='  system: Listen.'), 'system'), (dict(more='  style: cot'), "Unknown field of prompts 'style'")])
 def test_a_study_whose_questions_are_not_there_is_refused(tmp_path, change, told):
     with pytest.raises(InputError, match=told): written(tmp_path/'s.yaml', **change)
-
 
 def test_own_prompts_are_part_of_the_study(tmp_path):
     "Their text is kept, their system prompt is an option of the model, their letters are known to the parser."
