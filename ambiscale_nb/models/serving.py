@@ -217,10 +217,6 @@ class Served(ServedCalls):
     def beams(self, wave, prompt, width): require(self, 'beams')
     def score(self, wave, prompt, answers): require(self, 'label_scoring')
     def clock(self): return getattr(self.local, 'spent', 0.) # Seconds of this thread's answers
-    def close(self): # Connections and recordings
-        for transport, _ in self.clients.values(): transport.close()
-        if self.recorder: self.recorder.close()
-        self.clients = {}
     @property
     def ahead(self): return 1 if self.replays else sum(o.ceiling for o in self.limits.values())
 
@@ -255,6 +251,13 @@ def client(self:Served, url:str):
             http = httpx2.Client(transport=transport, trust_env=False, follow_redirects=False)
             self.clients[url] = transport, self.connect(url, secret or 'none', http)
         return self.clients[url][1]
+
+@patch
+def close(self:Served):
+    "Close connections and recordings."
+    for transport, _ in self.clients.values(): transport.close()
+    if self.recorder: self.recorder.close()
+    self.clients = {}
 
 # %% ../../nbs/2_models/06_serving.ipynb #7411fb12
 @patch
