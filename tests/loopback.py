@@ -455,7 +455,8 @@ class Handler(BaseHTTPRequestHandler):
 def answers(sound, question, ask, n, beam):
     "What is said: `n` words."
     said = ('yes', 'no') if 'yes or no' in question else WORDS
-    words = [json.loads(ask['grammar'].removeprefix('root ::= '))] if 'grammar' in ask else said
+    words = ask.get('structured_outputs', {}).get('choice', said)
+    if 'grammar' in ask: words = [json.loads(o) for o in ask['grammar'].removeprefix('root ::= ').split(' | ')]
     if beam: return sorted(words, key=lambda o: -total(sound, question, o))[:n]
     if ask.get('temperature', 1)<.05: return [max(words, key=lambda o: total(sound, question, o))]*n
     return [words[int(chance(sound, question, ask.get('seed', 0), i)*len(words))] for i in range(n)]

@@ -273,6 +273,12 @@ def check_verifier(t:Trial) -> tuple:
     good = np.isfinite(scores).all() and np.ptp(margin)>1e-7
     return bool(good), f'log P(yes)/P(no) {np.round(margin, 3).tolist()}'
 
+# %% ../../nbs/2_models/11_check.ipynb #c042c62d
+def check_choices(t:Trial) -> tuple:
+    "Samples can be restricted to a list."
+    texts = {o.text for o in t.alm.pick(t.wave, t.ask, ['yes', 'no'], t.n, 1)}
+    return texts<={'yes', 'no'}, f"says {', '.join(sorted(texts))}"
+
 # %% ../../nbs/2_models/11_check.ipynb #94207c33
 def check_max_n(t:Trial) -> tuple:
     "As many samples as it declares come back from one call."
@@ -283,7 +289,8 @@ def check_max_n(t:Trial) -> tuple:
 def check_refusals(t:Trial) -> tuple:
     "What is not declared is refused, and not replaced by something else."
     calls = dict(beams=lambda: t.alm.beams(t.wave, t.ask, 3),
-                 label_scoring=lambda: t.alm.score(t.wave, t.ask, list(t.labels)))
+                 label_scoring=lambda: t.alm.score(t.wave, t.ask, list(t.labels)),
+                 choices=lambda: t.alm.pick(t.wave, t.ask, ['yes', 'no']))
     for name, call in calls.items():
         if getattr(t.can, name): continue
         try: call()
@@ -298,10 +305,10 @@ CHECKS = dict(answers=check_answers, repeats=check_repeats,
     hears=check_hears, audio_tokens=check_audio_tokens,
     tokens_grow=check_growth, heard_whole=check_whole, words=check_words,
     logprobs=check_logprobs, label_scoring=check_label_scores, scores_fit=check_scores_fit,
-    beams=check_beams, verify=check_verifier, max_n=check_max_n,
+    beams=check_beams, verify=check_verifier, choices=check_choices, max_n=check_max_n,
     undeclared_is_refused=check_refusals)
 REQUIRED = dict(words='text', label_scoring='label_scoring', scores_fit='label_scoring',
-             beams='beams', verify='verify') # Check -> capability
+             beams='beams', verify='verify', choices='choices') # Check -> capability
 
 def check_model(alm:ALM, wave:Wave, other:Wave, ask:Prompt|None=None,
                 labels:tuple=('angry', 'happy', 'neutral', 'sad'), **more:object) -> pd.DataFrame:

@@ -71,6 +71,7 @@ class Capabilities:
     beams: bool = True # Beam search
     seed: bool = True # The same seed gives the same samples
     verify: bool = True # A graded yes or no
+    choices: bool = False # Samples restricted to a list of answers
     text: bool = False # A question without sound: words (str) in place of a `Wave`
     max_n: int = 16 # Samples in one request
     max_seconds: float = 30. # Longest clip

@@ -34,17 +34,17 @@ class Profile:
     key: str # Default environment variable of the key
     named: bool # Whether its names are retired, see `contract.NAMES`
     request: dict # Further fields of every request
-    grammar: bool = False # Answers are scored by a grammar
+    grammar: bool = False # Answers are restricted and scored by a grammar
     likely: int = 0 # Likeliest tokens of a step to request beside log-probabilities
 
 PROFILES = dict(
     openai=Profile(Capabilities(logprobs=False, label_scoring=False, beams=False, seed=False,
                                 verify=False), ('https://api.openai.com/v1',), 'OPENAI_API_KEY',
                    True, dict(modalities=['text'], top_p=1.)),
-    vllm=Profile(Capabilities(), ('http://127.0.0.1:8000/v1',), '', False,
+    vllm=Profile(Capabilities(choices=True), ('http://127.0.0.1:8000/v1',), '', False,
                  dict(top_p=1., top_k=-1, min_p=0., repetition_penalty=1., return_token_ids=True)),
-    llamacpp=Profile(Capabilities(beams=False), ('http://127.0.0.1:8080/v1',), '', False,
-                     dict(top_p=1., top_k=0, min_p=0., typical_p=1., repeat_penalty=1.,
+    llamacpp=Profile(Capabilities(beams=False, choices=True), ('http://127.0.0.1:8080/v1',), '',
+                     False, dict(top_p=1., top_k=0, min_p=0., typical_p=1., repeat_penalty=1.,
                      cache_prompt=False), grammar=True, likely=1))
 
 # %% ../../nbs/2_models/07_endpoint.ipynb #33b0c0d7
@@ -304,11 +304,15 @@ def tail_score(bare:list, ids:list, logp:list, texts:list, end:str) -> float:
     return math.fsum(logp[P:])
 
 # %% ../../nbs/2_models/07_endpoint.ipynb #d124bdf4
+def grammar_of(answers:list) -> str:
+    "A grammar of llama.cpp that allows these answers and nothing else."
+    return 'root ::= '+' | '.join(json.dumps(o, ensure_ascii=False) for o in answers)
+
 @patch
 def force_answer(self:EndpointALM, wave:Wave, prompt:Prompt, answer:str) -> float:
     "The log-probability of an answer that a grammar forces the model to write."
     body = self.body(wave, prompt, temperature=0., logprobs=True, top_logprobs=1,
-                     grammar=f'root ::= {json.dumps(answer, ensure_ascii=False)}')
+                     grammar=grammar_of([answer]))
     body['max_completion_tokens'] = 8+len(answer.encode()) # Never cut off
     def check(r):
         check_completion(r, 1)
@@ -329,6 +333,22 @@ def score(self:EndpointALM, wave:Wave, prompt:Prompt, answers:list) -> np.ndarra
     bare = self.prompt_tokens(wave, prompt)[0]
     return np.array([tail_score(bare, *self.prompt_tokens(wave, prompt, o), self.end)
                      for o in answers])
+
+# %% ../../nbs/2_models/07_endpoint.ipynb #6eb713e6
+@patch
+def pick(self:EndpointALM, wave:Wave, prompt:Prompt, answers:list, n:int=1, seed:int=0,
+         temperature:float=1.) -> list: # of `Reply`
+    "`n` samples from a list of answers, by a grammar or vLLM's structured outputs."
+    require(self, 'choices')
+    held = dict(grammar=grammar_of(answers)) if self.profile.grammar else dict(
+        structured_outputs=dict(choice=list(answers)))
+    body = self.body(wave, prompt, n=n, seed=seed%2**31, temperature=float(temperature), **held)
+    def check(r):
+        check_completion(r, n)
+        odd = [read_choice(o)[0] for o in r['choices'] if read_choice(o)[0] not in answers]
+        if odd: raise CallError(
+            'out_of_set', f"{odd[0][:80]!r}: this server ignores {', '.join(held)}")
+    return self.replies(*self.post(body, f'pick {seed}', check))
 
 # %% ../../nbs/2_models/07_endpoint.ipynb #c9ce802b
 OWN = (*SERVING, 'end', 'max_seconds', 'confidence', 'extra_body') # Options of an `EndpointALM`

@@ -19,8 +19,7 @@ from pathlib import Path
 from ..core import InputError, Wave, choose
 from ..corpora.audio import RATE
 from .contract import Capabilities, ModelInfo, register_model
-from ambiscale_nb.models.local import (SAMPLER, LocalALM, Net, Processor, chat, torch,
-    transformers)
+from .local import SAMPLER, LocalALM, Net, Processor, chat, torch
 
 # %% ../../nbs/2_models/10_families.ipynb #14f9990e
 @dataclass(frozen=True)
@@ -116,6 +115,7 @@ def check_device(device:str) -> str:
 # %% ../../nbs/2_models/10_families.ipynb #ada691f2
 def load_weights(family:Family, folder:Path, dtype:str) -> Net:
     "The model of a checkpoint in a dtype of torch; an error if a weight is not in it."
+    import transformers
     cls = getattr(transformers, family.model)
     model, info = cls.from_pretrained(folder, dtype=getattr(torch, dtype), local_files_only=True,
                                       trust_remote_code=False, output_loading_info=True)
@@ -155,12 +155,12 @@ def checked_checkpoint(name:str, folder:str='', revision:str='', **options:objec
 def load_family(name:str, folder:str='', revision:str='', device:str='', dtype:str='',
                 batch:int=0) -> LocalALM: # batch: see `LocalALM`
     "A registered family's model, from a folder or from a commit in the hub's cache."
+    from transformers import AutoProcessor
     path = checked_checkpoint(name, folder, revision)
     family, device = FAMILIES[name], check_device(device)
     usual = 'float32' if device.startswith('cpu') else 'bfloat16'
     dtype = choose(dtype or usual, ('float32', 'bfloat16', 'float16'), 'dtype')
-    processor = transformers.AutoProcessor.from_pretrained(path, local_files_only=True,
-                                                           trust_remote_code=False)
+    processor = AutoProcessor.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     model = load_weights(family, path, dtype).to(device)
     return wrap(family, model, processor, folder_revision(path), batch)
 

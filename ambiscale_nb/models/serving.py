@@ -216,6 +216,7 @@ class Served(ServedCalls):
 
     def beams(self, wave, prompt, width): require(self, 'beams')
     def score(self, wave, prompt, answers): require(self, 'label_scoring')
+    def pick(self, wave, prompt, answers, n=1, seed=0, temperature=1.): require(self, 'choices')
     def clock(self): return getattr(self.local, 'spent', 0.) # Seconds of this thread's answers
     @property
     def ahead(self): return 1 if self.replays else sum(o.ceiling for o in self.limits.values())

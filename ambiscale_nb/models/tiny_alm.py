@@ -24,7 +24,7 @@ from .parser import parse
 from .prompts import prompt, verify_prompt
 from .contract import Capabilities, ModelInfo, register_model
 from .local import (SAMPLER, LocalALM, Net, Processor, Tensor, byte_bpe,
-    torch, toy_processor, toy_qwen2_audio, transformers)
+    torch, toy_processor, toy_qwen2_audio)
 
 # %% ../../nbs/2_models/09_tiny_alm.ipynb #aed091a3
 BINS = {'f0': ('low', 'middle', 'high'), 'slope': ('falling', 'level', 'rising'),
@@ -142,6 +142,14 @@ def pack(lessons:list, frames:np.ndarray, tokenizer:object) -> Packed:
     full = np.array([r+[(0, -1, 0, -100, 0)]*(S-len(r)) for r in rows])
     return Packed(*(o.astype(int) for o in np.moveaxis(full[..., :4], -1, 0)), full[..., 4])
 
+# %% ../../nbs/2_models/09_tiny_alm.ipynb #bf2ba834
+def packed_mask(segment:Tensor) -> Tensor: # (B, S) -> (B, 1, S, S): 0 where allowed, else very low
+    "Causal attention within a lesson and to the shared prefix."
+    S = segment.shape[1]
+    same = segment[:, :, None]==segment[:, None]
+    seen = (same | (segment[:, None]==0)) & (torch.arange(S)[:, None]>=torch.arange(S))
+    return torch.where(seen, 0., torch.finfo(torch.float32).min)[:, None]
+
 # %% ../../nbs/2_models/09_tiny_alm.ipynb #c6cb35f8
 def encode_audio(model:Net, mel:Tensor, frames:Tensor) -> tuple: # (B, 37, width), (B, 37) bool
     "The encoder's output for features (B, 80, 150), and which of its positions are valid."
@@ -166,11 +174,8 @@ def packed_states(model:Net, packed:Packed, hidden:Tensor, valid:Tensor) -> Tens
     ids, segment, position = map(torch.as_tensor, (packed.ids, packed.segment, packed.position))
     lm, audio = model.model.language_model, model.model.multi_modal_projector(hidden)[valid]
     where = (ids==model.config.audio_token_id)[..., None]
-    embeds, steps = lm.embed_tokens(ids).masked_scatter(where, audio), torch.arange(ids.shape[1])
-    same = segment[:, :, None]==segment[:, None]
-    seen = (same | (segment[:, None]==0)) & (steps[:, None]>=steps) # This lesson, and the prefix
-    mask = torch.where(seen, 0., torch.finfo(torch.float32).min)[:, None]
-    return lm(inputs_embeds=embeds, attention_mask=mask, position_ids=position,
+    embeds = lm.embed_tokens(ids).masked_scatter(where, audio)
+    return lm(inputs_embeds=embeds, attention_mask=packed_mask(segment), position_ids=position,
               use_cache=False).last_hidden_state
 
 # %% ../../nbs/2_models/09_tiny_alm.ipynb #bc0dc28c
@@ -288,15 +293,15 @@ def save_tiny(model:Net, processor:Processor, folder:Path) -> Path:
 # %% ../../nbs/2_models/09_tiny_alm.ipynb #fae04402
 def load_tiny(size:str='tiny', folder:Path=None, batch:int=16) -> LocalALM: # batch: clips
     "A trained tiny-alm in 64 bits on the CPU; the shipped one without a folder."
+    from transformers import AutoProcessor, Qwen2AudioForConditionalGeneration
     folder = Path(folder or ASSETS/choose(size, TINY_SIZES, 'size of tiny-alm'))
     weights = folder/'model.safetensors'
     if not weights.exists():
         raise InputError(f"No weights in {folder}: run experiments/03_train_tiny")
-    model = transformers.Qwen2AudioForConditionalGeneration.from_pretrained(
-        folder, dtype=torch.float64)
+    model = Qwen2AudioForConditionalGeneration.from_pretrained(folder, dtype=torch.float64)
     revision = hashlib.blake2b(weights.read_bytes(), digest_size=6).hexdigest()
-    return LocalALM(model, transformers.AutoProcessor.from_pretrained(folder), f'tiny-alm-{size}',
-                    revision, max_seconds=MAX_SECONDS, batch=batch)
+    return LocalALM(model, AutoProcessor.from_pretrained(folder), f'tiny-alm-{size}', revision,
+                    max_seconds=MAX_SECONDS, batch=batch)
 
 # %% ../../nbs/2_models/09_tiny_alm.ipynb #7d1c7fde
 for _size, _n in (('nano', 169_264), ('tiny', 379_344), ('small', 1_846_624)):

@@ -25,7 +25,7 @@ WAVE, OTHER = noise(0), noise(1)
 class Ideal:
     "A model in a few lines: the words have probabilities that depend on all of the clip and the question."
     name, revision, n_params, n = 'ideal', '1', 0, 4
-    capabilities = Capabilities(max_seconds=8.)
+    capabilities = Capabilities(max_seconds=8., choices=True)
 
     def hear(self, wave): return check_wave(wave, self.capabilities.max_seconds)
     def audio_tokens(self, wave): return max(1, len(self.hear(wave))//640)
@@ -49,6 +49,8 @@ class Ideal:
         one = {o: self.reply(wave, ask, o).sum_logprob for o in WORDS}
         return np.array([one[o] if o in one else -2-5*chance(len(wave), float(wave.sum()), ask.text, o)
                          for o in answers])
+    def pick(self, wave, ask, answers, n=1, seed=0):
+        return [self.reply(wave, ask, o) for o in np.random.default_rng(seed).choice(answers, n)]
 
 class Deaf(Ideal):
     def hear(self, wave): return np.resize(WAVE, len(super().hear(wave)))
@@ -148,6 +150,9 @@ class Yes(Ideal):
     "Agrees with everything."
     def score(self, wave, ask, answers):
         return np.array([-.1, -2.]) if answers==['yes', 'no'] else super().score(wave, ask, answers)
+class Ignoring(Ideal):
+    "Says what it likes where it should choose."
+    def pick(self, wave, ask, answers, n=1, seed=0): return [self.greedy(wave, ask)]*n
 class Pretending(Ideal):
     "Gives beams that it does not declare."
     capabilities = replace(Ideal.capabilities, beams=False)
@@ -171,8 +176,8 @@ FOUND = { # Who -> the checks that it fails, all of them
     OneShort: {'one_and_several', 'max_n'}, Seedless: {'samples_differ'}, Renormalised: {'one_and_several'},
     NoLogprobs: {'logprobs'}, Positive: {'logprobs', 'label_scoring'}, Short: {'logprobs'},
     Endless: {'scores_fit'}, Batchy: {'label_scoring', 'scores_fit'}, EqualBeams: {'beams'},
-    WorstFirst: {'beams'}, Yes: {'verify'}, Pretending: {'undeclared_is_refused'},
-    Scoring: {'undeclared_is_refused'}, Another: {'answers'}, Mute: {'answers', 'samples_differ'}, Failing: {'beams'}}
+    WorstFirst: {'beams'}, Yes: {'verify'}, Ignoring: {'choices'}, Pretending: {'undeclared_is_refused'},
+    Scoring: {'undeclared_is_refused'}, Another: {'answers'}, Mute: {'answers', 'choices', 'samples_differ'}, Failing: {'beams'}}
 
 MISSED = { # In bfloat16: what moves a token by less than 1 nat, or a score by less than 2
     Mixing: {'one_and_several'}, Endless: {'scores_fit'}, Batchy: {'scores_fit'}, PaddedBatch: {'alone_and_in_a_batch'}}
@@ -218,11 +223,11 @@ def test_growth_is_told_by_all_that_was_read():
 class Words(Ideal):
     "Text and nothing else, as from a hosted model."
     capabilities = replace(Ideal.capabilities, logprobs=False, label_scoring=False, beams=False, verify=False,
-                           seed=False)
+                           seed=False, choices=False)
     def logits(self, wave, ask, words): return 3*super().logits(wave, ask, words)
     def reply(self, *args): return replace(super().reply(*args), token_logprobs=None, tokens=None)
     def beams(self, *args): raise InputError('no beams')
-    score = beams
+    score = pick = beams
 class DeafWords(Words, Deaf): score = Words.score
 class Restless(Words):
     "Never says the same twice."
@@ -330,4 +335,4 @@ def test_other_faults_of_servers_are_found(monkeypatch):
     with Loopback(key='right') as server: table = tried(served(server, 'openai'))
     assert len(table)==1 and table.detail[0].startswith('auth:')       # a wrong key ends the table
     monkeypatch.setattr('loopback.answers', lambda sound, question, ask, n, beam: ['sad']*n)
-    with Loopback() as server: assert 'beams' in failed(tried(served(server, 'vllm'), longest=2.))
+    with Loopback() as server: assert {'beams', 'choices'}<=failed(tried(served(server, 'vllm'), longest=2.))

@@ -159,6 +159,13 @@ def test_what_it_cannot_do_is_refused(kind, server):
         with pytest.raises(InputError, match='demo has no'): call()
     assert not server.asked
 
+def test_a_pick_is_checked(server, monkeypatch):
+    assert {o.text for o in model(server).pick(WAVE, DIRECT, ['yes', 'no'], n=9)}=={'yes', 'no'}
+    assert server.asked[-1][1]['structured_outputs']=={'choice': ['yes', 'no']}
+    assert all(o.token_logprobs is None for o in model(server).pick(WAVE, DIRECT, ['yes'], n=2))
+    monkeypatch.setattr('loopback.answers', lambda *args: ['something'])
+    with pytest.raises(CallError, match='ignores structured_outputs'): model(server).pick(WAVE, DIRECT, ['yes'])
+
 @pytest.mark.parametrize('thought', [(), ('<think>', 'sad?', '</think>', '\n')])
 def test_a_reply_says_where_its_tokens_end(server, thought):
     pieces = [b'Ans', b'wer:', b' n', b'\xc3', b'\xa9', b'<|im_end|>']  # a character in two tokens, an end token

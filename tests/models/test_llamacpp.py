@@ -44,11 +44,12 @@ def test_an_answer_has_ids_ends_and_its_own_log_probabilities(server):
     assert reply.usage['audio_tokens']==0 and reply.usage['output_tokens']==len(reply.text)+1 # Asked in writing
     assert server.asked[0][1]['top_logprobs']==1
 
-def test_a_grammar_scores_answers(server):
+def test_a_grammar_scores_and_restricts_answers(server):
     alm, odd = llama(server), ['sad', 'say "no"', 'é']
     assert alm.capabilities.label_scoring and alm.capabilities.verify and not alm.capabilities.beams
     want = [total('', SAID+DIRECT.text, o) for o in odd]
     assert alm.score(SAID, DIRECT, odd)==pytest.approx(want) and len(server.asked)==3
+    assert {o.text for o in alm.pick(SAID, DIRECT, ['yes', 'no'], n=4)}=={'yes', 'no'}
     assert stand_in('llamacpp', model='demo').capabilities.label_scoring
     with pytest.raises(InputError, match='no beams'): alm.beams(WAVE, DIRECT, 2)
 

@@ -31,7 +31,7 @@ def mine(tmp_path, monkeypatch):
 def test_it_passes_every_check_as_it_stands(mine):
     table = check_model(mine, WAVE, OTHER).set_index('check').ok
     assert passed(table.reset_index()) and table[table.isna()].index.tolist() == [
-        'alone_and_in_a_batch', 'words', 'beams']
+        'alone_and_in_a_batch', 'words', 'beams', 'choices']
 
 @pytest.mark.parametrize('name', ['four', 'six', 'sixteen', 'four+other'])
 def test_every_mode_is_read_under_every_label_set(mine, name):
