@@ -1,6 +1,7 @@
 """Trees that look like releases of MSP-Podcast: a small one in every layout, with invented clips and
 workers, and one of the size of release 2.0, for timing."""
 import csv
+import json
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
@@ -58,6 +59,8 @@ class Layout:
     spelling: str = 'consensus'
     detail: str = 'lines' # lines: EmoDetail; columns
     rater: str = 'WorkerID' # Column of the worker in `columns`
+    files: tuple = ('csv',) # csv, json, txt
+    txt: str = 'labels.txt'
     partitions: str = 'Partitions.txt'
     known: bool = True # Are speaker, gender and split columns of the consensus?
     development: str = 'Development'
@@ -65,12 +68,15 @@ class Layout:
 LAYOUTS = {
     '1.6': Layout('label', 'Audio', 'concensus', 'columns', 'Workers', partitions='Partition.txt',
                   known=False, development='Validation'),
-    '1.7': Layout(spelling='concensus', known=False, development='Validation', partitions='Partition.txt'),
+    '1.7': Layout(spelling='concensus', development='Validation', partitions='Partition.txt'),
     '1.8': Layout(spelling='concensus', development='Validation'),
+    '1.8 json': Layout('label', 'Audio', 'concensus', files=('json',), development='Validation'),
+    '1.8 txt': Layout('label', files=('txt',), txt='Labels.txt', known=False, development='Validation'),
     '1.9': Layout('labels', spelling='concensus'),
-    '1.10': Layout(), '1.11': Layout(),
+    '1.10': Layout(), '1.11': Layout(files=('csv', 'json', 'txt')),
     '1.12': Layout('LABELS', 'Audios'),
     '2024-11': Layout(partitions='Partition.txt'), '2.0': Layout(detail='columns'),
+    '2.0 json': Layout(files=('json',)),
 }
 
 def worker_line(worker, answer): return f'{worker}; {answer[0]}; {answer[1]}; A:4.000000; V:3.500000; D:5.000000;'
@@ -91,7 +97,7 @@ def write_release(root, layout, clips=CLIPS, audio=True, transcripts=False):
     part = lambda o: layout.development if o.part=='Development' else o.part
     file = lambda o: f'MSP-PODCAST_{o.name}.wav'
     rated = [o for o in clips if o.letter]
-    write_csv(labels, layout, rated, file, part)
+    for kind in layout.files: WRITERS[kind](labels, layout, rated, file, part)
     lines = [f'{part(o)}; {file(o)}' for o in clips if o.part!='NA']
     (root/layout.partitions).write_text('\n'.join(lines)+'\n', encoding='utf-8')
     who = [f'{file(o)}; {o.speaker}' for o in rated]
@@ -119,6 +125,24 @@ def write_csv(labels, layout, clips, file, part):
         head = ['FileName', layout.rater, 'EmoClass_Major', 'EmoClass_Second', 'EmoAct', 'EmoVal', 'EmoDom']
         rows = [[file(o), w, *a, 4., 3.5, 5.] for o in clips for w, a in answers_of(o)]
     write_rows(labels/'labels_detailed.csv', [head, *rows])
+
+def write_json(labels, layout, clips, file, part):
+    stated = {file(o): dict(EmoClass=o.letter, EmoAct=4., EmoDom=5., EmoVal=3.5, Gender=o.gender,
+                            SpkrID=int(o.speaker) if o.speaker.isdigit() else o.speaker,
+                            Split_Set=part(o)) for o in clips}
+    (labels/f'labels_{layout.spelling}.json').write_text(json.dumps(stated), encoding='utf-8')
+    said = lambda a: json.dumps(dict(EmoClass_Major=a[0], EmoClass_Second=a[1], EmoAct=4., EmoDom=5.,
+                                     EmoVal=3.5))
+    one = lambda o: ', '.join(f'"{w}": {said(a)}' for w, a in answers_of(o)) # a key may come twice
+    text = ',\n'.join(f'"{file(o)}": {{{one(o)}}}' for o in clips)
+    (labels/'labels_detailed.json').write_text(f'{{{text}}}', encoding='utf-8')
+
+def write_txt(labels, layout, clips, file, part):
+    blocks = ['\n'.join([f'{file(o)}; {o.letter}; A:4.000000; V:3.500000; D:5.000000;',
+                         *(worker_line(w, a) for w, a in answers_of(o))]) for o in clips]
+    (labels/layout.txt).write_text('\n\n'.join(blocks)+'\n\n', encoding='utf-8')
+
+WRITERS = dict(csv=write_csv, json=write_json, txt=write_txt)
 
 
 # --- the size of release 2.0 ----------------------------------------------------------------------

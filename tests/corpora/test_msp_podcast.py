@@ -19,7 +19,7 @@ from trees_msp import CLIPS, LAYOUTS, WORKERS, Clip, large_release, write_releas
 
 UIDS = [f'MSP-PODCAST_{o.name}' for o in CLIPS]
 RATED = [o for o in CLIPS if o.letter]
-ENCODED = ['1.11', '2.0']
+ENCODED = ['1.11', '2.0', '1.8 txt', '1.8 json']
 
 
 def said(ratings):
@@ -299,7 +299,7 @@ RULES = {'no tie': lambda votes, names: names[votes.argmax()],
          'reversed': lambda votes, names: names[len(names)-1-votes[::-1].argmax()]}
 
 
-@pytest.mark.parametrize('layout', ['1.7', '1.11'])
+@pytest.mark.parametrize('layout', ['1.8 txt', '1.11'])
 @pytest.mark.parametrize('fault', [*FAULTS, *RULES])
 def test_a_wrong_loader_is_noticed(fault, layout, tree, monkeypatch):
     root, name = tree(layout), fault if fault in FAULTS else 'consensus_of'
@@ -309,10 +309,14 @@ def test_a_wrong_loader_is_noticed(fault, layout, tree, monkeypatch):
 
 # --- published counts -----------------------------------------------------------------------------
 def test_published_figures_of_1_8():
-    counts = dict(test1=15_326, development=7800, train=msp.CLIP_COUNTS['1.8']-15_326-7800)
-    clips = pd.DataFrame(dict(letter=[o for o, n in msp.LETTER_COUNTS.items() for _ in range(n)],
-                              split=[o for o, n in counts.items() for _ in range(n)]))
-    clips = clips.assign(uid=clips.index.astype(str), speaker=(clips.index%1273).astype(str), release='1.8', **{'flags': ''})
+    table, rows = msp.LETTER_COUNTS, []
+    for part in ('test1', 'development', 'train'):
+        n = table[part] if part!='train' else table['all']-table.test1-table.development
+        rows += [(part, o) for o in table.index for _ in range(n[o])]
+    clips = pd.DataFrame(rows, columns=['split', 'letter']).assign(uid=lambda o: o.index.astype(str))
+    clips = clips.assign(speaker=(clips.index%1273).astype(str), release='1.8', **{'flags': ''})
+    part = msp.check_msp_podcast(clips.query("split=='test1'"))
+    assert len(part)==1+10 and {o['verdict'] for o in part}=={'ok'}
     whole = msp.check_msp_podcast(clips)
     assert len(whole)==1+2+1+10 and {o['verdict'] for o in whole}=={'ok'}
     clips.loc[0, 'letter'] = 'F'
