@@ -87,7 +87,6 @@ def logprobs(sound, question, ids):
     return [-.05-2*chance(sound, question, ids[:i+1]) for i in range(len(ids))]
 
 def name_of(data): return hashlib.blake2b(data.encode()).hexdigest()[:16]
-
 def ids_of(text): return [ord(o) for o in text]
 
 def retry_info(delay):
@@ -138,7 +137,6 @@ REFUSALS = {
 }
 
 # Errors in the body of a success: name -> the error
-
 BODIES = {
     '429 in a 200': {'message': 'Rate limit exceeded: 20 requests per minute', 'code': 429},
     '503 in a 200': {'message': 'Provider returned error', 'code': 503, 'metadata': {'raw': 'overloaded'}},

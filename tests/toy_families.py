@@ -26,7 +26,6 @@ WHISPER = dict(num_mel_bins=16, hidden_size=WIDTH, num_hidden_layers=2, num_atte
 PICTURE = dict(hidden_size=WIDTH, out_hidden_size=WIDTH, intermediate_size=32, num_heads=2, depth=1)
 
 # --- tokenizers and processors
-
 def tokenizer(special, end, pad, **named):
     "Bytes and special tokens; `named` become attributes, as `audio_token` of Qwen2.5-Omni."
     tok = Tokenizer(models.BPE())
@@ -73,7 +72,6 @@ def gemma_processor():
     return BlindGemma(Gemma4AudioFeatureExtractor(feature_size=16), None, tok, None, template)
 
 # --- Voxtral: mistral-common's own control tokens; [AUDIO] is number 24 in the library's code
-
 CONTROL = ['<unk>', '<s>', '</s>', '[INST]', '[/INST]', '[AVAILABLE_TOOLS]', '[/AVAILABLE_TOOLS]',
            '[TOOL_RESULTS]', '[/TOOL_RESULTS]', '[TOOL_CALLS]', '[IMG]', '<pad>', '[IMG_BREAK]',
            '[IMG_END]', '[PREFIX]', '[MIDDLE]', '[SUFFIX]', '[SYSTEM_PROMPT]', '[/SYSTEM_PROMPT]',
@@ -133,7 +131,6 @@ def voxtral_processor(folder):
     return VoxtralProcessor(whisper(30), MistralCommonBackend(tekken(folder/'tekken.json')))
 
 # --- models
-
 def settings(name, processor):
     "The arguments of a family's configuration class."
     tok = processor.tokenizer

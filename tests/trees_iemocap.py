@@ -11,7 +11,6 @@ HEADER = '% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n'
 LONG = dict(neu='Neutral', hap='Happiness', sad='Sadness', ang='Anger', exc='Excited', fru='Frustration',
             fea='Fear', sur='Surprise', dis='Disgust', oth='Other')
 
-
 # --- parts of files -------------------------------------------------------------------------------
 def block(uid, code, raters, start=1., end=3.5, dimensions=('val 3; act 2; dom  2;',), means='3.0000, 2.5000, 2.0000'):
     "A block of an evaluation file; `raters` maps E1 to `Anger; Sadness;` or to (`Anger;`, note)."
@@ -22,7 +21,6 @@ def block(uid, code, raters, start=1., end=3.5, dimensions=('val 3; act 2; dom  
     lines += [f'A-E{i}:\t{o}\t()' for i, o in enumerate(dimensions, 1)]
     return '\n'.join(lines)+'\n'
 
-
 def tiny_wave(seconds=.2, channels=1):
     "The bytes of a quiet WAV file."
     out = io.BytesIO()
@@ -31,7 +29,6 @@ def tiny_wave(seconds=.2, channels=1):
         f.writeframes(bytes(int(seconds*16_000)*2*channels))
     return out.getvalue()
 
-
 def put(path, content=''):
     "Write a file and the folders above it."
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,14 +36,12 @@ def put(path, content=''):
     path.write_bytes(content)
     return path
 
-
 def write_dialog(release, name, blocks, words=()):
     "One dialog: its evaluation, and its transcript if there is one."
     session = release/f'Session{int(name[3:5])}'
     put(session/'dialog'/'EmoEvaluation'/f'{name}.txt', HEADER+'\n'+'\n'.join(blocks))
     if words: put(session/'dialog'/'transcriptions'/f'{name}.txt', '\n'.join(words)+'\n')
     return session
-
 
 # --- small, with every trap -----------------------------------------------------------------------
 SMALL = { # uid -> code, raters; what is to be found is in test_iemocap.py
@@ -64,7 +59,6 @@ SMALL = { # uid -> code, raters; what is to be found is in test_iemocap.py
     'Ses03M_impro05b_M017': ('hap', {'E1': 'Happiness; Excited; Surprise;', 'E2': 'Happiness; ', 'E3': 'Neutral'}),
 }
 NOISE = 'C-E1:\tNeutral;\t(this file is not to be read)\n'
-
 
 def write_small(folder):
     "Seven utterances, two of which are without audio and one without words; returns the release folder."
@@ -94,7 +88,6 @@ def write_small(folder):
     (three/'sentences'/'wav'/'Ses03M_impro08a'/'Ses03M_impro08a_F000.wav').unlink()
     return release
 
-
 # --- full scale -----------------------------------------------------------------------------------
 SPEAKERS = dict(Ses01F=873, Ses01M=946, Ses02F=859, Ses02M=952, Ses03F=1048, Ses03M=1088, Ses04F=987,
                 Ses04M=1116, Ses05F=1033, Ses05M=1137)
@@ -105,7 +98,6 @@ REST = dict(xxx=2507, fru=1849, sur=107, fea=40, oth=3, dis=2) # the other codes
 TOTAL, IMPROVISED, IMPROVISED_FOUR, SECONDS = 10_039, 4784, 2943, 12.44*3600
 MOCAP = 4941 # utterances of dialogs in which the woman wore the markers
 SELF = [598, 305, 900, 0, 182] # self-reports a session
-
 
 def dialogs_of(session):
     "Names of a session's dialogs: 28, 30, 32, 30, 31."
@@ -118,14 +110,12 @@ def dialogs_of(session):
         out[at:at+1] = [f'Ses03M_{o}a', f'Ses03M_{o}b']
     return [*out, 'Ses05M_script01_1b'] if session==5 else out
 
-
 def shares(total, sizes):
     "Parts of `total` in proportion to `sizes`, whole numbers that sum to it."
     exact = np.asarray(sizes)*total/sum(sizes)
     out = np.floor(exact).astype(int)
     out[np.argsort(out-exact, kind='stable')[:total-out.sum()]] += 1
     return out.tolist()
-
 
 def named(profile, code, four):
     "What observers say: `profile` is how the emotions spread, `code` leads or is among those that do."
@@ -136,7 +126,6 @@ def named(profile, code, four):
     more = {'unanimous': (a,)*4, 'alone': (a, a, a, b), 2: (a, b, a, b), 3: (a, b, c, f'{a}; {b}; {c}'),
             4: (a, b, c, d), 5: (f'{a}; {b}', f'{c}; {d}', e, f'{a}; {b}; {c}; {d}; {e}')}
     return (more if four else three)[profile]
-
 
 def full_table(seed=0):
     "Who says what in the full tree: rows of uid, code, what observers said, self-report, seconds."
@@ -157,7 +146,6 @@ def full_table(seed=0):
                     places.append((s, kind, f'{name}_{who}{counts[name]:03d}'))
                     counts[name] += 1
     return _rows(places, rng)
-
 
 def _rows(places, rng):
     "Codes, votes, self-reports and durations for the utterances."
@@ -185,7 +173,6 @@ def _rows(places, rng):
     seconds = rng.permutation(seconds*SECONDS/seconds.sum())
     return [(uid, code[uid], named(spread[uid], code[uid], uid in four), uid in self_reports, t)
             for (_, _, uid), t in zip(places, seconds, strict=True)]
-
 
 def write_full(folder):
     "All of it, without audio. Returns the release folder."

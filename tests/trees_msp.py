@@ -144,7 +144,6 @@ def write_txt(labels, layout, clips, file, part):
 
 WRITERS = dict(csv=write_csv, json=write_json, txt=write_txt)
 
-
 # --- the size of release 2.0 ----------------------------------------------------------------------
 EIGHT = ('Neutral', 'Happy', 'Angry', 'Sad', 'Contempt', 'Surprise', 'Disgust', 'Fear')
 LETTERS = np.array(list('NHASCUDFOX'))

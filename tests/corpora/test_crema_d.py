@@ -19,7 +19,6 @@ SIX = label_set('six').labels
 LETTERS = dict(zip(SIX, 'ADFHNS', strict=True))
 MODALITIES = ('voice', 'face', 'audio-visual')
 
-
 @pytest.fixture(scope='module')
 def load():
     cache = {}
@@ -29,12 +28,10 @@ def load():
         return cache[key]
     return one
 
-
 def numbers(utterances):
     "Votes (U, 6), raters, entropy in bits, how many labels share the first place."
     v = votes_of(utterances, SIX)
     return v, v.sum(1), entropy(soft_labels(v)), top_labels(v).sum(1)
-
 
 COLUMNS = pd.DataFrame({
     'mean raters': (9.2137, 9.6283, 9.6450), 'median raters': (9, 10, 10), 'tied %': (8.65, 6.32, 5.64),
@@ -43,7 +40,6 @@ COLUMNS = pd.DataFrame({
     'q10': (.4690, 0, 0), 'q25': (.8813, .5033, .4690), 'q75': (1.5710, 1.4855, 1.3610), 'q90': (1.8464, 1.8366, 1.7219),
     'entropy max': (2.5219, 2.5219, 2.5), 'tercile 1': (.9710, .7219, .5436), 'tercile 2': (1.4466, 1.3568, 1.2244),
     'normalised': (.4627, .3902, .3573), 'plurality acted, no ties %': (45.59, 70.73, 76.53)}, index=MODALITIES).T
-
 
 @genuine
 @pytest.mark.parametrize('modality', MODALITIES)
@@ -63,7 +59,6 @@ def test_votes_agreement_and_entropy(load, modality):
              'plurality acted, no ties %': (own==most)[ties==1].mean()*100}
     assert not {o: (COLUMNS[modality][o], found[o]) for o in COLUMNS.index
                 if round(float(found[o]), 2 if o.endswith('%') else 4)!=COLUMNS[modality][o]}
-
 
 @genuine
 def test_voice_in_detail(load):
@@ -86,7 +81,6 @@ def test_voice_in_detail(load):
     assert [':'.join(np.array(SIX)[o]) for o in top_labels(v)]==u.consensus.tolist()
     assert .2<krippendorff_alpha(expand_votes(v))<.35
 
-
 @genuine
 def test_acted_classes_and_the_neutral_sink(load):
     u = load()
@@ -100,7 +94,6 @@ def test_acted_classes_and_the_neutral_sink(load):
             ('D', 'D', .286), ('F', 'N', .383), ('F', 'F', .321), ('A', 'A', .532), ('A', 'D', .211), ('N', 'N', .762):
         assert mix.loc[acted, heard]==share
 
-
 @genuine
 def test_four_classes(load):
     u, four = load(labels='four'), label_set('four')
@@ -113,7 +106,6 @@ def test_four_classes(load):
     rest, aside = set_aside(u, four)
     assert len(aside)==46 and set(aside.reason)=={'no vote in the label set'} and len(rest)==7442-46
     with pytest.raises(InputError, match='46 of 7442 clips have no vote'): soft_labels(v)
-
 
 @genuine
 def test_clips_speakers_levels(load):
@@ -135,7 +127,6 @@ def test_clips_speakers_levels(load):
         assert tuple(rows.loc[uid])[:len(want)]==want
     assert tuple(rows.loc['1040_TAI_ANG_XX'])[1:]==(2.5, 'angry:sad')
 
-
 @genuine
 @pytest.mark.parametrize('wrong', ['all modalities', 'acted as heard', 'ties cut by order', 'three lost'])
 def test_a_wrong_loader_is_found_out(load, wrong):
@@ -151,11 +142,9 @@ def test_a_wrong_loader_is_found_out(load, wrong):
     if wrong=='three lost': u = u.iloc[3:]
     assert (pd.DataFrame(crema_d.check_crema_d(u)).verdict!='ok').any()
 
-
 # --- look-alikes -------------------------------------------------------------------------------------
 ROWS = [(100001, '1001_DFA_ANG_XX', (6, 2, 0, 0, 1, 0)), (100002, '1040_ITH_SAD_XX', (0, 0, 0, 0, 3, 3)),
         (200001, '1001_DFA_ANG_XX', (9, 0, 0, 0, 0, 0)), (200002, '1040_ITH_SAD_XX', (0, 0, 0, 0, 0, 9))]
-
 
 @pytest.fixture
 def table(tmp_path):
@@ -168,7 +157,6 @@ def table(tmp_path):
     pd.DataFrame(out, columns=columns).to_csv(path, index=False)
     return path
 
-
 @pytest.mark.parametrize('change, message', [
     (lambda t: t.replace(',9,', ',8,', 1), 'contradict themselves, first 1001_DFA_ANG_XX'),
     (lambda t: t.replace('N:S', 'N'), 'contradict themselves, first 1040_ITH_SAD_XX'),
@@ -177,7 +165,6 @@ def table(tmp_path):
 def test_a_damaged_table_is_refused(table, tmp_path, change, message):
     table.write_text(change(table.read_text()))
     with pytest.raises(InputError, match=message): load_corpus('crema_d', tmp_path)
-
 
 @pytest.mark.parametrize('convention', ['rater', 'label', 'first'])
 @pytest.mark.parametrize('labels', ['six', 'six+other', 'four', 'four+other', 'eight', 'five'])
@@ -189,14 +176,12 @@ def test_every_label_set_keeps_every_vote(table, tmp_path, labels, convention):
     assert u.n_raters.tolist()==[9, 6] and u.consensus.tolist()==['angry', 'neutral:sad']
     if labels.endswith('+other'): assert not u.out_of_set.any()
 
-
 def test_an_old_copy_with_a_short_name(table, tmp_path):
     (tmp_path/'AudioWAV').mkdir()
     (tmp_path/'AudioWAV/1040_ITH_SAD_X.wav').touch()
     u, _ = load_corpus('crema_d', tmp_path)
     assert [Path(o).name for o in u.path]==['1001_DFA_ANG_XX.wav', '1040_ITH_SAD_X.wav']
     assert u['flags'].tolist()==['no_audio', '']
-
 
 @pytest.mark.parametrize('options, message', [
     (dict(root='none'), 'No folder'), (dict(root='.'), 'no processedResults'), (dict(split='test'), 'split of crema_d'),

@@ -16,14 +16,11 @@ NINE = label_set('nine').labels
 pytestmark = pytest.mark.filterwarnings('ignore:IEMOCAP')
 UID = 'Ses01F_impro01_F000'
 
-
 @pytest.fixture(scope='module')
 def small(tmp_path_factory): return write_small(tmp_path_factory.mktemp('iemocap'))
 
-
 @pytest.fixture(scope='module')
 def full(tmp_path_factory): return iemocap.load_iemocap(write_full(tmp_path_factory.mktemp('full')))
-
 
 # --- votes ----------------------------------------------------------------------------------------
 @pytest.mark.parametrize(('uid', 'votes'), [
@@ -38,7 +35,6 @@ def test_who_votes_for_what(small, uid, votes):
     one = ratings[ratings.uid==uid].sort_values('order')
     assert one.groupby('rater', observed=True).label.agg(list).to_dict()==votes
 
-
 @pytest.mark.parametrize('convention, votes', [
     ('rater', dict(angry=1.5, frustrated=1.5)), ('label', dict(angry=2, frustrated=2)), ('first', dict(angry=2, frustrated=1))])
 def test_conventions(small, convention, votes):
@@ -46,14 +42,12 @@ def test_conventions(small, convention, votes):
     row = u.set_index('uid').loc['Ses01F_impro08b_M000']
     assert {o: row['votes_'+o] for o in NINE if row['votes_'+o]}==votes and row.n_raters==3
 
-
 def test_four_classes_merge_excited_and_count_the_rest(small):
     u = load_corpus('iemocap', small, labels='four')[0].set_index('uid')
     assert u.votes_happy['Ses01M_script03_3b_F000']==4 and u.n_raters['Ses01M_script03_3b_F000']==4
     assert u.out_of_set['Ses01F_impro08b_M000']==1.5
     assert np.allclose(votes_of(u, label_set('four').labels).sum(1)+u.out_of_set, u.n_raters)
     assert not load_corpus('iemocap', small, labels='four+other')[0].out_of_set.any()
-
 
 # --- names, sound, words --------------------------------------------------------------------------
 def test_facts_about_clips(small):
@@ -70,11 +64,9 @@ def test_facts_about_clips(small):
     row = iemocap.load_iemocap(small, audio='dialog')[0].set_index('uid').loc['Ses01F_impro08b_M000']
     assert Path(row.path).name=='Ses01F_impro08b.wav' and (row.start, row.end)==(4., 6.5)
 
-
 def test_an_unknown_emotion_is_refused_with_its_place(tmp_path):
     write_dialog(tmp_path/'IEMOCAP_full_release', UID[:-5], [block(UID, 'neu', {'E1': 'Bored;'})])
     with pytest.raises(InputError, match='Ses01F_impro01.txt.*Bored'): iemocap.load_iemocap(tmp_path)
-
 
 def test_odd_lines_are_counted(tmp_path):
     text = block(UID, 'neu', {'E1': 'Neutral;', 'E2': 'Neutral;', 'E3': 'Neutral;'})+'what is this\n'
@@ -82,16 +74,13 @@ def test_odd_lines_are_counted(tmp_path):
     with pytest.warns(match='what is this'): clips, ratings = iemocap.load_iemocap(tmp_path)
     assert len(ratings)==3 and sum(clips.attrs['dropped'].values())>=1
 
-
 def test_wrong_folders(tmp_path):
     with pytest.raises(InputError, match='does not look like IEMOCAP'): iemocap.load_iemocap(tmp_path)
     with pytest.raises(InputError, match='give `root`'): iemocap.load_iemocap(None)
     with pytest.raises(InputError, match='split of iemocap'): load_corpus('iemocap', tmp_path, split='test')
 
-
 # --- all of it ------------------------------------------------------------------------------------
 def counted(clips, ratings): return pd.DataFrame(iemocap.check_iemocap(clips, ratings)).set_index('check')
-
 
 def test_published_counts_of_the_full_tree(full):
     report = counted(*full)
@@ -99,7 +88,6 @@ def test_published_counts_of_the_full_tree(full):
     for split, n in dict(session1=1819, session2=1811, session3=2136, session4=2103, session5=2170, improvised=4784,
                          scripted=5255).items(): assert len(iemocap.select_split(full[0], split))==n
     assert len(iemocap.select_split(full[0], 'not-session1'))==8220
-
 
 @pytest.mark.parametrize('wrong, line', [('mocap letter', 'women'), ('self-reports counted', 'observers, most'),
                                          ('ties cut by order', 'tied'), ('no agreement lost', 'code xxx'),

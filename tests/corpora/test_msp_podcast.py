@@ -21,11 +21,9 @@ UIDS = [f'MSP-PODCAST_{o.name}' for o in CLIPS]
 RATED = [o for o in CLIPS if o.letter]
 ENCODED = ['1.11', '2.0', '1.8 txt', '1.8 json']
 
-
 def said(ratings):
     "uid -> labels in the order of the table."
     return {u: tuple(o.label.astype(str)) for u, o in ratings.groupby('uid', sort=False, observed=True)}
-
 
 def check(root):
     "What any loader must make of a tree of `CLIPS`."
@@ -49,10 +47,8 @@ def check(root):
     assert said(second)=={f'MSP-PODCAST_{o.name}': sum((msp.secondary_of(x) for _, x in o.answers), ()) for o in RATED}
     return clips, ratings
 
-
 @pytest.fixture
 def tree(tmp_path): return lambda layout='2.0', **options: write_release(tmp_path/'release', layout, **options)
-
 
 # --- every layout ---------------------------------------------------------------------------------
 @pytest.mark.parametrize('layout', LAYOUTS)
@@ -63,7 +59,6 @@ def test_every_release_says_the_same(layout, tree):
     assert ratings.columns.tolist()==['corpus', 'uid', 'rater', 'label', 'order', 'named']
     assert str(ratings.rater.dtype)==str(ratings.label.dtype)=='category'
 
-
 def test_a_release_that_is_spelt_differently_throughout(tree):
     "Upper case in every name, and the partitions beside the labels."
     root = tree('1.8')
@@ -72,7 +67,6 @@ def test_a_release_that_is_spelt_differently_throughout(tree):
     (root/'Partitions.txt').rename(root/'LABEL'/'PARTITION.TXT')
     (root/'Audios').rename(root/'AUDIO')
     check(root)
-
 
 @pytest.mark.parametrize('change', [
     lambda data: b'\xef\xbb\xbf'+data, lambda data: data.replace(b'\n', b'\r\n'),
@@ -83,13 +77,9 @@ def test_other_encodings(layout, change, tree):
     for o in [*(root/LAYOUTS[layout].labels).iterdir(), *root.glob('*.txt')]: o.write_bytes(change(o.read_bytes()))
     check(root)
 
-
 # --- traps, by name -------------------------------------------------------------------------------
 def one_clip(letter, *answers, **more): return (Clip('9201_0001', letter, answers, (), '5', 'Male', **more),)
-
-
 def votes(root, **options): return Counter(msp.load_msp_podcast(root, **options)[1].label.astype(str))
-
 
 @pytest.mark.parametrize('layout', ['1.11', '2.0'])
 @pytest.mark.parametrize('text', ['Other-a, b', 'Other-a; b', 'Other-A: b; V: 3', 'Other(a,b,Sad)', 'Other-"so"', 'Other-; ',
@@ -97,7 +87,6 @@ def votes(root, **options): return Counter(msp.load_msp_podcast(root, **options)
 def test_free_text_is_other(layout, text, tree):
     root = tree(layout, clips=one_clip('X', ('Sad', 'Sad'), (text, 'Annoyed')))
     assert votes(root)=={'sad': 1, 'other': 1} and votes(root, emotions='secondary')=={'sad': 1, 'annoyed': 1}
-
 
 def test_fields_of_one_worker(tree, tmp_path):
     "An empty secondary field is no vote; a misspelling is the same emotion; the primary one may be repeated."
@@ -113,7 +102,6 @@ def test_fields_of_one_worker(tree, tmp_path):
     utts, _ = load_corpus('msp_podcast', root, labels='sixteen', emotions='both')
     assert (utts.votes_angry[0], utts.votes_annoyed[0])==(.5, .5)
 
-
 @pytest.mark.parametrize('layout', ENCODED)
 def test_the_first_of_two_answers_stays(layout, tree):
     root = tree(layout, clips=one_clip('S', ('Sad', 'Sad'), ('Fear', 'Fear'), ('Sad', 'Sad'),
@@ -122,7 +110,6 @@ def test_the_first_of_two_answers_stays(layout, tree):
     assert Counter(ratings.label.astype(str))=={'sad': 2, 'fearful': 1} and clips['flags'].tolist()==['repeated_rater']
     assert clips.attrs['dropped']['rater judged the clip before']==2
 
-
 @pytest.mark.parametrize('layout', ['1.11', '2.0'])
 def test_workers_that_are_numbers_stay_apart(layout, tree):
     root = tree(layout, clips=one_clip('X', ('Sad', 'Sad'), ('Fear', 'Fear')))
@@ -130,14 +117,12 @@ def test_workers_that_are_numbers_stay_apart(layout, tree):
     path.write_text(path.read_text().replace('WORKER_K', '007').replace('WORKER_L', '7'))
     assert msp.load_msp_podcast(root)[1].rater.tolist()==['007', '7']
 
-
 def test_na_is_a_word(tree):
     "Of a split and of a speaker; a speaker's number may have become a fraction."
     clips = [replace(CLIPS[0], speaker='NA', part='NA'), replace(CLIPS[1], speaker='7.0')]
     loaded, _ = msp.load_msp_podcast(tree(clips=clips))
     assert loaded['flags'].tolist()==['unknown_speaker;no_split', '']
     assert loaded.split.tolist()==['', 'train'] and loaded.speaker.tolist()==['podcast-9101', '7']
-
 
 def test_letters_that_are_withheld(tree):
     root = tree()
@@ -150,7 +135,6 @@ def test_letters_that_are_withheld(tree):
     assert [re.findall('blind|no_votes', o) for o in flags]==[['blind'], ['blind'], ['no_votes']]
     assert clips.arousal.isna().sum()==4 # and the one of Partitions.txt
 
-
 def test_blind_clips_and_unknown_speakers(tree):
     root = tree()
     utts, ratings = load_corpus('msp_podcast', root)
@@ -161,7 +145,6 @@ def test_blind_clips_and_unknown_speakers(tree):
     assert aside.set_index('uid').reason.to_dict()=={UIDS[-1]: 'blind', UIDS[-2]: 'no_audio'}
     assert (kept.letter=='X').sum()==3 and not any(kept[kept.letter=='X'].consensus)
     assert load_corpus('msp_podcast', root, split='test3')[0].uid.tolist()==[UIDS[-1]]
-
 
 def test_audio_that_is_missing(tree, monkeypatch):
     "Files are listed and never asked for one by one; without any audio, only the known clip is flagged."
@@ -180,7 +163,6 @@ def test_audio_that_is_missing(tree, monkeypatch):
     clips, _ = msp.load_msp_podcast(root)
     assert silent(clips)==[UIDS[-2]] and clips.path[0].endswith(os.path.join('Audios', f'{UIDS[0]}.wav'))
 
-
 def test_rows_that_are_not_listed_or_listed_twice_are_counted(tree):
     root = tree('1.11', clips=CLIPS[:3])
     path, stated = (root/'Labels'/f'labels_{o}.csv' for o in ('detailed', 'consensus'))
@@ -190,13 +172,11 @@ def test_rows_that_are_not_listed_or_listed_twice_are_counted(tree):
     assert len(clips)==3 and len(ratings)==15
     assert clips.attrs['dropped']['clip is not listed']==clips.attrs['dropped']['clip is listed again']==1
 
-
 def test_transcripts_are_read_when_asked_for(tree):
     root = tree('2.0', transcripts=True)
     assert 'transcript' not in msp.load_msp_podcast(root)[0]
     assert msp.load_msp_podcast(root, transcripts=True)[0].transcript.tolist()[:3]==[
         'words of 9101_0001', 'words of 9101_0002', '']
-
 
 @pytest.mark.parametrize(('part', 'names', 'n'), [('train', 'train', 3), ('development', 'development', 1),
                                                   ('validation', 'development', 1), ('test1', 'test1', 2)])
@@ -204,7 +184,6 @@ def test_transcripts_are_read_when_asked_for(tree):
 def test_parts(layout, part, names, n, tree):
     clips, ratings = msp.load_msp_podcast(tree(layout), part)
     assert set(clips.split)=={names} and set(ratings.uid)==set(clips.uid) and clips.index.tolist()==list(range(n))
-
 
 # --- refusals -------------------------------------------------------------------------------------
 @pytest.mark.parametrize(('file', 'text', 'message'), [
@@ -222,7 +201,6 @@ def test_damaged_files_are_refused(file, text, message, tree):
     else: path.write_text(text)
     with pytest.raises(InputError, match=message): msp.load_msp_podcast(path.parents[1])
 
-
 @pytest.mark.parametrize(('options', 'message'), [
     (dict(root=None), 'give `root`'), (dict(root='nowhere'), 'No folder'), (dict(root='.'), 'does not look like MSP-Podcast'),
     (dict(split='test_1'), "Did you mean 'test1'"), (dict(split='test'), 'this release has development, test1'),
@@ -230,17 +208,14 @@ def test_damaged_files_are_refused(file, text, message, tree):
 def test_what_is_no_release_is_refused(options, message, tree):
     with pytest.raises(InputError, match=message): msp.load_msp_podcast(**{'root': tree(), **options})
 
-
 # --- the consensus rule ---------------------------------------------------------------------------
 def letter_of(emotion): return next(k for k, v in msp.LETTERS_MSP.items() if v==emotion)
-
 
 def rule(primaries):
     "The rule, spelt out for one clip."
     lumped = Counter(msp.PRIMARY.get(o.strip(), 'other') for o in primaries)
     top = [o for o, n in lumped.items() if n==max(lumped.values())]
     return 'X' if len(top)>1 else letter_of(top[0])
-
 
 @given(st.lists(st.lists(st.sampled_from([*msp.PRIMARY, 'Other-a', 'Other-b', 'Other-']), max_size=9), min_size=1, max_size=6))
 def test_consensus_of_is_the_rule(clips):
@@ -250,9 +225,7 @@ def test_consensus_of_is_the_rule(clips):
     assert found.tolist()==[msp.LETTERS_MSP[rule(c)] if c else '' for c in clips]
     assert [rule([p for p, _ in o.answers]) for o in RATED]==[o.letter for o in RATED]
 
-
 TEXT = st.text(st.characters(exclude_categories=['C'], exclude_characters='\x85'), max_size=20)
-
 
 @given(worker=st.from_regex(r'[A-Za-z0-9_]{1,12}', fullmatch=True), text=TEXT,
        second=st.sampled_from([*msp.SECONDARY, 'Neutral,Confused', '']),
@@ -263,7 +236,6 @@ def test_a_line_is_read_from_both_ends(worker, text, second, numbers):
     assert (read.rater, msp.primary_of(read.primary), read.secondary)==(worker, 'other', second)
     known = msp.judgements(['a.wav'], [line.replace('; Other-', '; Sad; Other-', 1)]).iloc[0]
     assert known.primary=='Sad' and known.secondary.startswith('Other-')
-
 
 @pytest.mark.parametrize('labels', ['eight', 'eight+other', 'four', 'four+other'])
 def test_no_vote_is_lost_and_votes_follow_the_letters(tree, labels):
@@ -276,7 +248,6 @@ def test_no_vote_is_lost_and_votes_follow_the_letters(tree, labels):
         top = [o for o, n in zip(names, own, strict=True) if n==own.max()]
         assert row.consensus==('' if len(top)>1 else top[0])
 
-
 def wrong_consensus(rule):
     "`consensus_of` with another rule: a function of a clip's votes and the nine names gives the answer."
     def of(ratings, uids):
@@ -284,7 +255,6 @@ def wrong_consensus(rule):
         votes = [np.array([(first.label[first.uid==u]==o).sum() for o in nine]) for u in uids]
         return np.array([rule(o, nine) if o.any() else '' for o in votes])
     return of
-
 
 FAULTS = {'part_said': lambda text: (text.rpartition(';')[0].strip(), text.rpartition(';')[2].strip()),
           'primary_of': lambda text: msp.PRIMARY.get(text.strip(), 'neutral'),
@@ -298,14 +268,12 @@ RULES = {'no tie': lambda votes, names: names[votes.argmax()],
          'without other': lambda votes, names: names[votes[:-1].argmax()] if votes[:-1].any() else names[-1],
          'reversed': lambda votes, names: names[len(names)-1-votes[::-1].argmax()]}
 
-
 @pytest.mark.parametrize('layout', ['1.8 txt', '1.11'])
 @pytest.mark.parametrize('fault', [*FAULTS, *RULES])
 def test_a_wrong_loader_is_noticed(fault, layout, tree, monkeypatch):
     root, name = tree(layout), fault if fault in FAULTS else 'consensus_of'
     monkeypatch.setattr(msp, name, FAULTS[fault] if fault in FAULTS else wrong_consensus(RULES[fault]))
     with pytest.raises((AssertionError, KeyError)): check(root)
-
 
 # --- published counts -----------------------------------------------------------------------------
 def test_published_figures_of_1_8():
@@ -322,13 +290,11 @@ def test_published_figures_of_1_8():
     clips.loc[0, 'letter'] = 'F'
     assert [o['check'] for o in msp.check_msp_podcast(clips) if o['verdict']!='ok']==['letter N of all', 'letter F of all']
 
-
 def test_releases_are_told_by_their_size_and_an_unknown_copy_is_said_to_be_one(tree):
     for release, n in msp.CLIP_COUNTS.items(): assert msp.release_of(None, n, n+2347)==release
     lines = msp.check_msp_podcast(*msp.load_msp_podcast(tree()))
     assert (lines[0]['check'], lines[0]['verdict'])==('clips', 'differs')
     assert msp.check_msp_podcast(*msp.load_msp_podcast(tree(), release='1.9'))[0]['check']!='clips'
-
 
 # --- size -----------------------------------------------------------------------------------------
 @pytest.mark.parametrize('layout', ['1.12', '2.0'])

@@ -259,7 +259,6 @@ def test_clips_that_cannot_tell_are_refused(pair):
     with pytest.raises(InputError): check_model(Ideal(), *pair)
 
 # Precision
-
 class Rounded(Ideal):
     "Its routes part as those of bfloat16 did on a GPU: a token by .57 nats, the score of a label by .81."
     def sample(self, *args):
@@ -296,7 +295,6 @@ def test_the_same_route_is_held_to_the_same_numbers_in_bfloat16_too():
     assert {'alone_and_among_others', 'repeats'}<=failed(tried(alm))
 
 # Real code paths
-
 @pytest.mark.parametrize('dtype', NEAR)
 @pytest.mark.parametrize('name', PROCESSORS)
 def test_tiny_instances_of_all_families_pass(name, dtype):

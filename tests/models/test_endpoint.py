@@ -56,7 +56,6 @@ def heard(server):
     return name_of(parts[0]['input_audio']['data']), parts[1]['text']
 
 # P5: how long to wait
-
 @BOTH
 @pytest.mark.parametrize('fault', WAITS)
 def test_p5_waits(fault, kind, server):
@@ -78,7 +77,6 @@ def test_p5_backs_off_at_random_and_gives_up(server):
 def test_p5_garbage_says_nothing(text): assert wait_seconds(text, 1e9) is None
 
 # P6 and P7: no usable answer. Fault -> kind, requests of each call; or the kind that ends the run
-
 LOST = {'500': ('server', 3), '503': ('server', 3), 'timeout': ('timeout', 3), 'reset': ('connection', 3),
         'slow headers': ('timeout', 3), 'slow body': ('timeout', 3), 'truncated JSON': ('truncated', 2),
         'short body': ('connection', 3), 'HTML body': ('not_json', 2), 'empty choices': ('empty', 2),
@@ -122,7 +120,6 @@ def test_what_was_answered_before_a_wrong_key_is_kept(server, tmp_path):
     assert len(Store(tmp_path).read(CANDIDATES))==N
 
 # Answers and what is missing from them
-
 @pytest.mark.parametrize(('fault', 'finish'), [('refusal', 'refusal'), ('content filter', 'content_filter'),
                                                ('one null content', 'empty')])
 def test_a_refusal_among_answers_is_named(fault, finish, server):
@@ -264,7 +261,6 @@ def test_what_cannot_be_heard_is_not_sent(wave, server):
     assert not server.asked
 
 # P11: secrets
-
 @BOTH
 def test_no_key_in_anything_that_is_written(kind, server, tmp_path, monkeypatch, caplog):
     caplog.set_level(logging.DEBUG)
@@ -295,7 +291,6 @@ def test_a_key_is_named_never_given(server, monkeypatch):
     assert 'hunter22' not in str(e.value)
 
 # Options of registered models
-
 @pytest.mark.parametrize(('name', 'options', 'said'), [
     ('ultravox-v0.4', dict(base_url='http://127.0.0.1/v1'), "Did you mean 'base_urls'"),
     ('gpt-audio-1.5', dict(model='gpt-5'), "Unknown option of gpt-audio-1.5 'model'"),
@@ -332,7 +327,6 @@ def test_options_as_a_study_writes_them(server, tmp_path, monkeypatch):
     assert again.greedy(WAVE, DIRECT)==live and len(server.asked)==1
 
 # Recordings
-
 def timed(folder, table):
     "Rows whose times are the server's; how long scores took is measured outside the model."
     rows = Store(folder).read(table)
@@ -431,7 +425,6 @@ def test_nothing_is_written_behind_half_a_line(tmp_path, monkeypatch):
     with pytest.raises(Unrecorded): replay.read(keys[0])
 
 # Retired names
-
 @pytest.mark.parametrize(('name', 'model', 'said'), [
     ('gpt-4o-audio', 'gpt-4o-audio-preview', 'gpt-4o-audio-preview was shut down on 2026-05-07.*choose gpt-audio-1.5'),
     ('gemini-2-flash', 'gemini-2.0-flash', 'shut down on 2026-06-01.*choose gemini-3.8-flash')])
@@ -455,7 +448,6 @@ def test_names_may_come_from_a_file(server, tmp_path):
             EndpointALM('gpt-audio-1.5', 'openai', server.url, key='', names=tmp_path/'names.yaml')
 
 # Many at once
-
 def test_many_in_flight_within_the_limit_of_a_server():
     with Loopback(most=6) as server:
         server.pause = lambda: (until(lambda: server.refused), time.sleep(.02))  # answers come once the server was full

@@ -97,7 +97,6 @@ def everything(alm, i):
             ids(alm.beams(clip(i), ASK, 3)), alm.score(clip(i), ASK, ANSWERS).tolist())
 
 # --- the same answers as the library
-
 @EVERY
 @pytest.mark.parametrize('temperature', [.5, 1.5])
 def test_samples_are_those_of_plain_passes_and_noise(alm, temperature):
@@ -172,7 +171,6 @@ def test_the_verifier_hears(alm):
     assert np.isfinite(odds).all() and np.std(odds)>5e-3
 
 # --- the sound, and nothing else
-
 @EVERY
 def test_another_clip_gives_other_probabilities(alm):
     scores = np.array([alm.score(clip(i), ASK, ANSWERS) for i in range(3)])
@@ -291,7 +289,6 @@ def test_half_precision_goes_through_every_route(name):
     assert len(set(logp))==len(logp) and max(logp)<=0
 
 # --- Voxtral's processor
-
 def test_the_stand_in_gives_the_tensors_of_voxtrals_own_processor(tmp_path):
     pytest.importorskip('mistral_common')
     real, ours = voxtral_processor(tmp_path), StandIn()
@@ -315,7 +312,6 @@ def test_base64_keeps_every_sample():
     assert not heard[0][12_000:].any()
 
 # --- loading
-
 COMMIT = '0123456789abcdef0123456789abcdef01234567'
 
 @pytest.fixture(scope='module')
@@ -452,7 +448,6 @@ def test_code_of_a_checkpoint_is_never_run(checkpoint, tmp_path):
     assert not (tmp_path/'sprung').exists()
 
 # --- the record
-
 @EVERY
 def test_the_record_states_the_resolved_settings(alm, name):
     "Read back from JSON, they are what a call of `generate` resolves to."

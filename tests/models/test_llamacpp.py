@@ -19,7 +19,6 @@ def server():
     with Loopback(slots=4) as s: yield s
 
 def llama(server, **options): return model(server, 'llamacpp', end=None, **options)
-
 def samples(n): return Draw(n, greedy=False)
 
 @pytest.mark.parametrize('kind', ['llamacpp', 'vllm', 'openai', 'gemini'])

@@ -79,7 +79,6 @@ def test_scores_are_probabilities_and_do_not_depend_on_the_other_answers(alm):
     assert 0<np.exp(alm.score(clip(0), ASK, ['', *map(chr, range(97, 123))])).sum()<1
 
 # --- noise from a hash
-
 def test_draws_have_the_distribution_of_sampling():
     "Chi-square over 10^6 draws; against torch's own; rows, steps and seeds are independent of each other."
     torch.manual_seed(0)

@@ -12,13 +12,10 @@ SIX, FOUR, EIGHT = (label_set(o) for o in ('six', 'four', 'eight'))
 TWO = dict(angry=.6, sad=.4)
 WHY = 'Pitch high, loudness loud, pace fast, voice tense'
 
-
 def read(text, mode='label', style='direct', labels=SIX, finish='stop'):
     return parse(text, mode, style, labels.labels, labels.merged, finish)
 
-
 def rows(status, labels, *texts): return [(o, status, labels) for o in texts]
-
 
 # --- a word, asked for directly; a distribution: status, labels or shares, texts --------------------------------------
 WORDS_READ = [
@@ -111,7 +108,6 @@ SHARES = [
     *rows('refusal', None, "I'm sorry, but I cannot judge emotions."),
 ]
 
-
 @pytest.mark.parametrize('text, status, labels', WORDS_READ, ids=ascii)
 def test_word(text, status, labels):
     answer = read(text)
@@ -120,14 +116,12 @@ def test_word(text, status, labels):
     assert answer.dist == (tuple((o in answer.label)/n for o in SIX.labels) if labels else None)
     assert bool(labels) == bool(answer.span)
 
-
 @pytest.mark.parametrize('text, status, share', SHARES, ids=ascii)
 def test_distribution(text, status, share):
     answer = read(text, 'dist')
     assert answer.status == status, answer
     assert answer.dist == (share and pytest.approx([share.get(o, 0) for o in SIX.labels], abs=1e-12))
     assert answer.label == tuple(o for o in SIX.labels if share and share.get(o) == max(share.values()))
-
 
 # --- reasons first, and texts that were cut off or withheld -----------------------------------------------------------
 @pytest.mark.parametrize('text, finish, status, labels', [
@@ -151,7 +145,6 @@ def test_chain_of_thought(text, finish, status, labels):
     answer = read(text, style='cot', finish=finish)
     assert (answer.status, answer.label) == (status, tuple(labels.split())), answer.note
 
-
 @pytest.mark.parametrize('text, finish, status, share', [
     (f'{WHY}. Answer: {{"angry": 60, "sad": 40}}', 'stop', 'ok', TWO),
     (f'{{"happy": 100}}? {WHY}. Answer: {{"angry": 60, "sad": 40}}', 'stop', 'ok', TWO),
@@ -167,7 +160,6 @@ def test_distribution_after_reasons(text, finish, status, share):
     assert answer.status == status, answer
     assert answer.dist == (share and pytest.approx([share.get(o, 0) for o in SIX.labels]))
 
-
 @pytest.mark.parametrize('end, reasons', [
     ('stop', ['stop', 'STOP', 'end_turn', 'stop_sequence', 'eos', '', None, float('nan'), 0, '</s>']),
     ('length', ['length', 'MAX_TOKENS', 'FinishReason.MAX_TOKENS', 'max_output_tokens', 'truncated']),
@@ -175,7 +167,6 @@ def test_distribution_after_reasons(text, finish, status, share):
                  'finish_reason.language']),
     ('failed', ['error', 'abort', 'cancelled', 'timeout', 'timed out', 'rate_limit', 'other', 'MALFORMED_CALL'])])
 def test_reasons_of_the_end(end, reasons): assert {ending(o) for o in reasons} == {end}
-
 
 # --- label sets, merges, ties, places ---------------------------------------------------------------------------------
 @pytest.mark.parametrize('text, labels, status, label', [
@@ -187,7 +178,6 @@ def test_label_sets_and_merges(text, labels, status, label):
     answer = read(text, labels=labels)
     assert (answer.status, answer.label) == (status, tuple(label.split())), answer.note
 
-
 def test_merges_are_the_callers():
     asked = ('label', 'direct', FOUR.labels)
     assert parse('frustrated', *asked, merged=[['frustrated', 'angry']]).label == ('angry',)
@@ -196,11 +186,9 @@ def test_merges_are_the_callers():
     assert parse('calm', 'label', 'direct', ('calm', 'neutral')).label == ('calm',)
     assert parse('others', 'label', 'direct', ('happy', 'other')).label == ('other',)
 
-
 def test_merged_mass_adds_up_and_ties_do_not_hang_on_rounding():
     for text in ('{"happy": 30, "excited": 20, "sad": 50}', '{"happy": .1, "excited": .4, "sad": .5}'):
         assert read(text, 'dist', labels=FOUR).label == ('happy', 'sad')
-
 
 @pytest.mark.parametrize('text, mode, expected', [
     ('\x1b[1mVoice calm. Answer: **sad**!', 'label', 'sad'), ('so: {"sad": 100}.', 'dist', '{"sad": 100}'),
@@ -208,7 +196,6 @@ def test_merged_mass_adds_up_and_ties_do_not_hang_on_rounding():
 def test_the_span_is_where_the_answer_stands(text, mode, expected):
     low, high = read(text, mode).span
     assert text[low:high] == expected
-
 
 @pytest.mark.parametrize('name', LABEL_SETS)
 def test_every_known_word_is_read_as_its_emotion_or_refused(name):
@@ -221,7 +208,6 @@ def test_every_known_word_is_read_as_its_emotion_or_refused(name):
             assert (answer.status == 'ok') == bool(target), word
             assert read(f'not {word}', labels=labels).label == (), word
     for o in labels.labels: assert read(f'{{"{o}": 100}}', 'dist', labels=labels).label == (o,)
-
 
 # --- properties -------------------------------------------------------------------------------------------------------
 PIECES = [*WORDS, 'not', 'no', "isn't", 'but', 'or', 'and', 'Answer:', '**Answer**:', 'Final answer', '答案', 'Antwort:',
@@ -252,7 +238,6 @@ def test_any_text_is_read_or_refused_in_any_order_of_labels(text, mode, style, l
     other = parse(text, mode, style, [labels.labels[o] for o in order], labels.merged, finish)
     assert other == answer._replace(dist=answer.dist and tuple(answer.dist[o] for o in order))
 
-
 @settings(deadline=None, max_examples=100, derandomize=True)
 @given(st.lists(st.integers(0, 100), min_size=6, max_size=6).filter(any))
 def test_stated_distributions_are_kept(votes):
@@ -262,7 +247,6 @@ def test_stated_distributions_are_kept(votes):
         answer, off = read(text, 'dist'), 0 if '.' in text or total == 1 else abs(total-100)
         assert answer.status == ('ok' if off <= 2 else 'repaired' if off <= 15 else 'out_of_set')
         if off <= 15: assert answer.dist == pytest.approx([o/total for o in votes], abs=1e-9)
-
 
 # --- cost -------------------------------------------------------------------------------------------------------------
 UNITS = ['a', ' ', '\n', '{', '}', '{"angry":', '"', ',', ':', '*', '1', '.', 'angry ', 'not ', 'angry: 60\n',
@@ -282,7 +266,6 @@ def calls(*asked):
     finally: sys.setprofile(None)
     return count
 
-
 @pytest.mark.parametrize('unit', UNITS, ids=ascii)
 def test_cost_is_linear_in_the_length_of_a_text(unit):
     "Calls are counted; inside of patterns nothing is: at quadratic cost the long text would take many minutes."
@@ -291,13 +274,11 @@ def test_cost_is_linear_in_the_length_of_a_text(unit):
         assert read(unit*(100_000//len(unit))+'x', mode, style).status in STATUSES
     assert not parse_verdict(unit*(100_000//len(unit))) > 1
 
-
 @pytest.mark.parametrize('text, mode, status', [
     ('a'*1_000_000 + ' angry', 'label', 'repaired'), ('the voice is loud, '*50_000 + 'Answer: angry', 'label', 'ok'),
     ('{"angry": 1' + ' '*1_000_000 + '}', 'dist', 'ok'), ('{"angry": ' + '1'*1_000_000 + '}', 'dist', 'out_of_set'),
     ('{"' + '\\'*1_000_000 + '": 1}', 'dist', 'out_of_set')], ids=lambda o: ascii(o[:12]))
 def test_a_text_of_a_million_characters_is_read(text, mode, status): assert read(text, mode).status == status
-
 
 # --- verdicts, misuse, the table --------------------------------------------------------------------------------------
 @pytest.mark.parametrize('value, texts', [
@@ -313,17 +294,14 @@ def test_verdict(value, texts):
     for text in texts: assert parse_verdict(text) == wanted, text
     for finish in ('refusal', 'error'): assert math.isnan(parse_verdict('yes', finish))
 
-
 @settings(deadline=None, max_examples=200, derandomize=True)
 @given(TEXT)
 def test_a_verdict_is_a_probability_or_missing(text):
     assert math.isnan(value := parse_verdict(text)) or 0 <= value <= 1
 
-
 @pytest.mark.parametrize('mode, style', [('verify', 'direct'), ('label', 'vanilla')])
 def test_misuse_is_refused(mode, style):
     with pytest.raises(InputError, match='Choose from'): parse('yes', mode, style, SIX.labels)
-
 
 def test_the_version_follows_from_rules_and_table():
     number, _, key = PARSER_VERSION.partition('-')

@@ -208,7 +208,6 @@ TEXTS = [
     ('misread', 'direct', '', ['{"emotion": null, "options": ["angry", "sad", "happy"]}']),
 ]
 
-
 @pytest.mark.parametrize('label', SIX.labels)
 @pytest.mark.parametrize('style, templates, read', [
     ('cot', CONCLUSIONS, True), ('direct', SENTENCES, True), ('direct', NOTHING, False)], ids=['end', 'said', 'denied'])
@@ -218,7 +217,6 @@ def test_templates(style, templates, read, label):
         text = template.format(a=label, n=NOUNS[label], b=other, m=NOUNS[other], A=label.capitalize())
         answer = parse(text, 'label', style, SIX.labels, SIX.merged)
         assert answer.label == ((label,) if read else ()), (text, answer)
-
 
 @pytest.mark.parametrize('kind, style, labels, texts', TEXTS, ids=[f'{o[0]}-{o[1]}-{o[2] or "none"}' for o in TEXTS])
 def test_texts(kind, style, labels, texts):

@@ -126,7 +126,6 @@ def test_a_study_ends_whatever_a_server_does(fault, protocol, ahead, server, tmp
     if ahead==1: record_property('server_fault', [fault, protocol, found, requests, anew])
 
 # Kind 1: keys
-
 ODD = {'“AIza-0123456789abc”': 'double quotation mark', 'sk-0123456789Жabc': 'cyrillic', 'sk-01234567\nsk-89abcdef': 'u+000a',
        'sk-0123 456789': 'space', 'Bearer sk-0123456789': 'space', '"sk-0123456789abc"': 'quotation mark',
        "'sk-0123456789abc": 'apostrophe', 'sk-012345\x006789': 'u+0000', 'sk-0123456789é': 'e with acute',
@@ -189,7 +188,6 @@ def test_a_failure_of_any_model_brings_no_key(tmp_path, monkeypatch):
     assert KEY not in cleaned(f'{KEY} {KEY!r}')
 
 # Kind 2: what an error is called
-
 def wrapped(message, code=None, **more): return {'error': {'message': message, 'code': code, **more}}
 
 KINDS = { # Kind -> status -> messages, (message, code), or bodies
@@ -268,7 +266,6 @@ def test_one_declined_choice_is_one_refusal(server, monkeypatch):
     assert [o.finish for o in model('openai', server).sample(WAVE, DIRECT, 4, 1)]==['refusal', 'stop', 'stop', 'stop']
 
 # Kind 3: what is known of an answer
-
 @pytest.mark.parametrize('protocol', PROTOCOLS)
 def test_log_probabilities_are_those_of_the_answer(protocol, server):
     def scores(): return [(o.text, o.token_logprobs) for o in model(protocol, server).sample(WAVE, DIRECT, 4, 1)]
@@ -307,7 +304,6 @@ def test_a_text_is_joined_from_its_parts(content): assert read_choice({'message'
 def test_where_an_answer_begins(tokens, text, hidden, begin): assert answer_start(tokens, text, hidden)==begin
 
 # Kind 4: what is paid for once
-
 def test_a_server_without_several_answers_is_learnt_once_and_replays(server, tmp_path):
     server.always, recorder = 'two at most', Recorder(tmp_path/'tape')
     live = Store(tmp_path/'live')
@@ -380,7 +376,6 @@ def test_everything_about_a_declined_clip_is_asked_once(server, tmp_path):
     assert verdicts.error.eq('').all() and verdicts.score.isna().all()
 
 # A server that answers, and hears nothing
-
 def test_answers_that_ask_for_the_audio_are_refusals(server, tmp_path, monkeypatch):
     monkeypatch.setattr('loopback.answers', lambda sound, question, ask, n, beam: [
         "I'd be happy to help! Please upload the audio file."]*n)
@@ -392,7 +387,6 @@ def test_answers_that_ask_for_the_audio_are_refusals(server, tmp_path, monkeypat
     assert read.dist.isna().all() and rows.error.eq('').all()
 
 # The table
-
 def test_the_table_is_that_of_these_faults():
     rows = [re.split(r' *\| *', o)[1:-1] for o in TABLE.read_text().splitlines() if o.startswith('| ') and 'fault' not in o]
     assert {(o[0], o[1]) for o in rows}=={(f, p) for f, p, n in CASES if n==1}

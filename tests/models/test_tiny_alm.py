@@ -62,14 +62,12 @@ def scored(alm, waves): # (n,) index of the likeliest label
     return np.array([alm.score(w, DIRECT, list(EMOTIONS)).argmax() for w in waves])
 
 def chance(n=EXAM): return binom.interval(.999, n, 1/len(EMOTIONS)) # Hits of a guesser
-
 def tensors(folder): # name -> (dtype, shape), from the header of the file itself
     with open(folder/'model.safetensors', 'rb') as f:
         head = json.loads(f.read(int.from_bytes(f.read(8), 'little')))
     return {k: (v['dtype'], v['shape']) for k, v in head.items() if k!='__metadata__'}
 
 # --- on disk
-
 def test_assets_stay_small_and_readable(alms):
     assert SHIPPED and {o.name for o in ASSETS.iterdir() if o.is_dir()}==set(SHIPPED)
     n = [alms[o].n_params for o in SHIPPED] # in the order of TINY_SIZES
@@ -102,7 +100,6 @@ def test_a_checkpoint_survives_a_round_trip(alms, size, tmp_path, exam):
     assert again.greedy(exam[0][0], DIRECT).tokens==alm.greedy(exam[0][0], DIRECT).tokens
 
 # --- the processor
-
 TEXTS = ['Pitch high, falling, loud, fast, tense. Answer: angry', '{"angry": 70, "sad": 30}', 'yes',
          'Zoë said “no” 3×\n\ttwice', *[prompt(m, s, EMOTIONS).text for m in ('label', 'dist')
                                         for s in ('direct', 'cot')], *EMOTIONS]
@@ -143,7 +140,6 @@ def test_training_and_wrapper_count_the_same_audio_tokens(alms, seconds):
     assert alm.prefix([wave], [DIRECT]).audio_tokens==[audio_tokens(int(frames))]
 
 # --- what they hear
-
 @pytest.mark.parametrize('size', SHIPPED)
 def test_trained_weights_hear(greedy, exam, size):
     hits = int((greedy[size]==exam[1]).sum())
@@ -214,7 +210,6 @@ def test_names_change_no_answer(alms, exam, tmp_path):
     pd.testing.assert_frame_equal(plain, texts(telling, 'b'))
 
 # --- training
-
 class Killed(Exception):
     "Stands for a lost power supply."
 
