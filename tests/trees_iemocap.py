@@ -21,23 +21,20 @@ def block(uid, code, raters, start=1., end=3.5, dimensions=('val 3; act 2; dom  
     lines += [f'A-E{i}:\t{o}\t()' for i, o in enumerate(dimensions, 1)]
     return '\n'.join(lines)+'\n'
 
-def tiny_wave(seconds=.2, channels=1):
-    "The bytes of a quiet WAV file."
+def tiny_wave(seconds=.2, channels=1):  # The bytes of a quiet WAV file
     out = io.BytesIO()
     with wave.open(out, 'wb') as f:
         f.setnchannels(channels); f.setsampwidth(2); f.setframerate(16_000)
         f.writeframes(bytes(int(seconds*16_000)*2*channels))
     return out.getvalue()
 
-def put(path, content=''):
-    "Write a file and the folders above it."
+def put(path, content=''):  # Write a file and the folders above it
     path.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(content, str): content = content.encode()
     path.write_bytes(content)
     return path
 
-def write_dialog(release, name, blocks, words=()):
-    "One dialog: its evaluation, and its transcript if there is one."
+def write_dialog(release, name, blocks, words=()):  # One dialog: its evaluation, and its transcript if there is one
     session = release/f'Session{int(name[3:5])}'
     put(session/'dialog'/'EmoEvaluation'/f'{name}.txt', HEADER+'\n'+'\n'.join(blocks))
     if words: put(session/'dialog'/'transcriptions'/f'{name}.txt', '\n'.join(words)+'\n')
@@ -99,8 +96,7 @@ TOTAL, IMPROVISED, IMPROVISED_FOUR, SECONDS = 10_039, 4784, 2943, 12.44*3600
 MOCAP = 4941 # utterances of dialogs in which the woman wore the markers
 SELF = [598, 305, 900, 0, 182] # self-reports a session
 
-def dialogs_of(session):
-    "Names of a session's dialogs: 28, 30, 32, 30, 31."
+def dialogs_of(session):  # Names of a session's dialogs: 28, 30, 32, 30, 31
     scripts = ['script01_1', 'script01_2', 'script01_3', 'script02_1', 'script02_2', 'script03_1', 'script03_2']
     scenes = [f'impro0{i}' for i in range(1, 8 if session==1 else 9)]
     out = [f'Ses0{session}{who}_{o}' for who in 'FM' for o in (*scenes, *scripts)]
@@ -110,8 +106,7 @@ def dialogs_of(session):
         out[at:at+1] = [f'Ses03M_{o}a', f'Ses03M_{o}b']
     return [*out, 'Ses05M_script01_1b'] if session==5 else out
 
-def shares(total, sizes):
-    "Parts of `total` in proportion to `sizes`, whole numbers that sum to it."
+def shares(total, sizes):  # Parts of `total` in proportion to `sizes`, whole numbers that sum to it
     exact = np.asarray(sizes)*total/sum(sizes)
     out = np.floor(exact).astype(int)
     out[np.argsort(out-exact, kind='stable')[:total-out.sum()]] += 1
@@ -147,8 +142,7 @@ def full_table(seed=0):
                     counts[name] += 1
     return _rows(places, rng)
 
-def _rows(places, rng):
-    "Codes, votes, self-reports and durations for the utterances."
+def _rows(places, rng):  # Codes, votes, self-reports and durations for the utterances
     agreed = shares(IMPROVISED_FOUR, [sum(o.values()) for o in FOUR])
     rest = rng.permutation(list(chain.from_iterable([k]*n for k, n in REST.items()))).tolist()
     code = {}
@@ -174,8 +168,7 @@ def _rows(places, rng):
     return [(uid, code[uid], named(spread[uid], code[uid], uid in four), uid in self_reports, t)
             for (_, _, uid), t in zip(places, seconds, strict=True)]
 
-def write_full(folder):
-    "All of it, without audio. Returns the release folder."
+def write_full(folder):  # All of it, without audio. Returns the release folder.
     release, dialogs = Path(folder)/'IEMOCAP_full_release', {}
     for row in full_table(): dialogs.setdefault(row[0][:-5], []).append(row)
     for name, rows in dialogs.items():

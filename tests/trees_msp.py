@@ -11,8 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 @dataclass(frozen=True)
-class Clip:
-    "What a release says of a clip, and what a loader must make of it."
+class Clip:  # What a release says of a clip, and what a loader must make of it
     name: str # Without MSP-PODCAST_ and .wav
     letter: str # Consensus, '' if withheld
     answers: tuple # (primary, secondary) of each worker
@@ -52,8 +51,7 @@ NO_AUDIO = 'MSP-PODCAST_1909_1017'
 WORKERS = [f'WORKER_{o}' for o in 'KLMNPQ']
 
 @dataclass(frozen=True)
-class Layout:
-    "How a release is laid out."
+class Layout:  # How a release is laid out
     labels: str = 'Labels'
     audio: str = 'Audios'
     spelling: str = 'consensus'
@@ -84,8 +82,7 @@ def worker_line(worker, answer): return f'{worker}; {answer[0]}; {answer[1]}; A:
 def write_rows(path, rows):
     with open(path, 'w', encoding='utf-8', newline='') as f: csv.writer(f, lineterminator='\n').writerows(rows)
 
-def answers_of(clip):
-    "(worker, answer), in the order of the file."
+def answers_of(clip):  # (worker, answer), in the order of the file
     first = list(zip(WORKERS, clip.answers, strict=False))
     return first+[(WORKERS[0], o) for o in clip.twice]
 
@@ -150,8 +147,7 @@ LETTERS = np.array(list('NHASCUDFOX'))
 SECONDARY = (*EIGHT, 'Amused', 'Frustrated', 'Depressed', 'Concerned', 'Disappointed', 'Excited', 'Confused',
              'Annoyed', 'Dissapointed')
 
-def large_votes(n, rng):
-    "Which clip, worker, primary and letter: arrays; about 5.6 answers a clip."
+def large_votes(n, rng):  # Which clip, worker, primary and letter: arrays; about 5.6 answers a clip.
     many = np.minimum(5+rng.geometric(.62, n)-1, 32)
     clip = np.repeat(np.arange(n), many)
     # a worker is on a clip once: steps coprime to the number of workers

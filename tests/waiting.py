@@ -13,7 +13,6 @@ def until(true, what='it never happened', process=None):
         time.sleep(.02)
     return found
 
-def ended(process):
-    "What a process said that has ended."
+def ended(process):  # What a process said that has ended
     said = ' '.join(str(o.read()) for o in (process.stdout, process.stderr) if o)
     return f' (the process ended with status {process.returncode}: {said[-3000:]})'

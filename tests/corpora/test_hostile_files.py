@@ -20,8 +20,7 @@ def tone(rate=RATE, seconds=1., peak=.5):
 NOISY = tone()+.02*rng_of('noise').normal(size=RATE).astype(np.float32)
 LONG = (rng_of('dialogue').normal(size=5*RATE)*.1).astype(np.float32)
 
-def encoded(x, kind='WAV', rate=RATE, **options):
-    "The bytes of an audio file."
+def encoded(x, kind='WAV', rate=RATE, **options):  # The bytes of an audio file
     out = io.BytesIO()
     sf.write(out, x, rate, format=kind, **options)
     return out.getvalue()
@@ -36,8 +35,7 @@ def wav(rate=RATE, channels=1, bits=16, tag=1, frames=RATE, told=None, riff=None
               + struct.pack(order+'I', len(data) if told is None else told)+data+after)
     return magic+struct.pack(order+'I', len(chunks)+4 if riff is None else riff)+b'WAVE'+chunks
 
-def patched(content, **bytes_at):
-    "Content with other bytes; `b21=f` sets byte 21 to f of its old value."
+def patched(content, **bytes_at):  # Content with other bytes; `b21=f` sets byte 21 to f of its old value
     out = bytearray(content)
     for at, change in bytes_at.items(): out[int(at[1:])] = change(out[int(at[1:])])
     return bytes(out)
@@ -138,8 +136,7 @@ def test_a_file_that_cannot_be_read(call, error, put, monkeypatch):
     monkeypatch.undo()
     assert e.value.fault=='unreadable'
 
-def test_names_that_cannot_be_printed(put):
-    "A message can be printed and stored, whatever the file is called."
+def test_names_that_cannot_be_printed(put):  # A message can be printed and stored, whatever the file is called
     with pytest.raises(AudioError) as e: load_wave(put(b'', 'a\x1b[31m\n\udce4.wav'))
     assert str(e.value).isprintable() and str(e.value).encode()
 
@@ -152,8 +149,7 @@ def peak_memory(call):
     try: return call(), tracemalloc.get_traced_memory()[1]
     finally: tracemalloc.stop()
 
-def test_long_files_cost_no_memory(put):
-    "Neither a header that announces much nor a part of ten minutes."
+def test_long_files_cost_no_memory(put):  # Neither a header that announces much nor a part of ten minutes
     path = put(encoded(np.zeros(2**22), subtype='PCM_U8', rate=4000))
     def refused():
         with pytest.raises(InputError, match=r'1048.58 s is over the model'): load_wave(path)
@@ -177,8 +173,7 @@ def test_sample_types(kind, subtype, within, put):
     assert np.abs(wave[:RATE]-tone()).max()<=within
 
 @pytest.mark.parametrize('rate', [4000, 8000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 96_000, 192000])
-def test_rates_and_channels(rate, put):
-    "Resampled and averaged, a tone is the tone; the ends ring a little."
+def test_rates_and_channels(rate, put):  # Resampled and averaged, a tone is the tone; the ends ring a little
     for channels in (1, 2, 8):
         wave = load_wave(put(encoded(np.tile(tone(rate), (channels, 1)).T, rate=rate)))
         assert len(wave)==RATE and np.abs(wave-tone())[200:-200].max()<2e-3 and np.abs(wave).max()<=1
@@ -217,8 +212,7 @@ def test_stored_keys_still_hold(rate, subtype, channels, put):
 # --- parts of longer files ------------------------------------------------------------------------
 @pytest.mark.parametrize('kind', ['WAV', 'FLAC', 'OGG'])
 @pytest.mark.parametrize('span', [(0, 1), (1.25, 2.5), (4, 5), (3, None), (None, 2), (2.00004, 2.3), (4, 5.009)])
-def test_a_part_is_a_slice(kind, span, put):
-    "A rounded end is the end."
+def test_a_part_is_a_slice(kind, span, put):  # A rounded end is the end
     path = put(encoded(LONG, kind))
     a, b = (round(RATE*(d if o is None else min(o, 5))) for o, d in zip(span, (0, 5), strict=True))
     assert np.array_equal(load_wave(path, 30, *span), load_wave(path)[a:b])
@@ -276,8 +270,7 @@ def test_headers_are_read_and_nothing_else(put, monkeypatch):
     assert (inspect_files(paths, progress=False).fault=='ok').all()
     assert sum(map(len, read))<=2048*len(paths) and len(read)<=8*len(paths)
 
-def mutants(content, n, *about):
-    "A file with a few bytes changed, cut out or doubled, mostly where headers are."
+def mutants(content, n, *about):  # A file with a few bytes changed, cut out or doubled, mostly where headers are
     for i in range(n):
         rng, out = rng_of('mutant', *about, i), bytearray(content)
         for _ in range(rng.integers(1, 5)):
@@ -290,8 +283,7 @@ def mutants(content, n, *about):
         yield bytes(out)
 
 @pytest.mark.parametrize('kind', 'WAV WAVEX RF64 FLAC OGG MP3'.split())
-def test_damaged_audio_is_loaded_or_refused(kind, put):
-    "No other exception and no wave that a model would mishear."
+def test_damaged_audio_is_loaded_or_refused(kind, put):  # No other exception and no wave that a model would mishear
     heard = 0
     for content in mutants(encoded(NOISY[:4000], kind), 120, kind):
         path = put(content)

@@ -21,12 +21,10 @@ UIDS = [f'MSP-PODCAST_{o.name}' for o in CLIPS]
 RATED = [o for o in CLIPS if o.letter]
 ENCODED = ['1.11', '2.0', '1.8 txt', '1.8 json']
 
-def said(ratings):
-    "uid -> labels in the order of the table."
+def said(ratings):  # uid -> labels in the order of the table
     return {u: tuple(o.label.astype(str)) for u, o in ratings.groupby('uid', sort=False, observed=True)}
 
-def check(root):
-    "What any loader must make of a tree of `CLIPS`."
+def check(root):  # What any loader must make of a tree of `CLIPS`
     clips, ratings = msp.load_msp_podcast(root)
     by_uid = clips.set_index('uid')
     assert sorted(clips.uid)==sorted(UIDS)
@@ -117,8 +115,7 @@ def test_workers_that_are_numbers_stay_apart(layout, tree):
     path.write_text(path.read_text().replace('WORKER_K', '007').replace('WORKER_L', '7'))
     assert msp.load_msp_podcast(root)[1].rater.tolist()==['007', '7']
 
-def test_na_is_a_word(tree):
-    "Of a split and of a speaker; a speaker's number may have become a fraction."
+def test_na_is_a_word(tree):  # Of a split and of a speaker; a speaker's number may have become a fraction
     clips = [replace(CLIPS[0], speaker='NA', part='NA'), replace(CLIPS[1], speaker='7.0')]
     loaded, _ = msp.load_msp_podcast(tree(clips=clips))
     assert loaded['flags'].tolist()==['unknown_speaker;no_split', '']
@@ -211,8 +208,7 @@ def test_what_is_no_release_is_refused(options, message, tree):
 # --- the consensus rule ---------------------------------------------------------------------------
 def letter_of(emotion): return next(k for k, v in msp.LETTERS_MSP.items() if v==emotion)
 
-def rule(primaries):
-    "The rule, spelt out for one clip."
+def rule(primaries):  # The rule, spelt out for one clip
     lumped = Counter(msp.PRIMARY.get(o.strip(), 'other') for o in primaries)
     top = [o for o, n in lumped.items() if n==max(lumped.values())]
     return 'X' if len(top)>1 else letter_of(top[0])

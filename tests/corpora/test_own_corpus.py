@@ -55,8 +55,7 @@ def test_a_list_is_read(folder, case):
     assert found.votes_angry.tolist()==[1, 0] and found.votes_sad.tolist()==[0, 1] and (found.n_raters==1).all()
 
 @pytest.mark.parametrize('case', BAD)
-def test_a_list_is_refused_in_one_line(folder, case):
-    "By the loader and by the command alike."
+def test_a_list_is_refused_in_one_line(folder, case):  # By the loader and by the command alike
     content, message = BAD[case]
     (folder/'ratings.csv').write_bytes(content)
     with pytest.raises(InputError) as e: load_corpus('own', folder)

@@ -17,13 +17,6 @@ from ambiscale_nb.strategies.paper import span_logprob
 
 OTHER = Prompt('label', 'cot', 'Describe the voice.', 9)
 
-@pytest.fixture(autouse=True, scope='module')
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
 @pytest.fixture
 def alm(): return toy('qwen2-audio')
 
@@ -50,8 +43,7 @@ def test_replies_say_where_their_tokens_end(alm):
     for o in alm.sample(clip(0), OTHER, 4, 1):
         assert len(o.token_ends)==len(o.token_logprobs) and o.token_ends==sorted(o.token_ends)
 
-class Spy:
-    "Counts the encoder's rows, and keeps what the processor was given."
+class Spy:  # Counts the encoder's rows, and keeps what the processor was given
     def __init__(self, alm):
         self.rows, self.given, real = [], [], alm.processor.apply_chat_template
         tower = alm.model.model.audio_tower
@@ -108,8 +100,8 @@ def test_precision_changes_near_ties_alone():
 
 def test_a_sample_depends_on_its_content_alone(alm):
     "On the seed, the sound, the prompt and its place; not on how many are drawn, nor on what is beside it."
-    few, many = (ids(alm.sample(clip(0), ASK, n, 5)) for n in (3, 8))
-    assert many[:3]==few
+    few, many, other = (ids(alm.sample(clip(0), ASK, n, seed)) for n, seed in ((3, 5), (8, 5), (8, 6)))
+    assert many[:3]==few and many!=other and len(set(map(tuple, many)))>1
     calls = [(clip(i), ask, 4, 5, 1.) for i in range(3) for ask in (ASK, Prompt('label', 'direct', 'Now?', 5))]
     together = [ids(o) for o in alm.many('sample', calls)]
     assert together==[ids(o) for o in alm.many('sample', calls[::-1])][::-1]==[ids(alm.sample(*o)) for o in calls]
@@ -125,14 +117,7 @@ def test_a_batch_is_as_large_as_the_memory_allows(alm, monkeypatch):
         assert alm.batch==clips
     assert LocalALM(alm.model, alm.processor, 'x', 'y', batch=3).batch==3
 
-def test_a_seed_decides_the_samples(alm):
-    one, same, other = (ids(alm.sample(clip(0), ASK, 8, s)) for s in (1, 1, 2))
-    assert one==same
-    assert one!=other
-    assert len(set(map(tuple, one)))>1 # the samples of one call differ too
-
-def test_the_memo_goes_by_content(alm):
-    "The same sound in another array is remembered, one changed sample is not."
+def test_the_memo_goes_by_content(alm):  # The same sound in another array is remembered, one changed sample is not
     spy = Spy(alm)
     wave = clip(0)
     alm.greedy(wave, ASK)
@@ -180,8 +165,7 @@ def test_cudnns_attention_is_kept_out_of_every_route(alm):
     with pytest.raises(KeyError), repeatable(): raise KeyError
     assert torch.backends.cuda.cudnn_sdp_enabled()
 
-def test_one_clips_cache_is_let_go_before_the_next_is_read(alm):
-    "On a GPU two of them may not fit."
+def test_one_clips_cache_is_let_go_before_the_next_is_read(alm):  # On a GPU two of them may not fit
     old, alive = weakref.ref(alm.prefix([clip(0)], [ASK])), []
     hook = alm.model.register_forward_pre_hook(lambda m, args: alive.append(old() is not None))
     alm.prefix([clip(1)], [ASK])
@@ -210,10 +194,6 @@ def test_a_model_sees_the_wave_and_the_text_and_nothing_else(alm):
     np.testing.assert_array_equal(sound['audio'], wave)
     assert text['text']==ASK.text
     assert not any(isinstance(v, (np.ndarray, list, dict)) for v in settings.values())
-
-def test_mode_and_style_are_not_told_to_the_model(alm):
-    relabelled = Prompt('dist', 'cot', ASK.text, ASK.max_new_tokens)
-    assert ids(alm.sample(clip(0), ASK, 4, 1))==ids(alm.sample(clip(0), relabelled, 4, 1))
 
 def test_a_cache_of_the_whole_prompt_and_a_padded_prompt_are_refused(alm):
     "The library would take such a cache silently and read the prompt twice."

@@ -66,8 +66,7 @@ def test_a_proxy_that_cannot_be_used_is_refused_when_a_model_is_loaded(monkeypat
     ('gpu.corp', 'gpu.corp:8000', True), ('10.1.2.3', '2.3', False), ('far', ', ,', False), ('far', '10.0.0.0/8', False)])
 def test_what_is_reached_directly(host, rules, direct): assert bypasses_proxy(host, rules) == direct
 
-def serve():
-    "A proxy on this machine that answers itself; its port, and what was asked through it."
+def serve():  # A proxy on this machine that answers itself; its port, and what was asked through it
     asked = []
     class Proxy(BaseHTTPRequestHandler):
         def do_POST(self):

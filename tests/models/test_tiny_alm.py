@@ -20,28 +20,26 @@ from ambiscale_nb.models.tiny_alm import (ASSETS, MAX_SECONDS, Recipe, TINY_SIZE
     load_tiny, make_model, make_processor, save_tiny, train, training_data)
 from ambiscale_nb.corpora.toyspeech import EMOTIONS, clip, clip_wave
 
-logging.set_verbosity_error(); logging.disable_progress_bar()
+logging.set_verbosity_error()
+logging.disable_progress_bar()
+torch.set_num_threads(1)
 SHIPPED = [o for o in TINY_SIZES if (ASSETS/o/'model.safetensors').exists()]
 DIRECT = prompt('label', 'direct', EMOTIONS)
 EXAM = 40 # clips of the val split that have one plurality
 
-@pytest.fixture(autouse=True, scope='module')
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
 @pytest.fixture(scope='module')
-def exam():
-    "Waves and plurality labels, as indexes."
+def exam():  # Waves and plurality labels, as indexes
     waves, best, i = [], [], 0
     while len(waves)<EXAM:
         c, i = clip('val', i), i+1
         votes = np.bincount(c['said'], minlength=len(EMOTIONS))
         if (votes==votes.max()).sum()>1: continue
-        waves.append(clip_wave(c)); best.append(int(votes.argmax()))
+        waves.append(clip_wave(c))
+        best.append(int(votes.argmax()))
     return waves, np.array(best)
+
+@pytest.fixture(scope='module', params=SHIPPED)
+def size(request): return request.param
 
 @pytest.fixture(scope='module')
 def made(): return make_processor()
@@ -50,8 +48,7 @@ def made(): return make_processor()
 def alms(): return {o: load_tiny(o) for o in SHIPPED}
 
 @pytest.fixture(scope='module')
-def greedy(alms, exam): # size -> (EXAM,) index of the label said, -1 if unread
-    "Greedy direct answers."
+def greedy(alms, exam): # size -> (EXAM,) index of the label of the greedy answer, -1 if unread
     def said(alm, wave):
         reply = alm.greedy(wave, DIRECT)
         label = parse(reply.text, 'label', 'direct', EMOTIONS, finish=reply.finish).label
@@ -79,7 +76,6 @@ def test_assets_stay_small_and_readable(alms):
         if o.is_dir(): assert o.stat().st_mode & 0o555==0o555, o
     assert not [o for o in files if o.suffix in ('.bin', '.pt', '.pkl', '.tmp')] # weights are data
 
-@pytest.mark.parametrize('size', SHIPPED)
 def test_weights_are_half_precision_on_disk_and_registered(alms, size):
     head = tensors(ASSETS/size)
     assert {dtype for dtype, _ in head.values()}=={'F16'}
@@ -91,7 +87,6 @@ def test_weights_are_half_precision_on_disk_and_registered(alms, size):
     assert again.name==alm.name==info.name and again.revision==alm.revision and alm.capabilities==info.capabilities
     assert alm.n_params==info.n_params==sum(p.numel() for p in make_model(size, alm.processor).parameters())
 
-@pytest.mark.parametrize('size', SHIPPED)
 def test_a_checkpoint_survives_a_round_trip(alms, size, tmp_path, exam):
     "Saved again, it is the same bytes, hence the same revision, and says the same."
     alm = alms[size]
@@ -104,7 +99,6 @@ TEXTS = ['Pitch high, falling, loud, fast, tense. Answer: angry', '{"angry": 70,
          'Zoë said “no” 3×\n\ttwice', *[prompt(m, s, EMOTIONS).text for m in ('label', 'dist')
                                         for s in ('direct', 'cot')], *EMOTIONS]
 
-@pytest.mark.parametrize('size', SHIPPED)
 def test_processor_round_trip(size, tmp_path, exam, made):
     shipped = AutoProcessor.from_pretrained(ASSETS/size)
     shipped.save_pretrained(tmp_path)
@@ -124,13 +118,11 @@ def test_processor_round_trip(size, tmp_path, exam, made):
                 for p in (shipped, again, made)]
     assert rendered[0]==rendered[1]==rendered[2]
 
-@pytest.mark.parametrize('size', SHIPPED)
 def test_every_answer_word_is_one_token_and_ends_alike(alms, size):
     tok = alms[size].tokenizer
     assert {len(tok(o)['input_ids']) for e in EMOTIONS for o in (e, f' {e}')}=={1}
     assert len({tok(o)['input_ids'][0] for e in EMOTIONS for o in (e, f' {e}')})==2*len(EMOTIONS)
-    assert tok.eos_token_id in alms[size].eos
-    assert tok.eos_token_id!=tok.pad_token_id
+    assert tok.eos_token_id in alms[size].eos and tok.eos_token_id!=tok.pad_token_id
 
 @pytest.mark.parametrize('seconds', [.15, .5, 1.234, 2.5, MAX_SECONDS])
 def test_training_and_wrapper_count_the_same_audio_tokens(alms, seconds):
@@ -140,20 +132,15 @@ def test_training_and_wrapper_count_the_same_audio_tokens(alms, seconds):
     assert alm.prefix([wave], [DIRECT]).audio_tokens==[audio_tokens(int(frames))]
 
 # --- what they hear
-@pytest.mark.parametrize('size', SHIPPED)
 def test_trained_weights_hear(greedy, exam, size):
     hits = int((greedy[size]==exam[1]).sum())
-    assert hits/EXAM>.5
-    assert hits>chance()[1]
-    assert len(set(greedy[size]))>=5 # not one word for everything
+    assert hits/EXAM>.5 and hits>chance()[1] and len(set(greedy[size]))>=5 # not one word for everything
 
-@pytest.mark.parametrize('size', SHIPPED)
 def test_greedy_answers_are_the_likeliest_labels(alms, greedy, exam, size):
     "Label scores and greedy decoding are two views of one distribution."
     assert (scored(alms[size], exam[0])==greedy[size]).mean()>.9
 
 @pytest.mark.parametrize('seed', [0, 1])
-@pytest.mark.parametrize('size', SHIPPED)
 def test_random_weights_guess(alms, exam, size, seed):
     "The same processor and prompts without training: what is heard is learnt, not leaked."
     alm = LocalALM(make_model(size, alms[size].processor, seed), alms[size].processor, 'random', '',
@@ -161,14 +148,11 @@ def test_random_weights_guess(alms, exam, size, seed):
     low, high = chance()
     assert low<=(scored(alm, exam[0])==exam[1]).sum()<=high
 
-@pytest.mark.parametrize('size', SHIPPED)
 def test_another_clips_sound_gives_another_answer(greedy, exam, size):
     "Right about the clip it hears and not about the next one."
     hits, swapped = (greedy[size]==exam[1]).sum(), (greedy[size]==np.roll(exam[1], 1)).sum()
-    assert swapped<=chance()[1]
-    assert hits>=swapped+.25*EXAM
+    assert swapped<=chance()[1] and hits>=swapped+.25*EXAM
 
-@pytest.mark.parametrize('size', SHIPPED)
 @pytest.mark.parametrize('mode', ['label', 'dist'])
 @pytest.mark.parametrize('style', ['direct', 'cot'])
 def test_answers_parse_in_every_crossing(alms, exam, size, mode, style):
@@ -181,7 +165,6 @@ def test_answers_parse_in_every_crossing(alms, exam, size, mode, style):
         if o.dist is not None: assert abs(sum(o.dist)-1)<1e-6
     if style=='cot': assert np.mean(['Pitch' in o.text for o in replies])>.9 # it reasons first
 
-@pytest.mark.parametrize('size', SHIPPED)
 def test_the_verifier_prefers_what_raters_said(alms, exam, size):
     def yes(wave, e):
         a, b = alms[size].score(wave, verify_prompt(e, EMOTIONS), ['yes', 'no'])
@@ -214,8 +197,7 @@ class Killed(Exception):
     "Stands for a lost power supply."
 
 @pytest.fixture(scope='module')
-def short(tmp_path_factory, made):
-    "A run of 3 + 6 steps on 48 clips, with its data."
+def short(tmp_path_factory, made):  # A run of 3 + 6 steps on 48 clips, with its data
     data = training_data('train', 48, made, tmp_path_factory.mktemp('mel'), workers=1)
     recipe = Recipe('nano', seed=3, clips=48, hear_epochs=1, answer_epochs=2, batch=16)
     return recipe, data, made
