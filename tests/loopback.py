@@ -343,6 +343,7 @@ class Handler(BaseHTTPRequestHandler):
             for o in out['choices']: o['message']['content'] = None
         elif fault=='one null content': first['message']['content'] = None
         elif fault=='refusal': first['message'].update(content=None, refusal="I can't judge emotions.")
+        elif fault=='one declined choice': first.update(error=BODIES['a filter in a 200'], message={'content': None})
         elif fault=='content filter': first['message']['content'] = None; first['finish_reason'] = 'content_filter'
         elif fault=='NaN logprob': first['logprobs']['content'][0]['logprob'] = math.nan
         elif fault=='null logprob': first['logprobs']['content'][0]['logprob'] = None

@@ -274,8 +274,11 @@ def test_tiny_instances_of_all_families_pass(name, dtype):
     import torch
     alm = toy(name)
     alm.model.to(getattr(torch, dtype))
-    table = check_model(alm, WAVE, OTHER, Prompt('label', 'direct', 'Which emotion?', 5), WORDS)
+    ask = Prompt('label', 'direct', 'Which emotion?', 5)
+    table = check_model(alm, WAVE, OTHER, ask, WORDS)
     assert failed(table)<={'answers'}, table[table.ok.eq(False)].detail.tolist()   # of noise: it may say nothing
+    logp = alm.sample(WAVE, ask, 2, 1)[0].token_logprobs
+    assert len(set(logp))==len(logp) and max(logp)<=0                              # in full precision
 
 def served(server, kind): return client(kind, server, retry=Retry(tries=2))
 

@@ -245,15 +245,6 @@ def test_a_checkpoints_own_settings_have_no_say(name):
     assert everything(mean, 0)==everything(model_of(name), 0)
     assert mean.set_aside['temperature']==.2 and mean.set_aside['suppress_tokens']==[5, 6]
 
-def test_half_precision_goes_through_every_route(name):
-    "As on a GPU: features are cast, log-probabilities come out in full precision."
-    alm = toy(name, ENDS)
-    alm.model.to(torch.bfloat16)
-    samples, greedy, beams, scores = everything(alm, 0)
-    assert len(samples)==4 and len(beams)==3 and greedy and np.isfinite(scores).all()
-    logp = alm.sample(clip(0), ASK, 2, 1)[0].token_logprobs
-    assert len(set(logp))==len(logp) and max(logp)<=0
-
 # --- Voxtral's processor
 def test_the_stand_in_gives_the_tensors_of_voxtrals_own_processor(tmp_path):
     pytest.importorskip('mistral_common')

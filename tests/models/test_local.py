@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import chi2_contingency, chisquare, kstest
-from test_families import ANSWERS, ASK, ENDS, clip, everything, ids, plain_logits
+from test_families import ASK, ENDS, clip, everything, ids, plain_logits
 from toy_families import toy
 from ambiscale_nb.core import InputError
 from ambiscale_nb.models.local import (LocalALM, byte_bpe, clip_bytes, decoded_ends, gumbel, read_prefix,
@@ -62,13 +62,6 @@ def test_confidence_is_that_of_a_forward_pass(ender):
     for o in replies:
         want = -plain_logits(ender, clip(0), o.tokens)[:-1].topk(5).values.mean()
         assert abs(o.confidence-float(want))<1e-4
-
-def test_scores_are_probabilities_and_do_not_depend_on_the_other_answers(alm):
-    "Answers of one letter are different continuations: their probabilities sum to less than one."
-    together, order = alm.score(clip(0), ASK, ANSWERS), [3, 0, 2, 1, 0]
-    np.testing.assert_allclose([alm.score(clip(0), ASK, [a])[0] for a in ANSWERS], together, atol=1e-4)
-    np.testing.assert_allclose(alm.score(clip(0), ASK, [ANSWERS[i] for i in order]), together[order], atol=1e-4)
-    assert 0<np.exp(alm.score(clip(0), ASK, ['', *map(chr, range(97, 123))])).sum()<1
 
 # --- noise from a hash
 def test_draws_have_the_distribution_of_sampling():

@@ -95,28 +95,20 @@ def test_a_checkpoint_survives_a_round_trip(alms, size, tmp_path, exam):
     assert again.greedy(exam[0][0], DIRECT).tokens==alm.greedy(exam[0][0], DIRECT).tokens
 
 # --- the processor
-TEXTS = ['Pitch high, falling, loud, fast, tense. Answer: angry', '{"angry": 70, "sad": 30}', 'yes',
-         'Zoë said “no” 3×\n\ttwice', *[prompt(m, s, EMOTIONS).text for m in ('label', 'dist')
-                                        for s in ('direct', 'cot')], *EMOTIONS]
+TEXTS = ['Pitch high, falling, loud, fast, tense. Answer: angry', '{"angry": 70, "sad": 30}', 'Zoë said “no” 3×\n\ttwice',
+         'yes', *[prompt(m, s, EMOTIONS).text for m in ('label', 'dist') for s in ('direct', 'cot')], *EMOTIONS]
 
 def test_processor_round_trip(size, tmp_path, exam, made):
     shipped = AutoProcessor.from_pretrained(ASSETS/size)
     shipped.save_pretrained(tmp_path)
-    again = AutoProcessor.from_pretrained(tmp_path)
-    mel = [p.feature_extractor(exam[0][0], sampling_rate=16_000, return_tensors='np').input_features
-           for p in (shipped, again, made)]
-    np.testing.assert_array_equal(mel[0], mel[1])
-    np.testing.assert_array_equal(mel[0], mel[2])
-    assert mel[0].shape==(1, 80, 150)
-    for text in TEXTS:
-        ids = [p.tokenizer(text)['input_ids'] for p in (shipped, again, made)]
-        assert ids[0]==ids[1]==ids[2]
-        assert shipped.tokenizer.decode(ids[0])==text
-    talk = [{'role': 'user', 'content': [{'type': 'audio', 'audio': exam[0][0]},
-                                         {'type': 'text', 'text': DIRECT.text}]}]
-    rendered = [p.apply_chat_template(talk, add_generation_prompt=True)
-                for p in (shipped, again, made)]
-    assert rendered[0]==rendered[1]==rendered[2]
+    content = [{'type': 'audio', 'audio': exam[0][0]}, {'type': 'text', 'text': DIRECT.text}]
+    def seen(p):
+        mel = p.feature_extractor(exam[0][0], sampling_rate=16_000, return_tensors='np').input_features
+        return (mel.shape, mel.tobytes(), [p.tokenizer(o)['input_ids'] for o in TEXTS],
+                p.apply_chat_template([{'role': 'user', 'content': content}], add_generation_prompt=True))
+    one = seen(shipped)
+    assert one==seen(AutoProcessor.from_pretrained(tmp_path))==seen(made) and one[0]==(1, 80, 150)
+    assert [shipped.tokenizer.decode(o) for o in one[2]]==TEXTS
 
 def test_every_answer_word_is_one_token_and_ends_alike(alms, size):
     tok = alms[size].tokenizer
@@ -143,8 +135,7 @@ def test_greedy_answers_are_the_likeliest_labels(alms, greedy, exam, size):
 @pytest.mark.parametrize('seed', [0, 1])
 def test_random_weights_guess(alms, exam, size, seed):
     "The same processor and prompts without training: what is heard is learnt, not leaked."
-    alm = LocalALM(make_model(size, alms[size].processor, seed), alms[size].processor, 'random', '',
-                   MAX_SECONDS)
+    alm = LocalALM(make_model(size, alms[size].processor, seed), alms[size].processor, 'random', '', MAX_SECONDS)
     low, high = chance()
     assert low<=(scored(alm, exam[0])==exam[1]).sum()<=high
 
@@ -178,11 +169,9 @@ def test_names_change_no_answer(alms, exam, tmp_path):
     "Clips renamed, to names that give an answer away at that, are answered as before."
     waves, alm = exam[0][:4], next(iter(alms.values()))
     def texts(names, folder):
-        items = pd.DataFrame(dict(corpus='toyspeech', uid=names, speaker=names,
-                                  audio_sha=[wave_sha(w) for w in waves]))
+        items = pd.DataFrame(dict(corpus='toyspeech', uid=names, speaker=names, audio_sha=[wave_sha(w) for w in waves]))
         store, wave_of = Store(tmp_path/folder), dict(zip(names, waves, strict=True)).__getitem__
-        sample_pool(alm, items, wave_of, (DIRECT,), Draw(n=4, widths=(2,), score=EMOTIONS), store,
-                    progress=False)
+        sample_pool(alm, items, wave_of, (DIRECT,), Draw(n=4, widths=(2,), score=EMOTIONS), store, progress=False)
         rows = store.read(CANDIDATES)
         rows['clip'] = rows.uid.map({o: i for i, o in enumerate(names)})
         rows = rows.sort_values(['clip', 'decode', 'index', 'text'])
@@ -229,8 +218,7 @@ def test_a_killed_run_goes_on_where_it_was(short, whole, tmp_path, monkeypatch, 
     assert same(train(*short, tmp_path, every=2), whole)
 
 def test_a_finished_run_is_not_trained_again_and_another_seed_is_another_model(short, whole, tmp_path, monkeypatch):
-    first = train(*short, tmp_path, every=100)
-    assert same(first, whole) # how often it saves plays no part
+    assert same(train(*short, tmp_path, every=100), whole) # how often it saves plays no part
     assert not same(train(Recipe(**{**asdict(short[0]), 'seed': 4}), *short[1:], tmp_path/'other'), whole)
     def never(*args): raise AssertionError('trained again')
     monkeypatch.setattr(tiny_alm, 'train_step', never)
