@@ -26,27 +26,24 @@ N, CALLS = 4, len(CLIPS)
 KEY = 'sk-Zq/7+x=9%AbxcD-0123456789'
 TABLE = Path(__file__).parents[1]/'server_faults.md'
 
-# Fault -> what becomes of a call; most requests of 12 calls; calls that the next run makes. 'ends' is the end of the run.
+# What becomes of a call ('ends' is the end of the run), most requests of 12 calls, calls that the next run makes -> faults
 KEPT, REFUSED = 'answered', 'refusal'
-FAULTS = {
-    '429 in a 200': ('failed: rate_limit', 60, 12), '503 in a 200': ('ends: server', GONE, 12),
-    '401 in a 200': ('ends: auth', 1, 12), '402 in a 200': ('ends: quota', 1, 12),
-    'an error in words in a 200': ('ends: server', GONE, 12), 'an error of no kind in a 200': ('failed: failed', 24, 12),
-    'an error of Tencent in a 200': ('ends: auth', 1, 12), 'a filter in a 200': (REFUSED, 12, 0), 'finish: error': ('failed: failed', 24, 12),
-    'one choice failed': ('failed: server or failed', 24, 12),
-    'content_filter': (REFUSED, 12, 0), 'data_inspection_failed': (REFUSED, 12, 0),
-    'content_policy_violation': (REFUSED, 12, 0), 'flagged': (REFUSED, 12, 0),
-    'unavailable for legal reasons': (REFUSED, 12, 0),
-    'no usage': (KEPT, 12, 0), 'usage is null': (KEPT, 12, 0), 'usage is {}': (KEPT, 12, 0),
-    'usage has other names': (KEPT, 12, 0), 'usage is zero': (KEPT, 12, 0), 'unheard': (KEPT, 12, 0),
-    'content is a list': (KEPT, 12, 0), 'thoughts used up the budget': ('truncated', 12, 0),
-    'log-probabilities of thoughts': (KEPT, 12, 0), 'log-probabilities of something else': (KEPT, 12, 0),
-    'a quota of the day': ('ends: quota', 1, 12), 'a quota of the day, as Google says it': ('ends: quota', 1, 12),
-    'a quota of the minute, as Google says it': ('failed: rate_limit', 60, 12),
-    'a billing limit': ('ends: quota', 1, 12), 'no credit': ('ends: quota', 1, 12),
-    'no audio': ('ends: no_audio', 1, 12), 'no endpoint with audio': ('ends: no_audio', 1, 12),
-    'bad_request': ('ends: bad_request', 5, 12), '503': ('ends: server', GONE, 12), 'reset': ('ends: connection', GONE, 12),
-    'n ignored': (KEPT, N*CALLS, 0), 'two at most': (KEPT, N*CALLS, 0)}
+OUTCOMES = {
+    (KEPT, CALLS, 0): ['no usage', 'usage is null', 'usage is {}', 'usage has other names', 'usage is zero', 'unheard',
+        'content is a list', 'log-probabilities of thoughts', 'log-probabilities of something else'],
+    (KEPT, N*CALLS, 0): ['n ignored', 'two at most'], ('truncated', CALLS, 0): ['thoughts used up the budget'],
+    (REFUSED, CALLS, 0): ['a filter in a 200', 'content_filter', 'data_inspection_failed', 'content_policy_violation',
+        'flagged', 'unavailable for legal reasons'],
+    ('failed: rate_limit', 60, CALLS): ['429 in a 200', 'a quota of the minute, as Google says it'],
+    ('failed: failed', 24, CALLS): ['an error of no kind in a 200', 'finish: error'],
+    ('failed: server or failed', 24, CALLS): ['one choice failed'],
+    ('ends: server', GONE, CALLS): ['503 in a 200', 'an error in words in a 200', '503'],
+    ('ends: auth', 1, CALLS): ['401 in a 200', 'an error of Tencent in a 200'],
+    ('ends: quota', 1, CALLS): ['402 in a 200', 'a quota of the day', 'a quota of the day, as Google says it',
+        'a billing limit', 'no credit'],
+    ('ends: no_audio', 1, CALLS): ['no audio', 'no endpoint with audio'],
+    ('ends: bad_request', 5, CALLS): ['bad_request'], ('ends: connection', GONE, CALLS): ['reset']}
+FAULTS = {fault: outcome for outcome, faults in OUTCOMES.items() for fault in faults}
 PROTOCOLS = ('openai', 'gemini')
 
 def model(protocol, server, *time, **options):
