@@ -111,33 +111,29 @@ def test_a_batch_is_as_large_as_the_memory_allows(alm, monkeypatch):
     assert LocalALM(alm.model, alm.processor, 'x', 'y', batch=3).batch==3
 
 def test_the_memo_goes_by_content(alm):  # The same sound in another array is remembered, one changed sample is not
-    spy = Spy(alm)
-    wave = clip(0)
+    spy, wave = Spy(alm), clip(0)
     alm.greedy(wave, ASK)
-    alm.sample(wave.copy(), ASK, 4, 1)
-    alm.beams(wave, ASK, 2)
-    alm.score(wave, ASK, ['x'])
-    assert spy.rows==[1] # one row through the encoder for all of it
+    alm.score(wave.copy(), ASK, ['x'])
+    assert spy.rows==[1] # one row through the encoder
     wave[100] += .01
-    alm.greedy(wave, ASK)
-    alm.greedy(wave, OTHER)
+    for ask in (ASK, OTHER): alm.greedy(wave, ask)
     assert spy.rows==[1, 1, 1]
 
-def test_random_states_are_left_alone(alm):
-    torch.manual_seed(3); np.random.seed(3)
-    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()
-    everything(alm, 0)
-    assert torch.equal(torch.get_rng_state(), before)
-    assert (np.random.get_state()[1]==numpy_before).all()
-
 @pytest.mark.parametrize('cards', [1, 4])
-def test_a_model_on_the_cpu_leaves_gpus_alone(alm, monkeypatch, cards):
-    "To seed them all would take memory on each; here any touch fails."
+def test_random_states_gpus_and_the_callers_array_are_left_alone(alm, monkeypatch, cards):
+    "To seed all GPUs would take memory on each; here any touch fails."
     def touched(*args): raise AssertionError('a GPU was touched')
     monkeypatch.setattr('torch.cuda.device_count', lambda: cards)
     for o in ('get_rng_state', 'set_rng_state', 'manual_seed', 'manual_seed_all'):
         monkeypatch.setattr(f'torch.cuda.{o}', touched)
+    torch.random.default_generator.manual_seed(3)
+    np.random.seed(3)
+    before, numpy_before, wave = torch.get_rng_state(), np.random.get_state()[1].copy(), clip(0)
+    wave.setflags(write=False)
     everything(alm, 0)
+    alm.greedy(wave, ASK)
+    np.testing.assert_array_equal(wave, clip(0))
+    assert torch.equal(torch.get_rng_state(), before) and (np.random.get_state()[1]==numpy_before).all()
 
 def test_cudnns_attention_is_kept_out_of_every_route(alm):
     "It does not repeat itself on a GPU (benchmarks/gpu.py). What a caller chose is put back, come what may."
@@ -164,12 +160,6 @@ def test_one_clips_cache_is_let_go_before_the_next_is_read(alm):  # On a GPU two
     alm.prefix([clip(1)], [ASK])
     hook.remove()
     assert alive==[False]
-
-def test_the_callers_array_is_left_alone(alm):
-    wave = clip(0)
-    wave.setflags(write=False)
-    everything(alm, 0); alm.greedy(wave, ASK)
-    np.testing.assert_array_equal(wave, clip(0))
 
 def test_a_model_sees_the_wave_and_the_text_and_nothing_else(alm):
     "No file name, no label, no transcript: there is no way in for them."
