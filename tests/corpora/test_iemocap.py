@@ -1,6 +1,5 @@
 """IEMOCAP's loader on look-alike trees: every known trap of the real layout, and checks that notice when a trap is sprung
 (the mocap letter for the speaker, self-reports counted, ties cut by order)."""
-import sys
 from pathlib import Path
 import numpy as np
 import pandas as pd
@@ -9,7 +8,6 @@ from ambiscale_nb.corpora import iemocap
 from ambiscale_nb.core import InputError
 from ambiscale_nb.corpora.registry import load_corpus, votes_of
 from ambiscale_nb.corpora.labels import label_set
-sys.path.insert(0, str(Path(__file__).parents[1]))
 from trees_iemocap import write_dialog, write_full, write_small, block
 
 NINE = label_set('nine').labels
@@ -18,6 +16,9 @@ UID = 'Ses01F_impro01_F000'
 
 @pytest.fixture(scope='module')
 def small(tmp_path_factory): return write_small(tmp_path_factory.mktemp('iemocap'))
+
+@pytest.fixture(scope='module')
+def loaded(small): return iemocap.load_iemocap(small)
 
 @pytest.fixture(scope='module')
 def full(tmp_path_factory): return iemocap.load_iemocap(write_full(tmp_path_factory.mktemp('full')))
@@ -29,8 +30,8 @@ def full(tmp_path_factory): return iemocap.load_iemocap(write_full(tmp_path_fact
     ('Ses01F_impro08b_M000', dict(E1=['angry', 'frustrated'], E2=['angry'], E4=['frustrated'])), # in order, notes are no votes
     ('Ses01M_script03_3b_M000', dict(E1=['other'], E2=['other'], E4=['neutral'])),
     ('Ses03M_impro08a_F000', dict(E4=['excited', 'surprised'], E3=['excited'], E1=['happy']))])
-def test_who_votes_for_what(small, uid, votes):
-    _, ratings = iemocap.load_iemocap(small)
+def test_who_votes_for_what(loaded, uid, votes):
+    _, ratings = loaded
     assert set(ratings.rater.str[0])=={'E'}
     one = ratings[ratings.uid==uid].sort_values('order')
     assert one.groupby('rater', observed=True).label.agg(list).to_dict()==votes
@@ -50,9 +51,9 @@ def test_four_classes_merge_excited_and_count_the_rest(small):
     assert not load_corpus('iemocap', small, labels='four+other')[0].out_of_set.any()
 
 # --- names, sound, words --------------------------------------------------------------------------
-def test_facts_about_clips(small):
+def test_facts_about_clips(small, loaded):
     "No agreement is kept and the code never recomputed; the speaker is the last letter; missing sound and words are flagged."
-    by = iemocap.load_iemocap(small)[0].set_index('uid')
+    by = loaded[0].set_index('uid')
     assert len(by)==7 and by.consensus.loc[['Ses01F_impro08b_M001', 'Ses01M_script03_3b_M000', 'Ses01F_impro08b_M000']].tolist()==[
         '', 'other', 'angry']
     assert by.speaker['Ses01F_impro08b_M000']=='Ses01M' and by.gender['Ses01F_impro08b_M000']=='m'

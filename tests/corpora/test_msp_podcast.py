@@ -2,10 +2,8 @@
 repeated and unlisted rows, flags, refusals, the consensus rule against brute force, published counts."""
 import os
 import re
-import sys
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +12,6 @@ from ambiscale_nb.corpora import msp_podcast as msp
 from ambiscale_nb.core import InputError
 from ambiscale_nb.corpora.registry import load_corpus, set_aside, votes_of
 from ambiscale_nb.corpora.labels import label_set
-sys.path.insert(0, str(Path(__file__).parents[1]))
 from trees_msp import CLIPS, LAYOUTS, WORKERS, Clip, large_release, write_release
 
 UIDS = [f'MSP-PODCAST_{o.name}' for o in CLIPS]
