@@ -35,9 +35,9 @@ def wav(rate=RATE, channels=1, bits=16, tag=1, frames=RATE, told=None, riff=None
               + struct.pack(order+'I', len(data) if told is None else told)+data+after)
     return magic+struct.pack(order+'I', len(chunks)+4 if riff is None else riff)+b'WAVE'+chunks
 
-def patched(content, **bytes_at):  # Content with other bytes; `b21=f` sets byte 21 to f of its old value
+def patched(content, changes):  # Content with other bytes: place -> byte
     out = bytearray(content)
-    for at, change in bytes_at.items(): out[int(at[1:])] = change(out[int(at[1:])])
+    for at, byte in changes.items(): out[at] = byte
     return bytes(out)
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def cut(x, share=.6): return x[:int(len(x)*share)]
 
 # --- audio that is refused ------------------------------------------------------------------------
 FLAC, OGG = encoded(NOISY, 'FLAC'), encoded(NOISY, 'OGG')
-LENGTH = [f'b{i}' for i in range(22, 26)] # of a FLAC file, with four bits of byte 21
+LAST, LENGTH = OGG.rfind(b'OggS')+5, range(22, 26) # the length of a FLAC file, with four bits of byte 21
 REFUSED = {
     '0 frames': (wav(frames=0), 'no samples', '0 samples'),
     'truncated data': (cut(wav()), 'truncated', 'of 32,000 bytes'),
@@ -84,11 +84,10 @@ REFUSED = {
     'loud at 44.1 kHz': (encoded(tone(44_100)*3, rate=44_100, subtype='FLOAT'), 'too loud', 'peak 1.5'),
     'channels that cancel': (encoded(np.c_[tone(), -tone()]), 'cancelled', 'opposite phase'),
     'cut FLAC': (cut(FLAC), 'damaged', 'flac'),
-    'FLAC of 2**36 frames': (patched(FLAC, b21=lambda o: o | 0xF, **{o: lambda o: 0xFF for o in LENGTH}), 'out of limits',
-                             ' h, over 24 h'),
-    'FLAC without length': (patched(FLAC, b21=lambda o: o & 0xF0, **{o: lambda o: 0 for o in LENGTH}), 'streamed', 'how long'),
+    'FLAC of 2**36 frames': (patched(FLAC, {21: FLAC[21] | 0xF} | dict.fromkeys(LENGTH, 0xFF)), 'out of limits', ' h, over 24 h'),
+    'FLAC without length': (patched(FLAC, {21: FLAC[21] & 0xF0} | dict.fromkeys(LENGTH, 0)), 'streamed', 'how long'),
     'cut Ogg': (cut(OGG, .95), 'truncated', 'last page'),
-    'Ogg without end': (patched(OGG, **{f'b{OGG.rfind(b"OggS")+5}': lambda o: o & ~4}), 'truncated', 'last page'),
+    'Ogg without end': (patched(OGG, {LAST: OGG[LAST] & ~4}), 'truncated', 'last page'),
     'cut MP3': (cut(encoded(NOISY, 'MP3')), 'truncated', 'of 16,000 frames')}
 
 @pytest.mark.parametrize('case', REFUSED)
@@ -249,8 +248,8 @@ def test_probe_names_duplicates_and_reads_parts(tmp_path, put):
     with pytest.raises(InputError, match="share a uid, first 'a'"): probe(listing(tmp_path, uid=['a', 'a'], path=['a', 'b']))
 
 def test_inspect_files_deep(put, tmp_path):
-    put(encoded(0*tone()), 'silent.wav'); put(encoded(np.tile(LONG, 13)), 'minute.wav')
-    put(encoded(np.tile(LONG, 13), 'MP3'), 'minute.mp3')
+    put(encoded(0*tone()), 'silent.wav')
+    for o in ('wav', 'mp3'): put(encoded(np.tile(LONG, 13), o.upper()), f'minute.{o}')
     paths = sorted(tmp_path.iterdir())+[tmp_path/'none.wav']
     out = inspect_files(paths, deep=True)
     assert out.path.tolist()==[str(o) for o in paths]

@@ -268,10 +268,9 @@ def test_a_wrong_loader_is_noticed(fault, layout, tree, monkeypatch):
 
 # --- published counts -----------------------------------------------------------------------------
 def test_published_figures_of_1_8():
-    table, rows = msp.LETTER_COUNTS, []
-    for part in ('test1', 'development', 'train'):
-        n = table[part] if part!='train' else table['all']-table.test1-table.development
-        rows += [(part, o) for o in table.index for _ in range(n[o])]
+    table = msp.LETTER_COUNTS
+    parts = dict(test1=table.test1, development=table.development, train=table['all']-table.test1-table.development)
+    rows = [(part, o) for part, n in parts.items() for o in table.index for _ in range(n[o])]
     clips = pd.DataFrame(rows, columns=['split', 'letter']).assign(uid=lambda o: o.index.astype(str))
     clips = clips.assign(speaker=(clips.index%1273).astype(str), release='1.8', **{'flags': ''})
     part = msp.check_msp_podcast(clips.query("split=='test1'"))
