@@ -20,7 +20,6 @@ from urllib.parse import quote
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pandas as pd
-import pytest
 from ambiscale_nb.core import rng_of
 from ambiscale_nb.models.endpoint import EndpointALM
 from ambiscale_nb.models.gemini import GeminiALM
@@ -37,10 +36,6 @@ CLIPS = pd.DataFrame(dict(corpus='demo', uid=[f'clip{i}' for i in range(12)], au
 
 def wave_of(uid): return (.3*np.sin(np.arange(4000)*(int(uid[4:])+1)*.05)).astype(np.float32)
 WAVE = wave_of('clip0')
-
-@pytest.fixture
-def server():
-    with Loopback() as s: yield s
 
 class Time:  # A clock that moves when somebody sleeps
     def __init__(self): self.now, self.slept = 1e6, []
@@ -198,10 +193,10 @@ class Handler(BaseHTTPRequestHandler):
             if self.counted: self.home.flying -= 1
             self.counted = False
 
-    def refuse(self, status, message, fields={}, headers={}):
+    def refuse(self, status, message, fields=(), headers=()):
         headers = {k: formatdate(self.home.wall()+20, usegmt=True) if v=='date' else v
-                   for k, v in headers.items()}
-        error = {'message': self.quoting(message), 'code': status, 'type': 'error', 'param': None, **fields}
+                   for k, v in dict(headers).items()}
+        error = {'message': self.quoting(message), 'code': status, 'type': 'error', 'param': None, **dict(fields)}
         self.send(status, json.dumps({'error': error}), headers)
 
     def quoting(self, message):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_families import ANSWERS, ASK, ENDS, VERIFY, checkpoint, clip, everything, ids, library, name  # noqa: F401
+from test_families import ANSWERS, ASK, ENDS, VERIFY, clip, everything, ids, library
 from toy_families import PROCESSORS, toy
 from transformers.utils import logging
 from ambiscale_nb.corpora.audio import wave_sha
@@ -35,6 +35,9 @@ def moved(alm, *where): # The same weights on another device or in another preci
     model = copy.deepcopy(alm.model).to(*where)
     model.generation_config.eos_token_id = sorted(alm.eos)
     return LocalALM(model, alm.processor, alm.name, 'random', alm.capabilities.max_seconds, alm.render)
+
+@pytest.fixture(params=PROCESSORS)
+def name(request): return request.param
 
 @pytest.fixture
 def cpu(name): return toy(name, ENDS)
@@ -110,7 +113,10 @@ def test_a_model_passes_its_check(alm):  # What `ambiscale models check` tries
     assert passed(table), table[table.ok.eq(False)].to_string()
 
 @pytest.fixture
-def folder(checkpoint): return checkpoint/'qwen2-audio'
+def folder(tmp_path):  # A checkpoint on disk
+    alm = toy('qwen2-audio')
+    for part in (alm.model, alm.processor): part.save_pretrained(tmp_path/'checkpoint')
+    return tmp_path/'checkpoint'
 
 def test_a_model_is_loaded_onto_the_card(folder):
     "As under `load` of a study; in bfloat16 unless another type is named."

@@ -16,7 +16,7 @@ import pytest
 import soundfile
 import loopback
 from loopback import (COT, DIRECT, END, WAITS, WAVE, WORDS, Loopback, Time, client, files, forms_of, ids_of, leaks, logprobs,
-    name_of, server, total, wave_of)
+    name_of, total, wave_of)
 from ambiscale_nb.core import InputError
 from ambiscale_nb.models.contract import CallError, Retired, in_flight, load_model
 from ambiscale_nb.models.endpoint import EndpointALM

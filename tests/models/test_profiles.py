@@ -4,7 +4,7 @@ are asked for, another seed after a server error); Gemini's blocks, thoughts and
 import numpy as np
 import pytest
 import loopback
-from loopback import DIRECT, WAVE, WORDS, Loopback, client, ids_of, logprobs, name_of, server, total, wave_of  # noqa: F401
+from loopback import DIRECT, WAVE, WORDS, Loopback, client, ids_of, logprobs, name_of, total, wave_of
 from test_endpoint import CLIPS, SAID, model, sampled
 from ambiscale_nb.study import plans
 from ambiscale_nb.core import InputError

@@ -2,7 +2,7 @@
 cannot be used is refused when a model is loaded; this machine is never reached through a proxy."""
 import httpx2
 import pytest
-from loopback import DIRECT, WAVE, Loopback, server  # noqa: F401
+from loopback import DIRECT, WAVE, Loopback
 from ambiscale_nb.core import InputError
 from ambiscale_nb.models.transport import Transport, bypasses_proxy, find_proxy
 from ambiscale_nb.models.contract import CallError, load_model

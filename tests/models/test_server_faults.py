@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from loopback import CLIPS, DIRECT, END, WAVE, WORDS, Time, client, forms_of, leaks, server, wave_of  # noqa: F401
+from loopback import CLIPS, DIRECT, END, WAVE, WORDS, Time, client, forms_of, leaks, wave_of
 from ambiscale_nb.core import InputError
 from ambiscale_nb.models.endpoint import answer_start, read_choice
 from ambiscale_nb.models.serving import GONE, ConcurrencyLimit
