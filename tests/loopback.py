@@ -5,8 +5,7 @@
 Answers depend on the audio, the text and the seed alone. A token is a character, and its log-probability
 depends on the audio and on everything before it, so that what different routes report can be compared.
 `server.faults` is a list of names that the next requests meet, one each; `server.always` is met by all, or is a
-function of the request that names what it meets.
-`server.pause` is called before each answer.
+function of the request that names what it meets. `server.pause` is called before each answer.
 With `server.echo` every error quotes the key that was sent. `client` is a model of this project at the server."""
 import base64
 import hashlib
@@ -19,10 +18,12 @@ import time
 from email.utils import formatdate
 from urllib.parse import quote
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import numpy as np
 import pandas as pd
 from ambiscale_nb.core import rng_of
 from ambiscale_nb.models.endpoint import EndpointALM
 from ambiscale_nb.models.gemini import GeminiALM
+from ambiscale_nb.models.prompts import prompt
 from waiting import PATIENCE
 
 END, END_ID = '<|eot_id|>', 100_257
@@ -30,12 +31,13 @@ WORDS = ('angry', 'happy', 'neutral', 'sad')
 KNOWN = ('demo', 'gpt-audio-1.5', 'gemini-3.8-flash', 'gpt-4o-audio-preview', 'gemini-2.0-flash',
          'fixie-ai/ultravox-v0_3', 'fixie-ai/ultravox-v0_4')
 
-# Fault -> what is slept before the second request: least, most
-WAITS = {'429 for 7 s': (7, 7.3), '429 until a date': (19, 20.3), '429 for 1e9 s': (60, 60),
-         '429 for -1 s': (.5, 1), '429 garbage': (.5, 1), '429': (.5, 1), '429 RetryInfo': (12.5, 12.8)}
+DIRECT, COT = (prompt('label', o, WORDS) for o in ('direct', 'cot'))
+CLIPS = pd.DataFrame(dict(corpus='demo', uid=[f'clip{i}' for i in range(12)], audio_sha=[f's{i}' for i in range(12)]))
 
-class Time:
-    "A clock that moves when somebody sleeps."
+def wave_of(uid): return (.3*np.sin(np.arange(4000)*(int(uid[4:])+1)*.05)).astype(np.float32)
+WAVE = wave_of('clip0')
+
+class Time:  # A clock that moves when somebody sleeps
     def __init__(self): self.now, self.slept = 1e6, []
     def clock(self): return self.now
     def sleep(self, seconds): self.slept.append(seconds); self.now += seconds
@@ -48,8 +50,7 @@ def client(kind, server, time=None, **options):
     if kind=='gemini': return GeminiALM(options.pop('model', 'demo'), server.gemini, **options)
     return EndpointALM(options.pop('model', 'demo'), kind, server.url, **dict(end=END)|options)
 
-def forms_of(secret):
-    "A key as it may be written, by other means than those under test."
+def forms_of(secret):  # A key as it may be written, by other means than those under test
     raw = secret.encode('utf-8', 'surrogatepass')
     yield from (secret, quote(secret, safe=''), quote(secret, safe='').lower(), quote(secret), json.dumps(secret)[1:-1],
                 raw.hex(), repr(secret)[1:-1], ascii(secret)[1:-1], repr(raw)[2:-1], repr(repr(raw))[3:-2],
@@ -65,81 +66,68 @@ def forms_of(secret):
             base64.b64encode(base64.b64encode(before+raw)), base64.b64encode(base64.b32encode(before+raw))))
     yield from (o.join(secret) for o in (' ', '  ', '\n'))
 
-def leaks(data, secret):
-    "Forms of a key, or the middle of one, in some bytes."
+def leaks(data, secret):  # Forms of a key, or the middle of one, in some bytes
     text = data.decode('utf-8', 'replace')
     plain = text.replace('\\', '')
     parts = (*forms_of(secret), secret[:12], secret[-12:], f'***{secret[-4:]}')
     return [o for o in parts if o in text or o in plain]
 
-def files(root):
-    "Folder -> all that is stored in it but the time of storing, as text."
+def files(root):  # Folder -> all that is stored in it but the time of storing, as text
     return {str(o.parent.relative_to(root)): pd.read_parquet(o, partitioning=None).drop(columns='stored_measured').to_csv()
             for o in sorted(root.rglob('*.parquet'))}
 
-def chance(*parts):
-    "A number from 0 to 1 that depends on `parts` alone."
+def chance(*parts):  # A number from 0 to 1 that depends on `parts` alone
     digest = hashlib.blake2b(json.dumps(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, 'big')/2**64
 
-def logprobs(sound, question, ids):
-    "The log-probability of each token of an answer."
+def logprobs(sound, question, ids):  # The log-probability of each token of an answer
     return [-.05-2*chance(sound, question, ids[:i+1]) for i in range(len(ids))]
 
 def name_of(data): return hashlib.blake2b(data.encode()).hexdigest()[:16]
-
 def ids_of(text): return [ord(o) for o in text]
 
-def retry_info(delay):
-    return [{'@type': 'type.googleapis.com/google.rpc.RetryInfo', 'retryDelay': delay}]
+def retry_info(delay): return [{'@type': 'type.googleapis.com/google.rpc.RetryInfo', 'retryDelay': delay}]
 
-# Name -> status, message, further fields of the error, headers
-REFUSALS = {
-    'bad_request': (400, 'Invalid value for messages', {}, {}),
-    'unauthorized': (401, 'Incorrect API key provided', {'code': 'invalid_api_key'}, {}),
-    'forbidden': (403, 'Country not supported', {}, {}),
-    'not_found': (404, 'The model does not exist', {'code': 'model_not_found'}, {}),
-    'context': (400, "This model's maximum context length is 2048 tokens", {'param': 'messages'}, {}),
-    'quota': (429, 'You exceeded your current quota', {'type': 'insufficient_quota'}, {}),
-    '429': (429, 'Slow down', {}, {}),
-    '429 for 7 s': (429, 'Slow down', {}, {'Retry-After': '7'}),
-    '429 until a date': (429, 'Slow down', {}, {'Retry-After': 'date'}),
-    '429 for 1e9 s': (429, 'Slow down', {}, {'Retry-After': '1e9'}),
-    '429 for -1 s': (429, 'Slow down', {}, {'Retry-After': '-1'}),
-    '429 garbage': (429, 'Slow down', {}, {'Retry-After': 'a while'}),
-    '429 RetryInfo': (429, 'Slow down', {'details': retry_info('12.5s')}, {}),
+def google_quota(period):
+    failure = {'@type': 'type.googleapis.com/google.rpc.QuotaFailure',
+               'violations': [{'quotaId': f'GenerateRequestsPer{period}PerProjectPerModel-FreeTier'}]}
+    return {'status': 'RESOURCE_EXHAUSTED', 'details': [failure, *retry_info('34s')]}
+
+PLAN = 'You exceeded your current quota, please check your plan and billing details'
+REFUSALS = { # Name -> status, message, further fields of the error, headers
+    'bad_request': (400, 'Invalid value for messages'),
+    'unauthorized': (401, 'Incorrect API key provided', {'code': 'invalid_api_key'}),
+    'forbidden': (403, 'Country not supported'),
+    'not_found': (404, 'The model does not exist', {'code': 'model_not_found'}),
+    'context': (400, "This model's maximum context length is 2048 tokens", {'param': 'messages'}),
+    'quota': (429, 'You exceeded your current quota', {'type': 'insufficient_quota'}),
+    '429': (429, 'Slow down'), '429 RetryInfo': (429, 'Slow down', {'details': retry_info('12.5s')}),
     'redirect': (302, 'Elsewhere', {}, {'Location': 'http://127.0.0.1:9/v1/chat/completions'}),
-    '500': (500, 'Internal error', {}, {}),
-    '503': (503, 'Overloaded', {}, {}),
-    'a quota of the day': (429, 'Rate limit reached: Limit 200, Used 200 requests per day (RPD)', {}, {}),
-    'a quota of the day, as Google says it': (429, 'You exceeded your current quota, please check your plan and billing '
-        'details', {'status': 'RESOURCE_EXHAUSTED', 'details': [{'@type': 'type.googleapis.com/google.rpc.QuotaFailure',
-        'violations': [{'quotaId': 'GenerateRequestsPerDayPerProjectPerModel-FreeTier'}]}, *retry_info('34s')]}, {}),
-    'a quota of the minute, as Google says it': (429, 'You exceeded your current quota, please check your plan and '
-        'billing details', {'status': 'RESOURCE_EXHAUSTED', 'details': [{
-        '@type': 'type.googleapis.com/google.rpc.QuotaFailure', 'violations': [
-        {'quotaId': 'GenerateRequestsPerMinutePerProjectPerModel-FreeTier'}]}, *retry_info('34s')]}, {}),
-    'a billing limit': (429, 'Billing hard limit has been reached', {'code': 'billing_hard_limit_reached'}, {}),
-    'no credit': (402, 'Insufficient credits. Add more at https://example.org/credits', {}, {}),
-    'no audio': (500, 'audio input is not supported - hint: if this is unexpected, you may need to provide the mmproj',
-                 {}, {}),
-    'no endpoint with audio': (404, 'No endpoints found that support input audio', {}, {}),
-    'content_filter': (400, "The response was filtered due to the prompt triggering the content management policy",
-                       {'code': 'content_filter', 'innererror': {'code': 'ResponsibleAIPolicyViolation'}}, {}),
-    'data_inspection_failed': (400, 'Input data may contain inappropriate content.',
-                               {'code': 'data_inspection_failed'}, {}),
-    'content_policy_violation': (400, 'Your request was rejected', {'code': 'content_policy_violation'}, {}),
-    'flagged': (403, 'Your chosen model requires moderation and your input was flagged', {}, {}),
-    'unavailable for legal reasons': (451, 'Not in this country', {}, {}),
+    '500': (500, 'Internal error'), '503': (503, 'Overloaded'),
+    'a quota of the day': (429, 'Rate limit reached: Limit 200, Used 200 requests per day (RPD)'),
+    'a quota of the day, as Google says it': (429, PLAN, google_quota('Day')),
+    'a quota of the minute, as Google says it': (429, PLAN, google_quota('Minute')),
+    'a billing limit': (429, 'Billing hard limit has been reached', {'code': 'billing_hard_limit_reached'}),
+    'no credit': (402, 'Insufficient credits. Add more at https://example.org/credits'),
+    'no audio': (500, 'audio input is not supported - hint: if this is unexpected, you may need to provide the mmproj'),
+    'no endpoint with audio': (404, 'No endpoints found that support input audio'),
+    'content_filter': (400, 'The response was filtered due to the prompt triggering the content management policy',
+                       {'code': 'content_filter', 'innererror': {'code': 'ResponsibleAIPolicyViolation'}}),
+    'data_inspection_failed': (400, 'Input data may contain inappropriate content.', {'code': 'data_inspection_failed'}),
+    'content_policy_violation': (400, 'Your request was rejected', {'code': 'content_policy_violation'}),
+    'flagged': (403, 'Your chosen model requires moderation and your input was flagged'),
+    'unavailable for legal reasons': (451, 'Not in this country'),
     'peg-native': (500, 'The model produced output that does not match the expected peg-native format',
-                   {'type': 'server_error'}, {}),
-    'no logprobs': (400, 'Logprobs is not enabled for this model', {}, {}),
-    'no candidates': (400, 'Multiple candidates is not enabled for this model', {}, {}),
-}
+                   {'type': 'server_error'})}
 
-# Errors in the body of a success: name -> the error
+# What is slept before the second request: least, most; with a header Retry-After: its text and the same
+WAITS = {'429': (.5, 1), '429 RetryInfo': (12.5, 12.8)}
+for _name, _text, *_wait in (('429 for 7 s', '7', 7, 7.3), ('429 until a date', 'date', 19, 20.3),
+                             ('429 for 1e9 s', '1e9', 60, 60), ('429 for -1 s', '-1', .5, 1),
+                             ('429 garbage', 'a while', .5, 1)):
+    WAITS[_name], REFUSALS[_name] = _wait, (429, 'Slow down', {}, {'Retry-After': _text})
 
-BODIES = {
+BODIES = { # Errors in the body of a success: name -> the error
     '429 in a 200': {'message': 'Rate limit exceeded: 20 requests per minute', 'code': 429},
     '503 in a 200': {'message': 'Provider returned error', 'code': 503, 'metadata': {'raw': 'overloaded'}},
     '401 in a 200': {'message': 'No auth credentials found', 'code': 401},
@@ -152,10 +140,11 @@ BODIES = {
 # Servers that give fewer answers than were asked for
 GIVES = {'n ignored': 1, 'two at most': 2}
 
+USAGES = {'usage is null': None, 'usage is {}': {}, 
+          'usage has other names': {'input_tokens': 40, 'output_tokens': 9, 'inputTokens': 40}}
 THINKING = ['<think>', 'sad', ' or', ' happy', '?', '</think>', '\n']
 
-class Loopback:
-    "The server, and what it has seen."
+class Loopback:  # The server, and what it has seen
     def __init__(self, most=None, lacks=(), key=None, serves=None, hears=1e9, slots=0):
         self.most, self.lacks, self.key, self.pause = most, lacks, key, None
         self.serves = serves                     # the name under which it answers; as asked if None
@@ -164,7 +153,6 @@ class Loopback:
         self.faults, self.always, self.asked, self.headers = [], None, [], []
         self.lock, self.stopped = threading.Lock(), threading.Event()
         self.flying = self.peak = self.served = self.refused = 0
-        self.log = []                            # (time, status) of every response, for benchmarks
         self.wall, self.echo = time.time, False
 
     def __enter__(self):
@@ -198,19 +186,17 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    def count(self, status):
-        "A request is over before its last byte is sent, so that the next one finds room."
+    def count(self, status):  # A request is over before its last byte is sent, so that the next one finds room
         with self.home.lock:
-            self.home.log.append((time.monotonic(), status))
             if status==200: self.home.served += 1
             elif status==429: self.home.refused += 1
             if self.counted: self.home.flying -= 1
             self.counted = False
 
-    def refuse(self, status, message, fields, headers):
+    def refuse(self, status, message, fields=(), headers=()):
         headers = {k: formatdate(self.home.wall()+20, usegmt=True) if v=='date' else v
-                   for k, v in headers.items()}
-        error = {'message': self.quoting(message), 'code': status, 'type': 'error', 'param': None, **fields}
+                   for k, v in dict(headers).items()}
+        error = {'message': self.quoting(message), 'code': status, 'type': 'error', 'param': None, **dict(fields)}
         self.send(status, json.dumps({'error': error}), headers)
 
     def quoting(self, message):
@@ -241,7 +227,7 @@ class Handler(BaseHTTPRequestHandler):
         if fault in REFUSALS: return self.refuse(*REFUSALS[fault])
         sent = self.headers.get('Authorization', self.headers.get('x-goog-api-key', ''))
         if home.key and home.key not in sent:
-            return self.refuse(401, f'Incorrect API key provided: {sent}', {}, {})
+            return self.refuse(401, f'Incorrect API key provided: {sent}')
         route = self.gemini if ':generateContent' in self.path else self.openai
         if fault not in BODIES: return route(ask, fault)
         error = BODIES[fault]
@@ -251,8 +237,7 @@ class Handler(BaseHTTPRequestHandler):
             'Code': error['code'], 'Message': text}}}
         self.send(200, json.dumps(body))
 
-    def broken(self, fault, text):
-        "Faults below the protocol; False if this is none of them."
+    def broken(self, fault, text):  # Faults below the protocol; False if this is none of them
         if fault=='timeout': self.home.stopped.wait()
         elif fault=='reset':
             self.count(0)
@@ -274,21 +259,32 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = fault not in ('truncated JSON', 'HTML body', 'not an object')  # those are whole
         return True
 
+    def deliver(self, out, fault, answers, usage):
+        "Send an answer, after the faults that both protocols share: what is missing, and counts of tokens."
+        if fault=='empty choices': out[answers] = []
+        elif fault=='no choices': del out[answers]
+        elif fault=='wrong n': out[answers] = out[answers][:-1] or out[answers]*2
+        elif fault=='no usage': del out[usage]
+        elif fault=='usage is zero': out[usage] = {k: 0 for k in out[usage] if k!='promptTokensDetails'}
+        elif fault in USAGES: out[usage] = USAGES[fault]
+        text = json.dumps(out)
+        if not self.broken(fault, text): self.send(200, text)
+
     def do_GET(self):
         self.counted = False
         self.send(200, json.dumps({'object': 'list', 'data': [{'id': o, 'object': 'model'} for o in KNOWN]}))
 
     # --- OpenAI and vLLM --------------------------------------------------------------------------
     def openai(self, ask, fault):
-        if self.path!='/v1/chat/completions': return self.refuse(404, 'Not Found', {}, {})
+        if self.path!='/v1/chat/completions': return self.refuse(404, 'Not Found')
         if ask['model'] not in KNOWN: return self.refuse(*REFUSALS['not_found'])
         for o in self.home.lacks:
-            if o in ask: return self.refuse(400, f"Unsupported parameter: '{o}'", {'param': o}, {})
+            if o in ask: return self.refuse(400, f"Unsupported parameter: '{o}'", {'param': o})
         n, beam = min(ask.get('n', 1), GIVES.get(fault, math.inf)), ask.get('use_beam_search')
         if self.home.slots and n>self.home.slots: return self.refuse(400, f"Field 'n': Value must be between "
-            f"1 <= value <= {self.home.slots}, but got {n}", {'type': 'invalid_request_error'}, {})
+            f"1 <= value <= {self.home.slots}, but got {n}", {'type': 'invalid_request_error'})
         if n<1 or (n>1 and ask.get('temperature')==0 and not beam):
-            return self.refuse(400, 'n must be 1 when using greedy sampling', {}, {})
+            return self.refuse(400, 'n must be 1 when using greedy sampling')
         parts = next(o['content'] for o in ask['messages'] if o['role']=='user')
         clip = next((o['input_audio']['data'] for o in parts if o['type']=='input_audio'), None)
         if clip is not None and self.home.slots and not self.home.hears: return self.refuse(*REFUSALS['no audio'])
@@ -305,8 +301,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.home.slots: self.as_llama(out, ask)
         elif 'prompt_logprobs' in ask: out['prompt_logprobs'] = prompt_logprobs(sound, question, ask)
         self.damage(out, fault)
-        text = json.dumps(out)
-        if not self.broken(fault, text): self.send(200, text)
+        self.deliver(out, fault, 'choices', 'usage')
 
     def as_llama(self, out, ask):
         "As llama.cpp's server answers: ids beside log-probabilities, an empty end token, no count of audio."
@@ -320,8 +315,7 @@ class Handler(BaseHTTPRequestHandler):
         out['usage'] = {'prompt_tokens': 30, 'completion_tokens': len(one)+1, 'total_tokens': 31+len(one),
                         'prompt_tokens_details': {'cached_tokens': 0}}
 
-    def heard(self, data):
-        "What stands for the sound of a clip, and how many seconds of it were heard."
+    def heard(self, data):  # What stands for the sound of a clip, and how many seconds of it were heard
         if not data: return '', 0.
         clip = base64.b64decode(data.replace('-', '+').replace('_', '/')+'==')
         assert clip[:4]==b'RIFF' and clip[36:40]==b'data'
@@ -338,25 +332,17 @@ class Handler(BaseHTTPRequestHandler):
         if ask.get('return_token_ids'): out['token_ids'] = ids
         return out
 
-    def damage(self, out, fault):
-        "Faults inside an answer that is well-formed otherwise."
+    def damage(self, out, fault):  # Faults inside an answer that is well-formed otherwise
         first = out['choices'][0]
-        if fault=='empty choices': out['choices'] = []
-        elif fault=='no choices': del out['choices']
-        elif fault=='null content':
+        if fault=='null content':
             for o in out['choices']: o['message']['content'] = None
         elif fault=='one null content': first['message']['content'] = None
         elif fault=='refusal': first['message'].update(content=None, refusal="I can't judge emotions.")
+        elif fault=='one declined choice': first.update(error=BODIES['a filter in a 200'], message={'content': None})
         elif fault=='content filter': first['message']['content'] = None; first['finish_reason'] = 'content_filter'
-        elif fault=='wrong n': out['choices'] = out['choices'][:-1] or out['choices']*2
         elif fault=='NaN logprob': first['logprobs']['content'][0]['logprob'] = math.nan
         elif fault=='null logprob': first['logprobs']['content'][0]['logprob'] = None
         elif fault=='unheard': out['usage']['prompt_tokens_details']['audio_tokens'] = 0
-        elif fault=='no usage': del out['usage']
-        elif fault=='usage is null': out['usage'] = None
-        elif fault=='usage is {}': out['usage'] = {}
-        elif fault=='usage has other names': out['usage'] = {'input_tokens': 40, 'output_tokens': 9}
-        elif fault=='usage is zero': out['usage'] = dict.fromkeys(out['usage'], 0)
         elif fault=='finish: error': [o.update(finish_reason='error') for o in out['choices']]
         elif fault=='one choice failed':
             first.update(finish_reason='error', error={'code': 502, 'message': self.quoting('Provider failed')})
@@ -378,16 +364,15 @@ class Handler(BaseHTTPRequestHandler):
                 o['logprobs']['content'] = [{'token': t, 'logprob': -9., 'bytes': None} for t in THINKING]
 
     # --- Gemini -----------------------------------------------------------------------------------
-    def gemini(self, ask, fault):
-        "Accepts camelCase and snake_case, as the SDK sends both."
+    def gemini(self, ask, fault):  # Accepts camelCase and snake_case, as the SDK sends both
         model = self.path.rpartition('/models/')[2].partition(':')[0]
-        if model not in KNOWN: return self.refuse(404, f'models/{model} is not found', {'status': 'NOT_FOUND'}, {})
+        if model not in KNOWN: return self.refuse(404, f'models/{model} is not found', {'status': 'NOT_FOUND'})
         config = ask.get('generationConfig', {})
         n, wants = config.get('candidateCount', 1), config.get('responseLogprobs')
         n = min(n, GIVES.get(fault, n))
-        if 'n' in self.home.lacks and n>1: return self.refuse(*REFUSALS['no candidates'])
-        if n>8: return self.refuse(400, 'candidate_count must be between 1 and 8', {}, {})
-        if 'logprobs' in self.home.lacks and wants: return self.refuse(*REFUSALS['no logprobs'])
+        if 'n' in self.home.lacks and n>1: return self.refuse(400, 'Multiple candidates is not enabled for this model')
+        if n>8: return self.refuse(400, 'candidate_count must be between 1 and 8')
+        if 'logprobs' in self.home.lacks and wants: return self.refuse(400, 'Logprobs is not enabled for this model')
         parts = [p for o in ask['contents'] for p in o['parts']]
         data = next((p for p in parts if 'inlineData' in p or 'inline_data' in p), {})
         data = data.get('inlineData') or data.get('inline_data') or dict(data='')
@@ -399,9 +384,8 @@ class Handler(BaseHTTPRequestHandler):
                    'promptTokenCount': 32+len(question), 'candidatesTokenCount': sum(map(len, found)),
                    'totalTokenCount': 32+len(question)+sum(map(len, found)), 'promptTokensDetails': [
                        {'modality': 'AUDIO', 'tokenCount': round(128*seconds)}, {'modality': 'TEXT', 'tokenCount': len(question)}]}}
-        out = self.spoil(out, fault)
-        text = json.dumps(out)
-        if not self.broken(fault, text): self.send(200, text)
+        self.spoil(out, fault)
+        self.deliver(out, fault, 'candidates', 'usageMetadata')
 
     def candidate(self, index, text, sound, question, wants):
         out = {'index': index, 'finishReason': 'STOP', 'content': {'role': 'model', 'parts': [{'text': text}]}}
@@ -412,13 +396,11 @@ class Handler(BaseHTTPRequestHandler):
                   for o, t, p in zip(text, ids, scores, strict=True)]
         return {**out, 'avgLogprobs': sum(scores)/len(scores), 'logprobsResult': {'chosenCandidates': chosen}}
 
-    def spoil(self, out, fault):
-        "Blocks and other outcomes of Gemini."
+    def spoil(self, out, fault):  # Blocks and other outcomes of Gemini
         first = out['candidates'][0]
         if fault=='prompt blocked':
             del out['candidates']
             out['promptFeedback'] = {'blockReason': 'SAFETY'}
-        elif fault=='empty choices': out['candidates'] = []
         elif fault=='all safety':
             for o in out['candidates']: o['finishReason'] = 'SAFETY'; del o['content']
         elif fault=='safety': first['finishReason'] = 'SAFETY'; del first['content']
@@ -426,14 +408,8 @@ class Handler(BaseHTTPRequestHandler):
         elif fault=='unknown reason': first['finishReason'] = 'TIRED'
         elif fault=='null content':
             for o in out['candidates']: o['content'] = {'role': 'model', 'parts': []}
-        elif fault=='wrong n': out['candidates'] = out['candidates'][:-1] or out['candidates']*2
         elif fault=='NaN logprob': first['logprobsResult']['chosenCandidates'][0]['logProbability'] = math.nan
         elif fault=='unheard': out['usageMetadata']['promptTokensDetails'][0]['tokenCount'] = 0
-        elif fault=='usage is {}': out['usageMetadata'] = {}
-        elif fault=='usage is null': out['usageMetadata'] = None
-        elif fault=='no usage': del out['usageMetadata']
-        elif fault=='usage is zero': out['usageMetadata'] = {'promptTokenCount': 0, 'candidatesTokenCount': 0}
-        elif fault=='usage has other names': out['usageMetadata'] = {'inputTokens': 40}
         elif fault=='finish: error': [o.update(finishReason='MALFORMED_FUNCTION_CALL') for o in out['candidates']]
         elif fault=='one choice failed': first['finishReason'] = 'OTHER'; del first['content']
         elif fault=='content is a list':
@@ -450,10 +426,8 @@ class Handler(BaseHTTPRequestHandler):
             for o in out['candidates']: o['logprobsResult']['chosenCandidates'] = [
                 {'token': t, 'tokenId': 7, 'logProbability': -9.} for t in THINKING]
         elif fault=='thoughts': first['content']['parts'].insert(0, {'text': 'Hmm, angry', 'thought': True})
-        return out
 
-def answers(sound, question, ask, n, beam):
-    "What is said: `n` words."
+def answers(sound, question, ask, n, beam):  # What is said: `n` words
     said = ('yes', 'no') if 'yes or no' in question else WORDS
     words = ask.get('structured_outputs', {}).get('choice', said)
     if 'grammar' in ask: words = [json.loads(o) for o in ask['grammar'].removeprefix('root ::= ').split(' | ')]
@@ -461,8 +435,7 @@ def answers(sound, question, ask, n, beam):
     if ask.get('temperature', 1)<.05: return [max(words, key=lambda o: total(sound, question, o))]*n
     return [words[int(chance(sound, question, ask.get('seed', 0), i)*len(words))] for i in range(n)]
 
-def total(sound, question, answer):
-    "The log-probability of an answer with its end."
+def total(sound, question, answer):  # The log-probability of an answer with its end
     return math.fsum(logprobs(sound, question, [*ids_of(answer), END_ID]))
 
 def likeliest(p, ask):

@@ -17,6 +17,7 @@ from transformers.feature_extraction_utils import BatchFeature
 from ambiscale_nb.models.families import FAMILIES
 from ambiscale_nb.models.local import CHAT_TEMPLATE, LocalALM, byte_bpe, toy_processor, toy_qwen2_audio
 
+torch.set_num_threads(1)
 WIDTH, SECONDS = 32, 3
 TEXT = dict(hidden_size=WIDTH, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
             num_key_value_heads=1, head_dim=16, max_position_embeddings=1024, bos_token_id=None,
@@ -26,7 +27,6 @@ WHISPER = dict(num_mel_bins=16, hidden_size=WIDTH, num_hidden_layers=2, num_atte
 PICTURE = dict(hidden_size=WIDTH, out_hidden_size=WIDTH, intermediate_size=32, num_heads=2, depth=1)
 
 # --- tokenizers and processors
-
 def tokenizer(special, end, pad, **named):
     "Bytes and special tokens; `named` become attributes, as `audio_token` of Qwen2.5-Omni."
     tok = Tokenizer(models.BPE())
@@ -47,8 +47,7 @@ def flamingo_processor():
     template = CHAT_TEMPLATE.replace('<|audio_bos|><|AUDIO|><|audio_eos|>', '<sound>')
     return AudioFlamingo3Processor(whisper(), tok, template, max_audio_len=2*SECONDS)
 
-class Blind:
-    "Takes `None` for the parts that read pictures and films: those need torchvision."
+class Blind:  # Takes `None` for the parts that read pictures and films: those need torchvision
     def check_argument_for_proper_class(self, name, part): pass
 
 class BlindOmni(Blind, Qwen2_5OmniProcessor): pass
@@ -73,15 +72,13 @@ def gemma_processor():
     return BlindGemma(Gemma4AudioFeatureExtractor(feature_size=16), None, tok, None, template)
 
 # --- Voxtral: mistral-common's own control tokens; [AUDIO] is number 24 in the library's code
-
 CONTROL = ['<unk>', '<s>', '</s>', '[INST]', '[/INST]', '[AVAILABLE_TOOLS]', '[/AVAILABLE_TOOLS]',
            '[TOOL_RESULTS]', '[/TOOL_RESULTS]', '[TOOL_CALLS]', '[IMG]', '<pad>', '[IMG_BREAK]',
            '[IMG_END]', '[PREFIX]', '[MIDDLE]', '[SUFFIX]', '[SYSTEM_PROMPT]', '[/SYSTEM_PROMPT]',
            '[TOOL_CONTENT]', '[ARGS]', '[CALL_ID]', '[UNUSED_1]', '[UNUSED_2]', '[AUDIO]',
            '[BEGIN_AUDIO]', '[TRANSCRIBE]']
 
-class Bytes:
-    "The tokenizer of `StandIn`: control tokens, then the 256 bytes in order."
+class Bytes:  # The tokenizer of `StandIn`: control tokens, then the 256 bytes in order
     eos_token_id, pad_token_id = 2, 11
     def __call__(self, text, add_special_tokens=True):
         return {'input_ids': [len(CONTROL)+b for b in text.encode()]}
@@ -89,8 +86,7 @@ class Bytes:
         return bytes(t-len(CONTROL) for t in tokens if t>=len(CONTROL)).decode(errors='replace')
     def __len__(self): return len(CONTROL)+256
 
-class StandIn:
-    "What a `VoxtralProcessor` makes of one clip (or none) and one question, without mistral-common."
+class StandIn:  # What a `VoxtralProcessor` makes of one clip (or none) and one question, without mistral-common
     def __init__(self): self.tokenizer, self.feature_extractor = Bytes(), whisper(30)
 
     def apply_chat_template(self, talk):
@@ -114,8 +110,7 @@ class StandIn:
         return BatchFeature(dict(input_ids=[ids], attention_mask=[[1]*len(ids)], input_features=mel),
                             tensor_type='pt')
 
-def tekken(path):
-    "A tokenizer file of mistral-common's own format: the same tokens as those of `StandIn`."
+def tekken(path):  # A tokenizer file of mistral-common's own format: the same tokens as those of `StandIn`
     config = dict(pattern=r'[^\s]+|\s+', num_vocab_tokens=256, version='v7',
                   default_vocab_size=len(CONTROL)+256, default_num_special_tokens=len(CONTROL))
     vocab = [dict(rank=i, token_bytes=base64.b64encode(bytes([i])).decode(),
@@ -126,16 +121,13 @@ def tekken(path):
     path.write_text(json.dumps(dict(config=config, vocab=vocab, special_tokens=special, audio=audio)))
     return path
 
-def voxtral_processor(folder):
-    "The library's own, where mistral-common is installed."
+def voxtral_processor(folder):  # The library's own, where mistral-common is installed
     from transformers import VoxtralProcessor
     from transformers.tokenization_mistral_common import MistralCommonBackend
     return VoxtralProcessor(whisper(30), MistralCommonBackend(tekken(folder/'tekken.json')))
 
 # --- models
-
-def settings(name, processor):
-    "The arguments of a family's configuration class."
+def settings(name, processor):  # The arguments of a family's configuration class
     tok = processor.tokenizer
     text = dict(TEXT, vocab_size=len(tok), eos_token_id=tok.eos_token_id, pad_token_id=tok.pad_token_id)
     sound = getattr(processor, 'audio_token_id', 24)

@@ -3,14 +3,12 @@
 invented; only the names of files and utterances follow the pattern of the real ones."""
 import io
 import wave
-from itertools import chain, cycle, islice
 from pathlib import Path
 import numpy as np
 
 HEADER = '% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n'
 LONG = dict(neu='Neutral', hap='Happiness', sad='Sadness', ang='Anger', exc='Excited', fru='Frustration',
             fea='Fear', sur='Surprise', dis='Disgust', oth='Other')
-
 
 # --- parts of files -------------------------------------------------------------------------------
 def block(uid, code, raters, start=1., end=3.5, dimensions=('val 3; act 2; dom  2;',), means='3.0000, 2.5000, 2.0000'):
@@ -22,31 +20,24 @@ def block(uid, code, raters, start=1., end=3.5, dimensions=('val 3; act 2; dom  
     lines += [f'A-E{i}:\t{o}\t()' for i, o in enumerate(dimensions, 1)]
     return '\n'.join(lines)+'\n'
 
-
-def tiny_wave(seconds=.2, channels=1):
-    "The bytes of a quiet WAV file."
+def tiny_wave(seconds=.2, channels=1):  # The bytes of a quiet WAV file
     out = io.BytesIO()
     with wave.open(out, 'wb') as f:
         f.setnchannels(channels); f.setsampwidth(2); f.setframerate(16_000)
         f.writeframes(bytes(int(seconds*16_000)*2*channels))
     return out.getvalue()
 
-
-def put(path, content=''):
-    "Write a file and the folders above it."
+def put(path, content=''):  # Write a file and the folders above it
     path.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(content, str): content = content.encode()
     path.write_bytes(content)
     return path
 
-
-def write_dialog(release, name, blocks, words=()):
-    "One dialog: its evaluation, and its transcript if there is one."
+def write_dialog(release, name, blocks, words=()):  # One dialog: its evaluation, and its transcript if there is one
     session = release/f'Session{int(name[3:5])}'
     put(session/'dialog'/'EmoEvaluation'/f'{name}.txt', HEADER+'\n'+'\n'.join(blocks))
     if words: put(session/'dialog'/'transcriptions'/f'{name}.txt', '\n'.join(words)+'\n')
     return session
-
 
 # --- small, with every trap -----------------------------------------------------------------------
 SMALL = { # uid -> code, raters; what is to be found is in test_iemocap.py
@@ -64,7 +55,6 @@ SMALL = { # uid -> code, raters; what is to be found is in test_iemocap.py
     'Ses03M_impro05b_M017': ('hap', {'E1': 'Happiness; Excited; Surprise;', 'E2': 'Happiness; ', 'E3': 'Neutral'}),
 }
 NOISE = 'C-E1:\tNeutral;\t(this file is not to be read)\n'
-
 
 def write_small(folder):
     "Seven utterances, two of which are without audio and one without words; returns the release folder."
@@ -94,7 +84,6 @@ def write_small(folder):
     (three/'sentences'/'wav'/'Ses03M_impro08a'/'Ses03M_impro08a_F000.wav').unlink()
     return release
 
-
 # --- full scale -----------------------------------------------------------------------------------
 SPEAKERS = dict(Ses01F=873, Ses01M=946, Ses02F=859, Ses02M=952, Ses03F=1048, Ses03M=1088, Ses04F=987,
                 Ses04M=1116, Ses05F=1033, Ses05M=1137)
@@ -106,26 +95,20 @@ TOTAL, IMPROVISED, IMPROVISED_FOUR, SECONDS = 10_039, 4784, 2943, 12.44*3600
 MOCAP = 4941 # utterances of dialogs in which the woman wore the markers
 SELF = [598, 305, 900, 0, 182] # self-reports a session
 
-
-def dialogs_of(session):
-    "Names of a session's dialogs: 28, 30, 32, 30, 31."
+def dialogs_of(session):  # Names of a session's dialogs: 28, 30, 32, 30, 31
     scripts = ['script01_1', 'script01_2', 'script01_3', 'script02_1', 'script02_2', 'script03_1', 'script03_2']
     scenes = [f'impro0{i}' for i in range(1, 8 if session==1 else 9)]
     out = [f'Ses0{session}{who}_{o}' for who in 'FM' for o in (*scenes, *scripts)]
-    parts = {3: ['impro05', 'impro08'], 5: []}.get(session, [])
-    for o in parts:
-        at = out.index(f'Ses03M_{o}')
-        out[at:at+1] = [f'Ses03M_{o}a', f'Ses03M_{o}b']
+    for o in ('Ses03M_impro05', 'Ses03M_impro08') if session==3 else ():
+        at = out.index(o)
+        out[at:at+1] = [f'{o}a', f'{o}b']
     return [*out, 'Ses05M_script01_1b'] if session==5 else out
 
-
-def shares(total, sizes):
-    "Parts of `total` in proportion to `sizes`, whole numbers that sum to it."
+def shares(total, sizes):  # Parts of `total` in proportion to `sizes`, whole numbers that sum to it
     exact = np.asarray(sizes)*total/sum(sizes)
     out = np.floor(exact).astype(int)
     out[np.argsort(out-exact, kind='stable')[:total-out.sum()]] += 1
     return out.tolist()
-
 
 def named(profile, code, four):
     "What observers say: `profile` is how the emotions spread, `code` leads or is among those that do."
@@ -137,35 +120,28 @@ def named(profile, code, four):
             4: (a, b, c, d), 5: (f'{a}; {b}', f'{c}; {d}', e, f'{a}; {b}; {c}; {d}; {e}')}
     return (more if four else three)[profile]
 
-
 def full_table(seed=0):
     "Who says what in the full tree: rows of uid, code, what observers said, self-report, seconds."
     rng = np.random.default_rng(seed)
-    people = [(s, who) for s in range(1, 6) for who in 'FM']
     improvised = shares(IMPROVISED, list(SPEAKERS.values()))
     parts = shares(MOCAP, [a if k else b-a for b, a in zip(SPEAKERS.values(), improvised, strict=True)
                            for k in (1, 0)]) # with the woman's markers, improvised and scripted
     places = []
-    for i, (s, who) in enumerate(people):
-        n, a = SPEAKERS[f'Ses0{s}{who}'], improvised[i]
+    for i, ((speaker, n), a) in enumerate(zip(SPEAKERS.items(), improvised, strict=True)):
+        s, who = int(speaker[4]), speaker[5]
         for kind, size, with_f in (('impro', a, parts[2*i]), ('script', n-a, parts[2*i+1])):
             for mocap, count in (('F', with_f), ('M', size-with_f)):
                 here = [o for o in dialogs_of(s) if o[5]==mocap and o[7:].startswith(kind)]
-                turns = islice(cycle(here), count)
-                counts = {o: 0 for o in here}
-                for name in turns:
-                    places.append((s, kind, f'{name}_{who}{counts[name]:03d}'))
-                    counts[name] += 1
+                places += [(s, kind, f'{here[j%len(here)]}_{who}{j//len(here):03d}') for j in range(count)]
     return _rows(places, rng)
 
-
-def _rows(places, rng):
-    "Codes, votes, self-reports and durations for the utterances."
+def _rows(places, rng):  # Codes, votes, self-reports and durations for the utterances
     agreed = shares(IMPROVISED_FOUR, [sum(o.values()) for o in FOUR])
-    rest = rng.permutation(list(chain.from_iterable([k]*n for k, n in REST.items()))).tolist()
+    def mixed(counts): return rng.permutation([k for k, n in counts.items() for _ in range(n)]).tolist()
+    rest = mixed(REST)
     code = {}
     for s in range(1, 6):
-        pool = rng.permutation(list(chain.from_iterable([k]*n for k, n in FOUR[s-1].items()))).tolist()
+        pool = mixed(FOUR[s-1])
         for kind, n in (('impro', agreed[s-1]), ('script', len(pool)-agreed[s-1])):
             mine = [o[2] for o in places if o[:2]==(s, kind)]
             use, pool = pool[:n], pool[n:]
@@ -173,22 +149,19 @@ def _rows(places, rng):
             code |= zip(rng.permutation(mine).tolist(), use, strict=True)
     usual = [o for o in code if code[o] in FOUR[0]]
     unsure = [o for o in code if code[o]=='xxx']
-    sure = [o for o in code if o not in set(usual) | set(unsure)]
+    sure = [o for o in code if code[o] in REST and code[o]!='xxx']
+    sure.sort(key=lambda o: code[o]!='oth') # without `Other`, one emotion is left: unanimous
     spread = dict(zip(usual, [2]*194+['unanimous']*1416+['alone']*(len(usual)-1610), strict=True))
-    other = [o for o in sure if code[o]=='oth'] # without `Other`, one emotion is left: unanimous
-    sure = other+[o for o in sure if code[o]!='oth']
     spread |= zip(sure, ['alone']*3+['unanimous']*490+['alone']*(len(sure)-493), strict=True)
     spread |= zip(unsure, [2]*706+[3]*1581+[4]*59+[5]*2+['alone']*159, strict=True)
     four = set(rng.permutation([o[2] for o in places])[:2409].tolist())
-    self_reports = {uid for s in range(1, 6) for uid in [o[2] for o in places if o[0]==s][:SELF[s-1]]}
+    own = {uid for s in range(1, 6) for uid in [o[2] for o in places if o[0]==s][:SELF[s-1]]}
     seconds = np.linspace(.58, 8.342, TOTAL)
     seconds = rng.permutation(seconds*SECONDS/seconds.sum())
-    return [(uid, code[uid], named(spread[uid], code[uid], uid in four), uid in self_reports, t)
+    return [(uid, code[uid], named(spread[uid], code[uid], uid in four), uid in own, t)
             for (_, _, uid), t in zip(places, seconds, strict=True)]
 
-
-def write_full(folder):
-    "All of it, without audio. Returns the release folder."
+def write_full(folder):  # All of it, without audio. Returns the release folder.
     release, dialogs = Path(folder)/'IEMOCAP_full_release', {}
     for row in full_table(): dialogs.setdefault(row[0][:-5], []).append(row)
     for name, rows in dialogs.items():

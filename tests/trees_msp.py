@@ -11,8 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 @dataclass(frozen=True)
-class Clip:
-    "What a release says of a clip, and what a loader must make of it."
+class Clip:  # What a release says of a clip, and what a loader must make of it
     name: str # Without MSP-PODCAST_ and .wav
     letter: str # Consensus, '' if withheld
     answers: tuple # (primary, secondary) of each worker
@@ -52,8 +51,7 @@ NO_AUDIO = 'MSP-PODCAST_1909_1017'
 WORKERS = [f'WORKER_{o}' for o in 'KLMNPQ']
 
 @dataclass(frozen=True)
-class Layout:
-    "How a release is laid out."
+class Layout:  # How a release is laid out
     labels: str = 'Labels'
     audio: str = 'Audios'
     spelling: str = 'consensus'
@@ -64,6 +62,8 @@ class Layout:
     partitions: str = 'Partitions.txt'
     known: bool = True # Are speaker, gender and split columns of the consensus?
     development: str = 'Development'
+
+    def part(self, clip): return self.development if clip.part=='Development' else clip.part
 
 LAYOUTS = {
     '1.6': Layout('label', 'Audio', 'concensus', 'columns', 'Workers', partitions='Partition.txt',
@@ -84,66 +84,58 @@ def worker_line(worker, answer): return f'{worker}; {answer[0]}; {answer[1]}; A:
 def write_rows(path, rows):
     with open(path, 'w', encoding='utf-8', newline='') as f: csv.writer(f, lineterminator='\n').writerows(rows)
 
-def answers_of(clip):
-    "(worker, answer), in the order of the file."
-    first = list(zip(WORKERS, clip.answers, strict=False))
-    return first+[(WORKERS[0], o) for o in clip.twice]
+def file_of(clip): return f'MSP-PODCAST_{clip.name}.wav'
 
-def write_release(root, layout, clips=CLIPS, audio=True, transcripts=False):
+def answers_of(clip):  # (worker, answer), in the order of the file
+    return [*zip(WORKERS, clip.answers, strict=False), *((WORKERS[0], o) for o in clip.twice)]
+
+def write_release(root, layout, clips=CLIPS, transcripts=False):
     "Write a release of `layout` (or its name) and return its folder."
     layout, root = LAYOUTS[layout] if isinstance(layout, str) else layout, Path(root)
-    labels = root/layout.labels
+    labels, rated = root/layout.labels, [o for o in clips if o.letter]
     labels.mkdir(parents=True, exist_ok=True)
-    part = lambda o: layout.development if o.part=='Development' else o.part
-    file = lambda o: f'MSP-PODCAST_{o.name}.wav'
-    rated = [o for o in clips if o.letter]
-    for kind in layout.files: WRITERS[kind](labels, layout, rated, file, part)
-    lines = [f'{part(o)}; {file(o)}' for o in clips if o.part!='NA']
+    for kind in layout.files: WRITERS[kind](labels, layout, rated)
+    lines = [f'{layout.part(o)}; {file_of(o)}' for o in clips if o.part!='NA']
     (root/layout.partitions).write_text('\n'.join(lines)+'\n', encoding='utf-8')
-    who = [f'{file(o)}; {o.speaker}' for o in rated]
+    who = [f'{file_of(o)}; {o.speaker}' for o in rated]
     who += sorted({f'Speaker_{o.speaker}; {o.gender}' for o in rated if o.speaker!='Unknown'})
     (root/'Speaker_ids.txt').write_text('\n'.join(who)+'\n', encoding='utf-8')
-    if audio:
-        (root/layout.audio).mkdir(exist_ok=True)
-        for o in clips:
-            if NO_AUDIO not in file(o): (root/layout.audio/file(o)).touch()
+    (root/layout.audio).mkdir(exist_ok=True)
+    for o in clips:
+        if NO_AUDIO not in file_of(o): (root/layout.audio/file_of(o)).touch()
     if transcripts:
         (root/'Transcripts').mkdir()
-        for o in rated[:2]: (root/f'Transcripts/{file(o)[:-4]}.txt').write_text(f'words of {o.name} \n')
+        for o in rated[:2]: (root/f'Transcripts/{file_of(o)[:-4]}.txt').write_text(f'words of {o.name} \n')
     return root
 
-def write_csv(labels, layout, clips, file, part):
+def write_csv(labels, layout, clips):
     head = ['FileName', 'EmoClass', 'EmoAct', 'EmoVal', 'EmoDom']
     known = ['SpkrID', 'Gender', 'Split_Set'] if layout.known else []
-    rows = [[file(o), o.letter, 4., 3.5, 5., *([o.speaker, o.gender, part(o)] if layout.known else [])]
-            for o in clips]
+    rows = [[file_of(o), o.letter, 4., 3.5, 5., *([o.speaker, o.gender, layout.part(o)] if known else [])] for o in clips]
     write_rows(labels/f'labels_{layout.spelling}.csv', [head+known, *rows])
-    if layout.detail=='lines':
-        head = ['FileName', 'EmoDetail']
-        rows = [[file(o), worker_line(w, a)] for o in clips for w, a in answers_of(o)]
+    said = [(file_of(o), w, a) for o in clips for w, a in answers_of(o)]
+    if layout.detail=='lines': head, rows = ['FileName', 'EmoDetail'], [[f, worker_line(w, a)] for f, w, a in said]
     else:
         head = ['FileName', layout.rater, 'EmoClass_Major', 'EmoClass_Second', 'EmoAct', 'EmoVal', 'EmoDom']
-        rows = [[file(o), w, *a, 4., 3.5, 5.] for o in clips for w, a in answers_of(o)]
+        rows = [[f, w, *a, 4., 3.5, 5.] for f, w, a in said]
     write_rows(labels/'labels_detailed.csv', [head, *rows])
 
-def write_json(labels, layout, clips, file, part):
-    stated = {file(o): dict(EmoClass=o.letter, EmoAct=4., EmoDom=5., EmoVal=3.5, Gender=o.gender,
-                            SpkrID=int(o.speaker) if o.speaker.isdigit() else o.speaker,
-                            Split_Set=part(o)) for o in clips}
+def write_json(labels, layout, clips):
+    def facts(o): return dict(EmoClass=o.letter, EmoAct=4., EmoDom=5., EmoVal=3.5, Gender=o.gender,
+        SpkrID=int(o.speaker) if o.speaker.isdigit() else o.speaker, Split_Set=layout.part(o))
+    stated = {file_of(o): facts(o) for o in clips}
     (labels/f'labels_{layout.spelling}.json').write_text(json.dumps(stated), encoding='utf-8')
-    said = lambda a: json.dumps(dict(EmoClass_Major=a[0], EmoClass_Second=a[1], EmoAct=4., EmoDom=5.,
-                                     EmoVal=3.5))
-    one = lambda o: ', '.join(f'"{w}": {said(a)}' for w, a in answers_of(o)) # a key may come twice
-    text = ',\n'.join(f'"{file(o)}": {{{one(o)}}}' for o in clips)
+    def said(a): return json.dumps(dict(EmoClass_Major=a[0], EmoClass_Second=a[1], EmoAct=4., EmoDom=5., EmoVal=3.5))
+    def one(o): return ', '.join(f'"{w}": {said(a)}' for w, a in answers_of(o)) # a key may come twice
+    text = ',\n'.join(f'"{file_of(o)}": {{{one(o)}}}' for o in clips)
     (labels/'labels_detailed.json').write_text(f'{{{text}}}', encoding='utf-8')
 
-def write_txt(labels, layout, clips, file, part):
-    blocks = ['\n'.join([f'{file(o)}; {o.letter}; A:4.000000; V:3.500000; D:5.000000;',
+def write_txt(labels, layout, clips):
+    blocks = ['\n'.join([f'{file_of(o)}; {o.letter}; A:4.000000; V:3.500000; D:5.000000;',
                          *(worker_line(w, a) for w, a in answers_of(o))]) for o in clips]
     (labels/layout.txt).write_text('\n\n'.join(blocks)+'\n\n', encoding='utf-8')
 
 WRITERS = dict(csv=write_csv, json=write_json, txt=write_txt)
-
 
 # --- the size of release 2.0 ----------------------------------------------------------------------
 EIGHT = ('Neutral', 'Happy', 'Angry', 'Sad', 'Contempt', 'Surprise', 'Disgust', 'Fear')
@@ -151,8 +143,7 @@ LETTERS = np.array(list('NHASCUDFOX'))
 SECONDARY = (*EIGHT, 'Amused', 'Frustrated', 'Depressed', 'Concerned', 'Disappointed', 'Excited', 'Confused',
              'Annoyed', 'Dissapointed')
 
-def large_votes(n, rng):
-    "Which clip, worker, primary and letter: arrays; about 5.6 answers a clip."
+def large_votes(n, rng):  # Which clip, worker, primary and letter: arrays; about 5.6 answers a clip.
     many = np.minimum(5+rng.geometric(.62, n)-1, 32)
     clip = np.repeat(np.arange(n), many)
     # a worker is on a clip once: steps coprime to the number of workers
@@ -164,11 +155,10 @@ def large_votes(n, rng):
     top = votes==votes.max(1, keepdims=True)
     return clip, worker, said, LETTERS[np.where(top.sum(1)==1, votes.argmax(1), 9)]
 
-def large_release(root, layout='2.0', n=264_705, repeats=500, seed=0):
+def large_release(root, layout='2.0', n=264_705, repeats=500):
     "Write a release of `n` clips without audio; returns what was made: letters, votes, repeats."
-    rng, root = np.random.default_rng(seed), Path(root)
-    layout = LAYOUTS[layout]
-    labels = root/layout.labels
+    rng, layout = np.random.default_rng(0), LAYOUTS[layout]
+    labels = Path(root)/layout.labels
     labels.mkdir(parents=True, exist_ok=True)
     clip, worker, said, letter = large_votes(n, rng)
     files = np.array([f'MSP-PODCAST_{i//110:04d}_{i%110*7:04d}.wav' for i in range(n)], object)
@@ -176,10 +166,9 @@ def large_release(root, layout='2.0', n=264_705, repeats=500, seed=0):
     number = rng.integers(0, 3641, n//70)[np.arange(n)//70%(n//70)].astype(str).astype(object)
     known = rng.random(n)<.8
     parts = rng.choice(['Train', 'Development', 'Test1', 'Test2'], n, p=[.64, .13, .17, .06])
-    pd.DataFrame(dict(FileName=files, EmoClass=letter, EmoAct=4., EmoVal=3.5, EmoDom=5.,
-                      SpkrID=np.where(known, number, 'Unknown'),
-                      Gender=np.where(known, 'Male', 'Unknown'), Split_Set=parts)
-                 ).to_csv(labels/f'labels_{layout.spelling}.csv', index=False)
+    stated = dict(FileName=files, EmoClass=letter, EmoAct=4., EmoVal=3.5, EmoDom=5.,
+                  SpkrID=np.where(known, number, 'Unknown'), Gender=np.where(known, 'Male', 'Unknown'), Split_Set=parts)
+    pd.DataFrame(stated).to_csv(labels/f'labels_{layout.spelling}.csv', index=False)
     again = rng.choice(len(clip), repeats, replace=False)
     row = np.sort(np.r_[np.arange(len(clip)), again], kind='stable')
     others = [f'Other-free text number {i}' for i in range(1400)]

@@ -14,14 +14,13 @@ from ambiscale_nb.corpora.registry import load_corpus, set_aside, votes_of
 from ambiscale_nb.corpora.labels import label_set
 
 ROOT = os.environ.get('AMBISCALE_CREMA_D', '')
-genuine = pytest.mark.skipif(not ROOT, reason='AMBISCALE_CREMA_D is not set: the genuine vote table of CREMA-D was NOT checked')
 SIX = label_set('six').labels
 LETTERS = dict(zip(SIX, 'ADFHNS', strict=True))
 MODALITIES = ('voice', 'face', 'audio-visual')
 
-
 @pytest.fixture(scope='module')
 def load():
+    if not ROOT: pytest.skip('AMBISCALE_CREMA_D is not set: the genuine vote table of CREMA-D was NOT checked')
     cache = {}
     def one(modality='voice', **options):
         key = (modality, *sorted(options.items()))
@@ -29,12 +28,9 @@ def load():
         return cache[key]
     return one
 
-
-def numbers(utterances):
-    "Votes (U, 6), raters, entropy in bits, how many labels share the first place."
+def numbers(utterances):  # Votes (U, 6), raters, entropy in bits, how many labels share the first place
     v = votes_of(utterances, SIX)
     return v, v.sum(1), entropy(soft_labels(v)), top_labels(v).sum(1)
-
 
 COLUMNS = pd.DataFrame({
     'mean raters': (9.2137, 9.6283, 9.6450), 'median raters': (9, 10, 10), 'tied %': (8.65, 6.32, 5.64),
@@ -44,11 +40,8 @@ COLUMNS = pd.DataFrame({
     'entropy max': (2.5219, 2.5219, 2.5), 'tercile 1': (.9710, .7219, .5436), 'tercile 2': (1.4466, 1.3568, 1.2244),
     'normalised': (.4627, .3902, .3573), 'plurality acted, no ties %': (45.59, 70.73, 76.53)}, index=MODALITIES).T
 
-
-@genuine
 @pytest.mark.parametrize('modality', MODALITIES)
-def test_votes_agreement_and_entropy(load, modality):
-    "The check of the corpus finds nothing; more figures are above."
+def test_votes_agreement_and_entropy(load, modality):  # The check of the corpus finds nothing; more figures are above
     u = load(modality)
     report = pd.DataFrame(crema_d.check_crema_d(u))
     assert (report.verdict=='ok').all(), report[report.verdict!='ok'].to_string()
@@ -64,8 +57,6 @@ def test_votes_agreement_and_entropy(load, modality):
     assert not {o: (COLUMNS[modality][o], found[o]) for o in COLUMNS.index
                 if round(float(found[o]), 2 if o.endswith('%') else 4)!=COLUMNS[modality][o]}
 
-
-@genuine
 def test_voice_in_detail(load):
     u = load()
     v, n, h, ties = numbers(u)
@@ -86,8 +77,6 @@ def test_voice_in_detail(load):
     assert [':'.join(np.array(SIX)[o]) for o in top_labels(v)]==u.consensus.tolist()
     assert .2<krippendorff_alpha(expand_votes(v))<.35
 
-
-@genuine
 def test_acted_classes_and_the_neutral_sink(load):
     u = load()
     v, n, h, _ = numbers(u)
@@ -100,8 +89,6 @@ def test_acted_classes_and_the_neutral_sink(load):
             ('D', 'D', .286), ('F', 'N', .383), ('F', 'F', .321), ('A', 'A', .532), ('A', 'D', .211), ('N', 'N', .762):
         assert mix.loc[acted, heard]==share
 
-
-@genuine
 def test_four_classes(load):
     u, four = load(labels='four'), label_set('four')
     v = votes_of(u, four.labels)
@@ -114,8 +101,6 @@ def test_four_classes(load):
     assert len(aside)==46 and set(aside.reason)=={'no vote in the label set'} and len(rest)==7442-46
     with pytest.raises(InputError, match='46 of 7442 clips have no vote'): soft_labels(v)
 
-
-@genuine
 def test_clips_speakers_levels(load):
     u = load()
     assert u.groupby('speaker').size().value_counts().to_dict()=={82: 86, 81: 2, 76: 3}
@@ -135,8 +120,6 @@ def test_clips_speakers_levels(load):
         assert tuple(rows.loc[uid])[:len(want)]==want
     assert tuple(rows.loc['1040_TAI_ANG_XX'])[1:]==(2.5, 'angry:sad')
 
-
-@genuine
 @pytest.mark.parametrize('wrong', ['all modalities', 'acted as heard', 'ties cut by order', 'three lost'])
 def test_a_wrong_loader_is_found_out(load, wrong):
     u = load().copy()
@@ -151,15 +134,12 @@ def test_a_wrong_loader_is_found_out(load, wrong):
     if wrong=='three lost': u = u.iloc[3:]
     assert (pd.DataFrame(crema_d.check_crema_d(u)).verdict!='ok').any()
 
-
 # --- look-alikes -------------------------------------------------------------------------------------
 ROWS = [(100001, '1001_DFA_ANG_XX', (6, 2, 0, 0, 1, 0)), (100002, '1040_ITH_SAD_XX', (0, 0, 0, 0, 3, 3)),
         (200001, '1001_DFA_ANG_XX', (9, 0, 0, 0, 0, 0)), (200002, '1040_ITH_SAD_XX', (0, 0, 0, 0, 0, 9))]
 
-
 @pytest.fixture
-def table(tmp_path):
-    "A vote table of the real layout."
+def table(tmp_path):  # A vote table of the real layout
     out = [[key, *v, name, sum(v), max(v)/sum(v), ':'.join(e for e, n in zip('ADFHNS', v, strict=True) if n==max(v))]
            for key, name, v in ROWS]
     path = tmp_path/'processedResults/tabulatedVotes.csv'
@@ -167,7 +147,6 @@ def table(tmp_path):
     columns = ['', *'ADFHNS', 'fileName', 'numResponses', 'agreement', 'emoVote']
     pd.DataFrame(out, columns=columns).to_csv(path, index=False)
     return path
-
 
 @pytest.mark.parametrize('change, message', [
     (lambda t: t.replace(',9,', ',8,', 1), 'contradict themselves, first 1001_DFA_ANG_XX'),
@@ -177,7 +156,6 @@ def table(tmp_path):
 def test_a_damaged_table_is_refused(table, tmp_path, change, message):
     table.write_text(change(table.read_text()))
     with pytest.raises(InputError, match=message): load_corpus('crema_d', tmp_path)
-
 
 @pytest.mark.parametrize('convention', ['rater', 'label', 'first'])
 @pytest.mark.parametrize('labels', ['six', 'six+other', 'four', 'four+other', 'eight', 'five'])
@@ -189,14 +167,12 @@ def test_every_label_set_keeps_every_vote(table, tmp_path, labels, convention):
     assert u.n_raters.tolist()==[9, 6] and u.consensus.tolist()==['angry', 'neutral:sad']
     if labels.endswith('+other'): assert not u.out_of_set.any()
 
-
 def test_an_old_copy_with_a_short_name(table, tmp_path):
     (tmp_path/'AudioWAV').mkdir()
     (tmp_path/'AudioWAV/1040_ITH_SAD_X.wav').touch()
     u, _ = load_corpus('crema_d', tmp_path)
     assert [Path(o).name for o in u.path]==['1001_DFA_ANG_XX.wav', '1040_ITH_SAD_X.wav']
     assert u['flags'].tolist()==['no_audio', '']
-
 
 @pytest.mark.parametrize('options, message', [
     (dict(root='none'), 'No folder'), (dict(root='.'), 'no processedResults'), (dict(split='test'), 'split of crema_d'),

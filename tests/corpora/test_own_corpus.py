@@ -40,15 +40,12 @@ BAD = {
     'an empty cell': (PLAIN.replace('Ann,sad', ',sad').encode(), 'line 3: an empty cell'),
     'a judgement twice': (f'{PLAIN}one.wav,Ann, Anger\n'.encode(), "line 4: 'Ann' has named 'angry' for this file before")}
 
-
 @pytest.fixture
 def folder(tmp_path):
     for o in ('one.wav', 'two.wav'): soundfile.write(tmp_path/o, np.sin(np.arange(8000)/20), 16_000)
     return tmp_path
 
-
 def said(folder): return CliRunner().invoke(app, ['corpora', 'validate', 'own', '--root', str(folder)])
-
 
 @pytest.mark.parametrize('case', FINE)
 def test_a_list_is_read(folder, case):
@@ -57,10 +54,8 @@ def test_a_list_is_read(folder, case):
     assert found.uid.tolist()==['one.wav', 'two.wav']
     assert found.votes_angry.tolist()==[1, 0] and found.votes_sad.tolist()==[0, 1] and (found.n_raters==1).all()
 
-
 @pytest.mark.parametrize('case', BAD)
-def test_a_list_is_refused_in_one_line(folder, case):
-    "By the loader and by the command alike."
+def test_a_list_is_refused_in_one_line(folder, case):  # By the loader and by the command alike
     content, message = BAD[case]
     (folder/'ratings.csv').write_bytes(content)
     with pytest.raises(InputError) as e: load_corpus('own', folder)
@@ -68,12 +63,10 @@ def test_a_list_is_refused_in_one_line(folder, case):
     found = said(folder)
     assert found.exit_code==2 and found.stderr==f'Error: {e.value}\n'
 
-
 def test_a_folder_in_place_of_the_list_is_refused(tmp_path):
     (tmp_path/'ratings.csv').mkdir()
     with pytest.raises(InputError, match='No file .*ratings.csv: give a CSV file with the columns file, rater, label'):
         load_corpus('own', tmp_path)
-
 
 @pytest.mark.parametrize(('word', 'meant'), [('angri', 'angry'), ('hapiness', 'happy'), ('wutend', 'angry'), ('xyzzy', None)])
 def test_a_misspelt_emotion_is_answered_with_the_emotions_and_not_with_every_word(folder, word, meant):
@@ -85,14 +78,12 @@ def test_a_misspelt_emotion_is_answered_with_the_emotions_and_not_with_every_wor
     assert all(o in text for o in SYNONYMS) and not any(f' {o},' in text for o in {*WORDS}-{*SYNONYMS})
     assert len(text.split())<40
 
-
 @pytest.mark.parametrize(('name', 'variable'), [('own', 'AMBISCALE_OWN'), ('crema_d', 'AMBISCALE_CREMA_D')])
 def test_a_corpus_without_a_folder_says_how_to_give_it(monkeypatch, name, variable):
     monkeypatch.delenv(variable, raising=False)
     found = CliRunner().invoke(app, ['corpora', 'validate', name])
     assert found.exit_code==2 and f'or set {variable}, ' in found.stderr and '--root' in found.stderr
     assert '<' not in found.stderr
-
 
 def test_the_variable_that_is_named_is_the_one_that_is_read(monkeypatch, folder):
     (folder/'ratings.csv').write_text(PLAIN)

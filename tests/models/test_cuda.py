@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_families import ANSWERS, ASK, ENDS, EVERY, VERIFY, clip, everything, ids, library
+from test_families import ANSWERS, ASK, ENDS, VERIFY, clip, everything, ids, library
 from toy_families import PROCESSORS, toy
 from transformers.utils import logging
 from ambiscale_nb.corpora.audio import wave_sha
@@ -25,18 +25,19 @@ CARD = torch.device('cuda', 0)
 NEAR = 2e-3 # nats; these toys have weights so large that rounding is enlarged as well
 
 @pytest.fixture(autouse=True, scope='module')
-def full_precision():
-    "The factors of convolutions are rounded to TF32 by default, which no comparison could survive."
+def full_precision():  # The factors of convolutions are rounded to TF32 by default, which no comparison could survive
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
     yield
     torch.backends.cudnn.allow_tf32 = before
 
-def moved(alm, *where): # a copy elsewhere
-    "The same weights on another device or in another precision."
+def moved(alm, *where): # The same weights on another device or in another precision
     model = copy.deepcopy(alm.model).to(*where)
     model.generation_config.eos_token_id = sorted(alm.eos)
     return LocalALM(model, alm.processor, alm.name, 'random', alm.capabilities.max_seconds, alm.render)
+
+@pytest.fixture(params=PROCESSORS)
+def name(request): return request.param
 
 @pytest.fixture
 def cpu(name): return toy(name, ENDS)
@@ -44,7 +45,6 @@ def cpu(name): return toy(name, ENDS)
 @pytest.fixture
 def alm(cpu): return moved(cpu, CARD)
 
-@EVERY
 def test_samples_are_the_cpus_greedy_and_beams_the_librarys(alm, cpu):
     ours, theirs = (ids(o.sample(clip(0), ASK, 8, 3, 1.5)) for o in (alm, cpu)) # rounding may part one
     assert sum(a==b for a, b in zip(ours, theirs, strict=True))>=7 and len(set(map(tuple, ours)))>1
@@ -55,16 +55,13 @@ def test_samples_are_the_cpus_greedy_and_beams_the_librarys(alm, cpu):
     assert ids(found)==expected
     np.testing.assert_allclose([o.sum_logprob for o in found], out.sequences_scores.cpu(), atol=NEAR)
 
-@EVERY
 def test_scores_and_verdicts_are_the_cpus(alm, cpu):
     for ask, answers in ((ASK, ANSWERS), (VERIFY, ['yes', 'no'])):
         ours, theirs = (o.score(clip(0), ask, answers) for o in (alm, cpu))
         assert ours.dtype==theirs.dtype==np.float64
         np.testing.assert_allclose(ours, theirs, atol=NEAR)
 
-@EVERY
-def test_the_same_bits_again(alm):
-    "Nor does it matter what was asked in between."
+def test_the_same_bits_again(alm):  # Nor does it matter what was asked in between
     expected = [everything(alm, i) for i in range(2)]
     logp = [o.token_logprobs for o in alm.sample(clip(0), ASK, 8, 7)]
     assert [everything(alm, i) for i in (1, 0)]==expected[::-1]
@@ -83,7 +80,6 @@ def test_the_same_bits_again_in_bfloat16():
         alm._memo = (None, None)
         assert bits()==first
 
-@EVERY
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_half_precision_goes_through_every_route(alm, dtype):
     half = moved(alm, dtype)
@@ -111,15 +107,13 @@ def test_memory_does_not_grow_from_clip_to_clip(alm):
     assert set(held[1:])=={held[1]}
 
 @pytest.mark.parametrize('name', ['qwen2-audio'])
-def test_a_model_passes_its_check(alm):
-    "What `ambiscale models check` tries."
+def test_a_model_passes_its_check(alm):  # What `ambiscale models check` tries
     short = LocalALM(alm.model, alm.processor, 'toy', 'random', 3., alm.render)
     table = check_model(short, *check_clips(1.5))
     assert passed(table), table[table.ok.eq(False)].to_string()
 
 @pytest.fixture
-def folder(tmp_path):
-    "A checkpoint on disk."
+def folder(tmp_path):  # A checkpoint on disk
     alm = toy('qwen2-audio')
     for part in (alm.model, alm.processor): part.save_pretrained(tmp_path/'checkpoint')
     return tmp_path/'checkpoint'

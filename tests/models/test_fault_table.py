@@ -29,7 +29,6 @@ def test_twenty_kills(tmp_path):
     assert found['kills'] == 20 and found['acknowledged'] > 0
     assert not any(found[o] for o in PROMISES), found
 
-
 @pytest.mark.parametrize('harm, column', [('again', 'changed'), ('gone', 'lost')])
 def test_the_campaign_notices(tmp_path, monkeypatch, harm, column):
     "A store that forgets, or lets a clock that was set back overtake, does not pass."

@@ -1,25 +1,18 @@
 """Proxies as environments have them: with and without a scheme, by networks in NO_PROXY, of kinds that cannot be used. What
 cannot be used is refused when a model is loaded; this machine is never reached through a proxy."""
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-import numpy as np
+import httpx2
 import pytest
-
+from loopback import DIRECT, WAVE, Loopback
 from ambiscale_nb.core import InputError
 from ambiscale_nb.models.transport import Transport, bypasses_proxy, find_proxy
 from ambiscale_nb.models.contract import CallError, load_model
-from ambiscale_nb.models.prompts import prompt
 
-VARIABLES = [f'{o}_{end}' for o in ('HTTP', 'HTTPS', 'ALL', 'NO') for end in ('PROXY',)]
-FAR, WAVE = 'http://models.invalid:8000/v1', (.3*np.sin(np.arange(8000)*.05)).astype(np.float32)
+FAR = 'http://models.invalid:8000/v1'
 
 @pytest.fixture(autouse=True)
 def no_proxies(monkeypatch):
-    for o in VARIABLES:
-        monkeypatch.delenv(o, raising=False)
-        monkeypatch.delenv(o.lower(), raising=False)
+    for o in ('HTTP_PROXY', 'HTTPS_PROXY', 'ALL_PROXY', 'NO_PROXY'):
+        for name in (o, o.lower()): monkeypatch.delenv(name, raising=False)
 
 @pytest.mark.parametrize(('variable', 'value', 'url', 'proxy'), [
     ('HTTP_PROXY', 'http://p:3128', FAR, 'http://p:3128'), ('http_proxy', 'p:3128', FAR, 'http://p:3128'),
@@ -66,42 +59,19 @@ def test_a_proxy_that_cannot_be_used_is_refused_when_a_model_is_loaded(monkeypat
     ('gpu.corp', 'gpu.corp:8000', True), ('10.1.2.3', '2.3', False), ('far', ', ,', False), ('far', '10.0.0.0/8', False)])
 def test_what_is_reached_directly(host, rules, direct): assert bypasses_proxy(host, rules) == direct
 
-def serve():
-    "A proxy on this machine that answers itself; its port, and what was asked through it."
-    asked = []
-    class Proxy(BaseHTTPRequestHandler):
-        def do_POST(self):
-            asked.append(self.path)
-            self.rfile.read(int(self.headers['content-length']))
-            body = json.dumps(dict(id='x', object='chat.completion', created=1, model='demo', choices=[dict(
-                index=0, finish_reason='stop', message=dict(role='assistant', content='sad'))])).encode()
-            self.send_response(200)
-            for k, v in (('content-type', 'application/json'), ('content-length', str(len(body)))): self.send_header(k, v)
-            self.end_headers()
-            self.wfile.write(body)
-        def log_message(self, *about): pass
-    server = ThreadingHTTPServer(('127.0.0.1', 0), Proxy)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server, asked
-
-def test_a_request_goes_through_a_proxy_without_a_scheme_and_past_it_by_a_network(monkeypatch):
-    import httpx2
-    server, asked = serve()
-    near = f'127.0.0.1:{server.server_port}'
+def test_a_request_goes_through_a_proxy_without_a_scheme_and_past_it_by_a_network(server, monkeypatch):
+    near = server.gemini.removeprefix('http://')
     monkeypatch.setenv('HTTP_PROXY', near)
     for url, path in ((FAR, f'{FAR}/x'), (f'http://{near}/v1', '/v1/x')):
         transport = Transport(url)
         answer = transport.receive(httpx2.Request('POST', f'{url}/x', content=b'{}'))
-        assert answer['status'] == 200 and asked[-1] == path
+        assert answer['status'] == 404 and server.asked[-1][0] == path  # it has no page of this name
         transport.close()
         monkeypatch.setenv('NO_PROXY', '127.0.0.0/8')
-    server.shutdown(); server.server_close()
 
 def test_an_error_through_a_proxy_names_its_variable(monkeypatch):
-    server, _ = serve()
-    server.shutdown(); server.server_close()
-    monkeypatch.setenv('HTTP_PROXY', f'http://127.0.0.1:{server.server_port}')
+    with Loopback() as gone: pass
+    monkeypatch.setenv('HTTP_PROXY', gone.gemini)
     alm = load_model('vllm', model='demo', base_urls=FAR, retry=dict(tries=1))
-    with pytest.raises(CallError, match='through the proxy that HTTP_PROXY names'):
-        alm.greedy(WAVE, prompt('label', 'direct', ('happy', 'sad')))
+    with pytest.raises(CallError, match='through the proxy that HTTP_PROXY names'): alm.greedy(WAVE, DIRECT)
     alm.close()

@@ -6,10 +6,10 @@ import re
 import traceback
 from collections import Counter
 from pathlib import Path
-import numpy as np
 import pandas as pd
 import pytest
-from loopback import END, WORDS, Loopback, Time, client, forms_of, leaks
+import yaml
+from loopback import CLIPS, DIRECT, END, WAVE, WORDS, Time, client, forms_of, leaks, wave_of
 from ambiscale_nb.core import InputError
 from ambiscale_nb.models.endpoint import answer_start, read_choice
 from ambiscale_nb.models.serving import GONE, ConcurrencyLimit
@@ -19,56 +19,42 @@ from ambiscale_nb.corpora.labels import label_set
 from ambiscale_nb.models.contract import CallError, cleaned, cleaner, load_model
 from ambiscale_nb.sampling.files import CANDIDATES, Store
 from ambiscale_nb.sampling.store import Draw, Limits, answers, sample_pool
-from ambiscale_nb.models.prompts import prompt
 from ambiscale_nb.sampling.verify import VERDICTS, Judge, verify_pool
 from waiting import until
 
-DIRECT = prompt('label', 'direct', WORDS)
-CLIPS = pd.DataFrame(dict(corpus='demo', uid=[f'clip{i}' for i in range(12)], audio_sha=[f's{i}' for i in range(12)]))
 N, CALLS = 4, len(CLIPS)
 KEY = 'sk-Zq/7+x=9%AbxcD-0123456789'
 TABLE = Path(__file__).parents[1]/'server_faults.md'
 
-def wave_of(uid): return (.3*np.sin(np.arange(4000)*(int(uid[4:])+1)*.05)).astype(np.float32)
-WAVE = wave_of('clip0')
-
-# Fault -> what becomes of a call; most requests of 12 calls; calls that the next run makes. 'ends' is the end of the run.
+# What becomes of a call ('ends' is the end of the run), most requests of 12 calls, calls that the next run makes -> faults
 KEPT, REFUSED = 'answered', 'refusal'
-FAULTS = {
-    '429 in a 200': ('failed: rate_limit', 60, 12), '503 in a 200': ('ends: server', GONE, 12),
-    '401 in a 200': ('ends: auth', 1, 12), '402 in a 200': ('ends: quota', 1, 12),
-    'an error in words in a 200': ('ends: server', GONE, 12), 'an error of no kind in a 200': ('failed: failed', 24, 12),
-    'an error of Tencent in a 200': ('ends: auth', 1, 12), 'a filter in a 200': (REFUSED, 12, 0), 'finish: error': ('failed: failed', 24, 12),
-    'one choice failed': ('failed: server or failed', 24, 12),
-    'content_filter': (REFUSED, 12, 0), 'data_inspection_failed': (REFUSED, 12, 0),
-    'content_policy_violation': (REFUSED, 12, 0), 'flagged': (REFUSED, 12, 0),
-    'unavailable for legal reasons': (REFUSED, 12, 0),
-    'no usage': (KEPT, 12, 0), 'usage is null': (KEPT, 12, 0), 'usage is {}': (KEPT, 12, 0),
-    'usage has other names': (KEPT, 12, 0), 'usage is zero': (KEPT, 12, 0), 'unheard': (KEPT, 12, 0),
-    'content is a list': (KEPT, 12, 0), 'thoughts used up the budget': ('truncated', 12, 0),
-    'log-probabilities of thoughts': (KEPT, 12, 0), 'log-probabilities of something else': (KEPT, 12, 0),
-    'a quota of the day': ('ends: quota', 1, 12), 'a quota of the day, as Google says it': ('ends: quota', 1, 12),
-    'a quota of the minute, as Google says it': ('failed: rate_limit', 60, 12),
-    'a billing limit': ('ends: quota', 1, 12), 'no credit': ('ends: quota', 1, 12),
-    'no audio': ('ends: no_audio', 1, 12), 'no endpoint with audio': ('ends: no_audio', 1, 12),
-    'bad_request': ('ends: bad_request', 5, 12), '503': ('ends: server', GONE, 12), 'reset': ('ends: connection', GONE, 12),
-    'n ignored': (KEPT, N*CALLS, 0), 'two at most': (KEPT, N*CALLS, 0)}
+OUTCOMES = {
+    (KEPT, CALLS, 0): ['no usage', 'usage is null', 'usage is {}', 'usage has other names', 'usage is zero', 'unheard',
+        'content is a list', 'log-probabilities of thoughts', 'log-probabilities of something else'],
+    (KEPT, N*CALLS, 0): ['n ignored', 'two at most'], ('truncated', CALLS, 0): ['thoughts used up the budget'],
+    (REFUSED, CALLS, 0): ['a filter in a 200', 'content_filter', 'data_inspection_failed', 'content_policy_violation',
+        'flagged', 'unavailable for legal reasons'],
+    ('failed: rate_limit', 60, CALLS): ['429 in a 200', 'a quota of the minute, as Google says it'],
+    ('failed: failed', 24, CALLS): ['an error of no kind in a 200', 'finish: error'],
+    ('failed: server or failed', 24, CALLS): ['one choice failed'],
+    ('ends: server', GONE, CALLS): ['503 in a 200', 'an error in words in a 200', '503'],
+    ('ends: auth', 1, CALLS): ['401 in a 200', 'an error of Tencent in a 200'],
+    ('ends: quota', 1, CALLS): ['402 in a 200', 'a quota of the day', 'a quota of the day, as Google says it',
+        'a billing limit', 'no credit'],
+    ('ends: no_audio', 1, CALLS): ['no audio', 'no endpoint with audio'],
+    ('ends: bad_request', 5, CALLS): ['bad_request'], ('ends: connection', GONE, CALLS): ['reset']}
+FAULTS = {fault: outcome for outcome, faults in OUTCOMES.items() for fault in faults}
 PROTOCOLS = ('openai', 'gemini')
 
 def model(protocol, server, *time, **options):
     return client({'openai': 'vllm'}.get(protocol, protocol), server, *time, **options)
 
-def run(alm, store, **options):
-    "What a study samples; the error that ended it, if one did."
+def run(alm, store, **options):  # What a study samples; the error that ended it, if one did
     draw = Draw(n=N, greedy=False)
     try: sample_pool(alm, CLIPS, wave_of, [DIRECT], draw, store, progress=False, **options)
     except CallError as e:
         assert e.fatal and len(str(e))<800
         return e
-
-@pytest.fixture
-def server():
-    with Loopback() as s: yield s
 
 CASES = [*((o, p, 1) for o in FAULTS for p in PROTOCOLS ),
          *((o, 'openai', 32) for o in ('429 in a 200', '503 in a 200', '401 in a 200', 'finish: error', 'content_filter',
@@ -126,7 +112,6 @@ def test_a_study_ends_whatever_a_server_does(fault, protocol, ahead, server, tmp
     if ahead==1: record_property('server_fault', [fault, protocol, found, requests, anew])
 
 # Kind 1: keys
-
 ODD = {'“AIza-0123456789abc”': 'double quotation mark', 'sk-0123456789Жabc': 'cyrillic', 'sk-01234567\nsk-89abcdef': 'u+000a',
        'sk-0123 456789': 'space', 'Bearer sk-0123456789': 'space', '"sk-0123456789abc"': 'quotation mark',
        "'sk-0123456789abc": 'apostrophe', 'sk-012345\x006789': 'u+0000', 'sk-0123456789é': 'e with acute',
@@ -189,86 +174,20 @@ def test_a_failure_of_any_model_brings_no_key(tmp_path, monkeypatch):
     assert KEY not in cleaned(f'{KEY} {KEY!r}')
 
 # Kind 2: what an error is called
-
-def wrapped(message, code=None, **more): return {'error': {'message': message, 'code': code, **more}}
-
-KINDS = { # Kind -> status -> messages, (message, code), or bodies
-    'rate_limit': {200: [('Provider returned error', 429), ('x', 'rate_limit_exceeded'),
-        wrapped('x', None, status='RESOURCE_EXHAUSTED'), {'error': 'rate limit reached'},
-        {'code': 'Throttling.RateQuota', 'message': 'Requests rate limit exceeded'},
-        {'base_resp': {'status_code': 1002, 'status_msg': 'rate limit'}, 'choices': None}, ('x', 429.),
-        wrapped('x', None, http_status=429), {'error': True, 'code': 429, 'message': 'slow'},
-        {'choices': None, 'error_code': 336501, 'error_msg': 'qpm limit reached'},
-        {'fault': {'faultstring': 'Rate limit quota violation'}}], 429: ['Retry after 20 seconds', 'Slow down',
-        'Rate limit reached for m in organization o on tokens per min (TPM): Limit 30000. Please try again in 2s. '
-        'You can increase your rate limit by adding a payment method at https://x.example/account/billing.']},
-    'server': {200: [('x', '503'), wrapped('x', None, status='UNAVAILABLE'),
-        {'errors': [{'message': 'internal server error', 'code': 500}]}, [wrapped('overloaded', 503)],
-        wrapped('x', None, statusCode=503), {'error': True, 'message': 'model overloaded'},
-        {'error': 'x', 'status': 503}], 503: [b'busy'], 500: ['Internal error']},
-    'auth': {200: [('x', 401), wrapped('x', None, type='authentication_error'),
-        {'code': 'InvalidApiKey', 'message': 'Invalid API-key provided.'},
-        {'Error': {'Code': 'AuthFailure', 'Message': 'x'}},
-        {'errors': [{'code': '10000', 'message': 'Authentication error'}], 'success': False, 'result': None}],
-        400: [('API key not valid. Please pass a valid API key.', 400)], 401: ['content_filter']},
-    'quota': {200: [('x', 402), ('x', 'insufficient_quota'),
-        {'choices': [], 'error_code': 17, 'error_msg': 'Open api daily request limit reached'}],
-        429: ['You have used all of your free credits for this month', 'Weekly usage limit',
-        'Account balance is insufficient', 'The account is suspended: overdue payment',
-        'Rate limit reached for m on requests per day (RPD): Limit 200,'
-        ' Used 200. Please try again in 7m12s.',
-        ('You exceeded your current quota, please check your plan and billing details.', 'insufficient_quota'),
-        'You have reached your daily limit', 'free-models-per-day', 'Your monthly spend limit is reached'],
-        400: ['Your balance is not enough', 'Your credit balance is too low to access the API', ('x', 'Arrearage'),
-        ('Billing hard limit has been reached', 'billing_hard_limit_reached')], 402: [b'Payment Required']},
-    'forbidden': {200: [('x', 403)], 403: ['Your account violates our usage policies',
-        'Country, region, or territory not supported']},
-    'not_found': {200: [('x', 404),
-        {'object': 'error', 'message': 'The model `x` does not exist.', 'type': 'NotFoundError', 'code': 404},
-        {'detail': 'Not Found'}]},
-    'timeout': {200: [('x', 408)]},
-    'bad_request': {200: [('x', 400)], 400: ['Audio file is too long, at most 30 s are supported',
-        'the filter parameter is wrong', 'Audio format not supported: use wav', 'Invalid input_audio: not base64',
-        'Audio is too short', "Unsupported parameter: 'n'"], 302: [b'moved']},
-    'failed': {200: [('what', 'what')]},
-    'declined': {200: [('x', 'content_filter')], 400: [('内容包含敏感信息', '1301'), 'Request blocked by guardrails',
-        'Blocked by our safety settings',
-        ('Output data may contain inappropriate content.', 'data_inspection_failed'),
-        "Your request was rejected as a result of our safety system",
-        'The request was rejected because it was considered high risk',
-        'Invalid prompt: your prompt was flagged as potentially violating our usage policy'],
-        403: ['openai/x requires moderation. Your input was flagged'], 451: [b'']},
-    'no_audio': {400: ['content type input_audio not supported', 'm only supports text input',
-        'multimodal inputs are not supported by this model', 'At most 0 audio(s) may be provided in one prompt.',
-        'llama is not a multimodal model', 'This model does not support audio input',
-        'Invalid content type. input_audio is only supported by certain models.',
-        "Invalid value: 'input_audio'. Supported values are: 'text' and 'image_url'."],
-        500: ['audio input is not supported - hint: if this is unexpected, you may need to provide the mmproj'],
-        404: ['No endpoints found that support input audio'],
-        422: ['messages[0]: unknown variant `input_audio`, expected `text`']},
-    'context_too_long': {400: ['prompt is too long: 210000 tokens > 200000 maximum',
-        'Please reduce the length of the messages.', "This model's maximum context length is 2048 tokens"]}}
+KINDS = yaml.safe_load((Path(__file__).parent/'errors.yaml').read_text())
 
 @pytest.mark.parametrize(('kind', 'status', 'body'), [(k, s, o) for k in KINDS for s in KINDS[k] for o in KINDS[k][s]],
                          ids=lambda o: str(o)[:60])
 def test_errors_are_called_by_what_they_are(kind, status, body):
-    if isinstance(body, str|tuple): body = wrapped(*([body] if isinstance(body, str) else body))
-    assert read_failure(status, {}, body.decode() if isinstance(body, bytes) else json.dumps(body), 0.).kind==kind
+    if isinstance(body, str): body = {'error': {'message': body, 'code': None}}
+    assert read_failure(status, {}, body['raw'] if 'raw' in body else json.dumps(body), 0.).kind==kind
 
 @pytest.mark.parametrize('body', [{'choices': [1], 'error': None}, {'choices': [1], 'error': {}}, {'choices': [], 'error': ''},
     {'candidates': []}, {'choices': [1], 'error': {'code': 0, 'message': 'success'}}, {'choices': [1], 'message': 'fine'},
     {'base_resp': {'status_code': 0, 'status_msg': ''}, 'choices': [1]}, {}, [], 'fine', None, 7], ids=str)
 def test_what_is_no_error(body): assert find_error(body)=={}
 
-def test_one_declined_choice_is_one_refusal(server, monkeypatch):
-    damage = Loopback.__init__.__globals__['Handler'].damage
-    def one(self, out, fault): damage(self, out, fault); out['choices'][0].update(
-        error={'code': 'content_filter', 'message': 'filtered'}, message={'content': None})
-    monkeypatch.setattr('loopback.Handler.damage', one)
-    assert [o.finish for o in model('openai', server).sample(WAVE, DIRECT, 4, 1)]==['refusal', 'stop', 'stop', 'stop']
-
 # Kind 3: what is known of an answer
-
 @pytest.mark.parametrize('protocol', PROTOCOLS)
 def test_log_probabilities_are_those_of_the_answer(protocol, server):
     def scores(): return [(o.text, o.token_logprobs) for o in model(protocol, server).sample(WAVE, DIRECT, 4, 1)]
@@ -307,7 +226,6 @@ def test_a_text_is_joined_from_its_parts(content): assert read_choice({'message'
 def test_where_an_answer_begins(tokens, text, hidden, begin): assert answer_start(tokens, text, hidden)==begin
 
 # Kind 4: what is paid for once
-
 def test_a_server_without_several_answers_is_learnt_once_and_replays(server, tmp_path):
     server.always, recorder = 'two at most', Recorder(tmp_path/'tape')
     live = Store(tmp_path/'live')
@@ -379,20 +297,7 @@ def test_everything_about_a_declined_clip_is_asked_once(server, tmp_path):
     assert rows.error.eq('').all() and rows.finish.eq('refusal').all() and rows.sum_logprob.isna().all()
     assert verdicts.error.eq('').all() and verdicts.score.isna().all()
 
-# A server that answers, and hears nothing
-
-def test_answers_that_ask_for_the_audio_are_refusals(server, tmp_path, monkeypatch):
-    monkeypatch.setattr('loopback.answers', lambda sound, question, ask, n, beam: [
-        "I'd be happy to help! Please upload the audio file."]*n)
-    prompts = [prompt(mode, style, WORDS) for mode in ('label', 'dist') for style in ('direct', 'cot')]
-    sample_pool(model('openai', server), CLIPS, wave_of, prompts, Draw(n=N), Store(tmp_path), progress=False)
-    rows = Store(tmp_path).read(CANDIDATES)
-    read = answers(rows, label_set('four'))
-    assert len(read)==CALLS*len(prompts)*(1+N) and set(read.parse_status)=={'refusal'}
-    assert read.dist.isna().all() and rows.error.eq('').all()
-
 # The table
-
 def test_the_table_is_that_of_these_faults():
     rows = [re.split(r' *\| *', o)[1:-1] for o in TABLE.read_text().splitlines() if o.startswith('| ') and 'fault' not in o]
     assert {(o[0], o[1]) for o in rows}=={(f, p) for f, p, n in CASES if n==1}

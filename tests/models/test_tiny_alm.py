@@ -20,28 +20,26 @@ from ambiscale_nb.models.tiny_alm import (ASSETS, MAX_SECONDS, Recipe, TINY_SIZE
     load_tiny, make_model, make_processor, save_tiny, train, training_data)
 from ambiscale_nb.corpora.toyspeech import EMOTIONS, clip, clip_wave
 
-logging.set_verbosity_error(); logging.disable_progress_bar()
+logging.set_verbosity_error()
+logging.disable_progress_bar()
+torch.set_num_threads(1)
 SHIPPED = [o for o in TINY_SIZES if (ASSETS/o/'model.safetensors').exists()]
 DIRECT = prompt('label', 'direct', EMOTIONS)
 EXAM = 40 # clips of the val split that have one plurality
 
-@pytest.fixture(autouse=True, scope='module')
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
 @pytest.fixture(scope='module')
-def exam():
-    "Waves and plurality labels, as indexes."
+def exam():  # Waves and plurality labels, as indexes
     waves, best, i = [], [], 0
     while len(waves)<EXAM:
         c, i = clip('val', i), i+1
         votes = np.bincount(c['said'], minlength=len(EMOTIONS))
         if (votes==votes.max()).sum()>1: continue
-        waves.append(clip_wave(c)); best.append(int(votes.argmax()))
+        waves.append(clip_wave(c))
+        best.append(int(votes.argmax()))
     return waves, np.array(best)
+
+@pytest.fixture(scope='module', params=SHIPPED)
+def size(request): return request.param
 
 @pytest.fixture(scope='module')
 def made(): return make_processor()
@@ -50,8 +48,7 @@ def made(): return make_processor()
 def alms(): return {o: load_tiny(o) for o in SHIPPED}
 
 @pytest.fixture(scope='module')
-def greedy(alms, exam): # size -> (EXAM,) index of the label said, -1 if unread
-    "Greedy direct answers."
+def greedy(alms, exam): # size -> (EXAM,) index of the label of the greedy answer, -1 if unread
     def said(alm, wave):
         reply = alm.greedy(wave, DIRECT)
         label = parse(reply.text, 'label', 'direct', EMOTIONS, finish=reply.finish).label
@@ -62,14 +59,12 @@ def scored(alm, waves): # (n,) index of the likeliest label
     return np.array([alm.score(w, DIRECT, list(EMOTIONS)).argmax() for w in waves])
 
 def chance(n=EXAM): return binom.interval(.999, n, 1/len(EMOTIONS)) # Hits of a guesser
-
 def tensors(folder): # name -> (dtype, shape), from the header of the file itself
     with open(folder/'model.safetensors', 'rb') as f:
         head = json.loads(f.read(int.from_bytes(f.read(8), 'little')))
     return {k: (v['dtype'], v['shape']) for k, v in head.items() if k!='__metadata__'}
 
 # --- on disk
-
 def test_assets_stay_small_and_readable(alms):
     assert SHIPPED and {o.name for o in ASSETS.iterdir() if o.is_dir()}==set(SHIPPED)
     n = [alms[o].n_params for o in SHIPPED] # in the order of TINY_SIZES
@@ -81,7 +76,6 @@ def test_assets_stay_small_and_readable(alms):
         if o.is_dir(): assert o.stat().st_mode & 0o555==0o555, o
     assert not [o for o in files if o.suffix in ('.bin', '.pt', '.pkl', '.tmp')] # weights are data
 
-@pytest.mark.parametrize('size', SHIPPED)
 def test_weights_are_half_precision_on_disk_and_registered(alms, size):
     head = tensors(ASSETS/size)
     assert {dtype for dtype, _ in head.values()}=={'F16'}
@@ -93,7 +87,6 @@ def test_weights_are_half_precision_on_disk_and_registered(alms, size):
     assert again.name==alm.name==info.name and again.revision==alm.revision and alm.capabilities==info.capabilities
     assert alm.n_params==info.n_params==sum(p.numel() for p in make_model(size, alm.processor).parameters())
 
-@pytest.mark.parametrize('size', SHIPPED)
 def test_a_checkpoint_survives_a_round_trip(alms, size, tmp_path, exam):
     "Saved again, it is the same bytes, hence the same revision, and says the same."
     alm = alms[size]
@@ -102,38 +95,26 @@ def test_a_checkpoint_survives_a_round_trip(alms, size, tmp_path, exam):
     assert again.greedy(exam[0][0], DIRECT).tokens==alm.greedy(exam[0][0], DIRECT).tokens
 
 # --- the processor
+TEXTS = ['Pitch high, falling, loud, fast, tense. Answer: angry', '{"angry": 70, "sad": 30}', 'Zoë said “no” 3×\n\ttwice',
+         'yes', *[prompt(m, s, EMOTIONS).text for m in ('label', 'dist') for s in ('direct', 'cot')], *EMOTIONS]
 
-TEXTS = ['Pitch high, falling, loud, fast, tense. Answer: angry', '{"angry": 70, "sad": 30}', 'yes',
-         'Zoë said “no” 3×\n\ttwice', *[prompt(m, s, EMOTIONS).text for m in ('label', 'dist')
-                                        for s in ('direct', 'cot')], *EMOTIONS]
-
-@pytest.mark.parametrize('size', SHIPPED)
 def test_processor_round_trip(size, tmp_path, exam, made):
     shipped = AutoProcessor.from_pretrained(ASSETS/size)
     shipped.save_pretrained(tmp_path)
-    again = AutoProcessor.from_pretrained(tmp_path)
-    mel = [p.feature_extractor(exam[0][0], sampling_rate=16_000, return_tensors='np').input_features
-           for p in (shipped, again, made)]
-    np.testing.assert_array_equal(mel[0], mel[1])
-    np.testing.assert_array_equal(mel[0], mel[2])
-    assert mel[0].shape==(1, 80, 150)
-    for text in TEXTS:
-        ids = [p.tokenizer(text)['input_ids'] for p in (shipped, again, made)]
-        assert ids[0]==ids[1]==ids[2]
-        assert shipped.tokenizer.decode(ids[0])==text
-    talk = [{'role': 'user', 'content': [{'type': 'audio', 'audio': exam[0][0]},
-                                         {'type': 'text', 'text': DIRECT.text}]}]
-    rendered = [p.apply_chat_template(talk, add_generation_prompt=True)
-                for p in (shipped, again, made)]
-    assert rendered[0]==rendered[1]==rendered[2]
+    content = [{'type': 'audio', 'audio': exam[0][0]}, {'type': 'text', 'text': DIRECT.text}]
+    def seen(p):
+        mel = p.feature_extractor(exam[0][0], sampling_rate=16_000, return_tensors='np').input_features
+        return (mel.shape, mel.tobytes(), [p.tokenizer(o)['input_ids'] for o in TEXTS],
+                p.apply_chat_template([{'role': 'user', 'content': content}], add_generation_prompt=True))
+    one = seen(shipped)
+    assert one==seen(AutoProcessor.from_pretrained(tmp_path))==seen(made) and one[0]==(1, 80, 150)
+    assert [shipped.tokenizer.decode(o) for o in one[2]]==TEXTS
 
-@pytest.mark.parametrize('size', SHIPPED)
 def test_every_answer_word_is_one_token_and_ends_alike(alms, size):
     tok = alms[size].tokenizer
     assert {len(tok(o)['input_ids']) for e in EMOTIONS for o in (e, f' {e}')}=={1}
     assert len({tok(o)['input_ids'][0] for e in EMOTIONS for o in (e, f' {e}')})==2*len(EMOTIONS)
-    assert tok.eos_token_id in alms[size].eos
-    assert tok.eos_token_id!=tok.pad_token_id
+    assert tok.eos_token_id in alms[size].eos and tok.eos_token_id!=tok.pad_token_id
 
 @pytest.mark.parametrize('seconds', [.15, .5, 1.234, 2.5, MAX_SECONDS])
 def test_training_and_wrapper_count_the_same_audio_tokens(alms, seconds):
@@ -143,36 +124,26 @@ def test_training_and_wrapper_count_the_same_audio_tokens(alms, seconds):
     assert alm.prefix([wave], [DIRECT]).audio_tokens==[audio_tokens(int(frames))]
 
 # --- what they hear
-
-@pytest.mark.parametrize('size', SHIPPED)
 def test_trained_weights_hear(greedy, exam, size):
     hits = int((greedy[size]==exam[1]).sum())
-    assert hits/EXAM>.5
-    assert hits>chance()[1]
-    assert len(set(greedy[size]))>=5 # not one word for everything
+    assert hits/EXAM>.5 and hits>chance()[1] and len(set(greedy[size]))>=5 # not one word for everything
 
-@pytest.mark.parametrize('size', SHIPPED)
 def test_greedy_answers_are_the_likeliest_labels(alms, greedy, exam, size):
     "Label scores and greedy decoding are two views of one distribution."
     assert (scored(alms[size], exam[0])==greedy[size]).mean()>.9
 
 @pytest.mark.parametrize('seed', [0, 1])
-@pytest.mark.parametrize('size', SHIPPED)
 def test_random_weights_guess(alms, exam, size, seed):
     "The same processor and prompts without training: what is heard is learnt, not leaked."
-    alm = LocalALM(make_model(size, alms[size].processor, seed), alms[size].processor, 'random', '',
-                   MAX_SECONDS)
+    alm = LocalALM(make_model(size, alms[size].processor, seed), alms[size].processor, 'random', '', MAX_SECONDS)
     low, high = chance()
     assert low<=(scored(alm, exam[0])==exam[1]).sum()<=high
 
-@pytest.mark.parametrize('size', SHIPPED)
 def test_another_clips_sound_gives_another_answer(greedy, exam, size):
     "Right about the clip it hears and not about the next one."
     hits, swapped = (greedy[size]==exam[1]).sum(), (greedy[size]==np.roll(exam[1], 1)).sum()
-    assert swapped<=chance()[1]
-    assert hits>=swapped+.25*EXAM
+    assert swapped<=chance()[1] and hits>=swapped+.25*EXAM
 
-@pytest.mark.parametrize('size', SHIPPED)
 @pytest.mark.parametrize('mode', ['label', 'dist'])
 @pytest.mark.parametrize('style', ['direct', 'cot'])
 def test_answers_parse_in_every_crossing(alms, exam, size, mode, style):
@@ -185,7 +156,6 @@ def test_answers_parse_in_every_crossing(alms, exam, size, mode, style):
         if o.dist is not None: assert abs(sum(o.dist)-1)<1e-6
     if style=='cot': assert np.mean(['Pitch' in o.text for o in replies])>.9 # it reasons first
 
-@pytest.mark.parametrize('size', SHIPPED)
 def test_the_verifier_prefers_what_raters_said(alms, exam, size):
     def yes(wave, e):
         a, b = alms[size].score(wave, verify_prompt(e, EMOTIONS), ['yes', 'no'])
@@ -199,11 +169,9 @@ def test_names_change_no_answer(alms, exam, tmp_path):
     "Clips renamed, to names that give an answer away at that, are answered as before."
     waves, alm = exam[0][:4], next(iter(alms.values()))
     def texts(names, folder):
-        items = pd.DataFrame(dict(corpus='toyspeech', uid=names, speaker=names,
-                                  audio_sha=[wave_sha(w) for w in waves]))
+        items = pd.DataFrame(dict(corpus='toyspeech', uid=names, speaker=names, audio_sha=[wave_sha(w) for w in waves]))
         store, wave_of = Store(tmp_path/folder), dict(zip(names, waves, strict=True)).__getitem__
-        sample_pool(alm, items, wave_of, (DIRECT,), Draw(n=4, widths=(2,), score=EMOTIONS), store,
-                    progress=False)
+        sample_pool(alm, items, wave_of, (DIRECT,), Draw(n=4, widths=(2,), score=EMOTIONS), store, progress=False)
         rows = store.read(CANDIDATES)
         rows['clip'] = rows.uid.map({o: i for i, o in enumerate(names)})
         rows = rows.sort_values(['clip', 'decode', 'index', 'text'])
@@ -214,13 +182,11 @@ def test_names_change_no_answer(alms, exam, tmp_path):
     pd.testing.assert_frame_equal(plain, texts(telling, 'b'))
 
 # --- training
-
 class Killed(Exception):
     "Stands for a lost power supply."
 
 @pytest.fixture(scope='module')
-def short(tmp_path_factory, made):
-    "A run of 3 + 6 steps on 48 clips, with its data."
+def short(tmp_path_factory, made):  # A run of 3 + 6 steps on 48 clips, with its data
     data = training_data('train', 48, made, tmp_path_factory.mktemp('mel'), workers=1)
     recipe = Recipe('nano', seed=3, clips=48, hear_epochs=1, answer_epochs=2, batch=16)
     return recipe, data, made
@@ -252,8 +218,7 @@ def test_a_killed_run_goes_on_where_it_was(short, whole, tmp_path, monkeypatch, 
     assert same(train(*short, tmp_path, every=2), whole)
 
 def test_a_finished_run_is_not_trained_again_and_another_seed_is_another_model(short, whole, tmp_path, monkeypatch):
-    first = train(*short, tmp_path, every=100)
-    assert same(first, whole) # how often it saves plays no part
+    assert same(train(*short, tmp_path, every=100), whole) # how often it saves plays no part
     assert not same(train(Recipe(**{**asdict(short[0]), 'seed': 4}), *short[1:], tmp_path/'other'), whole)
     def never(*args): raise AssertionError('trained again')
     monkeypatch.setattr(tiny_alm, 'train_step', never)
