@@ -20,7 +20,6 @@ import time
 import zlib
 from collections import Counter
 from pathlib import Path
-
 import duckdb  # noqa: F401 (before the processes fork)
 import pyarrow.parquet as pq
 from ambiscale_nb.sampling import files
@@ -31,7 +30,6 @@ NOTES = Table('notes', dict(key=STR, group=STR, model=STR, index=INT, text=STR, 
               ('model',), ('group', 'index'))
 FORK = multiprocessing.get_context('fork')
 PROMISES = ('lost', 'missing in the end', 'twice', 'mixed', 'changed', 'touched by others', 'failed by themselves')
-
 
 def write(root, who, tell):
     "Store what is missing, in an order of one's own; four groups fill a journal."
@@ -55,7 +53,6 @@ def write(root, who, tell):
                              for i in range(ROWS)])
         tell(f'stored {group}')
     store.seal(NOTES)
-
 
 class Worker:
     "A process that can be killed, and what it said."
@@ -86,7 +83,6 @@ class Worker:
         os.close(self.out)
         return words
 
-
 def copies(root):
     "Group -> (time, texts) of each copy, from journals and then Parquet, read without the code under test."
     found = {}
@@ -104,7 +100,6 @@ def copies(root):
             here.setdefault((o['group'], o['stored_measured']), []).append(o['text'])
         for (group, stored), texts in here.items(): found.setdefault(group, set()).add((stored, *texts))
     return found
-
 
 def one_store(root, kills, rng, count):
     "Kill until `kills` is reached, then finish; what went wrong is counted."
@@ -146,7 +141,6 @@ def one_store(root, kills, rng, count):
     count['touched by others'] += sum(not o.exists() or o.read_bytes() != data for o, data in dead.items())
     count['acknowledged'] += len(acknowledged)
 
-
 def campaign(kills, seed=0, root=None):
     "What came of so many kills: a table of counts."
     rng, count = random.Random(seed), Counter(dict.fromkeys((*PROMISES, 'acknowledged'), 0))
@@ -156,10 +150,8 @@ def campaign(kills, seed=0, root=None):
     by_phase = {k: v for k, v in sorted(count.items()) if k.startswith('killed in')}
     return dict(kills=sum(by_phase.values()), **by_phase, **{o: count[o] for o in ('acknowledged', *PROMISES)})
 
-
 def as_text(table):
     return '\n'.join(['| what | how often |', '|---|--:|', *(f'| {k} | {v:,} |' for k, v in table.items())])+'\n'
-
 
 if __name__ == '__main__':
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -7,13 +7,10 @@ it (dist mode). People, verdicts and each pool have random streams of their own,
 verdicts, and another `auc` keeps the answers.
 """
 from dataclasses import dataclass
-
 import numpy as np
 from scipy.special import expit, ndtr, ndtri
-
 from ambiscale_nb.corpora.labels import LABEL_SETS
 from ambiscale_nb.strategies.pool import Pool
-
 
 @dataclass(frozen=True)
 class World:
@@ -37,7 +34,6 @@ class World:
     unjudged: float = 0. # chance that a verdict is missing
     wordings: int = 0 # strings in which a label can come, label mode; 0: no two answers alike
 
-
 @dataclass(eq=False)
 class Simulated:
     "A world and what is true in it."
@@ -54,19 +50,16 @@ class Simulated:
     @property
     def y(self): return self.votes/self.votes.sum(1, keepdims=True) # (U, K) soft labels
 
-
 def speaker_numbers(world, rng):
     "(U,) number of the speaker of each clip, sorted."
     z = rng.standard_normal(world.n_speakers)*world.sizes_sd - world.sizes_sd**2/2
     n = np.maximum(np.rint(world.per_speaker*np.exp(z)), 1).astype(int)
     return np.repeat(np.arange(world.n_speakers), n)
 
-
 def clustered_normal(codes, icc, rng):
     "(U,) standard normal numbers, correlated `icc` within a speaker."
     own = rng.standard_normal(codes.max(initial=-1)+1)[codes]
     return np.sqrt(icc)*own + np.sqrt(1-icc)*rng.standard_normal(len(codes))
-
 
 def draw_dirichlet(alpha, rng):
     "Dirichlet draws; where all parameters are tiny, one label gets all, as in the limit."
@@ -77,7 +70,6 @@ def draw_dirichlet(alpha, rng):
         x[lost] = rng.multinomial(1, alpha[lost]/alpha[lost].sum(-1, keepdims=True))
         total = np.where(lost[..., None], 1, total)
     return x/total
-
 
 def draw_people(world, codes, rng):
     "What all people would say (truth), what some raters said (votes), and what the model believes (model)."
@@ -91,18 +83,15 @@ def draw_people(world, codes, rng):
     model = skill[:, None]*truth + (1-skill[:, None])*other
     return dict(truth=truth, votes=votes, skill=skill, model=model/model.sum(-1, keepdims=True))
 
-
 def draw_answers(q, world, mode, rng):
     "(U, N, K) independent answers of a model with distributions q; one-hot in label mode."
     if mode=='dist': return draw_dirichlet(np.tile(world.precision*q[:, None], (1, world.N, 1)), rng)
     chosen = (rng.random((len(q), world.N))[..., None]>np.cumsum(q, 1)[:, None, :-1]).sum(-1)
     return np.eye(q.shape[1])[chosen]
 
-
 def answer_variance(q, world, mode):
     "(U,) expected squared distance of one answer from q."
     return (1-(q**2).sum(-1))/(1 if mode=='label' else 1+world.precision)
-
 
 def draw_likelihood(dist, text_id, mean, truth, rho, rng):
     "(U, N) summed log-probabilities in nats, correlated `rho` with quality, and numbers of tokens."
@@ -113,14 +102,12 @@ def draw_likelihood(dist, text_id, mean, truth, rho, rng):
     score = np.minimum(-3+.5*(rho*z+np.sqrt(1-rho**2)*noise), 0)
     return score*length, length.astype(float)
 
-
 def draw_verdicts(truth, world, rng):
     "(U, K) verdicts in [0, 1]; the label that most people hear lies above another one with chance `auc`."
     right = truth==truth.max(-1, keepdims=True)
     gap, noise = np.sqrt(2)*ndtri(world.auc), rng.standard_normal(truth.shape)
     v = expit(np.where(right, gap/2, -gap/2) + noise + (0 if world.bias is None else world.bias))
     return np.where(rng.random(truth.shape)<world.unjudged, np.nan, v)
-
 
 def sample_answers(people, world, mode, rng, **known):
     "A sampled pool."
@@ -136,7 +123,6 @@ def sample_answers(people, world, mode, rng, **known):
     return Pool(mode=mode, style='direct', kind='sample', dist=dist*parsed[..., None], parsed=parsed,
                 sum_logprob=logprob, n_tokens=length, text_id=text_id, **known)
 
-
 def likeliest_answers(q, kind, n, **known):
     "A pool without chance: the n likeliest labels (greedy, beam), or all in order (score)."
     order = np.tile(np.arange(q.shape[1]), (len(q), 1)) if kind=='score' else np.argsort(-q, 1, kind='stable')
@@ -145,7 +131,6 @@ def likeliest_answers(q, kind, n, **known):
     return Pool(mode='label', style='direct', kind=kind, dist=np.eye(q.shape[1])[order],
                 parsed=np.ones(order.shape, bool), sum_logprob=logprob, n_tokens=np.ones(order.shape),
                 text_id=order, **known)
-
 
 def simulate(rng, pools=('label', 'dist'), **parameters):
     "Draw a world of these parameters, with pools 'label', 'dist', 'greedy', 'score', 'beam2', ..."

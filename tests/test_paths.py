@@ -5,12 +5,10 @@ import shutil
 import sys
 import unicodedata
 from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-
 from ambiscale_nb.corpora import registry as corpora
 from ambiscale_nb.corpora.registry import audio_path, load_corpus, stored_path
 from ambiscale_nb.core import InputError
@@ -20,7 +18,6 @@ from test_studies import call, place, tool  # noqa: E402
 NFC, NFD = (unicodedata.normalize(o, 'Amélie') for o in ('NFC', 'NFD'))
 CLIPS = [('bea', 'Amused', 'amused_1-28_0001.wav'), ('bea', 'Neutral', 'neutral_1-28_0002.wav'), ('sam', 'Angry', 'anger_1-28_0003.wav')]
 
-
 def tree(root, clips=CLIPS, name='{0}_{1}'):
     for speaker, manner, file in clips:
         folder = root/name.format(speaker, manner)
@@ -28,18 +25,14 @@ def tree(root, clips=CLIPS, name='{0}_{1}'):
         (folder/file).touch()
     return root
 
-
 def uids(root): return sorted(load_corpus('emov_db', root)[0].uid)
 
-
 WHOLE = ['bea/amused/amused_1-28_0001', 'bea/neutral/neutral_1-28_0002', 'sam/angry/anger_1-28_0003']
-
 
 def linked(root):
     store = tree(root/'elsewhere'/'emov')
     (root/'emov').mkdir()
     return store, root/'emov'
-
 
 @pytest.mark.parametrize('how', ['root', 'folders', 'outside under other names', 'inside under other names', 'speakers', 'files'])
 def test_linked_folders_are_followed(tmp_path, how):
@@ -65,7 +58,6 @@ def test_linked_folders_are_followed(tmp_path, how):
     assert uids(root) == WHOLE
     assert load_corpus('emov_db', root)[0].attrs['dropped'] == {}
 
-
 def test_each_real_folder_is_used_once_and_loops_end(tmp_path):
     root = tree(tmp_path/'emov')
     for name, to in (('up', tmp_path), ('self', root), ('bea_Amused/back', root), ('copy', root/'bea_Amused'),
@@ -75,7 +67,6 @@ def test_each_real_folder_is_used_once_and_loops_end(tmp_path):
     assert uids(root) == WHOLE and load_corpus('emov_db', root)[0].attrs['dropped'] == {}
     paths = load_corpus('emov_db', root)[0].path
     assert not any(os.path.islink(os.path.dirname(o)) for o in paths)  # real folders come first
-
 
 def test_what_cannot_be_read_and_what_is_no_clip_is_counted(tmp_path, monkeypatch):
     root, scan = tree(tmp_path/'emov'), os.scandir
@@ -92,7 +83,6 @@ def test_what_cannot_be_read_and_what_is_no_clip_is_counted(tmp_path, monkeypatc
     clips = load_corpus('emov_db', root)[0]
     assert len(clips) == 2 and clips.attrs['dropped'] == {'folders or links that cannot be read': 2}
 
-
 def test_judgements_name_clips_through_links(tmp_path):
     store, root = linked(tmp_path)
     for o in store.iterdir(): (root/o.name).symlink_to(o)
@@ -102,14 +92,12 @@ def test_judgements_name_clips_through_links(tmp_path):
     heard = load_corpus('emov_db', root, labels='six', ambiguity_source='ratings_csv', ratings_csv=tmp_path/'heard.csv')[0]
     assert heard.set_index('uid').n_raters.to_dict() == dict(zip(WHOLE, (2, 0, 1), strict=True))
 
-
 def own(root, names, lines):
     for o in names:
         (root/o).parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(root/o, .1*np.sin(np.arange(8000)*.05), 16_000)
     (root/'ratings.csv').write_text('file,rater,label\n'+'\n'.join(lines), encoding='utf-8')
     return load_corpus('own', root)
-
 
 @pytest.mark.parametrize(('on_disk', 'in_list'), [
     (f'{NFD}.wav', f'{NFC}.wav'), (f'{NFC}.wav', f'{NFD}.wav'), (f'{NFD}/a/{NFD}.wav', f'{NFC}/a/{NFC}.wav'),
@@ -119,7 +107,6 @@ def test_names_that_look_alike_are_the_same(tmp_path, on_disk, in_list):
     clips, ratings = own(tmp_path, [on_disk], [f'{in_list},A,sad', f'{in_list},B,happy'])
     assert clips['flags'].tolist() == ['speaker_unknown'] and Path(clips.path[0]).samefile(tmp_path/on_disk)
     assert len(ratings) == 2 and clips.n_raters.tolist() == [2]
-
 
 def test_names_of_one_file_and_of_several(tmp_path):
     "A list may spell one file in two ways; files that differ stay two, and a name that matches nothing is flagged."
@@ -134,7 +121,6 @@ def test_names_of_one_file_and_of_several(tmp_path):
     clips, _ = own(tmp_path/'home', ['wav/a.wav'], ['wav/a.wav,A,sad'])  # behind a link
     assert not clips['flags'].str.contains('no_audio').any()
 
-
 @pytest.mark.parametrize('other', ['./x/a.wav', 'x//a.wav', 'x/../x/a.wav', 'y/a.wav', 'b.wav', 'loop/x/a.wav', '../own/x/a.wav'])
 def test_two_names_of_one_file_are_refused(tmp_path, other):
     "Whether they differ in spelling alone, or one of them goes through a link."
@@ -144,7 +130,6 @@ def test_two_names_of_one_file_are_refused(tmp_path, other):
     (root/'loop').symlink_to('.')
     (root/'b.wav').symlink_to('x/a.wav')
     with pytest.raises(InputError, match='are one file'): own(root, ['x/a.wav'], ['x/a.wav,A,sad', f'{other},B,sad'])
-
 
 def test_paths_of_a_study_are_relative_to_the_project_or_the_corpus(tmp_path, monkeypatch):
     for o in ('project/results', 'data', 'moved'): (tmp_path/o).mkdir(parents=True)
@@ -162,7 +147,6 @@ def test_paths_of_a_study_are_relative_to_the_project_or_the_corpus(tmp_path, mo
     assert audio_path(stored[1], 'own', tmp_path/'data') == outside  # the folder that the run was given, where it is still there
     monkeypatch.delenv('AMBISCALE_OWN')
     assert stored_path(outside, 'own', tmp_path/'data') == stored[1]
-
 
 def test_figure_10_keeps_the_sound_that_it_has(tmp_path):
     "Drawn with sound from a project that was moved; without sound it is drawn only where no figure has it."

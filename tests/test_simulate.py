@@ -2,9 +2,7 @@
 import numpy as np
 from simulate import (World, answer_variance, clustered_normal, draw_dirichlet, draw_people, draw_verdicts, simulate,
                       speaker_numbers)
-
 from ambiscale_nb.strategies.budget import sq_error, curve, oracle_loss
-
 
 def test_shares_of_speakers_skill_and_verifier_are_as_chosen():
     rng = np.random.default_rng(0)
@@ -20,7 +18,6 @@ def test_shares_of_speakers_skill_and_verifier_are_as_chosen():
         v, row = draw_verdicts(truth, World(K=3, auc=auc), rng), np.arange(len(top))
         assert abs((v[row, top]>v[row, (top+1)%3]).mean()-auc)<.015
 
-
 def test_the_debiased_curve_is_that_of_fresh_answers_against_all_people():
     sim = simulate(np.random.default_rng(2), n_speakers=60, per_speaker=40)
     noise = (1-(sim.y**2).sum(1))/(sim.votes.sum(1)-1)
@@ -28,7 +25,6 @@ def test_the_debiased_curve_is_that_of_fresh_answers_against_all_people():
         for o in curve(sim.pools[mode], 'mean', (1, 4, 16), sim.y, {'brier': sq_error}, n_subsets=2):
             true = ((sim.model-sim.truth)**2).sum(-1) + answer_variance(sim.model, sim.world, mode)/o.k
             assert abs((o.metrics['brier']-noise).mean()-true.mean())<.01
-
 
 def test_best_of_n_recovers_as_much_as_likelihood_knows_of_quality():
     def recovery(rho, k=8):
@@ -38,7 +34,6 @@ def test_best_of_n_recovers_as_much_as_likelihood_knows_of_quality():
         return (one-more)/(one-oracle_loss(pool, y, sq_error, k).mean())
     nothing, some, much, all_of = (recovery(o) for o in (0, .3, .6, 1))
     assert abs(nothing)<.03 and some<much and abs(all_of-1)<1e-6
-
 
 def test_more_answers_and_another_verifier_keep_the_people():
     small = simulate(np.random.default_rng(1), n_speakers=4, per_speaker=10, K=3, N=8)

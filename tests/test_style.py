@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 import pytest
 import yaml
-
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT/'scripts'))
 from check import library  # noqa: E402
@@ -29,8 +28,7 @@ LONGEST, WIDEST, IN_A_ROW = 25, 100, 2 # lines of an export cell, columns, expor
 HEAVY = ('torch', 'transformers', 'pandera', 'duckdb', 'statsmodels', 'matplotlib', 'seaborn',
          'librosa', 'soundfile', 'openai', 'google.genai', 'papermill', 'plotly', 'dask')
 
-
-# --- reading notebooks ----------------------------------------------------------------------------
+# ---- reading notebooks
 @dataclass
 class Cell:
     "A cell and where it stands."
@@ -50,7 +48,6 @@ class Cell:
     @property
     def body(self): return ast.parse(self.text).body if self.kind=='code' else []
 
-
 def read(path):
     "The cells of a notebook."
     name = path.relative_to(ROOT/'nbs').with_suffix('').as_posix()
@@ -58,21 +55,17 @@ def read(path):
                  tuple(o['metadata'].get('tags', ())), tuple(o.get('outputs', ())),
                  o.get('execution_count')) for i, o in enumerate(json.loads(path.read_text())['cells'])]
 
-
 def made(*texts, tags=()):
     "Cells for an example; what begins with `#` and a blank, or with `>`, is prose."
     kinds = ['markdown' if re.match(r'#+ |> ', o) else 'code' for o in texts]
     return [Cell(f'example cell {i}', kinds[i], o, tuple(tags)) for i, o in enumerate(texts)]
 
-
 def is_import(node): return isinstance(node, ast.Import|ast.ImportFrom)
-
 
 def public(cell):
     "Functions and classes at the top level of an exported cell, without an underscore."
     kinds = ast.FunctionDef|ast.AsyncFunctionDef|ast.ClassDef
     return [o for o in cell.body if cell.exported and isinstance(o, kinds) and o.name[0]!='_']
-
 
 def is_table(cell):
     """Whether a cell has nothing but assignments and parameter classes: dataclasses or pydantic
@@ -84,14 +77,12 @@ def is_table(cell):
             isinstance(x, ast.Assign|ast.AnnAssign|ast.Expr) for x in o.body)
     return all(isinstance(o, ast.Assign|ast.AnnAssign) or parameters(o) for o in cell.body)
 
-
 def comments(text):
     "Line number -> comment."
     found = tokenize.generate_tokens(io.StringIO(text).readline)
     return {o.start[0]: o.string.strip('# ') for o in found if o.type==tokenize.COMMENT}
 
-
-# --- the rules: each yields what is amiss ---------------------------------------------------------
+# ---- the rules: each yields what is amiss
 def page(cells):
     "The first cell is `# Title`, a blank line, `> promise` on one line; there is no other H1."
     lines = cells[0].text.split('\n') if cells else []
@@ -101,7 +92,6 @@ def page(cells):
     for cell in cells[1:]:
         prose = re.sub(r'(?ms)^```.*?^```', '', cell.text) if cell.kind=='markdown' else ''
         if re.search(r'(?m)^# ', prose): yield f'{cell.where}: another H1'
-
 
 def imports_alone(cells):
     "A cell with an import outside of functions has nothing else, and imports names, not stars."
@@ -113,20 +103,17 @@ def imports_alone(cells):
             if isinstance(o, ast.ImportFrom) and (o.level or o.names[0].name=='*'):
                 yield f'{cell.where}: import names, and from where they are: {ast.unparse(o)}'
 
-
 def short(cells):
     "An export cell stops at 25 lines, tables of constants and parameter classes excepted."
     for cell in cells:
         if cell.exported and len(cell.lines)>LONGEST and not is_table(cell):
             yield f'{cell.where}: {len(cell.lines)} lines: {cell.lines[0]}'
 
-
 def narrow(cells):
     "Lines of code stop at 100 columns."
     for cell in cells:
         for line in cell.lines if cell.kind=='code' else ():
             if len(line)>WIDEST: yield f'{cell.where}: {len(line)} columns: {line.strip()[:60]}'
-
 
 def demonstrated(cells):
     "After two export cells something else: prose, a demonstration, a test."
@@ -135,14 +122,12 @@ def demonstrated(cells):
         row = row+1 if cell.exported else 0
         if row>IN_A_ROW: yield f'{cell.where}: {row} export cells in a row: {cell.lines[0]}'
 
-
 def described(cells):
     "Public functions and classes have a docstring of one line that ends in a full stop."
     for cell in cells:
         for o in public(cell):
             text = ast.get_docstring(o, clean=False) or ''
             if '\n' in text or not text.endswith('.'): yield f'{cell.where}: docstring of {o.name}'
-
 
 def explained(cells):
     "Every parameter of a public function has a type, or a comment on a line of its own."
@@ -157,7 +142,6 @@ def explained(cells):
                 noted = said.get(o.end_lineno) and alone.count(o.end_lineno)==1 and o.lineno>f.lineno
                 if not (o.annotation or noted): yield f'{cell.where}: {o.arg} of {f.name}'
 
-
 def in_order(cells):
     "A notebook imports from this package only what is numbered before it: rooms before its own, and notebooks of its own."
     for cell in cells:
@@ -171,7 +155,6 @@ def in_order(cells):
                 if here is not None and MODULES.get(name, -1)>=here:
                     yield f'{cell.where}: {name} is not numbered before it'
 
-
 def one_parameter_cell(cells):
     "One cell tagged `parameters`; each of its lines is `name: type = value  # meaning`."
     tagged = [o for o in cells if 'parameters' in o.tags]
@@ -184,19 +167,16 @@ def one_parameter_cell(cells):
             if not (isinstance(o, ast.AnnAssign) and o.value and said.get(o.lineno)):
                 yield f'{cell.where}: {ast.unparse(o)}: no type, value or meaning'
 
-
 def no_exports(cells):
     "Experiments and figures export nothing: what they need is in the library."
     for cell in cells:
         if re.search(r'(?m)^#\| *(default_exp|export)', cell.text): yield f'{cell.where}: an export'
-
 
 def always_run(cells):
     "No cell is skipped, so that JupyterLab, papermill and the tests run the same thing."
     for cell in cells:
         if re.search(r'(?m)^#\| *(eval *: *false|notest)|^skip_exec', cell.text):
             yield f'{cell.where}: a cell that not every runner runs'
-
 
 def clean_outputs(cells):
     "No error, execution count, control character or address in memory among the outputs."
@@ -210,11 +190,9 @@ def clean_outputs(cells):
                 yield f'{cell.where}: control characters in its output'
             if re.search(r' at 0x[0-9a-f]{6}', text): yield f'{cell.where}: an address in its output'
 
-
 EVERYWHERE = (page, imports_alone, narrow, always_run, clean_outputs)
 IN_LIBRARY = (short, demonstrated, described, explained, in_order)
 IN_RUNS = (one_parameter_cell, no_exports)
-
 
 @pytest.mark.parametrize('rule', EVERYWHERE+IN_LIBRARY+IN_RUNS, ids=lambda o: o.__name__)
 def test_every_notebook_keeps(rule):
@@ -222,7 +200,6 @@ def test_every_notebook_keeps(rule):
     assert over
     amiss = [o for path in over for o in rule(read(path))]
     assert not amiss, f'{rule.__doc__}\n' + '\n'.join(amiss)
-
 
 BAD = [
     (page, made('# Title\n> promise')), (page, made('# Title\n\nNo promise')),
@@ -266,16 +243,13 @@ GOOD = [
     (in_order, [Cell('1_corpora/03_audio cell 0', 'code', 'from ambiscale_nb.core import ROOT')]),
 ]
 
-
 @pytest.mark.parametrize(('rule', 'cells'), BAD, ids=[f'{r.__name__}-{i}' for i, (r, _) in enumerate(BAD)])
 def test_a_rule_sees_what_breaks_it(rule, cells): assert list(rule(cells))
-
 
 @pytest.mark.parametrize(('rule', 'cells'), GOOD, ids=[f'{r.__name__}-{i}' for i, (r, _) in enumerate(GOOD)])
 def test_a_rule_lets_pass_what_keeps_it(rule, cells): assert not list(rule(cells))
 
-
-# --- the package is what the notebooks say --------------------------------------------------------
+# ---- the package is what the notebooks say
 def python(code, *args, **options):
     "Run Python code in a process of its own; its output, or a failure that shows its errors."
     env = {k: v for k, v in os.environ.items() if k!='IN_TEST'} # which would stop nbdev's index
@@ -283,7 +257,6 @@ def python(code, *args, **options):
                           check=False, **options)
     assert done.returncode==0, done.stdout+done.stderr
     return done.stdout
-
 
 @pytest.fixture(scope='module')
 def copy(tmp_path_factory):
@@ -296,12 +269,10 @@ def copy(tmp_path_factory):
            'nbdev_clean()\nnbdev_export()', cwd=root)
     return root
 
-
 def test_notebooks_are_clean(copy):
     "`nbdev_clean` changes nothing."
     dirty = [o.name for o in LIBRARY+RUNS if (copy/o.relative_to(ROOT)).read_bytes()!=o.read_bytes()]
     assert not dirty, f'run nbdev_clean: {dirty}'
-
 
 def test_the_package_is_what_the_notebooks_export(copy):
     "`nbdev_export` changes nothing."
@@ -312,21 +283,18 @@ def test_the_package_is_what_the_notebooks_export(copy):
     stale = [o for o in want if want[o]!=have[o]]
     assert not stale, f'run nbdev_export: {stale}'
 
-
 def test_cells_have_distinct_ids():
     "Ids join a notebook's cells to the package's lines."
     for path in LIBRARY+RUNS:
         ids = [o['id'] for o in json.loads(path.read_text())['cells']]
         assert len(ids)==len(set(ids)), path.name
 
-
-# --- pins -----------------------------------------------------------------------------------------
+# ---- pins
 def pins(text):
     "Lower-case names and exact versions."
     loose = [o for o in text.split() if not re.fullmatch(r'[\w.\-]+==[\w.]+', o)]
     assert not loose, f'not name==version: {loose}'
     return {o.partition('==')[0].lower().replace('_', '-'): o.partition('==')[2] for o in text.split()}
-
 
 @pytest.fixture(scope='module')
 def config():
@@ -335,19 +303,16 @@ def config():
     cfg.read(ROOT/'settings.ini', encoding='utf-8')
     return cfg['DEFAULT']
 
-
 def test_requirements_are_pinned_alike(config):
     "What settings.ini asks for is what the full lock has."
     lock = pins((ROOT/'requirements.txt').read_text())
     wanted = pins(config['requirements'])|pins(config['dev_requirements'])
     assert wanted=={o: lock.get(o) for o in wanted}
 
-
 def test_no_package_lacks_another():
     "The lock is installed without resolving, so it must be whole."
     done = subprocess.run([sys.executable, '-m', 'pip', 'check'], capture_output=True, text=True, check=False)
     assert done.returncode==0, done.stdout
-
 
 def test_the_conda_environment_is_pinned_alike(config):
     "environment.yml names this Python, the lock, this project, and pins; conda hands the lines to pip in one file."
@@ -360,14 +325,12 @@ def test_the_conda_environment_is_pinned_alike(config):
     more = pins('\n'.join(pip[2:]))
     assert more=={o: lock.get(o, at) for o, at in more.items()}
 
-
-# --- traces ---------------------------------------------------------------------------------------
+# ---- traces
 TRACES = re.compile(rb'/[r]oot/|/[h]ome/[a-z]|/[U]sers/[a-z]|/[t]mp/w\b|(?<![\w.\-])/[w]ork/')
 HOSTS = re.compile(rb'(?i)[p]ypi\.org/|[p]ythonhosted\.org|[-]-(?:extra-)?index-url|[-]-find-links'
                    rb'|[-]-trusted-host|[r]egistry\.npmjs|[p]roxy\.golang')
 CONTROL = re.compile('[\x00-\x08\x0b-\x1f\x7f-\x9f]')
 BINARY = ('.png', '.pdf', '.safetensors', '.parquet', '.npz', '.wav')
-
 
 def files():
     "What belongs to the repository: all but git's own, the ignored, and environments."
@@ -377,7 +340,6 @@ def files():
         inner[:] = [o for o in inner if not skip(o) and not (Path(folder)/o/'pyvenv.cfg').exists()]
         yield from (Path(folder)/o for o in sorted(names) if not skip(o))
 
-
 @pytest.mark.parametrize('pattern', [TRACES, HOSTS], ids=['paths', 'hosts'])
 def test_no_machine_leaves_its_traces(pattern):
     "A path or a host of the machine that made a file helps nobody else."
@@ -385,12 +347,10 @@ def test_no_machine_leaves_its_traces(pattern):
              for m in [pattern.search(o.read_bytes())] if m]
     assert not found, '\n'.join(found)
 
-
 @pytest.mark.parametrize(('pattern', 'text'), [
     (TRACES, b'/ro'+b'ot/x'), (TRACES, b'"/ho'+b'me/ann'), (TRACES, b'=/wo'+b'rk/x'),
     (TRACES, b'/tm'+b'p/w/x'), (HOSTS, b'--index'+b'-url x')], ids=range(5))
 def test_traces_are_seen(pattern, text): assert pattern.search(text)
-
 
 def test_no_control_characters():
     "Text files hold text."
@@ -398,17 +358,14 @@ def test_no_control_characters():
              for m in [CONTROL.search(o.read_text(encoding='utf-8').replace('\r\n', '\n'))] if m]
     assert not found, '\n'.join(found)
 
-
-# --- the whole ------------------------------------------------------------------------------------
+# ---- the whole
 def test_ruff_has_nothing_to_say():
     "Sources, notebooks and tests."
     done = subprocess.run([sys.executable, '-m', 'ruff', 'check', '--no-cache', '--output-format=concise',
                            '.'], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode==0, done.stdout+done.stderr
 
-
 SHOW_HEAVY = f"print(*(o for o in {HEAVY} if o in sys.modules))"
-
 
 def test_imports_are_light():
     "What is heavy is loaded by the function that needs it; modules that draw may load matplotlib."
@@ -423,7 +380,6 @@ import ambiscale_nb.study.figures, ambiscale_nb.study.cards
 {SHOW_HEAVY}''', cwd=ROOT)
     others, _, drawing = out.partition('====')
     assert not others.split() and set(drawing.split())<={'matplotlib', 'seaborn', 'statsmodels'}
-
 
 def test_help_is_light():
     "`ambiscale --help` answers at once."

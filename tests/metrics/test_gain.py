@@ -3,16 +3,13 @@ information get none, mixtures of the truth get their weight, the truth gets 1 i
 be computed says why. How often each verdict is reached in 400 studies is measured in `benchmarks/gain.py`."""
 import importlib.util
 from pathlib import Path
-
 import numpy as np
 import pytest
-
 from ambiscale_nb.corpora.ambiguity import (entropy, expand_votes, fit_prior, shared_credit,
     soft_labels, strata, top_labels)
 from ambiscale_nb.core import InputError, rng_of
 from ambiscale_nb.metrics.gain import (RATERS, averaged, beyond_donors, gain_shares, gain_table,
-    has_donors, information, odds_gain, others_mix,
-    perfect_predictor, prior_scale, raw_gains)
+    has_donors, information, odds_gain, others_mix, perfect_predictor, prior_scale, raw_gains)
 from ambiscale_nb.metrics.metrics import brier, jsd
 from ambiscale_nb.metrics.statistics import clusters_of
 
@@ -21,7 +18,6 @@ spec = importlib.util.spec_from_file_location('bench_gain', HERE/'benchmarks'/'g
 bench = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(bench)
 WHO = np.array([f's{o:02d}' for o in bench.WHO])
-
 
 def table_of(base, dists, votes, who, panel=None, **given):
     "`gain_table`, with labels, scores and entropies of the distributions themselves."
@@ -33,7 +29,6 @@ def table_of(base, dists, votes, who, panel=None, **given):
     scores = given.get('scores') or of(lambda p: -jsd(p, soft_labels(votes)))
     return gain_table(base, dists, votes, who, panel, credit, scores, given.get('bits') or {k: entropy(o) for k, o in dists.items()})
 
-
 def study(base='one-hot', raters=10, share=.45, seed=0):
     "Truth, votes, base and strategies of a study of the benchmark."
     rng = rng_of('test gain', seed)
@@ -42,8 +37,7 @@ def study(base='one-hot', raters=10, share=.45, seed=0):
     amb = np.isin(strata(votes), ['weak', 'tie'])
     return truth, votes, said, amb, bench.strategies(rng, said, truth, amb)
 
-
-# --- the plain loop --------------------------------------------------------------------------------
+# ---- the plain loop
 def by_hand(x, base, votes, who, keep=None, z=None):
     "Information of x in either stratum, by a loop over clips: own prediction less the mean of the donors'."
     y, amb, top = soft_labels(votes), np.isin(strata(votes), ['weak', 'tie']), top_labels(base)
@@ -65,7 +59,6 @@ def by_hand(x, base, votes, who, keep=None, z=None):
         out.append((dx*ys).sum())
     return np.array(out)
 
-
 def test_shares_are_those_of_a_loop_over_clips_and_donors():
     _, votes, base, _, made = study()
     alpha = fit_prior(votes)
@@ -76,7 +69,6 @@ def test_shares_are_those_of_a_loop_over_clips_and_donors():
     assert np.allclose([found.clear.value, found.ambiguous.value], want)
     assert np.isclose(found.effect.value, want[1]-want[0])
 
-
 @pytest.mark.parametrize('kind', ['stated', 'strong'])
 def test_what_the_base_states_is_regressed_out(kind):
     _, votes, base, amb, made = study(kind)
@@ -86,7 +78,6 @@ def test_what_the_base_states_is_regressed_out(kind):
         found = information([x], base[:, :-1], y*use[:, None], group*2+amb, bench.WHO)
         assert np.isclose(found[0, 0], want)
 
-
 def test_information_is_half_of_what_a_prediction_scores_better_than_its_donors():
     "In the Brier score, where every clip is a donor as often as it has donors."
     rng = rng_of('identity')
@@ -95,8 +86,7 @@ def test_information_is_half_of_what_a_prediction_scores_better_than_its_donors(
     info = beyond_donors(x, y, np.zeros(60, int), who)[0].trace()
     assert np.isclose(gain, 2*info)
 
-
-# --- what has no information -----------------------------------------------------------------------
+# ---- what has no information
 @pytest.mark.parametrize('kind', ['one-hot', 'stated'])
 def test_changes_of_shape_are_refused_not_passed(kind):
     _, votes, base, _, _ = study(kind)
@@ -110,7 +100,6 @@ def test_changes_of_shape_are_refused_not_passed(kind):
         p = base**3/(base**3).sum(1, keepdims=True)
         assert np.abs([gain_shares(base, p, votes, WHO).clear.value, gain_shares(base, p, votes, WHO).effect.value]
                       ).max()<1e-3
-
 
 @pytest.mark.parametrize('kind', ['one-hot', 'stated'])
 @pytest.mark.parametrize('name', bench.NULLS[1:])
@@ -126,8 +115,7 @@ def test_what_knows_nothing_has_no_share_although_its_raw_gains_differ(kind, nam
     assert np.abs(np.mean(shares, 0)).max()<.06
     if kind=='one-hot': assert min(raw)>.02 # bits, without any information
 
-
-# --- what has it -----------------------------------------------------------------------------------
+# ---- what has it
 @pytest.mark.parametrize('kind', ['one-hot', 'stated'])
 def test_a_mixture_of_the_truth_gets_its_weight_of_the_truths_share_in_both_strata(kind):
     truth, votes, base, _, _ = study(kind)
@@ -137,7 +125,6 @@ def test_a_mixture_of_the_truth_gets_its_weight_of_the_truths_share_in_both_stra
         for o in ('clear', 'ambiguous'):
             if entropy((1-w)*(.7*base+.3/6)+w*truth).mean()<entropy(base).mean(): continue # another matched base
             assert np.isclose(getattr(part, o).value, w*getattr(whole, o).value, atol=.02)
-
 
 @pytest.mark.parametrize('kind, raters, share', [('one-hot', 10, .2), ('one-hot', 10, .88), ('one-hot', 3, .45),
                                                  ('stated', 10, .45), ('stated', 3, .7)])
@@ -150,7 +137,6 @@ def test_the_truth_recovers_about_all_in_both_strata_and_is_never_opposite(kind,
         assert bench.word_of(found.effect.low, found.effect.high) in ('too small', 'inconclusive', 'size open')
     assert np.abs(np.mean(values, 0)-1).max()<.12
 
-
 @pytest.mark.parametrize('kind', ['one-hot', 'stated', 'strong'])
 @pytest.mark.parametrize('raters', [3, 10])
 def test_an_effect_in_one_stratum_is_found_in_its_direction(kind, raters):
@@ -159,7 +145,6 @@ def test_an_effect_in_one_stratum_is_found_in_its_direction(kind, raters):
         e = gain_shares(base, made[name], votes, WHO).effect
         assert bench.word_of(e.low, e.high) in words
         assert (e.p<.05) and e.se>0 and 0<e.df<23
-
 
 def test_sampling_noise_adds_no_bias():
     "One sampled label per clip has, on average, the share of the distribution it was drawn from."
@@ -171,7 +156,6 @@ def test_sampling_noise_adds_no_bias():
         values = np.array([getattr(e, o).value for e in found])
         assert abs(values.mean()-getattr(want, o).value)<4*values.std()/np.sqrt(40)
 
-
 def test_the_interval_of_a_share_allows_for_an_unknown_prior():
     "With three raters what can be learnt is known less well than with ten."
     width = {}
@@ -181,8 +165,7 @@ def test_the_interval_of_a_share_allows_for_an_unknown_prior():
         width[raters] = e.high-e.low
     assert width[3]>2*width[10]
 
-
-# --- invariance ------------------------------------------------------------------------------------
+# ---- invariance
 def test_neither_order_of_clips_nor_of_labels_nor_names_of_speakers_matter():
     _, votes, base, _, made = study('stated')
     a = gain_shares(base, made['both strata'], votes, WHO)
@@ -193,7 +176,6 @@ def test_neither_order_of_clips_nor_of_labels_nor_names_of_speakers_matter():
     for o in (b, c): assert np.allclose([o.effect.value, o.effect.se], [a.effect.value, a.effect.se])
     assert np.isclose(d.effect.value, a.effect.value, atol=.02) # draws differ
 
-
 def test_clips_without_predictions_or_donors_are_counted():
     _, votes, base, amb, made = study()
     p = made['both strata'].copy()
@@ -203,7 +185,6 @@ def test_clips_without_predictions_or_donors_are_counted():
     assert found.effect.n==found.clear.n+found.ambiguous.n
     whole = gain_shares(*(o[~np.isnan(p).any(1)] for o in (base, p, votes, WHO)), alpha=fit_prior(votes))
     assert np.isclose(found.effect.value, whole.effect.value)
-
 
 def test_speakers_with_clips_of_one_stratum_alone_count_in_the_difference():
     "The standard error of the difference is that of the jackknife over all speakers; the rarer stratum limits df."
@@ -224,8 +205,7 @@ def test_speakers_with_clips_of_one_stratum_alone_count_in_the_difference():
     alone = np.sqrt(23/24*(left**2).sum())
     assert alone<found.effect.se<1.6*alone # the rest is how well what can be learnt is known
 
-
-# --- what cannot be computed ------------------------------------------------------------------------
+# ---- what cannot be computed
 def test_what_cannot_be_computed_says_why():
     truth, votes, base, amb, made = study()
     p = made['both strata']
@@ -243,7 +223,6 @@ def test_what_cannot_be_computed_says_why():
     with pytest.raises(InputError, match='same clips'): gain_shares(base[:5], p, votes, WHO)
     with pytest.raises(InputError, match='linear'): gain_shares(base, p, votes, WHO, metric='jsd')
 
-
 @pytest.mark.parametrize('speakers', [2, 6, 10])
 def test_small_studies_have_numbers_or_reasons(speakers):
     _, votes, base, _, made = study(share=.7)
@@ -252,8 +231,7 @@ def test_small_studies_have_numbers_or_reasons(speakers):
     for o in table_of('base', dists, votes[use], WHO[use], expand_votes(votes[use])).itertuples():
         assert o.reason or np.isfinite([o.value, o.low, o.high]).all()
 
-
-# --- the perfect predictor -------------------------------------------------------------------------
+# ---- the perfect predictor
 def test_the_perfect_predictor_agrees_with_the_base_as_the_votes_do():
     for kind in ('one-hot', 'stated'):
         truth, votes, base, _, _ = study(kind, 3)
@@ -265,13 +243,11 @@ def test_the_perfect_predictor_agrees_with_the_base_as_the_votes_do():
         plain = (votes+alpha)/(3+alpha.sum()) # that ignores the base
         assert jsd(ideal.dist, truth).mean()<jsd(plain, truth).mean()
 
-
 def test_a_base_without_information_adds_nothing():
     _, votes, _, _, _ = study(raters=3)
     alpha = fit_prior(votes)
     blind = perfect_predictor(votes, np.tile(np.full(6, 1/6), (len(votes), 1)), alpha, draws=4000)
     assert np.abs(blind.dist-(votes+alpha)/(3+alpha.sum())).max()<.03
-
 
 def test_the_scale_is_that_of_pairs_of_raters():
     "Two raters agree as far as the truth varies: by hand, without donors of one's own speaker."
@@ -289,8 +265,7 @@ def test_the_scale_is_that_of_pairs_of_raters():
     assert (prior_scale(ideal, base[:, :-1], votes/2, top_labels(base), bench.WHO)==1).all() # divided votes
     assert (prior_scale(ideal, base[:, :-1], base, top_labels(base), bench.WHO)==1).all() # one rater
 
-
-# --- accuracy --------------------------------------------------------------------------------------
+# ---- accuracy
 def test_the_reading_in_accuracy_looks_at_labels_alone():
     truth, votes, base, _, made = study()
     a = gain_shares(base, shared_credit(made['both strata']), votes, WHO, metric='accuracy')
@@ -300,7 +275,6 @@ def test_the_reading_in_accuracy_looks_at_labels_alone():
     assert abs(whole.clear.value-1)<.15 and abs(whole.ambiguous.value-1)<.3
     one = gain_shares(base, base, votes, WHO, metric='accuracy')
     assert 'shape' in one.effect.reason
-
 
 def answered(seed, gain=0., each=40, again=False):
     "Clips with unanimous or split votes; single answers, and others that are right more often, or drawn again."
@@ -313,7 +287,6 @@ def answered(seed, gain=0., each=40, again=False):
     better = rng.random(len(who))<skill if again else right | (rng.random(len(who))<gain)
     return *(np.eye(3)[np.where(o, 0, 2)] for o in (right, better)), votes, who, amb
 
-
 def test_log_odds_are_the_interaction_of_a_logistic_regression():
     import statsmodels.api as sm
     base, better, votes, who, amb = answered(0, .3)
@@ -322,7 +295,6 @@ def test_log_odds_are_the_interaction_of_a_logistic_regression():
     a, t, hit, n = np.array(rows).T
     fit = sm.GLM(hit, np.c_[np.ones(8), a, t, a*t], family=sm.families.Binomial(), freq_weights=n).fit()
     assert np.isclose(odds_gain(base, better, votes, who, 'accuracy').value, fit.params[3])
-
 
 def test_the_ceiling_is_what_raters_themselves_would_earn():
     "Of split votes a right answer earns .5 and a wrong one .2: odds are against .5, of unanimous ones against 1."
@@ -333,7 +305,6 @@ def test_the_ceiling_is_what_raters_themselves_would_earn():
         return np.log((got+.5)/(best-got+.5))
     want = [odds(better, *o)-odds(base, *o) for o in ((amb, .5, .2, .5), (~amb, 1, 0, 1))]
     assert np.isclose(odds_gain(base, better, votes, who).value, want[0]-want[1])
-
 
 def test_the_last_error_may_be_of_one_speaker_but_there_has_to_be_one():
     base, better, votes, who, amb = answered(3, .3)
@@ -349,7 +320,6 @@ def test_the_last_error_may_be_of_one_speaker_but_there_has_to_be_one():
         assert np.isnan(lost.value) and np.isnan(lost.p) and lost.p_reason
     with pytest.raises(InputError, match='soft_accuracy or accuracy'): odds_gain(base, one, votes, who, 'brier')
 
-
 def test_intervals_of_log_odds_hold_the_truth():
     "A strategy that draws again with the same skill: the true difference is 0, for either way to count."
     for metric in ('soft_accuracy', 'accuracy'):
@@ -357,9 +327,7 @@ def test_intervals_of_log_odds_hold_the_truth():
         assert .91<=np.mean([o.low<=0<=o.high for o in found])<=.99
         assert .01<=np.mean([o.p<=.05 for o in found])<=.09
 
-
-# --- more raters and the table ---------------------------------------------------------------------
-
+# ---- more raters and the table
 
 def test_an_average_of_splits_keeps_the_error_of_one():
     _, votes, base, _, made = study()
@@ -368,7 +336,6 @@ def test_an_average_of_splits_keeps_the_error_of_one():
     assert (same.value, same.n)==(one.value, one.n) and np.isclose(same.se, one.se) and np.isclose(same.p, one.p)
     refused = gain_shares(base, base, votes, WHO).effect
     assert averaged([one, refused]) is refused
-
 
 def test_the_table_has_both_shares_their_difference_and_raw_gains():
     _, votes, base, amb, made = study(share=.7)
@@ -394,11 +361,9 @@ def test_the_table_has_both_shares_their_difference_and_raw_gains():
     assert not np.isclose(other.loc[('share', 'accuracy', 'clear'), 'value'],
                           own.loc[('share', 'accuracy', 'clear'), 'value'])
 
-
 def test_the_class_prior_is_that_of_the_other_speakers():
     votes = np.array([[2, 0], [1, 1], [0, 2]])
     assert np.allclose(others_mix(votes, ['a', 'b', 'b']), [[.25, .75], [1, 0], [1, 0]])
-
 
 def test_the_information_of_a_tied_pick_is_what_fair_draws_have_on_average():
     truth, votes, base, *_ = study('stated')

@@ -7,8 +7,7 @@ from scipy import stats
 from ambiscale_nb.core import InputError
 from ambiscale_nb.metrics.metrics import hits, mean_of, of_sums, statistic
 from ambiscale_nb.metrics.statistics import (FEW, Comparison, Estimate, at_level, cluster_ci,
-    cluster_codes, compared, holm, mean_ci, paired_difference,
-    paired_statistics, proportion_ci, tied_ranks)
+    cluster_codes, compared, holm, mean_ci, paired_difference, paired_statistics, proportion_ci, tied_ranks)
 
 def corpus(sizes, rng, icc=.05):
     "Values with mean 0 and variance 1, and their speakers."
@@ -116,8 +115,7 @@ def test_classes_refuse_a_nan_without_a_reason():
     with pytest.raises(ValueError, match='reason'): Comparison(0, 0, 1, 1, 1, 'none', p=np.nan)
 
 def test_input_errors_name_value_and_remedy():
-    with pytest.raises(InputError, match='2 clips have no speaker, first row 0'):
-        cluster_codes([np.nan, '', 'a'])
+    with pytest.raises(InputError, match='2 clips have no speaker, first row 0'): cluster_codes([np.nan, '', 'a'])
     with pytest.raises(InputError, match='one a clip'): mean_ci([1, 2], ['a'])
     with pytest.raises(InputError, match='same clips'): paired_difference([1, 2], [1], ['a', 'b'])
 
@@ -209,7 +207,6 @@ def test_coverage_of_accuracies_near_one(speakers, per, p):
     assert np.mean(held)>.92
 
 # ------------------------------------------------------------------ comparisons
-
 
 @pytest.mark.parametrize('n', [1, 2, 7, 60])
 def test_holm_is_that_of_statsmodels(n):

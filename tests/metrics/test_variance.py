@@ -3,16 +3,12 @@ squares of a textbook, simulated studies whose components are known; every refus
 import time
 import warnings
 from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
-
 from ambiscale_nb.core import InputError, rng_of
-from ambiscale_nb.metrics.variance import (SHARES, components, design_of, squares_of, terms_of,
-    williams)
+from ambiscale_nb.metrics.variance import (SHARES, components, design_of, squares_of, terms_of, williams)
 from ambiscale_nb.study.readings import below_wording
-
 
 def made(rng, G=8, each=6, shape=(3, 2), sd=None, sizes=None, normal=True):
     "Values with known components: sd maps (level, part) to a standard deviation."
@@ -28,9 +24,7 @@ def made(rng, G=8, each=6, shape=(3, 2), sd=None, sizes=None, normal=True):
     frame = pd.DataFrame(dict(uid=at[0], speaker=who[at[0]], value=x.ravel()))
     return frame.assign(**{o: a for o, a in zip(('prompt', 'seed', 'verifier'), at[1:], strict=False)})
 
-
 def got(frame, factors=None): return components(frame, factors).set_index('source')
-
 
 def test_by_hand():
     "Two speakers of two clips, two wordings: means 1 and 3 (s), 2 and 6 (t)."
@@ -52,9 +46,7 @@ def test_by_hand():
     assert np.isclose(t.variance['speaker'], ((speaker-clip/2)-(ms_speaker_prompt-ms_clip_prompt/2))/2)
     assert np.isclose(t.of_mean['uid × prompt'], np.sqrt(ms_clip_prompt/4))
 
-
 SD = {('mean', (0,)): .5, ('clip', ()): 1., ('clip', (0,)): .4}
-
 
 def test_one_factor_is_the_analysis_of_variance_of_statsmodels():
     import statsmodels.formula.api as smf
@@ -66,7 +58,6 @@ def test_one_factor_is_the_analysis_of_variance_of_statsmodels():
     assert np.isclose(t.variance['uid'], (ms['C(uid)']-ms['Residual'])/4)
     assert np.isclose(t.variance['uid × prompt'], ms['Residual'])
     assert t.note['speaker']=='no speakers: clips stand alone'
-
 
 def test_where_no_component_is_negative_it_is_reml():
     import statsmodels.formula.api as smf
@@ -81,7 +72,6 @@ def test_where_no_component_is_negative_it_is_reml():
     assert np.allclose([known['prompt'], known['uid'], fit.scale],
                        [t.variance[o] for o in ('prompt', 'uid', 'uid × prompt')], rtol=1e-3)
 
-
 def test_speakers_with_clips_are_the_nested_analysis_of_variance():
     frame = made(rng_of('nested'), 9, 5, (), {('speaker', ()): 1, ('clip', ()): 1})
     x = frame.value.to_numpy().reshape(9, 5)
@@ -90,7 +80,6 @@ def test_speakers_with_clips_are_the_nested_analysis_of_variance():
     assert np.isclose(t.variance['uid'], within)
     assert np.isclose(t.variance['speaker'], x.mean(1).var(ddof=1)-within/5)
     assert list(t.index)==['speaker', 'uid']
-
 
 def test_two_factors_are_the_expected_mean_squares_of_a_textbook():
     "Speakers of one clip, prompt and seed: every mean square by its definition."
@@ -111,13 +100,11 @@ def test_two_factors_are_the_expected_mean_squares_of_a_textbook():
             'uid × prompt × seed': ms['rest']}
     assert np.allclose([t[o] for o in want], list(want.values()))
 
-
 TRUE = {('mean', (0,)): .3, ('mean', (0, 1)): .15, ('speaker', ()): .4, ('speaker', (0,)): .2, ('clip', ()): .6,
         ('clip', (0,)): .3, ('clip', (0, 1)): .5}
 NAMES = {('mean', (0,)): 'prompt', ('mean', (1,)): 'seed', ('mean', (0, 1)): 'prompt × seed',
          ('speaker', ()): 'speaker', ('speaker', (0,)): 'speaker × prompt', ('clip', ()): 'uid',
          ('clip', (0,)): 'uid × prompt', ('clip', (1,)): 'uid × seed', ('clip', (0, 1)): 'uid × prompt × seed'}
-
 
 @pytest.mark.parametrize('normal', [True, False], ids=['normal', 'skewed'])
 @pytest.mark.parametrize('sizes', [[6]*12, [2, 2, 3, 3, 4, 4, 5, 6, 8, 10, 15, 20]], ids=['equal', 'unequal'])
@@ -130,7 +117,6 @@ def test_simulated_components_are_unbiased_and_normal_ones_are_covered(normal, s
         assert abs(v.mean()-truth)<4*v.std()/np.sqrt(len(v)), (name, truth, v.mean())
         held = np.mean([o.low[name]<=truth<=o.high[name] for o in many])
         if normal: assert .91<=held<=1, (name, held)
-
 
 def test_a_sum_over_sources_is_the_variance_of_the_mean():
     "What one run's mean varies by, over simulated studies, is what the sources give it, squared and summed."
@@ -145,7 +131,6 @@ def test_a_sum_over_sources_is_the_variance_of_the_mean():
     for row in t.itertuples():
         level = row.source.split(' ')[0]
         assert np.isclose(row.of_mean, row.sd*np.sqrt(kept.get({'uid': 'clip'}.get(level, level), 1)))
-
 
 @pytest.mark.parametrize('wordings', [3, 6])
 def test_gains_are_marked_at_nominal_rates(wordings):
@@ -163,7 +148,6 @@ def test_gains_are_marked_at_nominal_rates(wordings):
     _, small, same, large = below_wording(rows, pd.DataFrame(split)).reshape(300, 4).mean(0)
     assert small > .99 and .95 <= same <= 1 and large < .05, (small, same, large)
 
-
 def test_units_order_and_names_do_not_matter():
     frame = made(rng_of('units'), sd=TRUE)
     a = got(frame)
@@ -175,7 +159,6 @@ def test_units_order_and_names_do_not_matter():
     assert np.isclose(d.variance['prompt'], a.variance['prompt'])
     assert np.isclose(d.variance['seed × prompt'], a.variance['prompt × seed'])
 
-
 def test_three_factors_and_any_subset():
     frame = made(rng_of('three'), shape=(3, 2, 2), sd={('mean', (2,)): 1, ('clip', (0, 1, 2)): .1})
     t = got(frame)
@@ -184,13 +167,11 @@ def test_three_factors_and_any_subset():
     assert one.note[['seed', 'verifier']].eq('one level: nothing to compare').all()
     assert one.variance['prompt']==got(frame[frame.seed.eq(0) & frame.verifier.eq(1)], ('prompt',)).variance['prompt']
 
-
 def test_ten_thousand_clips_are_fast():
     frame = made(rng_of('large'), 91, 110, (4, 5), TRUE)
     begin = time.process_time()
     t = components(frame)
     assert t.n[0]==10_010 and time.process_time()-begin<10
-
 
 def test_nothing_is_missing_without_a_note():
     frame = made(rng_of('notes'), sd=TRUE)
@@ -206,14 +187,12 @@ def test_nothing_is_missing_without_a_note():
         assert (t.variance.dropna()<0).eq(t.note[t.variance.notna()].str.contains('below 0')).all()
         assert (t.low.dropna()>=0).all() and (t.high.dropna()>=t.low.dropna()).all()
 
-
 def test_clips_with_a_hole_are_left_out_and_counted():
     frame = made(rng_of('holes'), sd=TRUE)
     holes = frame.assign(value=frame.value.mask(frame.uid.eq(5) & frame.seed.eq(1)))[3:]
     t, want = components(holes), components(frame[~frame.uid.isin([0, 5])])
     assert (t.left_out==2).all() and (t.n==46).all()
     assert t.drop(columns='left_out').equals(want.drop(columns='left_out'))
-
 
 @pytest.mark.parametrize(('change', 'said'), [
     (lambda o: o.drop(columns='value'), r"no columns \['value'\]"),
@@ -223,7 +202,6 @@ def test_clips_with_a_hole_are_left_out_and_counted():
     (lambda o: o.assign(speaker=o.speaker.astype(object).mask(o.uid.eq(0))), 'have no speaker')])
 def test_a_frame_that_cannot_be_read_is_refused(change, said):
     with pytest.raises(InputError, match=said): components(change(made(rng_of('wrong'), sd=TRUE)))
-
 
 def test_intervals_of_a_single_mean_square_are_chi_squared():
     from scipy.stats import chi2, f

@@ -27,13 +27,11 @@ NOTES = Table('notes', dict(key=STR, group=STR, model=STR, index=INT, text=STR, 
               ('model',), ('group', 'index'))
 
 def note(group, text, error=''):
-    return [dict(key=f'{group}-{i}', group=group, model='m', index=i, text=text, error=error)
-            for i in range(4)]
+    return [dict(key=f'{group}-{i}', group=group, model='m', index=i, text=text, error=error) for i in range(4)]
 
 def clips(n=6):
     return pd.DataFrame(dict(corpus='demo', uid=[f'clip{i:03}' for i in range(n)],
-                             speaker=[f's{i%3}' for i in range(n)],
-                             audio_sha=[f'sha{i}' for i in range(n)]))
+                             speaker=[f's{i%3}' for i in range(n)], audio_sha=[f'sha{i}' for i in range(n)]))
 
 def wave_of(uid): return np.full(1600, int(uid[4:])/1000, np.float32)
 
@@ -304,8 +302,7 @@ def test_raising_n_reuses_blocks(tmp_path):
         rows = pool.pool_rows(store, pool.plan_pool(model, clips(), [DIRECT], draw))
         assert (rows.groupby('uid').size()==n).all()
         pools[n] = rows.groupby('uid').key.agg(list)
-    for a, b in [(16, 32), (32, 33)]:
-        assert all(y[:len(x)]==x for x, y in zip(pools[a], pools[b], strict=True))
+    for a, b in [(16, 32), (32, 33)]: assert all(y[:len(x)]==x for x, y in zip(pools[a], pools[b], strict=True))
     assert store.read(CANDIDATES).drop_duplicates(['uid', 'block', 'block_size']).seed.is_unique
 
 def test_a_model_that_gives_fewer_at_once_gets_smaller_blocks(tmp_path):

@@ -182,8 +182,7 @@ class Lister(Scripted):
         best = FOUR[self.asked[-1][0]%4]
         return np.array([2.*(o==best) for o in answers])
 
-def listed(*options, n=6):
-    return pd.DataFrame([dict(uid=o, options=s) for o in clips(n).uid for s in options])
+def listed(*options, n=6): return pd.DataFrame([dict(uid=o, options=s) for o in clips(n).uid for s in options])
 
 def side_by_side(model, store, options=None, judge=None, items=None, **more):
     judge, items = judge or Judge('listwise'), clips() if items is None else items

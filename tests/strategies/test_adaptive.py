@@ -36,8 +36,7 @@ def walk(pool, u, order, stop):
         if sure: break
     return n
 
-
-# --- what it means to be sure ---------------------------------------------------------------------
+# ---- what it means to be sure
 
 @pytest.mark.parametrize('alpha', [.2, .5, 1.])
 @pytest.mark.parametrize('votes', [(0, 0), (3, 1, 0), (8, 0, 0, 0, 0, 0), (2.5, 1.5, 4)])
@@ -60,8 +59,7 @@ def test_a_mean_of_distributions_is_as_close_as_is_promised():
     assert found.mean()<=promised.mean()<2*found.mean() # careful, not blind
     assert np.corrcoef(promised, found)[0, 1]>.3
 
-
-# --- rules ----------------------------------------------------------------------------------------
+# ---- rules
 @given(pools(max_n=5, U=2, K=3), stops)
 @settings(max_examples=40, deadline=None, derandomize=True)
 def test_stops_equal_a_plain_walk_in_every_order(pool, stop):
@@ -145,8 +143,7 @@ def test_the_same_seed_gives_the_same_and_clips_do_not_depend_on_each_other():
     few = Pool(pool.uids[:9], pool.labels, 'label', 'direct', 'sample', pool.dist[:9], pool.parsed[:9])
     np.testing.assert_array_equal(replay(few, 'majority', n_subsets=7, seed=3).answers, a.answers[:9])
 
-
-# --- what it is worth -----------------------------------------------------------------------------
+# ---- what it is worth
 def exact_walk(p, level, most):
     "Expected answers, and chance that the vote goes to the first of two labels, over fresh answers."
     alive, n_answers, wins = {(0, 0): 1.}, 0., 0.

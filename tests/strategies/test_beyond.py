@@ -2,7 +2,6 @@
 optimiser; leading axes, order, missing scores, and what joining pools keeps."""
 from dataclasses import replace
 from itertools import combinations
-
 import numpy as np
 import pytest
 from fastcore.test import test_close as close
@@ -10,13 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.special import rel_entr, softmax
-
-from ambiscale_nb.strategies.beyond import (best_mixture, bounds, divergence, expected_divergence,
-    join)
+from ambiscale_nb.strategies.beyond import (best_mixture, bounds, divergence, expected_divergence, join)
 from ambiscale_nb.core import InputError, rng_of
 from ambiscale_nb.metrics.metrics import jsd
 from ambiscale_nb.strategies.pool import Pool, applicable, predict
-
 
 def pool(U=6, N=5, K=3, mode='dist', seed=0, lost=.2):
     rng = rng_of('pools beyond', U, N, K, mode, seed)
@@ -28,11 +24,9 @@ def pool(U=6, N=5, K=3, mode='dist', seed=0, lost=.2):
                 label_verdict=rng.random((U, K)).round(2), confidence=rng.exponential(1, (U, N)),
                 prompt=np.tile(np.arange(N)%2, (U, 1)))
 
-
 def nearby(q, rng, n=200):
     "Distributions around q."
     return softmax(np.log(np.maximum(q, 1e-9))+rng.normal(0, .05, (n, len(q))), -1)
-
 
 @given(seed=st.integers(0, 300))
 def test_each_centre_is_the_least_of_what_it_claims(seed):
@@ -46,7 +40,6 @@ def test_each_centre_is_the_least_of_what_it_claims(seed):
         q = predict(rule, p, **dict(eps=1e-12) if rule=='log_pool' else {}).dist[0]
         assert loss(q)<=min(map(loss, nearby(q, rng)))+1e-7, rule
 
-
 def test_the_barycentre_is_what_a_general_optimiser_finds():
     p = pool(U=4, N=6, lost=0)
     for i, q in enumerate(predict('barycentre', p).dist):
@@ -54,18 +47,15 @@ def test_the_barycentre_is_what_a_general_optimiser_finds():
         found = minimize(far, np.zeros(3), method='Nelder-Mead', options=dict(xatol=1e-9, fatol=1e-13, maxiter=4000))
         assert far(np.log(np.maximum(q, 1e-300)))<=found.fun+1e-8
 
-
 def test_divergence_is_that_of_the_metrics():
     rng = rng_of('divergence')
     p, q = rng.dirichlet(np.ones(4), (2, 50))
     close(divergence(p, q), jsd(p, q), eps=1e-9)
 
-
 @given(seed=st.integers(0, 200))
 def test_mbr_of_labels_with_equal_costs_is_the_majority(seed):
     p = pool(mode='label', seed=seed)
     close(predict('mbr', p).L, predict('majority', p).L)
-
 
 def test_mbr_chooses_the_nearest_of_the_candidates_and_their_mean():
     p = pool(lost=0)
@@ -74,13 +64,11 @@ def test_mbr_chooses_the_nearest_of_the_candidates_and_their_mean():
         far = [np.mean([jsd(c[None], o[None])[0] for o in p.dist[i]]) for c in candidates]
         close(got, candidates[int(np.argmin(far))])
 
-
 def test_costs_move_the_label_and_never_to_one_that_nobody_gave():
     p = replace(pool(mode='label', U=40, N=7), labels=('angry', 'happy', 'neutral'))
     got = predict('mbr', p, cost=np.array([[0, .7, .5], [.7, 0, .5], [.5, .5, 0]])).L
     assert not np.allclose(got, predict('majority', p).L)
     assert ((got>0)<=(p.dist.sum(1)>0)).all()
-
 
 @pytest.mark.parametrize(('rule', 'score'), [('mob', 'sum_logprob'), ('mob_v', 'verdict')])
 @pytest.mark.parametrize('m', [1, 2, 3, 5])
@@ -97,21 +85,17 @@ def test_majority_of_the_bests_against_all_sub_pools(rule, score, m):
         if total.sum(): close(got.dist[i], total/total.sum())
         else: assert got.empty[i]
 
-
 def test_confidence_that_is_equal_is_the_vote_and_the_share_kept_is_kept():
     p = replace(pool(mode='label'), confidence=np.ones((6, 5)))
     close(predict('deepconf', p, keep=1).dist, predict('majority', p).dist)
     q = pool(mode='label', lost=0)
-    for keep, n in ((.2, 1), (.5, 3), (.9, 5)):
-        assert (predict('deepconf', q, keep=keep).n_eff==n).all()
+    for keep, n in ((.2, 1), (.5, 3), (.9, 5)): assert (predict('deepconf', q, keep=keep).n_eff==n).all()
     top = q.dist[np.arange(6), q.confidence.argmax(-1)]
     close(predict('deepconf', q, keep=.2).dist, top)
-
 
 @pytest.mark.parametrize('keep', [0, -1, 1.1])
 def test_a_share_that_makes_no_sense_is_told(keep):
     with pytest.raises(InputError, match='keep must be'): predict('deepconf', pool(), keep=keep)
-
 
 def test_joined_pools_keep_every_answer_and_who_gave_it():
     a, b = pool(N=4), pool(N=3, seed=1)
@@ -126,13 +110,11 @@ def test_joined_pools_keep_every_answer_and_who_gave_it():
     for other in (replace(b, uids=b.uids[::-1]), replace(b, labels=tuple('xyz')), pool(mode='label')):
         with pytest.raises(InputError, match='same clips'): join([a, other])
 
-
 def test_answers_without_a_score_do_not_win_and_none_at_all_is_a_vote():
     p = pool(mode='label', lost=0)
     s = p.sum_logprob.copy(); s[0] = np.nan; s[1, :4] = np.nan
     got = predict('mob', replace(p, sum_logprob=s))
     assert got.flags[0]=='fallback' and got.dist[1].tolist()==p.dist[1, 4].tolist()
-
 
 def test_the_best_mixture_is_what_a_general_optimiser_finds():
     p, rng = pool(U=12, N=4, lost=.1), rng_of('people')
@@ -144,7 +126,6 @@ def test_the_best_mixture_is_what_a_general_optimiser_finds():
         found = min(minimize(lambda z, d=d, i=i: divergence(softmax(z)@d, y[i]), rng.normal(0, 1, len(d)), method='Nelder-Mead',
                              options=dict(xatol=1e-8, fatol=1e-12, maxiter=4000)).fun for _ in range(3))
         assert abs(got[i]-found)<2e-3
-
 
 @given(seed=st.integers(0, 100))
 def test_bounds_are_bounds(seed):

@@ -26,8 +26,7 @@ def spoken(G=8, per=12, K=4, seed=0):
     y, who = opinions(G*per, K, seed), np.repeat([f's{i}' for i in range(G)], per)
     return softmax(1.7*np.log(y)+np.repeat(rng.normal(0, .6, (G, K)), per, 0), -1), y, who
 
-
-# --- maps -----------------------------------------------------------------------------------------
+# ---- maps
 @pytest.mark.parametrize('T', [.5, 1., 1.7, 3.])
 def test_a_temperature_is_found_again(T):
     y = opinions()
@@ -107,8 +106,7 @@ def test_what_cannot_be_learnt_is_refused(call, message):
     p, y, _ = spoken()
     with pytest.raises(InputError, match=message): call(p, y)
 
-
-# --- other speakers -------------------------------------------------------------------------------
+# ---- other speakers
 @pytest.mark.parametrize('how', FITS)
 @pytest.mark.parametrize('n_folds', [None, 3])
 def test_no_clip_is_calibrated_by_its_own_speaker(how, n_folds):
@@ -148,7 +146,7 @@ def test_too_few_or_unknown_speakers_are_refused(speakers, message):
     y = opinions(len(speakers))
     with pytest.raises(InputError, match=message): cross_fit('temperature', y, y, speakers)
 
-# --- curves ---------------------------------------------------------------------------------------
+# ---- curves
 def world(seed=0, **how): return simulate(np.random.default_rng(seed), **{
     'n_speakers': 6, 'per_speaker': 4, 'N': 5, 'K': 3, 'unparsed': .15, **how})
 
@@ -189,8 +187,7 @@ def test_every_strategy_and_pool_kind_can_be_calibrated_or_says_why_not():
         assert refused==[] and {s for s, _ in points}=={o for o in STRATEGIES if not applicable(o, pool)}
         for (s, h), (point,) in points.items():
             assert np.isfinite(point.metrics['brier']).all(), (s, h)
-            if h=='temperature':
-                np.testing.assert_allclose(point.L, curve(pool, s, [pool.n])[0].L, atol=1e-12)
+            if h=='temperature': np.testing.assert_allclose(point.L, curve(pool, s, [pool.n])[0].L, atol=1e-12)
     few, refused = calibrated_points(sim.pools['label'], sim.y, ['a', 'b']*12, ['majority'], metrics=METRICS)
     assert few=={} and [o[:2] for o in refused]==[('majority', h) for h in FITS]
     assert all('there are 2' in o[2] for o in refused)

@@ -29,8 +29,7 @@ def call(uid, block, size=4, requests=1, read=50, audio=40, out=(3, 5, 7, 9), ta
 def same_bill(a, b):
     for o in RESOURCES: np.testing.assert_allclose(a[o], b[o], atol=1e-9, err_msg=o)
 
-
-# --- what a call gives ----------------------------------------------------------------------------
+# ---- what a call gives
 @pytest.mark.parametrize(('size', 'requests'), [(1, 1), (4, 1), (4, 2), (4, 4), (16, 2), (16, 16), (10, 3)])
 def test_the_number_of_requests_is_recovered(size, requests):
     rows = call('a', 0, size, requests)
@@ -64,7 +63,7 @@ def test_the_whole_pool_costs_what_its_rows_say():
     np.testing.assert_allclose(got['usd'], per_clip.cost_measured.sum())
     np.testing.assert_allclose(got['wall_seconds'], per_clip.latency_measured.sum())
 
-# --- what is not known ----------------------------------------------------------------------------
+# ---- what is not known
 @pytest.mark.parametrize(('column', 'resource'), [('n_tokens', 'out_tokens'), ('n_in_tokens', 'in_tokens'),
     ('n_audio_tokens', 'audio_tokens'), ('latency_measured', 'wall_seconds'), ('cost_measured', 'usd')])
 def test_what_a_row_does_not_say_is_unknown_never_zero(column, resource):
@@ -88,8 +87,7 @@ def test_a_score_pool_is_one_pass_that_writes_nothing():
     other = sampled.assign(prompt_sha='q')
     assert np.isnan(answer_ledger(passes, ['a'], prompt_rows=other).request['in_tokens']).all()
 
-
-# --- verifiers ------------------------------------------------------------------------------------
+# ---- verifiers
 def judgements(uids, labels, repeats=1, **more):
     row = dict(error='', n_in_tokens=60., n_audio_tokens=40., n_tokens=2., latency_measured=.1, cost_measured=.001)
     return pd.DataFrame([dict(row, uid=u, label=o, repeat=r, **more)
@@ -158,7 +156,6 @@ def test_a_row_of_results_says_what_is_unknown():
     assert {*got}=={*RESOURCES, *(f'marginal_{o}' for o in RESOURCES), 'unknown'}
     with pytest.raises(InputError, match='pass their ledger'): cost_row('alm_v', pool, 4, answer_ledger(rows, [*'ab']))
 
-
 @pytest.mark.parametrize('requests', [1, 2, 4])
 def test_adaptive_stopping_reads_the_clip_with_every_answer(requests):
     pool = simulate(np.random.default_rng(2), n_speakers=2, per_speaker=5, N=8, pools=('label',)).pools['label']
@@ -178,8 +175,7 @@ def test_money_of_verdicts_from_a_price_list_and_listwise_judges():
     assert judged_bill('majority', pool, 2, v)['calls'].tolist()==[0]
     assert bill(ledger, [9])['calls'].tolist()==[3] and bill(ledger, [9], requests=1)['in_tokens'].tolist()==[50]
 
-
-# --- the front ------------------------------------------------------------------------------------
+# ---- the front
 @given(st.lists(st.tuples(st.integers(0, 6)|st.none(), st.integers(0, 6)|st.none()), max_size=12),
        st.sampled_from(['lower', 'higher']))
 @settings(max_examples=150, deadline=None, derandomize=True)

@@ -7,8 +7,7 @@ from hypothesis import given, settings, strategies as st
 import ambiscale_nb.study.results  # noqa: F401  registers every strategy there is
 from ambiscale_nb.strategies.budget import sq_error, curves
 from ambiscale_nb.core import InputError
-from ambiscale_nb.strategies.pool import (KINDS, NEEDS, STRATEGIES, applicable, pool_of, predict,
-    rows, take)
+from ambiscale_nb.strategies.pool import (KINDS, NEEDS, STRATEGIES, applicable, pool_of, predict, rows, take)
 from ambiscale_nb.strategies.paper import likeliest_dirichlet, with_verdicts
 from test_strategies import NAMES, pools
 
@@ -16,7 +15,6 @@ MODES, STYLES, WHAT = ('label', 'dist'), ('direct', 'cot'), ('everything', 'noth
 BY_LIKELIHOOD, BY_VERDICT = ('bon', 'w_bon', 'mob'), ('alm_v', 'w_alm_v', 'mob_v', 'dirichlet_v')
 NEVER_LOOKS = 'verifier_alone'
 given_some = settings(max_examples=40, deadline=None, derandomize=True)
-
 
 def answers_of(rng, mode, U, N):
     "Random answers, about one in eight of them lost, and of every clip one that can be read."
@@ -59,7 +57,6 @@ def check_prediction(p, U, K):
     np.testing.assert_allclose(p.L.sum(-1), ~p.empty, atol=1e-9)
     assert set(p.flags.ravel()) <= {'', 'empty', 'fallback'}
 
-
 # ---- everything with everything
 
 @pytest.mark.parametrize('mode, style, kind, what', [*product(MODES, STYLES, KINDS, WHAT)])
@@ -100,11 +97,9 @@ def test_along_the_budget_credit_and_no_answer_add_up_to_one(mode):
             if STRATEGIES[s].exact in ('vote', 'mean', 'select'):
                 np.testing.assert_allclose(p.empty, none[p.k], atol=1e-12, err_msg=s)
 
-
 # ---- degenerate pools, by hand
 
-def close(p, want, s):
-    np.testing.assert_allclose(p.dist, [want]*len(p.dist), atol=1e-6, err_msg=s)
+def close(p, want, s): np.testing.assert_allclose(p.dist, [want]*len(p.dist), atol=1e-6, err_msg=s)
 
 def test_one_answer():
     "Every strategy gives it back; a prior of K/2 votes makes (.5, .5, .5, 1.5)/3 of it, epsilon (.01, .01, .01, 1.01)."
@@ -180,8 +175,7 @@ def test_verdicts_that_are_missing():
     np.testing.assert_allclose(alone.dist, [[1/6, 5/12, 5/12, 0], [.25]*4])
     np.testing.assert_allclose(alone.L, [[0, .5, .5, 0], [0]*4])
 
-def test_confidence_that_is_missing():
-    falls_back(demo(SAY, confidence=[[1, 2, 1], [np.nan]*3]), ['deepconf'])
+def test_confidence_that_is_missing(): falls_back(demo(SAY, confidence=[[1, 2, 1], [np.nan]*3]), ['deepconf'])
 
 def test_what_is_missing_altogether_is_refused_by_name():
     nan = np.full((2, 3), np.nan)

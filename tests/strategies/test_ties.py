@@ -2,7 +2,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-
 from ambiscale_nb.strategies import beyond  # noqa: F401 (registers its rules)
 from ambiscale_nb.corpora.ambiguity import expand_votes, soft_labels
 from ambiscale_nb.strategies.beyond import divergence
@@ -16,7 +15,6 @@ from ambiscale_nb.strategies.pool import pool_of
 
 LABELS = ('angry', 'fearful', 'happy', 'sad')
 U, N = 60, 6
-
 
 def world(mode, kind, verdict):
     "A pool whose verdicts tie on most clips, and the votes."
@@ -35,10 +33,8 @@ def world(mode, kind, verdict):
                   raters=one_more_rater(who_said))
     return pool, truth
 
-
 WORLDS = [(m, k, v) for m in ('label', 'dist') for k in ('sample', 'beam')
           for v in ('yes and no', 'always yes', 'three steps')]
-
 
 @pytest.mark.parametrize(('mode', 'kind', 'verdict'), WORLDS)
 def test_predictions_and_scores_agree_for_every_strategy(mode, kind, verdict):
@@ -61,7 +57,6 @@ def test_predictions_and_scores_agree_for_every_strategy(mode, kind, verdict):
     mixed = jsd(np.array(ties.dist.tolist()), y[ties.uid.map({o: i for i, o in enumerate(pool.uids)})])
     assert stored_metric(ties, jsd, y[ties.uid.map({o: i for i, o in enumerate(pool.uids)})]).mean()>mixed.mean()
 
-
 @pytest.mark.parametrize(('mode', 'kind', 'verdict'), WORLDS[::2])
 def test_a_tied_pick_is_what_a_coin_gives_in_many_throws(mode, kind, verdict):
     pool, truth = world(mode, kind, verdict)
@@ -73,7 +68,6 @@ def test_a_tied_pick_is_what_a_coin_gives_in_many_throws(mode, kind, verdict):
         throws += jsd(pool.dist[np.arange(U), pick], y)
     assert np.allclose(throws/3000, stored_metric(rows, jsd, y), atol=.04)
     assert abs((throws/3000-stored_metric(rows, jsd, y)).mean())<.003
-
 
 @pytest.mark.parametrize(('mode', 'kind', 'verdict'), WORLDS[::3])
 def test_bounds_and_cells_have_the_same_value(mode, kind, verdict):
@@ -90,11 +84,9 @@ def test_bounds_and_cells_have_the_same_value(mode, kind, verdict):
             decoding=kind, width=0).sample(frac=1, random_state=0), how, mode)
         assert np.allclose(-cell.score(strategy), lost, atol=1e-9)
 
-
 def test_old_predictions_without_draws_are_read_as_they_are():
     rows = pd.DataFrame(dict(dist=[[.5, .5], [1., 0]]))
     assert np.allclose(stored_metric(rows, jsd, np.array([[.5, .5], [0, 1.]])), [0, 1])
-
 
 def test_ties_among_answers_some_of_which_are_unread():
     "Where a subset has fewer tied answers than another, its empty places are no predictions."
