@@ -17,14 +17,13 @@ from ambiscale_nb.corpora.labels import label_set
 from ambiscale_nb.models.contract import Capabilities, Reply
 from ambiscale_nb.models.prompts import prompt
 from ambiscale_nb.sampling import files, store as pool, verify
-from ambiscale_nb.sampling.files import CANDIDATES, INT, STR, Store, StoreLedger, Table
+from ambiscale_nb.sampling.files import CANDIDATES, STR, Store, StoreLedger
 from ambiscale_nb.sampling.store import Draw, Limits, sample_pool
 from ambiscale_nb.sampling.upkeep import check_store
+from small_run import NOTES
 
 FOUR = label_set('four').labels
 DIRECT, COT = prompt('label', 'direct', FOUR), prompt('label', 'cot', FOUR)
-NOTES = Table('notes', dict(key=STR, group=STR, model=STR, index=INT, text=STR, error=STR),
-              ('model',), ('group', 'index'))
 
 def note(group, text, error=''):
     return [dict(key=f'{group}-{i}', group=group, model='m', index=i, text=text, error=error) for i in range(4)]
@@ -85,25 +84,21 @@ def quick(monkeypatch):
     return flushed
 
 def test_a_group_is_flushed_before_it_is_acknowledged(tmp_path, quick):
-    store, _ = written(tmp_path, 'a')
+    store, _ = written(tmp_path, 'a', 'b')
     fd = next(iter(store.journals.values())).fd
-    assert quick[-1]==fd
-    store.append(NOTES, note('b', 'text'))
-    assert quick.count(fd)==2
+    assert quick[-1]==fd and quick.count(fd)==2
 
 # P1: kill -9; kills.py kills at random moments
 
-@pytest.mark.parametrize('at', ['writing Parquet', 'naming it', 'removing the journal'])
-def test_kill_inside_a_seal(tmp_path, monkeypatch, at):
-    last = {'writing Parquet': 'pyarrow.parquet.write_table', 'naming it': 'os.replace',
-            'removing the journal': 'pathlib.Path.unlink'}[at]
+@pytest.mark.parametrize('last', ['pyarrow.parquet.write_table', 'os.replace', 'pathlib.Path.unlink'])
+def test_kill_inside_a_seal(tmp_path, monkeypatch, last):
     def work():
         store, _ = written(tmp_path, *'abc')
         monkeypatch.setattr(last, lambda *o, **k: os.kill(os.getpid(), signal.SIGKILL))
         store.seal(NOTES)
     assert forked(work)==-signal.SIGKILL
     journal, = tmp_path.rglob('*.jsonl')
-    assert len(list(tmp_path.rglob('*.parquet')))==(at=='removing the journal')
+    assert len(list(tmp_path.rglob('*.parquet')))==(last=='pathlib.Path.unlink')
     before = Store(tmp_path).read(NOTES)
     assert len(before)==12 and before.key.is_unique and StoreLedger(tmp_path).total()['calls']==3
     later, _ = written(tmp_path, *'bcd')
@@ -316,17 +311,14 @@ def test_a_model_that_gives_fewer_at_once_gets_smaller_blocks(tmp_path):
 
 def test_one_bad_clip_fails_alone_and_is_tried_again(tmp_path):
     store, long = Store(tmp_path), {'clip002': InputError('clip002: 40.00 s is over 30 s')}
-    first, still = run(Scripted(long), store), Scripted(long)
+    first, still, fixed = run(Scripted(long), store), Scripted(long), Scripted()
     assert (first.made, first.failed, first.kinds)==(10, 2, {'input': 2})
     rows = store.read(CANDIDATES)
     assert set(rows.uid[rows.error!=''])=={'clip002'} and (rows.error=='input').sum()==17
     assert (run(still, store).failed, still.calls)==(2, 2) and store.read(CANDIDATES).equals(rows)
-    fixed = Scripted()
-    second = run(fixed, store)
+    second, after = run(fixed, store), store.read(CANDIDATES)
     assert (second.had, second.made, fixed.calls)==(10, 2, 2)
-    after = store.read(CANDIDATES)
-    assert set(after.error)=={''} and len(after)==6*17
-    assert set(after.uid[after.downgrades!=''])=={'clip002'}
+    assert set(after.error)=={''} and len(after)==6*17 and set(after.uid[after.downgrades!=''])=={'clip002'}
     good = rows[rows.error==''].reset_index(drop=True)
     assert after[after.key.isin(good.key)].reset_index(drop=True).equals(good)
     assert StoreLedger(tmp_path).total()['failed']==4
@@ -335,8 +327,7 @@ def test_audio_that_cannot_be_loaded_costs_no_call(tmp_path):
     def broken(uid):
         if uid=='clip003': raise InputError('clip003: it is empty')
         return wave_of(uid)
-    model = Scripted()
-    report = run(model, Store(tmp_path), wave=broken)
+    report = run(model := Scripted(), Store(tmp_path), wave=broken)
     assert (report.failed, report.made, model.calls)==(2, 10, 10)
 
 class WrongKey(RuntimeError): fatal = True
@@ -374,31 +365,32 @@ def test_a_limit_counts_what_other_processes_store(tmp_path):
 def test_two_runs_give_the_same_bytes(tmp_path):
     def stored(root, items):
         run(Scripted(), Store(root), Draw(n=20, widths=(3,), score=FOUR), items, (DIRECT, COT))
-        out = {}
-        for o in sorted(root.rglob('*.parquet')):
-            rows = pq.ParquetFile(o).read().to_pandas()
-            out[str(o.parent.relative_to(root))] = rows[[c for c in rows if not c.endswith('_measured')]]
-        return out
+        out = {o.parent.relative_to(root): pq.ParquetFile(o).read().to_pandas() for o in root.rglob('*.parquet')}
+        return {k: rows[[c for c in rows if not c.endswith('_measured')]] for k, rows in out.items()}
     a, b = stored(tmp_path/'a', clips()), stored(tmp_path/'b', clips().sample(frac=1, random_state=0))
     assert len(a)==2 and a.keys()==b.keys() and all(a[o].equals(b[o]) for o in a)
 
 # Reading
 
+def asked_one_by_one(root, items, draw):
+    "A store whose journal holds what was drawn."
+    store = Store(root)
+    for o in pool.plan_pool(Scripted(), items, [DIRECT], draw).to_dict('records'):
+        store.append(CANDIDATES, pool.ask(Scripted(), [wave_of(o['uid'])], [DIRECT], [o])[0])
+    return store
+
 def test_filters_agree_with_pandas_sealed_or_not(tmp_path):
     store = Store(tmp_path)
     run(Scripted(), store, Draw(n=20, widths=(3,)), prompts=(DIRECT, COT))
-    plan = pool.plan_pool(Scripted(), clips(), [DIRECT], Draw(n=4, seed=9, greedy=False))
-    for o in plan.to_dict('records'):
-        Store(tmp_path).append(CANDIDATES, pool.ask(Scripted(), [wave_of(o['uid'])], [DIRECT], [o])[0])
+    asked_one_by_one(tmp_path, clips(), Draw(n=4, seed=9, greedy=False))
     rows = store.read(CANDIDATES)
     assert len(rows)==2*6*(1+20+3)+6*4 and rows.equals(rows.sort_values([*CANDIDATES.order], ignore_index=True))
-    for where in (dict(decode='beam'), dict(uid=['clip001', 'clip004'], width=[0, 3]), dict(run_seed=9),
-                  dict(prompt_id=COT.id, block=1), dict(uid=[]), dict(model='nobody'), dict(text='sad'),
-                  dict(group=plan.group.unique()), dict(temperature=.7)):
+    for where in (dict(decode='beam'), dict(uid=['clip001', 'clip004'], width=[0, 3]), dict(run_seed=9), dict(text='sad'),
+                  dict(prompt_id=COT.id, block=1), dict(uid=[]), dict(model='nobody'), dict(temperature=.7),
+                  dict(group=rows.group[rows.run_seed.eq(9)].unique())):
         want = rows
         for c, v in where.items(): want = want[want[c].isin(files.listed(v))]
-        got = store.read(CANDIDATES, **where)
-        assert len(want)==len(got) and (want.key.values==got.key.values).all()
+        assert store.read(CANDIDATES, **where).key.tolist()==want.key.tolist()
     assert store.read(CANDIDATES, ['uid', 'text']).columns.tolist()==['uid', 'text']
     assert store.read(CANDIDATES).dtypes.equals(Store(tmp_path/'none').read(CANDIDATES).dtypes)
 
@@ -418,15 +410,11 @@ def test_altered_rows_are_found(tmp_path):
     rows = store.read(CANDIDATES)
     assert pool.false_keys(rows)==[] and check_store(store).empty
     for c, value in dict(temperature=.1, revision='r9', audio_sha='x', index=99, condition='swap').items():
-        odd = rows.copy()
-        odd.loc[0, c] = value
-        assert pool.false_keys(odd), c
+        assert pool.false_keys(rows.assign(**{c: [value, *rows[c][1:]]})), c
 
 def test_the_check_names_what_is_harmless(tmp_path):
     "A journal of a run that was killed, its torn line, and a half-written file."
-    store = Store(tmp_path)
-    for o in pool.plan_pool(Scripted(), clips(2), [DIRECT], Draw(n=None)).to_dict('records'):
-        store.append(CANDIDATES, pool.ask(Scripted(), [wave_of(o['uid'])], [DIRECT], [o])[0])
+    store = asked_one_by_one(tmp_path, clips(2), Draw(n=None))
     place, = store.places(CANDIDATES, {})
     path, = place.glob('journal/*')
     os.truncate(path, path.stat().st_size-9)
@@ -442,11 +430,8 @@ def test_a_swap_is_a_derangement_between_speakers(seed):
     rng = np.random.default_rng(seed)
     sizes = rng.integers(1, 9, rng.integers(3, 12))
     sizes = np.minimum(sizes, sizes.sum()-sizes.max()) if 2*sizes.max()>sizes.sum() else sizes
-    speaker = np.repeat([f's{i}' for i in range(len(sizes))], sizes)
-    items = pd.DataFrame(dict(corpus='demo', uid=[f'u{i}' for i in range(len(speaker))], speaker=speaker,
-                              audio_sha=[f'a{i}' for i in range(len(speaker))]))
-    out = pool.heard(items, 'swap')
-    who = items.set_index('uid').speaker
+    items = clips(sizes.sum()).assign(speaker=np.repeat([f's{i}' for i in range(len(sizes))], sizes))
+    out, who = pool.heard(items, 'swap'), items.set_index('uid').speaker
     assert sorted(out.audio_uid)==sorted(items.uid) and (who[out.uid].values!=who[out.audio_uid].values).all()
     mixed = pool.heard(items.sample(frac=1, random_state=seed), 'swap').sort_values('uid')
     assert mixed.audio_uid.tolist()==out.sort_values('uid').audio_uid.tolist()
@@ -467,13 +452,13 @@ class Reader(Scripted):
 
 def test_words_are_part_of_the_key_and_clips_that_share_them_share_a_pool(tmp_path):
     said = clips().assign(transcript=['no', 'no', 'yes', 'it is', '', None])
-    model, draw = Reader(), Draw(None, condition='transcript')
-    report = run(model, Store(tmp_path), draw, said)
+    model, draw, store = Reader(), Draw(None, condition='transcript'), Store(tmp_path)
+    report = run(model, store, draw, said)
     assert (report.planned, report.shared) == (3, 1)
-    assert [*model.given] == [f'The speaker says: "{o}"\n' for o in ('no', 'yes', 'it is')]
-    assert len(pool.pool_rows(Store(tmp_path), pool.plan_pool(model, said, [DIRECT], draw))) == 4
-    other = said.assign(transcript=said.transcript.replace('yes', 'maybe'))
-    assert run(model, Store(tmp_path), draw, other).planned == 3 and model.given[-1] == 'The speaker says: "maybe"\n'
+    assert model.given == [f'The speaker says: "{o}"\n' for o in ('no', 'yes', 'it is')]
+    assert len(pool.pool_rows(store, pool.plan_pool(model, said, [DIRECT], draw))) == 4
+    run(model, store, draw, said.replace('yes', 'maybe'))
+    assert len(model.given) == 4 and model.given[-1] == 'The speaker says: "maybe"\n'
 
 def test_silence_has_the_length_of_the_clip_and_survives_sixteen_bits(tmp_path):
     model = Reader()
@@ -501,10 +486,9 @@ def test_a_reply_that_is_not_one_is_an_error_of_a_named_kind(tmp_path, reply, ki
     assert set(run(model, Store(tmp_path), Draw(greedy=False)).kinds)=={kind}
 
 def test_replies_of_a_bare_backend_are_stored_with_gaps(tmp_path):
-    model, store = Scripted(), Store(tmp_path)
+    model = Scripted()
     model.greedy = lambda *o: Reply('sad', None, 'stop', None, {}, .1)
-    run(model, store, Draw(n=None))
-    rows = store.read(CANDIDATES)
+    run(model, Store(tmp_path), Draw(n=None))
+    rows = Store(tmp_path).read(CANDIDATES)
     assert rows[['tokens', 'token_logprobs', 'sum_logprob', 'n_tokens', 'cost_measured']].isna().all(axis=None)
-    assert json.loads(Store(tmp_path).read(CANDIDATES).to_json())['text']['0']=='sad'
-
+    assert json.loads(rows.to_json())['text']['0']=='sad'
