@@ -3,13 +3,13 @@ what replaying a pool says of fresh answers; and the bias that stopping has."""
 from itertools import permutations
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import strategies as st
 from ambiscale_nb.strategies.adaptive import (Stop, adaptive_points, check_stop, expected_tv,
     expected_tv_of_mean, mode_certainty, replay, replay_orders, stop_at, stopped)
 from ambiscale_nb.strategies.budget import sq_error, curve
 from ambiscale_nb.core import InputError
 from simulate import simulate
-from test_strategies import pools
+from test_strategies import pools, some
 from ambiscale_nb.strategies.pool import STRATEGIES, Pool, predict, settings_of, take
 
 NAMES = ('angry', 'happy', 'sad')
@@ -44,8 +44,7 @@ def test_the_expected_distance_equals_simulation(votes, alpha):
     p = np.random.default_rng(0).dirichlet(np.array(votes)+alpha, 60_000)
     assert expected_tv(votes, alpha)==pytest.approx(.5*np.abs(p-p.mean(0)).sum(1).mean(), abs=3e-3)
 
-@given(st.lists(st.integers(0, 9), min_size=3, max_size=3), st.integers(0, 2))
-@settings(max_examples=60, deadline=None, derandomize=True)
+@some(60, st.lists(st.integers(0, 9), min_size=3, max_size=3), st.integers(0, 2))
 def test_distances_lie_between_zero_and_one_and_do_not_know_labels(votes, i):
     assert 0<expected_tv(votes)<1
     assert expected_tv(votes)==pytest.approx(expected_tv(votes[i:]+votes[:i]))
@@ -60,16 +59,14 @@ def test_a_mean_of_distributions_is_as_close_as_is_promised():
     assert np.corrcoef(promised, found)[0, 1]>.3
 
 # ---- rules
-@given(pools(max_n=5, U=2, K=3), stops)
-@settings(max_examples=40, deadline=None, derandomize=True)
+@some(40, pools(max_n=5, U=2, K=3), stops)
 def test_stops_equal_a_plain_walk_in_every_order(pool, stop):
     orders = np.array(list(permutations(range(pool.n))))
     got = stop_at(pool, np.repeat(orders[:, None], 2, 1), stop)
     for s, order in enumerate(orders):
         for u in range(2): assert got[s, u]==walk(pool, u, order, stop), (order, u)
 
-@given(pools(max_n=5, U=2, K=3), stops)
-@settings(max_examples=20, deadline=None, derandomize=True)
+@some(20, pools(max_n=5, U=2, K=3), stops)
 def test_a_replay_is_the_strategy_on_what_was_asked_for(pool, stop):
     rng = np.random.default_rng(0)
     y = rng.dirichlet(np.ones(3), 2)

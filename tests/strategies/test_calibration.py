@@ -3,7 +3,7 @@ own speaker; too few speakers are refused; curves agree with a plain loop over a
 from itertools import combinations
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.special import softmax
 from ambiscale_nb.strategies.budget import sq_error, curve
@@ -12,6 +12,7 @@ from ambiscale_nb.strategies.calibration import (FITS, LEAST_SPEAKERS, Map, appl
     fit_class_prior, fit_temperature, learn_at, logs, speaker_folds)
 from ambiscale_nb.core import InputError
 from simulate import simulate
+from test_strategies import some
 from ambiscale_nb.strategies.pool import STRATEGIES, Pool, applicable, pool_of, predict, take, ties
 
 METRICS = {'brier': sq_error}
@@ -61,8 +62,7 @@ def test_the_gradient_is_right_and_the_minimum_is_one():
         assert loss(found)<=minimize(loss, start, method='BFGS').fun+1e-5
 
 @pytest.mark.parametrize('how', FITS)
-@given(seed=st.integers(0, 50))
-@settings(max_examples=8, deadline=None, derandomize=True)
+@some(8, seed=st.integers(0, 50))
 def test_names_of_labels_and_order_of_clips_do_not_matter(how, seed):
     p, y, _ = spoken(5, 6, 4, seed)
     rng = np.random.default_rng(seed)
@@ -72,8 +72,7 @@ def test_names_of_labels_and_order_of_clips_do_not_matter(how, seed):
     np.testing.assert_allclose(got, want[:, labels], atol=1e-3)
     np.testing.assert_allclose(want.sum(1), 1)
 
-@given(st.floats(.05, 20), st.integers(0, 99))
-@settings(max_examples=40, deadline=None, derandomize=True)
+@some(40, st.floats(.05, 20), st.integers(0, 99))
 def test_a_temperature_changes_no_label(T, seed):
     p = np.random.default_rng(seed).dirichlet(np.full(5, .3), 20).round(2)+1e-9
     p /= p.sum(1, keepdims=True)
@@ -125,8 +124,7 @@ def test_no_clip_is_calibrated_by_its_own_speaker(how, n_folds):
         others = fit_map(how, p[~together], y[~together])
         np.testing.assert_array_equal(fitted.maps[fold[0]].b, others.b)
 
-@given(st.lists(st.integers(1, 9), min_size=LEAST_SPEAKERS, max_size=30), st.integers(0, 99))
-@settings(max_examples=50, deadline=None, derandomize=True)
+@some(50, st.lists(st.integers(1, 9), min_size=LEAST_SPEAKERS, max_size=30), st.integers(0, 99))
 def test_groups_are_even_and_do_not_depend_on_order(sizes, seed):
     who = np.repeat([f'sp{i}' for i in range(len(sizes))], sizes)
     fold = speaker_folds(who)

@@ -4,7 +4,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import strategies as st
 from ambiscale_nb.strategies.adaptive import replay
 from ambiscale_nb.strategies.budget import budgets
 from ambiscale_nb.core import InputError
@@ -12,7 +12,7 @@ from ambiscale_nb.strategies.costs import (RESOURCES, answer_ledger, bill, calls
     judged_at_k, judged_bill, pareto, stopped_row, strategy_bill, verdict_ledger)
 from ambiscale_nb.models.contract import Name
 from simulate import simulate
-from test_strategies import pools
+from test_strategies import pools, some
 from ambiscale_nb.strategies.pool import STRATEGIES, Pool, applicable
 
 NAMES = ('angry', 'happy', 'sad')
@@ -93,15 +93,13 @@ def judgements(uids, labels, repeats=1, **more):
     return pd.DataFrame([dict(row, uid=u, label=o, repeat=r, **more)
                          for u in uids for o in labels for r in range(repeats)])
 
-@given(pools(min_n=2, U=2, K=3))
-@settings(max_examples=25, deadline=None, derandomize=True)
+@some(25, pools(min_n=2, U=2, K=3))
 def test_verdicts_at_k_equal_a_count_over_all_subsets(pool):
     for k in range(1, pool.n+1):
         named = [(pool.dist[:, list(o)]>0).any(1) for o in combinations(range(pool.n), k)]
         np.testing.assert_allclose(judged_at_k(pool, k), np.mean(named, 0), atol=1e-9)
 
-@given(pools(min_n=2, U=2, K=3))
-@settings(max_examples=15, deadline=None, derandomize=True)
+@some(15, pools(min_n=2, U=2, K=3))
 def test_every_strategy_is_billed_as_by_hand(pool):
     rows = pd.concat([call(u, 0, pool.n) for u in pool.uids])
     ledger = answer_ledger(rows, pool.uids)
@@ -176,9 +174,7 @@ def test_money_of_verdicts_from_a_price_list_and_listwise_judges():
     assert bill(ledger, [9])['calls'].tolist()==[3] and bill(ledger, [9], requests=1)['in_tokens'].tolist()==[50]
 
 # ---- the front
-@given(st.lists(st.tuples(st.integers(0, 6)|st.none(), st.integers(0, 6)|st.none()), max_size=12),
-       st.sampled_from(['lower', 'higher']))
-@settings(max_examples=150, deadline=None, derandomize=True)
+@some(150, st.lists(st.tuples(*[st.integers(0, 6)|st.none()]*2), max_size=12), st.sampled_from(['lower', 'higher']))
 def test_the_front_is_what_nothing_beats(pairs, better):
     df = pd.DataFrame(pairs, columns=['answers', 'value'], dtype=float)
     sign = 1 if better=='lower' else -1
