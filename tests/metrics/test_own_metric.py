@@ -41,13 +41,13 @@ NBS, SMALL = ROOT/'nbs', dict(study='own', model='tiny-alm-nano', limit=40, n=4,
 @pytest.fixture(scope='module')
 def study(tmp_path_factory):
     "A small study with these metrics, and a figure of the first."
-    root, patch = tmp_path_factory.mktemp('own'), pytest.MonkeyPatch()
+    root = tmp_path_factory.mktemp('own')
     (root/'own.py').write_text(OWN)
-    patch.setenv('AMBISCALE_PLUGINS', 'own.py')
-    execute(root, (NBS/'experiments/01_sample.ipynb', SMALL),
-            (NBS/'experiments/02_score.ipynb', dict(study='own', ks=[1, 4], progress=False)),
-            (NBS/'figures/fig2_strategies.ipynb', dict(study='own', metric='total_variation', out='results/own/figures')))
-    patch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('AMBISCALE_PLUGINS', 'own.py')
+        execute(root, (NBS/'experiments/01_sample.ipynb', SMALL),
+                (NBS/'experiments/02_score.ipynb', dict(study='own', ks=[1, 4], progress=False)),
+                (NBS/'figures/fig2_strategies.ipynb', dict(study='own', metric='total_variation', out='results/own/figures')))
     return root/'results/own'
 
 def test_it_is_scored_like_any_other(study):

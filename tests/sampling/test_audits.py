@@ -13,12 +13,11 @@ from ambiscale_nb.strategies.pool import pool_of, rows as clips_of
 from ambiscale_nb.strategies.paper import to_judge, with_verdicts
 from ambiscale_nb.sampling.verify import (Judge, label_verdicts, list_verdicts, plan_verdicts,
     verdict_rows, verify_pool)
-from test_store import FOUR, Scripted, wave_of
+from test_store import FOUR, Scripted, clips, quick, wave_of  # noqa: F401 (a fixture)
 from verifiers import order_audit, shuffle_audit, tie_audit
 
 NAN, U = math.nan, 40
-ITEMS = pd.DataFrame(dict(corpus='demo', uid=[f'clip{i:03}' for i in range(U)], speaker=[f's{i%10}' for i in range(U)],
-                          audio_sha=[f'sha{i}' for i in range(U)]))
+ITEMS = clips(U).assign(speaker=[f's{i%10}' for i in range(U)])
 Y = np.eye(4)[np.arange(U)%4]*.7+.075
 WHO = dict(model='m', corpus='demo', decoding='sample', verifier='v', role='external')
 rng = np.random.default_rng(3)
@@ -42,9 +41,6 @@ class Judged(Scripted):
             if self.step: return np.log([max(round(self.likes(wave, label)/2/self.step)*self.step, .01), .5])
             return np.array([self.likes(wave, label), 1.])
         return np.array([self.likes(wave, o)+self.place*(i==0) for i, o in enumerate(answers)])
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch): monkeypatch.setattr('os.fsync', lambda fd: None)
 
 def stored(model, folder, judge, options=None):
     "Rows of a judge, and of the same with other audio."
@@ -94,12 +90,9 @@ def test_a_coarse_verifier_is_found(tmp_path):
     assert fine.value==0 and coarse.value>.3 and coarse.low>fine.value and coarse.blind==1
 
 def test_a_silent_verifier_is_found():
-    v = np.full((U, 4), .5)
-    v[::2] = NAN
-    table = audit_rows(with_verdicts(POOL, v), ITEMS.speaker, WHO, Y)
-    row = of(table, 'tie', 'missing')
-    assert row.value==.5 and row.n==U
-    assert of(table, 'tie', 'tied').n==U/2 and of(table, 'tie', 'tied').value==1
+    table = audit_rows(with_verdicts(POOL, np.where(np.arange(U)[:, None]%2, .5, np.full(4, NAN))), ITEMS.speaker, WHO, Y)
+    missing, tied = (of(table, 'tie', o) for o in ('missing', 'tied'))
+    assert (missing.value, missing.n, tied.value, tied.n)==(.5, U, 1, U/2)
 
 def test_values_are_those_of_the_audits_and_intervals_those_of_speakers(tmp_path):
     pool, other, table, own = listwise(Judged(place=.8), tmp_path)
@@ -118,11 +111,8 @@ def test_values_are_those_of_the_audits_and_intervals_those_of_speakers(tmp_path
 
 def test_a_part_of_the_clips_may_be_audited(tmp_path):
     pool, other, _ = pointwise(Judged(), tmp_path)
-    few = other[other.uid.isin(ITEMS.uid[:12])]
-    row = of(audit_rows(pool, ITEMS.speaker, WHO, Y, few), 'audio', 'votes')
-    assert row.n==12
-    none = audit_rows(pool, ITEMS.speaker, WHO, Y, other[other.uid.eq('?')])
-    assert 'set `audit`' in of(none, 'audio', 'votes').reason
+    def votes(uids): return of(audit_rows(pool, ITEMS.speaker, WHO, Y, other[other.uid.isin(uids)]), 'audio', 'votes')
+    assert votes(ITEMS.uid[:12]).n==12 and 'set `audit`' in votes([]).reason
 
 def test_the_verifier_alone_is_the_bar():
     "It knows the answer: choosing from three of four labels can only lose."
@@ -171,10 +161,9 @@ def test_words_are_billed_by_the_call(tmp_path):
                           dict(prompt_tokens=90, output_tokens=12, usd=.02), .5)]
     items, judge = ITEMS.iloc[:2], Judge('listwise-text')
     options = pd.DataFrame(dict(uid=items.uid, options=[('angry', 'sad')]*2))
-    pool = pool_of([['angry', 'sad']]*2, FOUR, uids=items.uid)
     verify_pool(Words(), items, wave_of, FOUR, Store(tmp_path), judge, progress=False, options=options)
     rows = verdict_rows(Store(tmp_path), plan_verdicts(Words(), items, FOUR, judge, options))
-    paid = listwise_ledger(pool, rows)
+    paid = listwise_ledger(pool_of([['angry', 'sad']]*2, FOUR, uids=items.uid), rows)
     for o, want in dict(calls=2, in_tokens=180, out_tokens=24, usd=.04, wall_seconds=1).items():
         np.testing.assert_allclose(paid[o], want)
 
