@@ -1,8 +1,8 @@
 """Stand-ins for the grid of `conf/paper.yaml`, registered as a plugin: toys with the capabilities of its four local models,
 and the embedded clips under the names of its corpora. Its four served models need none: they ask a loopback server."""
 from dataclasses import replace
-from ambiscale_nb.models import check  # noqa: F401 (models and corpora register)
-from ambiscale_nb.corpora import (emov_db, toyspeech, validate)  # noqa: F401 (models and corpora register)
+from ambiscale_nb.models import check  # noqa: F401 (models register)
+from ambiscale_nb.corpora import emov_db, toyspeech, validate  # noqa: F401 (corpora register)
 from ambiscale_nb.corpora.registry import CORPORA, register_corpus
 from ambiscale_nb.models.contract import MODELS, register_model
 from ambiscale_nb.models.template import MODEL_TEMPLATE

@@ -23,11 +23,10 @@ from pathlib import Path
 import duckdb  # noqa: F401 (before the processes fork)
 import pyarrow.parquet as pq
 from ambiscale_nb.sampling import files
-from ambiscale_nb.sampling.files import INT, STR, Store, Table
+from ambiscale_nb.sampling.files import Store
+from small_run import NOTES
 
 ROWS, GROUPS, ROUND = 4, 200, 25  # rows of a group, groups of a store, kills of a store
-NOTES = Table('notes', dict(key=STR, group=STR, model=STR, index=INT, text=STR, error=STR),
-              ('model',), ('group', 'index'))
 FORK = multiprocessing.get_context('fork')
 PROMISES = ('lost', 'missing in the end', 'twice', 'mixed', 'changed', 'touched by others', 'failed by themselves')
 
@@ -95,10 +94,9 @@ def copies(root):
             rows = json.loads(body+b'}]')
             found.setdefault(rows[0]['group'], set()).add((rows[-1]['_stored'], *(o['text'] for o in rows)))
     for path in root.rglob('shard-*.parquet'):
-        here = {}
-        for o in pq.ParquetFile(path).read().to_pylist():
-            here.setdefault((o['group'], o['stored_measured']), []).append(o['text'])
-        for (group, stored), texts in here.items(): found.setdefault(group, set()).add((stored, *texts))
+        rows = pq.ParquetFile(path).read().to_pandas()
+        for (group, stored), texts in rows.groupby(['group', 'stored_measured']).text:
+            found.setdefault(group, set()).add((stored, *texts))
     return found
 
 def one_store(root, kills, rng, count):

@@ -69,8 +69,9 @@ def test_the_page_of_a_figure_shows_the_figure_and_where_it_is_from(site):
 
 @pytest.mark.parametrize(('text', 'target'), [
     ('<code>02_paper</code>', '4_strategies/02_paper'), ('<code>claims</code>', None), ('<code>99_none</code>', None),
-    ('<code>nbs/figures/fig3_size.ipynb</code>', 'figures/fig3_size'), ('<code>fig3_size</code>', 'figures/fig3_size'), ('<code>claims.ipynb</code>', 'figures/claims'),
-    ('<code>experiments/fig3_size</code>', None), ('<code>01_core</code>', None), ('<a href="x"><code>02_paper</code></a>', None),
+    ('<code>nbs/figures/fig3_size.ipynb</code>', 'figures/fig3_size'), ('<code>fig3_size</code>', 'figures/fig3_size'),
+    ('<code>claims.ipynb</code>', 'figures/claims'), ('<code>experiments/fig3_size</code>', None),
+    ('<code>01_core</code>', None), ('<a href="x"><code>02_paper</code></a>', None),
     ('<pre><code>02_paper</code></pre>', None), ('<code>figures/</code>', None)])
 def test_a_name_is_a_link_where_it_names_another_page(text, target):
     pages = ('01_core.html', '4_strategies/02_paper.html', 'figures/fig3_size.html', 'figures/claims.html')

@@ -34,23 +34,21 @@ def linked(root):
     (root/'emov').mkdir()
     return store, root/'emov'
 
+def link_all(store, root):
+    for o in store.iterdir(): (root/o.name).symlink_to(o)
+
 @pytest.mark.parametrize('how', ['root', 'folders', 'outside under other names', 'inside under other names', 'speakers', 'files'])
 def test_linked_folders_are_followed(tmp_path, how):
     store, root = linked(tmp_path)
     if how == 'root':
         root.rmdir()
         root.symlink_to(store)
-    if how == 'folders':
-        for o in store.iterdir(): (root/o.name).symlink_to(o)
+    if how == 'speakers': store = tree(tmp_path/'sorted', name='{0}/{1}')
+    if how in ('folders', 'speakers'): link_all(store, root)
     if 'other names' in how:
         place = root/'store' if 'inside' in how else tmp_path/'blobs'
         place.mkdir()
-        for i, o in enumerate(sorted(store.iterdir())):
-            o.rename(place/f'b{i}')
-            (root/o.name).symlink_to(place/f'b{i}')
-    if how == 'speakers':
-        tree(tmp_path/'sorted', name='{0}/{1}')
-        for o in (tmp_path/'sorted').iterdir(): (root/o.name).symlink_to(o)
+        for i, o in enumerate(sorted(store.iterdir())): (root/o.name).symlink_to(o.rename(place/f'b{i}'))
     if how == 'files':
         for o in store.rglob('*.wav'):
             (root/o.parent.name).mkdir(exist_ok=True)
@@ -64,9 +62,9 @@ def test_each_real_folder_is_used_once_and_loops_end(tmp_path):
                      ('a/bea_Amused', root/'bea_Amused')):
         (root/name).parent.mkdir(exist_ok=True)
         (root/name).symlink_to(to)
-    assert uids(root) == WHOLE and load_corpus('emov_db', root)[0].attrs['dropped'] == {}
-    paths = load_corpus('emov_db', root)[0].path
-    assert not any(os.path.islink(os.path.dirname(o)) for o in paths)  # real folders come first
+    clips = load_corpus('emov_db', root)[0]
+    assert sorted(clips.uid) == WHOLE and clips.attrs['dropped'] == {}
+    assert not any(os.path.islink(os.path.dirname(o)) for o in clips.path)  # real folders come first
 
 def test_what_cannot_be_read_and_what_is_no_clip_is_counted(tmp_path, monkeypatch):
     root, scan = tree(tmp_path/'emov'), os.scandir
@@ -85,7 +83,7 @@ def test_what_cannot_be_read_and_what_is_no_clip_is_counted(tmp_path, monkeypatc
 
 def test_judgements_name_clips_through_links(tmp_path):
     store, root = linked(tmp_path)
-    for o in store.iterdir(): (root/o.name).symlink_to(o)
+    link_all(store, root)
     (root/'again').symlink_to(store/'bea_Amused')
     (tmp_path/'heard.csv').write_text('file,rater,label\nbea_Amused/amused_1-28_0001.wav,me,happy\n'
                                       'again/amused_1-28_0001.wav,you,happy\nsam_Angry\\anger_1-28_0003.wav,me,angry\n')
@@ -124,12 +122,9 @@ def test_names_of_one_file_and_of_several(tmp_path):
 @pytest.mark.parametrize('other', ['./x/a.wav', 'x//a.wav', 'x/../x/a.wav', 'y/a.wav', 'b.wav', 'loop/x/a.wav', '../own/x/a.wav'])
 def test_two_names_of_one_file_are_refused(tmp_path, other):
     "Whether they differ in spelling alone, or one of them goes through a link."
-    (root := tmp_path/'own').mkdir()
-    (root/'x').mkdir()
-    (root/'y').symlink_to('x')
-    (root/'loop').symlink_to('.')
-    (root/'b.wav').symlink_to('x/a.wav')
-    with pytest.raises(InputError, match='are one file'): own(root, ['x/a.wav'], ['x/a.wav,A,sad', f'{other},B,sad'])
+    (tmp_path/'own/x').mkdir(parents=True)
+    for name, to in (('y', 'x'), ('loop', '.'), ('b.wav', 'x/a.wav')): (tmp_path/'own'/name).symlink_to(to)
+    with pytest.raises(InputError, match='are one file'): own(tmp_path/'own', ['x/a.wav'], ['x/a.wav,A,sad', f'{other},B,sad'])
 
 def test_paths_of_a_study_are_relative_to_the_project_or_the_corpus(tmp_path, monkeypatch):
     for o in ('project/results', 'data', 'moved'): (tmp_path/o).mkdir(parents=True)
@@ -151,19 +146,18 @@ def test_paths_of_a_study_are_relative_to_the_project_or_the_corpus(tmp_path, mo
 def test_figure_10_keeps_the_sound_that_it_has(tmp_path):
     "Drawn with sound from a project that was moved; without sound it is drawn only where no figure has it."
     (tmp_path/'first').mkdir()
-    root = place(tmp_path/'first')
-    sample = ['-k', 'python3', '--cwd', str(corpora.ROOT/'nbs/experiments')]
-    for notebook, more in (('01_sample', ['-r', 'study', 'small', '-p', 'limit', '6', '-p', 'n', '4']), ('02_score', ['-r', 'study', 'small'])):
-        code, said = call(root, tool('papermill'), *sample, str(corpora.ROOT/f'nbs/experiments/{notebook}.ipynb'),
-                          str(root/f'{notebook}.ipynb'), *more, AMBISCALE_TOYSPEECH='')
+    root, moved = place(tmp_path/'first'), tmp_path/'second'
+    for name, more in (('01_sample', ['-p', 'limit', '6', '-p', 'n', '4']), ('02_score', [])):
+        code, said = call(root, tool('papermill'), '-k', 'python3', '--cwd', str(corpora.ROOT/'nbs/experiments'), '-r', 'study',
+                          'small', str(corpora.ROOT/f'nbs/experiments/{name}.ipynb'), str(root/f'{name}.ipynb'), *more,
+                          AMBISCALE_TOYSPEECH='')
         assert code == 0, said[-2000:]
     stored = pd.read_parquet(root/'results/small/utterances/toyspeech.parquet').path
     assert stored.str.startswith('results/corpora/toyspeech/').all()
-    moved = tmp_path/'second'
     root.rename(moved)
+    figure = moved/'results/small/figures/fig10_utterance.png'
     def draw(): return call(moved, tool('ambiscale'), 'figure', '10', '--study', 'small', AMBISCALE_TOYSPEECH='')
     code, said = draw()
-    figure = moved/'results/small/figures/fig10_utterance.png'
     assert code == 0 and 'Without' not in said and 'Written' in said, said
     before = figure.read_bytes()
     shutil.rmtree(moved/'results/corpora')

@@ -16,14 +16,13 @@ SERVED = HEAD+'  - {model: vllm, load: {model: demo, %s}}\n'
 RUN = HEAD+'  - {model: tiny-alm-nano, %s}\n'
 STUDY = HEAD+'  - {model: tiny-alm-nano}\n%s\n'
 
-def told(tmp_path, text):
-    (tmp_path/'s.yaml').write_text(text)
-    with pytest.raises(InputError) as e: read_study(tmp_path/'s.yaml')
-    return str(e.value)
-
 def read(tmp_path, text):
     (tmp_path/'s.yaml').write_text(text)
     return read_study(tmp_path/'s.yaml')
+
+def told(tmp_path, text):
+    with pytest.raises(InputError) as e: read(tmp_path, text)
+    return str(e.value)
 
 SLURM = [
     ('walltime: 12:00:00', 'walltime: found 12:00:00, which YAML reads as 43200, wanted text: write walltime: "12:00:00"'),

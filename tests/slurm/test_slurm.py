@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]/'study'))
 from test_fanout import check_whole, drive, finish, ledger, nothing_goes_on, small_study, until  # noqa: E402, F401
 
 HOST = socket.gethostname().split('.')[0]
+BLOCK = dict(queue='debug', memory='1GB', walltime='00:10:00', interface='lo')
 
 def what_is_missing():
     "Why this cannot run here, or ''."
@@ -43,8 +44,8 @@ def free_port():
 
 def configure(folder):
     "Write slurm.conf and a key."
-    memory = int(psutil.virtual_memory().total/2**20*.9)
-    words = dict(HOST=HOST, DIR=folder, PORT1=free_port(), PORT2=free_port(), CPUS=os.cpu_count(), MEMORY=memory)
+    words = dict(HOST=HOST, DIR=folder, PORT1=free_port(), PORT2=free_port(), CPUS=os.cpu_count(),
+                 MEMORY=int(psutil.virtual_memory().total/2**20*.9))
     text = Path(__file__).with_name('slurm.conf').read_text()
     for name, value in words.items(): text = text.replace(f'@{name}@', str(value))
     for o in ('spool', 'state'): (folder/o).mkdir()
@@ -92,11 +93,9 @@ def listening(names):
             for c in o.net_connections('tcp') if c.status == psutil.CONN_LISTEN}
 
 def test_a_cancelled_job_is_replaced_and_the_study_is_whole(slurm, tmp_path):
-    tasks = small_study(tmp_path)
-    block = dict(queue='debug', memory='1GB', walltime='00:10:00', interface='lo')
-    env = slurm | dict(AMBISCALE_ROOT=str(tmp_path))
+    tasks, env = small_study(tmp_path), slurm | dict(AMBISCALE_ROOT=str(tmp_path))
     assert listening(('slurmctld', 'slurmd')) <= {'127.0.0.1'}
-    process = drive(tmp_path, tasks, env, slurm=block)
+    process = drive(tmp_path, tasks, env, slurm=BLOCK)
     until(lambda: len(ledger(tmp_path)) >= 5, 'no run began')
     jobs = ask(slurm, 'squeue', '-ho', '%i')
     assert len(jobs) == 2
@@ -105,13 +104,12 @@ def test_a_cancelled_job_is_replaced_and_the_study_is_whole(slurm, tmp_path):
     assert {o[0] for o in out.values()} == {'done'}, (out, said)
     check_whole(tmp_path, 'scancel of a SLURM worker job', lost=2)
     until(lambda: not ask(slurm, 'squeue', '-ht', 'R', '-o', '%i'), 'jobs are left')
-    again, _ = finish(drive(tmp_path, tasks, env, slurm=block))
+    again, _ = finish(drive(tmp_path, tasks, env, slurm=BLOCK))
     assert {o[0] for o in again.values()} == {'had'}
 
 def test_a_stopped_study_leaves_no_job_and_no_key(slurm, tmp_path):
     tasks = small_study(tmp_path)
-    block = dict(queue='debug', memory='1GB', walltime='00:10:00', interface='lo')
-    process = drive(tmp_path, tasks, slurm | dict(AMBISCALE_ROOT=str(tmp_path)), slurm=block)
+    process = drive(tmp_path, tasks, slurm | dict(AMBISCALE_ROOT=str(tmp_path)), slurm=BLOCK)
     until(lambda: len(ledger(tmp_path)) >= 3, 'no run began')
     own = tmp_path/'results'/'.dask'
     keys = list(own.glob('*.key.*'))
