@@ -9,7 +9,7 @@ import pytest
 from hypothesis import strategies as st
 from ambiscale_nb.strategies import budget
 from ambiscale_nb.strategies.budget import (average, sq_error, brier_at_k, brier_parts, budgets,
-    by_label, curve, curves, distinct, expected, oracle_loss, select_at_k, shuffles, subset_count, subsets, vote_at_k, ways)
+    by_label, curve, curves, distinct, oracle_loss, select_at_k, shuffles, subset_count, subsets, vote_at_k, ways)
 from ambiscale_nb.core import InputError
 from simulate import simulate
 from ambiscale_nb.strategies import beyond  # noqa: F401 (registers its rules)
@@ -274,24 +274,6 @@ def test_verdicts_on_rationales_are_not_verdicts_on_labels():
     assert not by_label(replace(pool, mode='dist'), frozenset())
 
 # ---- what holds for every curve
-
-@some(20, pools(min_n=2, max_n=6))
-def test_the_ends_of_the_curve(pool):
-    y = truth(pool)
-    for s in defined(pool):
-        one, full = curve(pool, s, [1, pool.n], y, METRICS)
-        p = predict(s, pool)
-        for m, f in METRICS.items(): np.testing.assert_allclose(full.metrics[m], expected(p, f, y), atol=1e-9)
-        np.testing.assert_allclose(one.L, pool.credit.mean(1), atol=1e-9)
-        for o in FIELDS: np.testing.assert_allclose(getattr(full, o), getattr(p, o), atol=1e-9)
-
-@some(20, pools(min_n=3, max_n=7))
-def test_no_selector_beats_the_oracle(pool):
-    for s in {'bon', 'alm_v'} & {*defined(pool)}:
-        for point in curve(pool, s, range(1, pool.n+1), truth(pool), METRICS, n_subsets=500):
-            if point.fallback.any(): continue
-            for m, f in METRICS.items():
-                assert (point.metrics[m]>=oracle_loss(pool, truth(pool), f, point.k)-1e-9).all()
 
 def test_a_pool_where_every_vote_is_split_is_left_to_subsets():
     pool = demo([[('sad', 'angry'), ('happy', 'sad')]*4])

@@ -15,7 +15,7 @@ from ambiscale_nb.sampling.files import CANDIDATES
 from ambiscale_nb.study.scores import make_pools
 import ambiscale_nb.strategies.beyond  # noqa: F401 (registers its strategies)
 from ambiscale_nb.strategies.pool import (NEEDS, STRATEGIES, Pool, applicable, check_pool, pick, pool_of, predict, take, ties)
-from ambiscale_nb.strategies.paper import score_by, span_logprob, verdicts
+from ambiscale_nb.strategies.paper import score_by, span_logprob
 
 POOLED = ('majority', 'mean', 'bon', 'w_bon', 'w_bon_mean', 'alm_v', 'w_alm_v')
 NAMES = ('angry', 'fearful', 'happy', 'sad')
@@ -222,13 +222,6 @@ def test_stores_from_before_token_ends_are_read_as_they_were_and_keys_stay():
     direct = reasoned(LINES).assign(style='direct', text=['angry', 'happy', 'sad', 'who knows'])
     assert pool_from(direct).answer_logprob is None and score_by(pool_from(direct))=='answer'
     assert answers(old, CHOSEN).parse_status.eq('ok').sum()==3
-
-@pytest.mark.parametrize('percent', [(20, 40, 30, 10), (70, 10, 10, 10), (30, 30, 30, 10)])
-def test_verdicts_of_one_on_every_label_are_one(percent):
-    dist = np.array([[list(o) for o in itertools.permutations(np.array(percent)/100)]])
-    pool = Pool(['u'], NAMES, 'dist', 'direct', 'sample', dist, np.ones((1, 24), bool), label_verdict=np.ones((1, 4)))
-    assert (check_pool(pool).verdict<=1).all() and verdicts(pool).tolist()==[[1.]*24]
-    assert (dist.sum(-1)>1).any() or percent[0]!=20     # what stopped the scoring of a whole pool
 
 @some(40, pools())
 def test_what_a_tie_draws_from_is_the_prediction(pool):
