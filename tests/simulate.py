@@ -21,7 +21,8 @@ PRECISION = 8. # of stated distributions about the model's own; large: no noise
 class World:
     "The parameters of a simulated world."
     n_speakers: int = 20
-    per_speaker: int = 25 # clips
+    per_speaker: int = 25 # clips, on average
+    sizes_sd: float = 0. # standard deviation of the logarithm of clips per speaker
     K: int = 6 # labels, 2 to 16
     N: int = 16 # answers per clip
     icc: float = 0. # share of the speaker in the variance of how hard a clip is, 0 to 1
@@ -47,6 +48,11 @@ class Simulated:
 
     @property
     def y(self): return self.votes/self.votes.sum(1, keepdims=True) # (U, K) soft labels
+
+def speaker_numbers(world, rng):
+    "(U,) number of the speaker of each clip, sorted."
+    z = rng.standard_normal(world.n_speakers)*world.sizes_sd - world.sizes_sd**2/2
+    return np.repeat(np.arange(world.n_speakers), np.maximum(np.rint(world.per_speaker*np.exp(z)), 1).astype(int))
 
 def clustered_normal(codes, icc, rng):
     "(U,) standard normal numbers, correlated `icc` within a speaker."
@@ -123,7 +129,7 @@ def simulate(rng, pools=('label', 'dist'), **parameters):
     "Draw a world of these parameters, with pools 'label', 'dist', 'greedy', 'score', 'beam2', ..."
     world = World(**parameters)
     streams = dict(zip(('people', 'verdicts', 'label', 'dist'), rng.spawn(4), strict=True))
-    codes = np.repeat(np.arange(world.n_speakers), world.per_speaker)
+    codes = speaker_numbers(world, streams['people'])
     people = draw_people(world, codes, streams['people'])
     known = dict(uids=np.array([f'c{i:06d}' for i in range(len(codes))], object),
                  labels=LABEL_SETS['six' if world.K<=6 else 'sixteen'].labels[:world.K])

@@ -150,7 +150,7 @@ def explained(cell):
 @by_cell
 def in_order(cell):
     "A notebook imports from this package only what is numbered before it: rooms before its own, and notebooks of its own."
-    here = ORDER.get(cell.where.partition(' ')[0], len(ORDER))
+    here = ORDER.get(cell.where.partition(' ')[0], len(LIBRARY))
     for o in filter(is_import, cell.nodes):
         home, names = getattr(o, 'module', None) or '', [x.name for x in o.names]
         for name in [home, *(f'{home}.{x}' for x in names)] if home else names:
