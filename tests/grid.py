@@ -1,5 +1,4 @@
-"""Stand-ins for the grid of `conf/paper.yaml`, registered as a plugin: toys with the capabilities of its four local models,
-and the embedded clips under the names of its corpora. Its four served models need none: they ask a loopback server."""
+"Stand-ins for the local models and the corpora of `conf/paper.yaml`, a plugin; its served models ask a loopback server."
 from dataclasses import replace
 from ambiscale_nb.models import check  # noqa: F401 (models register)
 from ambiscale_nb.corpora import emov_db, toyspeech, validate  # noqa: F401 (corpora register)

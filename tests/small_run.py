@@ -1,5 +1,4 @@
-"""A run in small, for tests of fan-out: twelve calls of a twentieth of a second, each kept in the store at once.
-A ledger beside the store holds what was paid for, and by which worker."""
+"A run in small, for tests of fan-out: twelve calls, each kept at once; a ledger of what was paid for, and by which worker."
 import os
 import time
 from pathlib import Path

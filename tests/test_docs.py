@@ -1,5 +1,4 @@
-"""The site of `make docs`: every notebook is a page with a contents list, every link leads somewhere, the search lands
-on the section that defines a name, and nothing is loaded from elsewhere."""
+"The site of `make docs`: every notebook is a page, every link leads somewhere, the search lands on definitions."
 import html
 import json
 import re

@@ -1,5 +1,4 @@
-"""Every notebook runs from top to bottom: those of the library as nbdev runs them, experiments as papermill runs them,
-figures of what the experiments made, in a folder of their own."""
+"Every notebook runs from top to bottom: the library as nbdev runs it, experiments by papermill, figures of what they made."
 import os
 import sys
 from pathlib import Path

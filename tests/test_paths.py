@@ -1,5 +1,4 @@
-"""Where audio is: behind links, under names that only look alike, in a project or a corpus that was moved. Nothing is left
-out without being counted, and a figure with its sound is not replaced by one without."""
+"Where audio is: behind links, under names that look alike, in projects that were moved; what is left out is counted."
 import os
 import shutil
 import sys
@@ -26,7 +25,6 @@ def tree(root, clips=CLIPS, name='{0}_{1}'):
     return root
 
 def uids(root): return sorted(load_corpus('emov_db', root)[0].uid)
-
 WHOLE = ['bea/amused/amused_1-28_0001', 'bea/neutral/neutral_1-28_0002', 'sam/angry/anger_1-28_0003']
 
 def linked(root):

@@ -1,5 +1,4 @@
-"""House style, rule by rule, on every notebook; and what the repository promises about itself: the
-package is what the notebooks export, pins agree, imports are light, no machine leaves its traces."""
+"House style, rule by rule, on every notebook; and what the repository promises about itself."
 import ast
 import configparser
 import fnmatch

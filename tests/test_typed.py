@@ -1,5 +1,4 @@
-"""Values that YAML or a command line reads as another type than was meant: each is refused in one line with file, line,
-place, what was found and what is wanted, before anything is asked; what is meant without doubt is taken."""
+"Values that YAML or a command line reads as another type than was meant are refused in one line; clear ones are taken."
 import os
 import subprocess
 import sys
@@ -134,7 +133,6 @@ def test_a_value_of_another_type_is_refused_where_a_model_is_loaded_by_hand(opti
     with pytest.raises(InputError, match=message): models.load_model('vllm', model='demo', **options)
 
 # Parameters of a notebook
-
 GIVEN = dict(study='s', model='tiny-alm-nano', n=4, temperature=1., limits={}, widths=[3], progress=True)
 HINTS = dict(study=str, model=str, n=int, temperature=float, limits=dict, widths=list, progress=bool)
 

@@ -1,5 +1,4 @@
-"""The verdict rule: order statistics against brute force, interval and p-value from one bound, least speakers against
-every pattern of signs, verdicts as studies grow."""
+"The verdict rule: order statistics and least speakers by brute force, interval and p-value, verdicts as studies grow."
 from itertools import combinations, groupby, product
 import numpy as np
 import pytest

@@ -1,6 +1,4 @@
-"""Shares of what can be learnt: they are those of a plain loop over clips and donors, strategies without
-information get none, mixtures of the truth get their weight, the truth gets 1 in both strata, and what cannot
-be computed says why. How often each verdict is reached in 400 studies is measured in `benchmarks/gain.py`."""
+"Shares of what can be learnt, against a loop and known worlds; verdicts of 400 studies: `benchmarks/gain.py`."
 import importlib.util
 from functools import cache
 from pathlib import Path
@@ -41,7 +39,6 @@ def study(base='one-hot', raters=10, share=.45, seed=0):
     return truth, votes, said, amb, bench.strategies(rng, said, truth, amb)
 
 # ---- the plain loop
-
 def by_hand(x, base, votes, who, keep=None, z=None):
     "Information of x in either stratum, by a loop over clips: own prediction less the mean of the donors'."
     y, amb, top = soft_labels(votes), np.isin(strata(votes), ['weak', 'tie']), top_labels(base)
@@ -91,7 +88,6 @@ def test_information_is_half_of_what_a_prediction_scores_better_than_its_donors(
     assert np.isclose(gain, 2*info)
 
 # ---- what has no information
-
 @pytest.mark.parametrize('kind', ['one-hot', 'stated'])
 def test_changes_of_shape_are_refused_not_passed(kind):
     _, votes, base, _, _ = study(kind)
@@ -120,7 +116,6 @@ def test_what_knows_nothing_has_no_share_although_its_raw_gains_differ(kind, nam
     if kind=='one-hot': assert min(raw)>.02 # bits, without any information
 
 # ---- what has it
-
 @pytest.mark.parametrize('kind', ['one-hot', 'stated'])
 def test_a_mixture_of_the_truth_gets_its_weight_of_the_truths_share_in_both_strata(kind):
     truth, votes, base, _, _ = study(kind)
@@ -171,7 +166,6 @@ def test_the_interval_of_a_share_allows_for_an_unknown_prior():
     assert width(3)>2*width(10)
 
 # ---- invariance
-
 def test_neither_order_of_clips_nor_of_labels_nor_names_of_speakers_matter():
     _, votes, base, _, made = study('stated')
     a = gain_shares(base, made['both strata'], votes, WHO)
@@ -211,7 +205,6 @@ def test_speakers_with_clips_of_one_stratum_alone_count_in_the_difference():
     assert alone<found.effect.se<1.6*alone # the rest is how well what can be learnt is known
 
 # ---- what cannot be computed
-
 def test_what_cannot_be_computed_says_why():
     _, votes, base, amb, made = study()
     given = base, made['both strata'], votes
@@ -230,7 +223,6 @@ def test_small_studies_have_numbers_or_reasons(speakers):
         assert o.reason or np.isfinite([o.value, o.low, o.high]).all()
 
 # ---- the perfect predictor
-
 @pytest.mark.parametrize('kind', ['one-hot', 'stated'])
 def test_the_perfect_predictor_agrees_with_the_base_as_the_votes_do(kind):
     truth, votes, base, _, _ = study(kind, 3)
@@ -260,7 +252,6 @@ def test_the_scale_is_that_of_pairs_of_raters():
     assert (scale(votes/2)==1).all() and (scale(base)==1).all() # divided votes, one rater
 
 # ---- accuracy
-
 def test_the_reading_in_accuracy_looks_at_labels_alone():
     truth, votes, base, _, made = study()
     a, whole, one = (gain_shares(base, shared_credit(o), votes, WHO, metric='accuracy')
@@ -317,7 +308,6 @@ def test_intervals_of_log_odds_hold_the_truth(metric):
     assert .91<=np.mean([o.low<=0<=o.high for o in found])<=.99 and .01<=np.mean([o.p<=.05 for o in found])<=.09
 
 # ---- more raters and the table
-
 def test_an_average_of_splits_keeps_the_error_of_one():
     _, votes, base, _, made = study()
     one, refused = (gain_shares(base, o, votes, WHO).effect for o in (made['both strata'], base))

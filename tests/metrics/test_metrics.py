@@ -45,7 +45,6 @@ def random_study(seed, n=40, k=4):
 def score(name, output, votes): return float(statistic(name, output, votes)())
 
 # ---- distributions
-
 @quick
 @given(pairs())
 def test_divergences_are_bounded_symmetric_and_ordered(pq):
@@ -82,7 +81,6 @@ def test_single_precision_leading_axes_and_single_clips():
     assert hits([1, 0], [3, 1])==1 and np.isnan(hits([1, 0], [1, 1]))
 
 # ---- debiased Brier
-
 def debiased(guess, votes, noise=None): return utterance_scores('brier_debiased', guess, votes, noise)
 
 @pytest.mark.parametrize('raters', [2, 3, 5])
@@ -130,7 +128,6 @@ def test_one_rater_is_left_out_and_counted():
     assert np.isnan(rater_noise(Judgements(np.array([[1., 0]]), np.array([1]), 3))).all()
 
 # ---- labels
-
 def test_accuracy_uar_and_f1_are_sklearns():
     "An answer that could not be read is wrong, never neutral."
     outputs, votes = random_study(1, 200)
@@ -160,7 +157,6 @@ def test_label_scores_are_bounded_and_leave_out_human_ties_alone(data):
         assert -1e-12<=got()<=1+1e-12 if got.used.any() else np.isnan(got())
 
 # ---- for every registered metric
-
 @pytest.mark.parametrize('name', METRICS)
 def test_a_metric_is_a_function_of_weighted_clips_that_the_truth_does_best_in(name):
     outputs, votes = random_study(6)

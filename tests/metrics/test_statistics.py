@@ -15,7 +15,6 @@ def corpus(sizes, rng, icc=.05):
     return rng.normal(0, np.sqrt(icc), len(sizes))[who]+rng.normal(0, np.sqrt(1-icc), len(who)), who
 
 # ---- intervals
-
 def test_equal_speakers_give_the_cluster_sandwich_of_statsmodels():
     x, who = corpus([30]*12, np.random.default_rng(0))
     fit = sm.OLS(x, np.ones(len(x))).fit(cov_type='cluster', cov_kwds={'groups': who}, use_t=True)
@@ -74,7 +73,6 @@ def test_coverage_of_uar_with_ten_speakers():
     assert .92<=np.mean(held)<=.98
 
 # ---- refusals
-
 @pytest.mark.parametrize('values,who,why', [
     ([1, 2, 3], ['a']*3, 'one speaker: an'), ([np.nan]*3, ['a', 'b', 'c'], 'no score: 0 of 3'),
     ([1, 1, 1], ['a', 'b', 'c'], '3 speakers'), ([], [], 'no score: 0 of 0'),
@@ -106,7 +104,6 @@ def test_classes_refuse_a_nan_without_a_reason():
     with pytest.raises(ValueError, match='reason'): Comparison(0, 0, 1, 1, 1, 'none', p=np.nan)
 
 # ---- tests and intervals are one procedure
-
 @settings(max_examples=100)
 @given(st.integers(6, 30), st.floats(0, 1.2), st.floats(-1, 1), st.integers(0, 10**6))
 def test_p_is_below_a_level_exactly_where_the_interval_leaves_out_zero(speakers, sd, shift, seed):
@@ -143,7 +140,6 @@ def test_tied_means_not_significantly_worse_than_the_best():
     assert table.tied.to_dict()==dict(a=True, b=True, c=False) and (table.n==360).all()
 
 # ---- accuracies
-
 def proportion(hits, who, weights=None):
     weights = np.ones(len(hits)) if weights is None else np.asarray(weights)
     parts = np.stack([weights*hits, weights], 1)
@@ -195,7 +191,6 @@ def test_coverage_of_accuracies_near_one(speakers, per, p):
     assert np.mean(held)>.92
 
 # ---- comparisons
-
 @pytest.mark.parametrize('n', [1, 2, 7, 60])
 def test_holm_is_that_of_statsmodels(n):
     "Ties and refused tests included, in any order."

@@ -1,5 +1,4 @@
-"""Components of variance: a table worked by hand, statsmodels' analysis of variance and REML, expected mean
-squares of a textbook, simulated studies whose components are known; every refusal says why."""
+"Components of variance: by hand, statsmodels' analysis of variance and REML, a textbook, simulated studies; refusals."
 import warnings
 from dataclasses import replace
 import numpy as np

@@ -110,7 +110,6 @@ def test_what_cannot_be_told_has_a_reason(tmp_path):
     assert of(voteless, 'order', 'first').reason.startswith('asked about one label at a time')
 
 # ---- pools
-
 def test_a_stated_distribution_has_the_expected_verdict_of_its_list():
     rows = pd.DataFrame([dict(uid='a', group=f'g{r}', repeat=r, label=o, index=i, score=s, error='') for r in (0, 1)
                          for i, (o, s) in enumerate([('angry', .2), ('sad', .8)][::1-2*r])])

@@ -1,5 +1,4 @@
-"""Estimates against what really happens at a server on this machine: requests, tokens and money lie between
-the two ends of the estimate, and whatever is unknown stays so."""
+"Estimates against what happens at a server on this machine: requests, tokens and money lie within; unknown stays unknown."
 import math
 import numpy as np
 import pandas as pd
@@ -8,8 +7,7 @@ from loopback import Loopback
 from ambiscale_nb.models import check  # noqa: F401 (models register)
 from ambiscale_nb.core import InputError
 from ambiscale_nb.models.endpoint import ENDPOINTS
-from ambiscale_nb.sampling.estimate import (COLUMNS, LIKELY, clip_seconds, estimate_run,
-    requests_of, stand_in, totals)
+from ambiscale_nb.sampling.estimate import (COLUMNS, LIKELY, clip_seconds, estimate_run, requests_of, stand_in, totals)
 from ambiscale_nb.models.gemini import GEMINIS
 from ambiscale_nb.models.contract import MODELS, load_model
 from ambiscale_nb.sampling.files import CANDIDATES, Store
@@ -22,7 +20,6 @@ ASK = [prompt('label', o, LABELS) for o in STYLES]
 CLIPS = pd.DataFrame(dict(corpus='demo', uid=[*'abcd'], speaker=[*'wxyz'], duration=[.25, .5, 1., 2.],
                           audio_sha=['s0', 's1', 's2', 's3']))
 SECONDS = clip_seconds(CLIPS)
-
 def wave_of(uid): return (.3*np.sin(np.arange(int(16_000*SECONDS[uid]))*.05)).astype(np.float32)
 
 def options_of(server, kind):

@@ -89,7 +89,6 @@ def test_a_group_is_flushed_before_it_is_acknowledged(tmp_path, quick):
     assert quick[-1]==fd and quick.count(fd)==2
 
 # P1: kill -9; kills.py kills at random moments
-
 @pytest.mark.parametrize('last', ['pyarrow.parquet.write_table', 'os.replace', 'pathlib.Path.unlink'])
 def test_kill_inside_a_seal(tmp_path, monkeypatch, last):
     def work():
@@ -106,7 +105,6 @@ def test_kill_inside_a_seal(tmp_path, monkeypatch, last):
     assert Store(tmp_path).read(NOTES)[:12].equals(before) and journal.exists()
 
 # P2: races
-
 @pytest.mark.parametrize('first', ['sealed', 'dead', 'at work'])
 @pytest.mark.parametrize('back', [0, 3600], ids=['', 'clock set back'])
 def test_racing_writers_give_one_answer_that_never_changes(tmp_path, monkeypatch, first, back):
@@ -147,7 +145,6 @@ def test_a_journal_that_becomes_parquet_is_read_there(tmp_path, monkeypatch):
     assert Store(tmp_path).have(NOTES)=={*'ab'}
 
 # Torn and damaged files
-
 @pytest.mark.parametrize('cut', [1, 2, 50, 'all but one byte'])
 def test_a_torn_tail_is_cut_and_counted(tmp_path, cut):
     store, path = written(tmp_path, *'abc')
@@ -221,7 +218,6 @@ def test_a_store_of_the_version_before_is_read_as_it_is(tmp_path):
     assert StoreLedger(tmp_path).total()['seconds']<60
 
 # Text
-
 TEXTS = ['', ' ', 'a\x00b', '\x00', 'x'*2_000_000, 'two\nlines\r\n', '\x1b[31mred', '😀 wütend 愤怒', '\u2028',
          '=1+1', '"\\', '<script>alert(1)</script>', 'null', 'NaN', '\ud83d\ude00', 'half \ud83d', '\udc00']
 
@@ -245,7 +241,6 @@ def test_an_error_has_no_text_and_no_label(tmp_path):
     assert set(answers.label[rows.key[rows.error!='']])=={()}
 
 # P10: keys
-
 TASK = dict(audio_sha='a', model='m', revision='r', prompt_sha='p', decode='sample', temperature=.7, width=0,
             max_new_tokens=64, run_seed=0, condition='none', block=0, block_size=16)
 ASKED = [dict(revision='r2'), dict(model='m2'), dict(prompt_sha='q'), dict(audio_sha='b'), dict(temperature=.71),
@@ -287,7 +282,6 @@ def test_another_revision_prompt_seed_or_temperature_is_drawn_anew(tmp_path):
     assert len(pool.pool_rows(store, pool.plan_pool(model, renamed, [DIRECT], base)))==6*16
 
 # Blocks
-
 def test_raising_n_reuses_blocks(tmp_path):
     store, model, pools = Store(tmp_path), Scripted(), {}
     for n, calls in [(8, 6), (16, 12), (32, 18), (33, 24), (8, 24)]: # 8 are a block of their own: no more is asked for
@@ -308,7 +302,6 @@ def test_a_model_that_gives_fewer_at_once_gets_smaller_blocks(tmp_path):
     assert set(rows.block_size)=={5, 1} and rows.block.max()==3 and model.calls==6*4 and len(rows)==6*16
 
 # P4: resuming
-
 def test_one_bad_clip_fails_alone_and_is_tried_again(tmp_path):
     store, long = Store(tmp_path), {'clip002': InputError('clip002: 40.00 s is over 30 s')}
     first, still, fixed = run(Scripted(long), store), Scripted(long), Scripted()
@@ -371,7 +364,6 @@ def test_two_runs_give_the_same_bytes(tmp_path):
     assert len(a)==2 and a.keys()==b.keys() and all(a[o].equals(b[o]) for o in a)
 
 # Reading
-
 def asked_one_by_one(root, items, draw):
     "A store whose journal holds what was drawn."
     store = Store(root)
@@ -424,7 +416,6 @@ def test_the_check_names_what_is_harmless(tmp_path):
     assert found['count'].tolist()==[1, 1, 1] and not found.file.str.startswith('/').any()
 
 # Swapped audio
-
 @pytest.mark.parametrize('seed', range(8))
 def test_a_swap_is_a_derangement_between_speakers(seed):
     rng = np.random.default_rng(seed)
@@ -443,7 +434,6 @@ def test_a_swap_stores_the_audio_that_was_heard(tmp_path):
     assert (rows.audio_sha!=clips().set_index('uid').audio_sha[rows.uid].values).all()
 
 # Words and silence in place of a clip
-
 class Reader(Scripted):
     "Takes words too; keeps what it was given."
     capabilities = Capabilities(text=True)
@@ -476,7 +466,6 @@ def test_what_cannot_be_asked_in_writing_is_refused_before_a_call(tmp_path, mode
     assert not model.calls and not [*tmp_path.iterdir()]
 
 # Replies and verdicts
-
 @pytest.mark.parametrize('reply, kind', [
     ([Reply(None, [], 'stop')], 'no_text'), ([], 'wrong_n'), ([Reply('sad', [1], 'stop', [math.nan])], 'nan_logprob'),
     ([Reply('sad', [1], 'stop')]*2, 'wrong_n'), ([Reply('sad', [1], 'stop', [-1.], token_ends=[1, 3])], 'token_ends')])

@@ -43,7 +43,6 @@ def judged(model, store, judge=None, items=None):
     return report, rows, label_verdicts(rows, items.uid, FOUR)
 
 # ---- pointwise
-
 @pytest.mark.parametrize('n', [16, 64])
 def test_each_label_of_each_clip_is_judged_once_however_many_answers_there_are(tmp_path, n):
     store, model = Store(tmp_path), Ear()
@@ -65,7 +64,6 @@ def test_equal_answers_have_one_verdict_and_a_stated_distribution_the_expected_o
     assert to_judge(label).tolist()==[[True, True, False, True]] and to_judge(dist).all()
 
 # ---- missing
-
 @pytest.mark.parametrize('yes_no, status', [((-np.inf, -np.inf), 'undefined'), ((NAN, 0.), 'error'), ((-np.inf, 0.), 'ok')])
 def test_a_score_that_is_none_is_missing_and_a_sure_no_is_not(tmp_path, yes_no, status):
     model = Ear()
@@ -99,7 +97,6 @@ def test_ways_of_asking_that_cannot_be_answered_are_refused(judge, options, what
     with pytest.raises(InputError, match=what): plan()
 
 # ---- who judges
-
 def test_a_verifiers_verdicts_are_its_own_and_go_with_any_pool(tmp_path):
     "The same store, two verifiers and two models' answers: nobody's verdicts are taken for another's."
     store, other = Store(tmp_path), Ear(deaf=True)
@@ -112,7 +109,6 @@ def test_a_verifiers_verdicts_are_its_own_and_go_with_any_pool(tmp_path):
     np.testing.assert_allclose(predict('alm_v', cross).L, np.eye(4)[[0]*6])
 
 # ---- listwise: the order
-
 def test_the_order_audit_by_hand():
     "The first clip keeps its favourite, the second changes it, a third lacks an order; two coins agree half of the time."
     scores = np.array([[[.9, .1], [.8, .2], [.5, .4]], [[.7, .3], [.4, .6], [NAN, NAN]]])
@@ -128,7 +124,6 @@ def test_answers_judged_in_view_of_each_other_are_not_exchangeable():
         assert ('all answers' in exchangeable(pool))==(way=='listwise')
 
 # ---- listwise: the calls
-
 class Lister(Scripted):
     "Hears the label whose place is the clip's number, modulo four; dies at call number `die`."
     name = 'lister'
@@ -264,7 +259,6 @@ def test_another_clips_audio_is_another_speakers_and_leaves_the_order(how):
     assert (speaker[both.audio_sha_x].to_numpy()!=speaker[both.audio_sha_y].to_numpy()).all()
 
 # ---- listwise, in words
-
 def fake_words(monkeypatch, replies):
     "The server says these in turn, whatever it is asked."
     said = iter(replies)

@@ -1,5 +1,4 @@
-"""Rules beyond the paper against independent ones: what each minimises, sub-pools by brute force, bounds by a general
-optimiser; leading axes, order, missing scores, and what joining pools keeps."""
+"Rules beyond the paper against independent ones: what each minimises, brute force, general optimisers; joined pools."
 from dataclasses import replace
 from itertools import combinations
 import numpy as np

@@ -21,7 +21,6 @@ def jsd(p, y):
     return h((p+y)/2)-(h(p)+h(y))/2
 
 METRICS = {'brier': sq_error, 'jsd': jsd}
-
 def truth(pool, seed=0): return np.random.default_rng(seed).dirichlet(np.ones(len(pool.labels)), len(pool.uids))
 
 def subset_means(pool, k, of):
@@ -38,7 +37,6 @@ def brute(pool, s, k, y):
     return found[:, :-2], dict(zip(METRICS, found[:, -2:].T, strict=True))
 
 def predict_subset(pool, s, idx): return STRATEGIES[s].aggregate(take(pool, list(idx)))
-
 FIELDS = 'L', 'n_eff', 'ess', 'empty', 'fallback'
 
 @pytest.mark.parametrize('S', [2, 200])
@@ -65,7 +63,6 @@ def test_what_is_called_exact_equals_brute_force(S, pool, seed):
                 np.testing.assert_allclose(getattr(point, o), want, atol=1e-9, err_msg=f'{s} {o}')
 
 # ---- the estimators by themselves
-
 @some(25, st.lists(st.integers(0, 3), min_size=2, max_size=4), st.integers(0, 3))
 def test_vote_at_k_equals_brute_force(m, lost):
     if not 0<sum(m)+lost<=9: return
@@ -129,7 +126,6 @@ def test_brier_parts_predict_fresh_samples():
     assert np.isnan(brier_parts(pool[:1], np.zeros((1, 8), bool), y)[0]).all()
 
 # ---- Monte Carlo
-
 def big(U=40, N=12, K=4, seed=0, mode='dist', holes=.1):
     rng = np.random.default_rng(seed)
     dist = rng.dirichlet(np.ones(K)*.7, (U, N))
@@ -217,7 +213,6 @@ def test_memory_is_bounded_in_parts(monkeypatch):
     assert max(seen)<=200_000
 
 # ---- many strategies at once, and sub-pools that are alike
-
 @pytest.mark.parametrize('mode', ['label', 'dist'])
 def test_together_is_the_same_as_one_by_one(mode):
     pool = big(mode=mode)
@@ -274,7 +269,6 @@ def test_verdicts_on_rationales_are_not_verdicts_on_labels():
     assert not by_label(replace(pool, mode='dist'), frozenset())
 
 # ---- what holds for every curve
-
 def test_a_pool_where_every_vote_is_split_is_left_to_subsets():
     pool = demo([[('sad', 'angry'), ('happy', 'sad')]*4])
     point, = curve(pool, 'majority', [4], n_subsets=20)

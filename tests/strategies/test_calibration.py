@@ -1,5 +1,4 @@
-"""Calibration: what was put in is found again, fits are optimal, and above all no clip is ever calibrated by its
-own speaker; too few speakers are refused; curves agree with a plain loop over all subsets."""
+"Calibration: fits are optimal, no clip is calibrated by its own speaker, curves agree with a loop over all subsets."
 from itertools import combinations
 import numpy as np
 import pytest

@@ -1,5 +1,4 @@
-"""Costs against a plain reference: every strategy billed by counting, over all subsets; what rows do not
-say stays unknown; the Pareto front against brute force."""
+"Costs against a count over all subsets; what rows do not say stays unknown; the Pareto front by brute force."
 from itertools import combinations, product
 import numpy as np
 import pandas as pd
@@ -56,7 +55,6 @@ def test_the_whole_pool_costs_what_its_rows_say():
         np.testing.assert_allclose(got[o], paid[column])
 
 # ---- what is not known
-
 @pytest.mark.parametrize(('column', 'resource'), [('n_tokens', 'out_tokens'), ('n_in_tokens', 'in_tokens'),
     ('n_audio_tokens', 'audio_tokens'), ('latency_measured', 'wall_seconds'), ('cost_measured', 'usd')])
 def test_what_a_row_does_not_say_is_unknown_never_zero(column, resource):

@@ -49,7 +49,6 @@ def check_prediction(p, U, K):
     assert set(p.flags.ravel()) <= {'', 'empty', 'fallback'}
 
 # ---- everything with everything
-
 @pytest.mark.parametrize('mode, style, kind, what', [*product(MODES, STYLES, KINDS, WHAT)])
 def test_each_is_a_prediction_or_a_stated_refusal(mode, style, kind, what):
     pool = pool_for(mode, style, kind, what)
@@ -89,7 +88,6 @@ def test_along_the_budget_credit_and_no_answer_add_up_to_one(mode):
                 np.testing.assert_allclose(p.empty, none[p.k], atol=1e-12, err_msg=s)
 
 # ---- degenerate pools, by hand
-
 def close(p, want, s): np.testing.assert_allclose(p.dist, [want]*len(p.dist), atol=1e-6, err_msg=s)
 
 @pytest.mark.parametrize('n, prior', [(1, 1/6), (5, .5/7)])
@@ -180,7 +178,6 @@ def test_order_of_answers_of_clips_and_of_labels_does_not_matter(mode, kind):
             np.testing.assert_allclose(getattr(one, field), want[[4]], atol=1e-9, err_msg=s)
 
 # ---- the Dirichlet
-
 def read(pool): return pool.parsed.any(-1)
 
 @some(40, pools(mode='label'), st.floats(1e-9, 1e12), st.randoms(use_true_random=False))

@@ -46,7 +46,6 @@ def pools(draw, min_n=1, max_n=6, max_u=3, mode=None, missing=True, split=True, 
                 label_verdict=np.where(verdict<0, np.nan, verdict))
 
 # ---- the slow reference: one clip, plain loops
-
 def share(x):
     top = max(x)
     won = [float(v>=top-1e-9) for v in x]
@@ -146,7 +145,6 @@ def test_axes_in_front_are_the_same_as_a_loop(pool):
             np.testing.assert_array_equal(stack.flags[i], one.flags)
 
 # ---- degenerate pools
-
 def demo(answers, mode='label', **fields):
     "Answers of which everything is known, and the same of all."
     U, N = len(answers), len(answers[0])
@@ -156,7 +154,6 @@ def demo(answers, mode='label', **fields):
         prompt=np.tile(np.arange(N)%2, (U, 1))) | fields)
 
 # ---- the tokens of an answer after reasoning
-
 @st.composite
 def tokenised(draw):
     "A text in tokens that are cut anywhere, in the middle of characters too, and a span of it."
@@ -253,7 +250,6 @@ def test_label_logprob_ignores_row_order_and_sums_spellings():
     assert scored([[*NAMES], [*NAMES[:3], None]], np.repeat(lp, 2, 0)).flags.tolist()==['', 'empty']
 
 # ---- refusals
-
 def test_refusals_name_the_reason_and_a_remedy():
     bare, untold = pool_of([['sad', 'angry']], NAMES), replace(demo([['sad', 'angry']]), text_id=None)
     for s, words in dict(bon='use majority or mean', w_bon='log-probabilities', alm_v='run the verifier first', w_alm_v='run '
@@ -276,7 +272,6 @@ def test_a_bad_pool_is_refused(change, words):
     with pytest.raises(InputError, match=words): check_pool(replace(pool_of([['sad', 'angry']], NAMES), **change))
 
 # ---- the rest
-
 def test_ties_are_not_broken_by_index():
     np.testing.assert_allclose(ties([[.1+.2, .3, 0], [1, 1+1e-6, 0]]), [[.5, .5, 0], [0, 1, 0]])
     picks = pick(np.full((2000, 4), .25), [str(i) for i in range(2000)], 'majority', 0)
