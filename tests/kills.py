@@ -69,9 +69,9 @@ class Worker:
             while data := os.read(self.out, 65536): self.text += data
         except BlockingIOError: pass
         *lines, self.text = self.text.split(b'\n')
-        said = [o.decode() for o in lines]
-        if said: self.phase = said[-1].split()[0].replace('stored', 'write')
-        return [o.split()[1] for o in said if o.startswith('stored')]
+        said = [o.decode().split() for o in lines]
+        if said: self.phase = said[-1][0].replace('stored', 'write')
+        return [o[1] for o in said if o[0] == 'stored']
 
     def over(self): return not self.process.is_alive()
 

@@ -15,17 +15,17 @@ sys.path.insert(0, str(Path(__file__).parent/'study'))
 from test_studies import call, place, tool  # noqa: E402
 
 NFC, NFD = (unicodedata.normalize(o, 'Amélie') for o in ('NFC', 'NFD'))
-CLIPS = [('bea', 'Amused', 'amused_1-28_0001.wav'), ('bea', 'Neutral', 'neutral_1-28_0002.wav'), ('sam', 'Angry', 'anger_1-28_0003.wav')]
+CLIPS = [('bea', 'Amused', 'amused_1-28_0001'), ('bea', 'Neutral', 'neutral_1-28_0002'), ('sam', 'Angry', 'anger_1-28_0003')]
+WHOLE = [f'{speaker}/{manner.lower()}/{name}' for speaker, manner, name in CLIPS]
 
-def tree(root, clips=CLIPS, name='{0}_{1}'):
-    for speaker, manner, file in clips:
+def tree(root, name='{0}_{1}'):
+    for speaker, manner, file in CLIPS:
         folder = root/name.format(speaker, manner)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder/file).touch()
+        (folder/f'{file}.wav').touch()
     return root
 
 def uids(root): return sorted(load_corpus('emov_db', root)[0].uid)
-WHOLE = ['bea/amused/amused_1-28_0001', 'bea/neutral/neutral_1-28_0002', 'sam/angry/anger_1-28_0003']
 
 def linked(root):
     store = tree(root/'elsewhere'/'emov')

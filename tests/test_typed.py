@@ -4,7 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 import pytest
-from ambiscale_nb import core
 from ambiscale_nb.models import contract as models
 from ambiscale_nb.core import ROOT, InputError
 from ambiscale_nb.study.config import check_parameters, read_study
@@ -167,4 +166,3 @@ def test_a_wrong_type_by_papermill_is_refused_before_anything_is_asked(tmp_path,
 
 def test_every_study_of_the_project_is_read():
     for o in (ROOT/'conf').glob('*.yaml'): assert read_study(o).name and read_yaml(o).content
-    assert core.ROOT == ROOT

@@ -138,8 +138,7 @@ def test_a_journal_at_work_is_not_cleared_away(tmp_path):
     assert not Store(tmp_path).at_work(NOTES)
 
 def test_a_journal_that_becomes_parquet_is_read_there(tmp_path, monkeypatch):
-    store, _ = written(tmp_path, *'ab')
-    read = files.journal_rows
+    (store, _), read = written(tmp_path, *'ab'), files.journal_rows
     def late(*o): store.seal(NOTES); return read(*o)
     monkeypatch.setattr(files, 'journal_rows', late)
     assert Store(tmp_path).have(NOTES)=={*'ab'}
@@ -186,8 +185,7 @@ def old_shard(path, rows):
 @pytest.mark.parametrize('harm', ['cut', 'empty', *range(0, 100, 20)], ids=str)
 @pytest.mark.parametrize('old', [False, True], ids=['', 'of the version before'])
 def test_a_damaged_shard_is_named(tmp_path, harm, old):
-    store, _ = written(tmp_path, 'a')
-    store.seal(NOTES)
+    written(tmp_path, 'a')[0].seal(NOTES)
     path, = tmp_path.rglob('shard-*.parquet')
     if old:
         rows = pq.read_table(path).select([*NOTES.columns])
@@ -205,10 +203,9 @@ def test_a_store_of_the_version_before_is_read_as_it_is(tmp_path):
     "Numbered files without a time, merged files next to what was merged, journals whose lines have no time."
     place = tmp_path/'notes/model=m'
     (place/'journal').mkdir(parents=True)
-    def shard(name, *groups): old_shard(place/f'shard-{name}.parquet', pa.Table.from_pylist(sum(groups, []), NOTES.schema))
-    shard('00000', note('a', None, 'timeout'), note('b', 'sealed'))
-    shard('00001', note('a', 'again'))
-    shard('00000-00001', note('a', 'again'), note('b', 'sealed'))
+    timeout, sealed, again = note('a', None, 'timeout'), note('b', 'sealed'), note('a', 'again')
+    for name, rows in {'00000': timeout+sealed, '00001': again, '00000-00001': again+sealed}.items():
+        old_shard(place/f'shard-{name}.parquet', pa.Table.from_pylist(rows, NOTES.schema))
     loose = [json.dumps(o).encode() for o in (note('c', 'loose'), note('b', 'too late'))]
     loose = b''.join(b'%s, "_sum": "%08x"}]\n' % (o[:-2], zlib.crc32(o)) for o in loose)
     (place/'journal'/f'{10**18:016x}-{"0"*32}.jsonl').write_bytes(loose)
@@ -227,18 +224,15 @@ def test_any_text_comes_back_from_journal_and_shard(tmp_path):
     loose = store.read(NOTES)
     store.seal(NOTES)
     assert store.read(NOTES).equals(loose)
-    for i, text in enumerate(TEXTS):
-        spelt = ''.join(f'\\u{ord(o):04x}' if '\ud800'<=o<='\udfff' else o for o in text)
-        assert set(loose.text[loose.group==f'{i:02}'])=={spelt}
+    spelt = [''.join(f'\\u{ord(o):04x}' if '\ud800'<=o<='\udfff' else o for o in text) for text in TEXTS]
+    assert loose.groupby('group').text.agg(set).tolist()==[{o} for o in spelt]
 
 def test_an_error_has_no_text_and_no_label(tmp_path):
-    store = Store(tmp_path)
-    run(Scripted({'clip001': ConnectionError('happy')}), store, Draw(n=4))
-    rows = store.read(CANDIDATES)
+    run(Scripted({'clip001': ConnectionError('happy')}), Store(tmp_path), Draw(n=4))
+    rows = Store(tmp_path).read(CANDIDATES)
     assert (rows.text.isna()==(rows.error!='')).all() and set(rows.error)=={'', 'connection'}
-    answers = pool.answers(rows, label_set('four')).set_index('key')
-    assert set(answers.parse_status[rows.key[rows.error!='']])=={'error'}
-    assert set(answers.label[rows.key[rows.error!='']])=={()}
+    lost = pool.answers(rows, label_set('four')).set_index('key').loc[rows.key[rows.error!='']]
+    assert set(lost.parse_status)=={'error'} and set(lost.label)=={()}
 
 # P10: keys
 TASK = dict(audio_sha='a', model='m', revision='r', prompt_sha='p', decode='sample', temperature=.7, width=0,
@@ -269,8 +263,7 @@ def test_a_verdict_key_changes_with_what_was_asked(change):
     assert verify.verdict_key({**task, **change})!=verify.verdict_key(task)
 
 def test_another_revision_prompt_seed_or_temperature_is_drawn_anew(tmp_path):
-    store, model = Store(tmp_path), Scripted()
-    base = Draw(n=16, greedy=False)
+    store, model, base = Store(tmp_path), Scripted(), Draw(n=16, greedy=False)
     runs = [dict(), dict(), dict(draw=replace(base, temperature=.5)), dict(draw=replace(base, seed=1)),
             dict(prompts=[COT]), dict(draw=replace(base, condition='swap')),
             dict(items=clips().assign(audio_sha=lambda df: 'new'+df.audio_sha))]
@@ -334,14 +327,13 @@ def test_an_interrupted_run_pays_only_for_what_is_missing(tmp_path, stop):
     assert len(Store(tmp_path).read(CANDIDATES))==6*17 and not list(tmp_path.rglob('*.jsonl'))
 
 def test_limits_hold_over_runs(tmp_path):
-    store = Store(tmp_path)
+    store, bad = Store(tmp_path), {f'clip{i:03}': TimeoutError() for i in range(6)}
     for limits, why in [(Limits(calls=5), 'calls: 5 of 5'), (Limits(calls=5), 'calls: 5 of 5'),
                         (Limits(tokens=200), 'tokens: '), (Limits(seconds=0), 'seconds: ')]:
         assert run(Scripted(), store, limits=limits).stopped.startswith(why)
     run(Scripted(), store)
     spent = StoreLedger(tmp_path).total()
     assert [spent[o] for o in ('calls', 'tokens', 'usd')]==[12, 12*9+6*17*2, 0] and 0<spent['seconds']<99
-    bad = {f'clip{i:03}': TimeoutError() for i in range(6)}
     report = run(Scripted(bad), Store(tmp_path/'b'), limits=Limits(fail_on_error=.25))
     assert (report.failed, report.stopped)==(3, 'fail_on_error: 3 of 3')
     assert run(Scripted(), Store(tmp_path/'c'), limits=Limits(fail_on_error=True)).stopped==''
@@ -451,11 +443,9 @@ def test_words_are_part_of_the_key_and_clips_that_share_them_share_a_pool(tmp_pa
     assert len(model.given) == 4 and model.given[-1] == 'The speaker says: "maybe"\n'
 
 def test_silence_has_the_length_of_the_clip_and_survives_sixteen_bits(tmp_path):
-    model = Reader()
-    run(model, Store(tmp_path), Draw(None, condition='silence'), wave=lambda uid: np.ones(1600+int(uid[4:]), np.float32))
-    assert [len(o) for o in model.given] == [1600+i for i in range(6)]
-    quiet = np.rint(model.given[0]*32768)
-    assert set(quiet) == {-1, 0, 1} and check_wave(model.given[0]) is model.given[0]
+    run(model := Reader(), Store(tmp_path), Draw(None, condition='silence'), wave=lambda o: np.ones(1600+int(o[4:]), np.float32))
+    assert [len(o) for o in model.given] == [1600+i for i in range(6)] and check_wave(model.given[0]) is model.given[0]
+    assert set(np.rint(model.given[0]*32768)) == {-1, 0, 1}
     assert not set(Store(tmp_path).read(CANDIDATES).group) & set(pool.plan_pool(model, clips(), [DIRECT], Draw(None)).group)
 
 @pytest.mark.parametrize('model, items, said', [

@@ -24,14 +24,19 @@ from test_store import COT, DIRECT, FOUR, Scripted, clips, forked, quick, run, w
 NAN, SET = math.nan, label_set('four')
 
 class Ear(Scripted):
-    "Finds the label whose place is the clip's number, modulo four; a deaf one hears the first clip in all clips."
+    "Finds the label whose place is the clip's number, modulo four; deaf: always the first; dies at call number `die`."
     name = 'ear'
-    def __init__(self, deaf=False, words=None): super().__init__(); self.deaf, self.words, self.asked = deaf, words, []
-    def at(self, wave): return 0 if self.deaf else round(float(wave[0])*1000)
+    def __init__(self, deaf=False, words=None, die=None):
+        super().__init__()
+        self.deaf, self.words, self.die, self.asked = deaf, words, die, []
     def label(self, prompt): return next(i for i, o in enumerate(FOUR) if verify.verify_prompt(o, FOUR).sha==prompt.sha)
     def score(self, wave, prompt, answers):
-        self.calls += 1; self.asked.append((self.at(wave), self.label(prompt)))
-        return np.array([math.log(.8), math.log(.2)][::1 if self.at(wave)%4==self.label(prompt) else -1])
+        self.calls += 1
+        at, one = 0 if self.deaf else round(float(wave[0])*1000), answers==['yes', 'no']
+        self.asked.append((at, self.label(prompt) if one else tuple(answers)))
+        if self.calls==self.die: os.kill(os.getpid(), signal.SIGKILL)
+        if one: return np.log([.8, .2] if at%4==self.label(prompt) else [.2, .8])
+        return np.array([2.*(o==FOUR[at%4]) for o in answers])
     def sample(self, wave, prompt, n, seed, temperature):
         self.calls += 1
         return [Reply(self.words[self.calls%len(self.words)], [1], 'stop', None, {}, .1)]
@@ -124,17 +129,6 @@ def test_answers_judged_in_view_of_each_other_are_not_exchangeable():
         assert ('all answers' in exchangeable(pool))==(way=='listwise')
 
 # ---- listwise: the calls
-class Lister(Scripted):
-    "Hears the label whose place is the clip's number, modulo four; dies at call number `die`."
-    name = 'lister'
-    def __init__(self, die=None): super().__init__(); self.die, self.asked = die, []
-    def score(self, wave, prompt, answers):
-        self.calls += 1
-        self.asked.append((round(float(wave[0])*1000), tuple(answers)))
-        if self.calls==self.die: os.kill(os.getpid(), signal.SIGKILL)
-        best = FOUR[self.asked[-1][0]%4]
-        return np.array([2.*(o==best) for o in answers])
-
 def listed(*options, n=6): return pd.DataFrame([dict(uid=o, options=s) for o in clips(n).uid for s in options])
 
 def side_by_side(model, store, options=None, judge=None, items=None, **more):
@@ -157,7 +151,7 @@ def test_pointwise_judgements_keep_the_keys_under_which_they_are_stored():
     assert [o.seed.iloc[0] for o in plans]==SEEDS
 
 def test_a_list_is_judged_in_an_order_and_its_reverse(tmp_path):
-    model, store = Lister(), Store(tmp_path)
+    model, store = Ear(), Store(tmp_path)
     report, rows = side_by_side(model, store)
     assert report.made==12 and len(rows)==12*4 and rows.key.is_unique and rows.status.eq('ok').all()
     for at in range(6):
@@ -166,14 +160,12 @@ def test_a_list_is_judged_in_an_order_and_its_reverse(tmp_path):
     assert len({o for _, o in model.asked})>4  # not one order for all clips
     scores, places = scores_of(rows)
     np.testing.assert_allclose(scores.sum(-1), 1)
-    assert (places.sum(0)==3).all()
-    np.testing.assert_allclose(listwise_verdicts(scores).argmax(-1), np.arange(6)%4)
-    side_by_side(model, store)
-    assert model.calls==12
+    assert (places.sum(0)==3).all() and (listwise_verdicts(scores).argmax(-1)==np.arange(6)%4).all()
+    assert side_by_side(model, store)[0].made==0 and model.calls==12
 
 def test_pools_that_hold_the_same_labels_share_a_call_and_others_do_not(tmp_path):
     two = ('angry', 'sad')
-    model, store = Lister(), Store(tmp_path)
+    model, store = Ear(), Store(tmp_path)
     side_by_side(model, store, listed(FOUR))
     report, rows = side_by_side(model, store, listed(FOUR, two))
     assert report.had==12 and model.calls==24
@@ -183,7 +175,7 @@ def test_pools_that_hold_the_same_labels_share_a_call_and_others_do_not(tmp_path
     assert np.isnan(scores_of(rows, FOUR[:3])[0]).all()  # what was judged on another list is no verdict on this one
 
 def test_the_key_of_a_list_holds_its_answers_and_their_order():
-    plan = plan_verdicts(Lister(), clips(1), FOUR, Judge('listwise', repeats=6), listed(FOUR, FOUR[:2], n=1))
+    plan = plan_verdicts(Ear(), clips(1), FOUR, Judge('listwise', repeats=6), listed(FOUR, FOUR[:2], n=1))
     assert plan.group.is_unique and len(plan)==12
     assert {verify.verdict_key(o) for o in plan.to_dict('records')}=={*plan.group}
     assert len({listwise_prompt(o).sha for o in (FOUR, FOUR[::-1], FOUR[:3])})==3
@@ -197,36 +189,33 @@ def test_the_lists_of_a_run_are_the_labels_of_its_pools(tmp_path):
     for uid, part in rows[rows.decode.eq('sample')].groupby('uid'):
         want = {tuple(o for o in FOUR if o in set(p.text)) for _, p in part.groupby('style')}
         assert {o for o in want if len(o)>1}=={*found.options[found.uid==uid]}, uid
-    assert not found.duplicated().any()
     other_word = rows.assign(text=rows.text.str.replace('happy', 'excited'))  # with four labels the same emotion
-    assert other_word.text.ne(rows.text).any() and list_options(other_word, SET).equals(found)
+    assert not found.duplicated().any() and other_word.text.ne(rows.text).any() and list_options(other_word, SET).equals(found)
     one = rows[rows.decode.eq('greedy')]
-    assert not len(list_options(one, SET)) and not len(list_options(one, SET, ('greedy',)))  # one answer is no choice
+    assert not sum(map(len, (list_options(one, SET), list_options(one, SET, ('greedy',)), list_options(rows[:0], SET))))
     rows['text'] = rows.text.where(rows['index'].ne(0), 'Hm.')
     assert {*map(len, list_options(rows, SET).options)}<={2, 3}  # what cannot be read is not on the list
     rows['error'] = rows.error.where(rows['style'].ne('cot') | rows.uid.ne('clip000') | rows['index'].ne(1), 'timeout')
     assert (list_options(rows, SET).uid=='clip000').sum()<=1  # a pool with a failed call waits
-    assert not len(list_options(rows.iloc[:0], SET))
 
 def test_killed_and_resumed_no_call_is_made_twice(tmp_path):
     for die in (1, 5, 9):
-        store, again = tmp_path/str(die), Lister()
-        assert forked(lambda store=store, die=die: side_by_side(Lister(die=die), Store(store)))==-signal.SIGKILL
+        store, again = tmp_path/str(die), Ear()
+        assert forked(lambda store=store, die=die: side_by_side(Ear(die=die), Store(store)))==-signal.SIGKILL
         report, rows = side_by_side(again, Store(store))
         assert (report.had, again.calls, len(rows))==(die-1, 13-die, 48) and rows.key.is_unique
-    whole = side_by_side(Lister(), Store(tmp_path/'whole'))[1]
+    whole = side_by_side(Ear(), Store(tmp_path/'whole'))[1]
     same = [c for c in rows if not c.endswith('_measured')]
     pd.testing.assert_frame_equal(rows[same], whole[same])
 
 def test_where_nobody_has_a_choice_nothing_is_asked(tmp_path):
-    model = Lister()
     for o in (listed(FOUR).iloc[:0], list_options(pd.DataFrame(dict(decode=[])), SET)):
-        report, rows = side_by_side(model, Store(tmp_path), o)
+        report, rows = side_by_side(model := Ear(), Store(tmp_path), o)
         assert (report.planned, report.made, len(rows), model.calls)==(0, 0, 0, 0)
     assert np.isnan(scores_of(rows)[0]).all()
 
 def test_a_failed_list_is_an_error_for_each_answer_and_is_tried_again(tmp_path):
-    class Late(Lister):
+    class Late(Ear):
         def score(self, wave, prompt, answers):
             if (self.calls, self.die)==(2, None): self.calls += 1; raise TimeoutError('no reply in 60 s')
             return super().score(wave, prompt, answers)
@@ -238,13 +227,13 @@ def test_a_failed_list_is_an_error_for_each_answer_and_is_tried_again(tmp_path):
     scores = scores_of(rows)[0]
     assert np.isnan(scores).sum()==4 and np.isfinite(listwise_verdicts(scores)).all()  # the other order is left
     assert order_audit(*scores_of(rows))['n']==5
-    again, rows = side_by_side(Lister(), store)
+    again, rows = side_by_side(Ear(), store)
     assert again.made==1 and np.isfinite(scores_of(rows)[0]).all()
 
 @pytest.mark.parametrize('logp, status, error, scores', [
     ([-np.inf]*4, 'undefined', '', None), ([0, NAN, 0, 0], 'error', 'bad_score', None), ([0., *[-np.inf]*3], 'ok', '', {0, 1})])
 def test_a_list_without_probabilities_has_no_scores_and_some_without_are_a_sure_no(tmp_path, logp, status, error, scores):
-    model = Lister()
+    model = Ear()
     model.score = lambda wave, prompt, answers: np.array(logp)
     rows = side_by_side(model, Store(tmp_path))[1]
     assert set(rows.status)=={status} and set(rows.error)=={error}
@@ -252,7 +241,7 @@ def test_a_list_without_probabilities_has_no_scores_and_some_without_are_a_sure_
 
 @pytest.mark.parametrize('how', ['score', 'listwise'])
 def test_another_clips_audio_is_another_speakers_and_leaves_the_order(how):
-    own, other = (plan_verdicts(Lister(), clips(), FOUR, Judge(how, o), listed(FOUR) if how=='listwise' else None)
+    own, other = (plan_verdicts(Ear(), clips(), FOUR, Judge(how, o), listed(FOUR) if how=='listwise' else None)
                   for o in ('none', 'swap'))
     both, speaker = own.merge(other, on=['uid', 'repeat', 'label']), clips().set_index('audio_sha').speaker
     assert len(both)==len(own) and not {*own.group} & {*other.group}
