@@ -17,13 +17,11 @@ from ambiscale_nb.strategies.pool import STRATEGIES, Pool, applicable
 NAMES = ('angry', 'happy', 'sad')
 PRICE = Name(text_in=2., audio_in=30., text_out=8.)
 
-def call(uid, block, size=4, requests=1, read=50, audio=40, out=(3, 5, 7, 9), taken=None, **more):
+def call(uid, block, size=4, requests=1, taken=None):
     "The rows of one call, as an endpoint's replies leave them: the first carries what all requests read."
-    row = dict(uid=uid, prompt_sha='p', decode='sample', width=0, block=block, block_size=size, condition='none',
-               error='', downgrades='', n_audio_tokens=float(audio), latency_measured=.25, cost_measured=.002) | more
-    rows = [dict(row, index=i, n_tokens=float(out[i%4]), n_in_tokens=float(read*(1 if i else requests)))
-            for i in range(taken or size)]
-    return pd.DataFrame(rows)
+    rows = [dict(index=i, n_tokens=(3., 5, 7, 9)[i%4], n_in_tokens=50.*(1 if i else requests)) for i in range(taken or size)]
+    return pd.DataFrame(rows).assign(uid=uid, block=block, block_size=size, prompt_sha='p', decode='sample', width=0, error='',
+        condition='none', downgrades='', n_audio_tokens=40., latency_measured=.25, cost_measured=.002)
 
 # ---- what a call gives
 @pytest.mark.parametrize(('size', 'requests'), [(1, 1), (4, 1), (4, 2), (4, 4), (16, 2), (16, 16), (10, 3)])
@@ -37,15 +35,11 @@ def test_a_call_of_which_little_was_taken_tells_nothing_where_another_does():
     assert calls_of(pd.concat([call('a', 0, 4, 2), call('a', 1, 4, 2, taken=1)])).n_in_tokens.tolist()==[50]
 
 def test_input_is_paid_for_once_a_call_and_output_for_every_answer():
-    rows = pd.concat([call(u, b) for u in 'ab' for b in (0, 1)])
-    ledger = answer_ledger(rows, ['a', 'b'], {'a': 1.5, 'b': 2.})
-    for k, requests in ((1, 1), (4, 1), (5, 2), (8, 2), (9, 3)):
+    ledger = answer_ledger(pd.concat([call(u, b) for u in 'ab' for b in (0, 1)]), ['a', 'b'], {'a': 1.5, 'b': 2.})
+    for k, n in ((1, 1), (4, 1), (5, 2), (8, 2), (9, 3)):
         got = bill(ledger, k)
-        assert got['calls'].tolist()==[requests]*2 and got['in_tokens'].tolist()==[50*requests]*2
-        np.testing.assert_allclose(got['out_tokens'], 6*k)
-        assert got['answers'].tolist()==[k]*2
-        np.testing.assert_allclose(got['audio_seconds'], requests*np.array([1.5, 2]))
-        np.testing.assert_allclose([got['usd'], got['wall_seconds']], [[.002*k]*2, [.25*k]*2])
+        for o, want in dict(answers=k, calls=n, in_tokens=50*n, out_tokens=6*k, audio_seconds=n*np.array([1.5, 2]),
+                            usd=.002*k, wall_seconds=.25*k).items(): np.testing.assert_allclose(got[o], want, err_msg=o)
 
 def test_the_whole_pool_costs_what_its_rows_say():
     rows = pd.concat([call(u, b, 4, r) for u, r in zip('abc', (1, 2, 4), strict=True) for b in (0, 1, 2)])
@@ -70,10 +64,9 @@ def test_failed_calls_are_not_billed():
     with pytest.raises(InputError, match='1 clips have no answer'): answer_ledger(rows.assign(error='timeout'), ['a'])
 
 # ---- verifiers
-def judgements(uids, labels, repeats=1, **more):
-    row = dict(error='', n_in_tokens=60., n_audio_tokens=40., n_tokens=2., latency_measured=.1, cost_measured=.001)
-    return pd.DataFrame([dict(row, uid=u, label=o, repeat=r, **more)
-                         for u in uids for o in labels for r in range(repeats)])
+def judgements(uids, labels, repeats=1):
+    rows = pd.DataFrame(product(uids, labels, range(repeats)), columns=['uid', 'label', 'repeat'])
+    return rows.assign(error='', n_in_tokens=60., n_audio_tokens=40., n_tokens=2., latency_measured=.1, cost_measured=.001)
 
 @some(25, pools(min_n=2, U=2, K=3))
 def test_verdicts_at_k_equal_a_count_over_all_subsets(pool):
