@@ -164,10 +164,10 @@ def test_results_depend_neither_on_row_order_nor_on_the_other_rows():
     y, order = truth(pool), np.random.default_rng(1).permutation(40)
     for s in defined(pool):
         a, = curve(pool, s, [5], y, METRICS, n_subsets=30)
-        for some_ in (order, [7, 3]):
-            b, = curve(rows(pool, some_), s, [5], y[some_], METRICS, n_subsets=30)
-            np.testing.assert_allclose(a.L[some_], b.L)
-            for m in METRICS: np.testing.assert_allclose(a.metrics[m][some_], b.metrics[m])
+        for part in (order, [7, 3]):
+            b, = curve(rows(pool, part), s, [5], y[part], METRICS, n_subsets=30)
+            np.testing.assert_allclose(a.L[part], b.L)
+            for m in METRICS: np.testing.assert_allclose(a.metrics[m][part], b.metrics[m])
 
 def test_strategies_share_their_subsets():
     "In label mode mean is majority: on common subsets the difference is zero, not noise."

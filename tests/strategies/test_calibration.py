@@ -158,9 +158,9 @@ def test_every_strategy_and_pool_kind_can_be_calibrated_or_says_why_not():
 
 def test_learning_looks_at_random_subsets_of_the_right_size():
     pool = world(N=8, unparsed=0.).pools['label']
-    some_, every = (learn_at(pool, 'mean', k, 0, 4, {}) for k in (3, 8))
-    assert some_.shape==(4, 24, 3) and every.shape==(1, 24, 3)
-    np.testing.assert_allclose((some_*3).round()%1, 0)
+    few, every = (learn_at(pool, 'mean', k, 0, 4, {}) for k in (3, 8))
+    assert few.shape==(4, 24, 3) and every.shape==(1, 24, 3)
+    np.testing.assert_allclose((few*3).round()%1, 0)
 
 def test_where_nothing_was_read_nothing_is_learnt_and_that_is_told():
     "One pool without a readable answer must not stop the scoring of the others."

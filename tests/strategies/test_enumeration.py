@@ -105,9 +105,9 @@ def test_one_answer_or_five_times_the_same(n, prior):
 
 def test_nothing_could_be_read():
     "Even where nothing is known of it: an unread clip is an empty one, no refusal of the whole pool."
-    pools_ = [demo([[None]*(1 if kind=='greedy' else 4)]*2, mode, kind=kind)
+    unread = [demo([[None]*(1 if kind=='greedy' else 4)]*2, mode, kind=kind)
               for mode, kind in product(MODES, ('sample', 'beam', 'greedy', 'score'))]
-    for pool in (*pools_, replace(pool_of([[None, None]]*2, NAMES), text_id=np.zeros((2, 2), int))):
+    for pool in (*unread, replace(pool_of([[None, None]]*2, NAMES), text_id=np.zeros((2, 2), int))):
         for s in defined(pool):
             p = predict(s, pool)
             check_prediction(p, 2, 4)

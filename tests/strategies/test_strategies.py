@@ -20,9 +20,9 @@ from ambiscale_nb.strategies.paper import score_by, span_logprob
 POOLED = ('majority', 'mean', 'bon', 'w_bon', 'w_bon_mean', 'alm_v', 'w_alm_v')
 NAMES = ('angry', 'fearful', 'happy', 'sad')
 
-def some(n, *given_, **named):
+def some(n, *args, **named):
     "A test of so many examples, the same in every run."
-    return lambda test: settings(max_examples=n)(given(*given_, **named)(test))
+    return lambda test: settings(max_examples=n)(given(*args, **named)(test))
 
 @st.composite
 def pools(draw, min_n=1, max_n=6, max_u=3, mode=None, missing=True, split=True, U=None, K=None):
