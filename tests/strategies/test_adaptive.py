@@ -36,6 +36,12 @@ def walk(pool, u, order, stop):
     return n
 
 # ---- what it means to be sure
+@pytest.mark.parametrize('alpha', [.2, .5, 1.])
+@pytest.mark.parametrize('votes', [(0, 0), (3, 1, 0), (8, 0, 0, 0, 0, 0), (2.5, 1.5, 4)])
+def test_the_expected_distance_equals_simulation(votes, alpha):
+    p = np.random.default_rng(0).dirichlet(np.array(votes)+alpha, 60_000)
+    assert expected_tv(votes, alpha)==pytest.approx(.5*np.abs(p-p.mean(0)).sum(1).mean(), abs=3e-3)
+
 @some(60, st.lists(st.integers(0, 9), min_size=3, max_size=3), st.integers(0, 2))
 def test_distances_lie_between_zero_and_one_and_do_not_know_labels(votes, i):
     assert 0<expected_tv(votes)<1
