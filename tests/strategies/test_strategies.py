@@ -52,8 +52,7 @@ def share(x):
     return np.array(won)/sum(won)
 
 def reference(sid, cands, K, **o):
-    """One clip's candidates, (dist, parsed, logprob, tokens, verdict, text, mode) each: expected credit, and the
-    distributions that may come out with their chances. Selectors toss a coin between tied candidates."""
+    "One clip's candidates: expected credit, and the distributions that may come out with their chances; ties toss a coin."
     ok = [c for c in cands if c['parsed']]
     if not ok: return np.zeros(K), [(1., np.full(K, 1/K))]
     votes = lambda cs, ws: sum(w*share(c['dist']) for c, w in zip(cs, ws, strict=True))/sum(ws)
