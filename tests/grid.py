@@ -1,9 +1,7 @@
-"""Stand-ins for the grid of `conf/paper.yaml`, registered as a plugin: toys with the capabilities of its four local models,
-and the embedded clips under the names of its corpora. Its four served models need none: they ask a loopback server."""
+"Stand-ins for the local models and the corpora of `conf/paper.yaml`, a plugin; its served models ask a loopback server."
 from dataclasses import replace
-
-from ambiscale_nb.models import check  # noqa: F401 (models and corpora register)
-from ambiscale_nb.corpora import (emov_db, toyspeech, validate)  # noqa: F401 (models and corpora register)
+from ambiscale_nb.models import check  # noqa: F401 (models register)
+from ambiscale_nb.corpora import emov_db, toyspeech, validate  # noqa: F401 (corpora register)
 from ambiscale_nb.corpora.registry import CORPORA, register_corpus
 from ambiscale_nb.models.contract import MODELS, register_model
 from ambiscale_nb.models.template import MODEL_TEMPLATE
@@ -12,7 +10,6 @@ SIZES = {'qwen2-audio': 8e9, 'qwen2.5-omni': 7e9, 'voxtral': 3e9, 'audio-flaming
 TOY = {}
 exec(MODEL_TEMPLATE.replace('NAME', 'toy'), TOY)
 MODELS.pop('toy')
-
 
 def local_model(name):
     "The template's model, with beams, under the name and with the capabilities of a local model."
@@ -28,7 +25,6 @@ def local_model(name):
     Toy.name = name
     register_model(replace(info, factory=Toy, n_params=Toy.n_params, options=(), ready=None))
 
-
 def corpus(name):
     "Twelve embedded clips with the name, the labels and the splits of a corpus; EmoV-DB's are acted and without votes."
     def load(root, split):
@@ -38,7 +34,6 @@ def corpus(name):
         calm = clips.reference_neutral.gt(clips.reference_angry)
         return clips.assign(acted=calm.map({True: 'neutral', False: 'angry'}), ambiguity_source='acted', n_raters=0), None
     register_corpus(replace(CORPORA[name], load=load, published=None, audio={}))
-
 
 for _name in SIZES: local_model(_name)
 for _name in ('iemocap', 'crema_d', 'msp_podcast', 'emov_db'): corpus(_name)

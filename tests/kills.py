@@ -20,18 +20,15 @@ import time
 import zlib
 from collections import Counter
 from pathlib import Path
-
 import duckdb  # noqa: F401 (before the processes fork)
 import pyarrow.parquet as pq
 from ambiscale_nb.sampling import files
-from ambiscale_nb.sampling.files import INT, STR, Store, Table
+from ambiscale_nb.sampling.files import Store
+from small_run import NOTES
 
 ROWS, GROUPS, ROUND = 4, 200, 25  # rows of a group, groups of a store, kills of a store
-NOTES = Table('notes', dict(key=STR, group=STR, model=STR, index=INT, text=STR, error=STR),
-              ('model',), ('group', 'index'))
 FORK = multiprocessing.get_context('fork')
 PROMISES = ('lost', 'missing in the end', 'twice', 'mixed', 'changed', 'touched by others', 'failed by themselves')
-
 
 def write(root, who, tell):
     "Store what is missing, in an order of one's own; four groups fill a journal."
@@ -56,7 +53,6 @@ def write(root, who, tell):
         tell(f'stored {group}')
     store.seal(NOTES)
 
-
 class Worker:
     "A process that can be killed, and what it said."
     def __init__(self, root, who):
@@ -73,9 +69,9 @@ class Worker:
             while data := os.read(self.out, 65536): self.text += data
         except BlockingIOError: pass
         *lines, self.text = self.text.split(b'\n')
-        said = [o.decode() for o in lines]
-        if said: self.phase = said[-1].split()[0].replace('stored', 'write')
-        return [o.split()[1] for o in said if o.startswith('stored')]
+        said = [o.decode().split() for o in lines]
+        if said: self.phase = said[-1][0].replace('stored', 'write')
+        return [o[1] for o in said if o[0] == 'stored']
 
     def over(self): return not self.process.is_alive()
 
@@ -85,7 +81,6 @@ class Worker:
         words = self.hear()
         os.close(self.out)
         return words
-
 
 def copies(root):
     "Group -> (time, texts) of each copy, from journals and then Parquet, read without the code under test."
@@ -99,12 +94,10 @@ def copies(root):
             rows = json.loads(body+b'}]')
             found.setdefault(rows[0]['group'], set()).add((rows[-1]['_stored'], *(o['text'] for o in rows)))
     for path in root.rglob('shard-*.parquet'):
-        here = {}
-        for o in pq.ParquetFile(path).read().to_pylist():
-            here.setdefault((o['group'], o['stored_measured']), []).append(o['text'])
-        for (group, stored), texts in here.items(): found.setdefault(group, set()).add((stored, *texts))
+        rows = pq.ParquetFile(path).read().to_pandas()
+        for (group, stored), texts in rows.groupby(['group', 'stored_measured']).text:
+            found.setdefault(group, set()).add((stored, *texts))
     return found
-
 
 def one_store(root, kills, rng, count):
     "Kill until `kills` is reached, then finish; what went wrong is counted."
@@ -146,7 +139,6 @@ def one_store(root, kills, rng, count):
     count['touched by others'] += sum(not o.exists() or o.read_bytes() != data for o, data in dead.items())
     count['acknowledged'] += len(acknowledged)
 
-
 def campaign(kills, seed=0, root=None):
     "What came of so many kills: a table of counts."
     rng, count = random.Random(seed), Counter(dict.fromkeys((*PROMISES, 'acknowledged'), 0))
@@ -156,10 +148,8 @@ def campaign(kills, seed=0, root=None):
     by_phase = {k: v for k, v in sorted(count.items()) if k.startswith('killed in')}
     return dict(kills=sum(by_phase.values()), **by_phase, **{o: count[o] for o in ('acknowledged', *PROMISES)})
 
-
 def as_text(table):
     return '\n'.join(['| what | how often |', '|---|--:|', *(f'| {k} | {v:,} |' for k, v in table.items())])+'\n'
-
 
 if __name__ == '__main__':
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -7,36 +7,31 @@ it (dist mode). People, verdicts and each pool have random streams of their own,
 verdicts, and another `auc` keeps the answers.
 """
 from dataclasses import dataclass
-
 import numpy as np
 from scipy.special import expit, ndtr, ndtri
-
 from ambiscale_nb.corpora.labels import LABEL_SETS
 from ambiscale_nb.strategies.pool import Pool
 
+RATERS = 8 # per clip
+CONCENTRATION = 2. # sum of the Dirichlet parameters of opinions, whose mean is uniform; small: people agree
+SPREAD = 1. # of skill over clips; 0: the same for all
+PRECISION = 8. # of stated distributions about the model's own; large: no noise
 
 @dataclass(frozen=True)
 class World:
     "The parameters of a simulated world."
     n_speakers: int = 20
-    per_speaker: int = 25 # clips per speaker, on average
+    per_speaker: int = 25 # clips, on average
     sizes_sd: float = 0. # standard deviation of the logarithm of clips per speaker
     K: int = 6 # labels, 2 to 16
-    R: int|tuple = 8 # raters per clip; (least, most) for a number drawn per clip
     N: int = 16 # answers per clip
-    concentration: float = 2. # sum of the Dirichlet parameters of opinions; small: people agree
-    prior: tuple = None # (K,) mean opinion; uniform if not given
     icc: float = 0. # share of the speaker in the variance of how hard a clip is, 0 to 1
     skill: float = .7 # mean weight of people's opinion in the model's, 0 to 1
-    spread: float = 1. # spread of skill over clips; 0: the same for all
-    precision: float = 8. # of stated distributions about the model's own; large: no noise
     rho: float = .3 # correlation of an answer's likelihood with its quality, within a clip
     auc: float = .75 # of the verifier, right label against wrong ones
-    bias: tuple = None # (K,) added to the verifier's log-odds; 0 if not given
     unparsed: float = 0. # chance that an answer cannot be read
     unjudged: float = 0. # chance that a verdict is missing
     wordings: int = 0 # strings in which a label can come, label mode; 0: no two answers alike
-
 
 @dataclass(eq=False)
 class Simulated:
@@ -54,19 +49,15 @@ class Simulated:
     @property
     def y(self): return self.votes/self.votes.sum(1, keepdims=True) # (U, K) soft labels
 
-
 def speaker_numbers(world, rng):
     "(U,) number of the speaker of each clip, sorted."
     z = rng.standard_normal(world.n_speakers)*world.sizes_sd - world.sizes_sd**2/2
-    n = np.maximum(np.rint(world.per_speaker*np.exp(z)), 1).astype(int)
-    return np.repeat(np.arange(world.n_speakers), n)
-
+    return np.repeat(np.arange(world.n_speakers), np.maximum(np.rint(world.per_speaker*np.exp(z)), 1).astype(int))
 
 def clustered_normal(codes, icc, rng):
     "(U,) standard normal numbers, correlated `icc` within a speaker."
     own = rng.standard_normal(codes.max(initial=-1)+1)[codes]
     return np.sqrt(icc)*own + np.sqrt(1-icc)*rng.standard_normal(len(codes))
-
 
 def draw_dirichlet(alpha, rng):
     "Dirichlet draws; where all parameters are tiny, one label gets all, as in the limit."
@@ -78,31 +69,24 @@ def draw_dirichlet(alpha, rng):
         total = np.where(lost[..., None], 1, total)
     return x/total
 
-
 def draw_people(world, codes, rng):
     "What all people would say (truth), what some raters said (votes), and what the model believes (model)."
-    prior = np.full(world.K, 1/world.K) if world.prior is None else np.asarray(world.prior, float)
-    alpha = np.tile(world.concentration*prior/prior.sum(), (len(codes), 1))
+    alpha = np.full((len(codes), world.K), CONCENTRATION/world.K)
     truth, other = draw_dirichlet(alpha, rng), draw_dirichlet(alpha, rng)
-    low, high = np.broadcast_to(world.R, 2)
-    votes = rng.multinomial(rng.integers(low, high+1, len(codes)), truth)
-    hard = clustered_normal(codes, world.icc, rng)
-    skill = ndtr(ndtri(world.skill)*np.sqrt(1+world.spread**2) - world.spread*hard)
+    votes, hard = rng.multinomial(RATERS, truth), clustered_normal(codes, world.icc, rng)
+    skill = ndtr(ndtri(world.skill)*np.sqrt(1+SPREAD**2) - SPREAD*hard)
     model = skill[:, None]*truth + (1-skill[:, None])*other
     return dict(truth=truth, votes=votes, skill=skill, model=model/model.sum(-1, keepdims=True))
 
-
 def draw_answers(q, world, mode, rng):
     "(U, N, K) independent answers of a model with distributions q; one-hot in label mode."
-    if mode=='dist': return draw_dirichlet(np.tile(world.precision*q[:, None], (1, world.N, 1)), rng)
+    if mode=='dist': return draw_dirichlet(np.tile(PRECISION*q[:, None], (1, world.N, 1)), rng)
     chosen = (rng.random((len(q), world.N))[..., None]>np.cumsum(q, 1)[:, None, :-1]).sum(-1)
     return np.eye(q.shape[1])[chosen]
 
-
-def answer_variance(q, world, mode):
+def answer_variance(q, mode):
     "(U,) expected squared distance of one answer from q."
-    return (1-(q**2).sum(-1))/(1 if mode=='label' else 1+world.precision)
-
+    return (1-(q**2).sum(-1))/(1 if mode=='label' else 1+PRECISION)
 
 def draw_likelihood(dist, text_id, mean, truth, rho, rng):
     "(U, N) summed log-probabilities in nats, correlated `rho` with quality, and numbers of tokens."
@@ -113,14 +97,11 @@ def draw_likelihood(dist, text_id, mean, truth, rho, rng):
     score = np.minimum(-3+.5*(rho*z+np.sqrt(1-rho**2)*noise), 0)
     return score*length, length.astype(float)
 
-
 def draw_verdicts(truth, world, rng):
     "(U, K) verdicts in [0, 1]; the label that most people hear lies above another one with chance `auc`."
     right = truth==truth.max(-1, keepdims=True)
     gap, noise = np.sqrt(2)*ndtri(world.auc), rng.standard_normal(truth.shape)
-    v = expit(np.where(right, gap/2, -gap/2) + noise + (0 if world.bias is None else world.bias))
-    return np.where(rng.random(truth.shape)<world.unjudged, np.nan, v)
-
+    return np.where(rng.random(truth.shape)<world.unjudged, np.nan, expit(np.where(right, gap/2, -gap/2)+noise))
 
 def sample_answers(people, world, mode, rng, **known):
     "A sampled pool."
@@ -130,22 +111,19 @@ def sample_answers(people, world, mode, rng, **known):
     text_id = np.tile(np.arange(N), (U, 1))
     if mode=='label' and world.wordings:
         text_id = dist.argmax(-1)*world.wordings + rng.integers(world.wordings, size=(U, N))
-    mean = ((q-truth)**2).sum(-1) + answer_variance(q, world, mode)
+    mean = ((q-truth)**2).sum(-1) + answer_variance(q, mode)
     logprob, length = draw_likelihood(dist, text_id, mean, truth, world.rho, rng)
     parsed = rng.random((U, N))>=world.unparsed
     return Pool(mode=mode, style='direct', kind='sample', dist=dist*parsed[..., None], parsed=parsed,
                 sum_logprob=logprob, n_tokens=length, text_id=text_id, **known)
 
-
-def likeliest_answers(q, kind, n, **known):
-    "A pool without chance: the n likeliest labels (greedy, beam), or all in order (score)."
-    order = np.tile(np.arange(q.shape[1]), (len(q), 1)) if kind=='score' else np.argsort(-q, 1, kind='stable')
-    order = order[:, :n]
+def likeliest_answers(q, name, **known):
+    "A pool without chance: the likeliest labels (greedy, beam3: three), or all in order (score)."
+    kind, n = name.rstrip('0123456789'), {'greedy': 1, 'score': q.shape[1]}.get(name) or int(name[4:])
+    order = np.tile(np.arange(q.shape[1]), (len(q), 1)) if kind=='score' else np.argsort(-q, 1, kind='stable')[:, :n]
     logprob = np.log(np.maximum(np.take_along_axis(q, order, 1), 1e-300))
-    return Pool(mode='label', style='direct', kind=kind, dist=np.eye(q.shape[1])[order],
-                parsed=np.ones(order.shape, bool), sum_logprob=logprob, n_tokens=np.ones(order.shape),
-                text_id=order, **known)
-
+    return Pool(mode='label', style='direct', kind=kind, dist=np.eye(q.shape[1])[order], text_id=order,
+                parsed=np.ones(order.shape, bool), sum_logprob=logprob, n_tokens=np.ones(order.shape), **known)
 
 def simulate(rng, pools=('label', 'dist'), **parameters):
     "Draw a world of these parameters, with pools 'label', 'dist', 'greedy', 'score', 'beam2', ..."
@@ -155,14 +133,7 @@ def simulate(rng, pools=('label', 'dist'), **parameters):
     people = draw_people(world, codes, streams['people'])
     known = dict(uids=np.array([f'c{i:06d}' for i in range(len(codes))], object),
                  labels=LABEL_SETS['six' if world.K<=6 else 'sixteen'].labels[:world.K])
-    verdicts = draw_verdicts(people['truth'], world, streams['verdicts'])
-    made = {}
-    for name in pools:
-        more = dict(known, label_verdict=verdicts)
-        if name in ('label', 'dist'):
-            made[name] = sample_answers(people, world, name, streams[name], **more)
-            continue
-        kind = name.rstrip('0123456789')
-        n = {'score': world.K, 'greedy': 1}.get(kind) or min(int(name[4:] or 3), world.K)
-        made[name] = likeliest_answers(people['model'], kind, n, **more)
+    more = known | dict(label_verdict=draw_verdicts(people['truth'], world, streams['verdicts']))
+    made = {o: sample_answers(people, world, o, streams[o], **more) if o in streams else
+            likeliest_answers(people['model'], o, **more) for o in pools}
     return Simulated(world, speakers=np.array([f's{i:04d}' for i in codes], object), **known, **people, pools=made)

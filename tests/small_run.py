@@ -1,18 +1,14 @@
-"""A run in small, for tests of fan-out: twelve calls of a twentieth of a second, each kept in the store at once.
-A ledger beside the store holds what was paid for, and by which worker."""
+"A run in small, for tests of fan-out: twelve calls, each kept at once; a ledger of what was paid for, and by which worker."
 import os
 import time
 from pathlib import Path
-
 import nbformat
-
 from ambiscale_nb.sampling.files import INT, STR, Store, Table
 
 CALLS = 12
 NOTES = Table('notes', dict(key=STR, group=STR, model=STR, index=INT, text=STR, error=STR),
               ('model',), ('group', 'index'))
 CODE = 'import sys\nsys.path.insert(0, home)\nfrom small_run import run\nrun(folder, name)'
-
 
 def run(folder, name):
     "Make the calls that are missing."
@@ -26,7 +22,6 @@ def run(folder, name):
         store.append(NOTES, [dict(key=key, group=key, model=name, index=0, text='x', error='')])
     store.seal(NOTES, model=name)
 
-
 def wait(held, call):
     "While a file is there that names this call, or one before it."
     while True:
@@ -35,15 +30,12 @@ def wait(held, call):
         if first and call < int(first): return
         time.sleep(.01)
 
-
 def hold(folder, names, calls):
     "Let runs wait at their call of that number, until they are released."
     for o in names: (Path(folder)/f'hold-{o}').write_text(str(calls))
 
-
 def release(folder, names):
     for o in names: (Path(folder)/f'hold-{o}').unlink(missing_ok=True)
-
 
 def notebook(path, code, **parameters):
     "A notebook with a cell of parameters, and a cell of code."

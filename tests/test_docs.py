@@ -1,22 +1,17 @@
-"""The site of `make docs`: every notebook is a page with a contents list, every link leads somewhere, the search lands
-on the section that defines a name, and nothing is loaded from elsewhere."""
+"The site of `make docs`: every notebook is a page, every link leads somewhere, the search lands on definitions."
 import html
 import json
 import re
 import shutil
 import subprocess
 import sys
-
 import pytest
 from waiting import PATIENCE
-
 from ambiscale_nb.core import ROOT
-
 sys.path.insert(0, str(ROOT/'scripts'))
 import docs  # noqa: E402
 
 FORMULAS = re.compile(r'\$\$.+?\$\$|\$[^$\n`]+(?:\n[^$\n`]+)?\$', re.S)
-
 
 @pytest.fixture(scope='module')
 def site(tmp_path_factory):
@@ -25,7 +20,6 @@ def site(tmp_path_factory):
     docs.build(out)
     found = json.loads((out/'pages.js').read_text()[len('const SECTIONS = '):-1])
     return out, {o.relative_to(out).as_posix(): o.read_text() for o in out.rglob('*.html')}, found
-
 
 def test_every_notebook_is_a_page_in_reading_order(site):
     root, texts, found = site
@@ -38,7 +32,6 @@ def test_every_notebook_is_a_page_in_reading_order(site):
         foot = re.search(r'<footer>(.*)</footer>', texts[before])[1]
         links = [((root/before).parent/o).resolve() for o in re.findall(r'href="([^"]+)"', foot)]
         assert (root/after).resolve() in links
-
 
 def test_links_pictures_and_anchors_lead_somewhere_and_nothing_comes_from_elsewhere(site):
     root, texts, found = site
@@ -58,7 +51,6 @@ def test_links_pictures_and_anchors_lead_somewhere_and_nothing_comes_from_elsewh
     mine = [rule for names, rule in rules if re.search(r'(?:^|[\s,>])img\b', names)]
     assert len(mine)==1 and re.findall(r'[\w-]+: [^;]+', mine[0].strip())==['max-width: 100%', 'height: auto']
 
-
 def test_the_page_of_a_figure_shows_the_figure_and_where_it_is_from(site):
     shown = 0
     for book in (ROOT/'nbs/figures').glob('*.ipynb'):
@@ -74,16 +66,15 @@ def test_the_page_of_a_figure_shows_the_figure_and_where_it_is_from(site):
         else: assert '../pictures/' not in text and 'Drawn by' not in text
     assert shown==len(list((ROOT/'figures').glob('*.png')))
 
-
 @pytest.mark.parametrize(('text', 'target'), [
     ('<code>02_paper</code>', '4_strategies/02_paper'), ('<code>claims</code>', None), ('<code>99_none</code>', None),
-    ('<code>nbs/figures/fig3_size.ipynb</code>', 'figures/fig3_size'), ('<code>fig3_size</code>', 'figures/fig3_size'), ('<code>claims.ipynb</code>', 'figures/claims'),
-    ('<code>experiments/fig3_size</code>', None), ('<code>01_core</code>', None), ('<a href="x"><code>02_paper</code></a>', None),
+    ('<code>nbs/figures/fig3_size.ipynb</code>', 'figures/fig3_size'), ('<code>fig3_size</code>', 'figures/fig3_size'),
+    ('<code>claims.ipynb</code>', 'figures/claims'), ('<code>experiments/fig3_size</code>', None),
+    ('<code>01_core</code>', None), ('<a href="x"><code>02_paper</code></a>', None),
     ('<pre><code>02_paper</code></pre>', None), ('<code>figures/</code>', None)])
 def test_a_name_is_a_link_where_it_names_another_page(text, target):
     pages = ('01_core.html', '4_strategies/02_paper.html', 'figures/fig3_size.html', 'figures/claims.html')
     assert docs.linked(text, '01_core.html', pages, '')==(f'<a href="{target}.html">{text}</a>' if target else text)
-
 
 def test_formulas_are_drawn_by_the_browser_and_none_is_left_in_tex(site):
     shown = 0
@@ -97,7 +88,6 @@ def test_formulas_are_drawn_by_the_browser_and_none_is_left_in_tex(site):
         shown += want
     assert shown>50
 
-
 @pytest.mark.parametrize(('tex', 'parts'), [
     (r'\frac12', ('<mfrac><mn>1</mn><mn>2</mn></mfrac>',)), (r'\arg\max_k m_k', ('<mtext>arg</mtext>', '<mo>max</mo>')),
     (r'\log p', ('<mi>log</mi><mspace', '<mi>p</mi>')), (r'\log(p)', ('<mi>log</mi><mo',)),
@@ -106,7 +96,6 @@ def test_a_formula_becomes_mathml_or_an_error(tex, parts):
     if parts is None:
         with pytest.raises(ValueError, match='No MathML for'): docs.mathml(tex)
     else: assert docs.mathml(tex).startswith('<math ') and all(o in docs.mathml(tex) for o in parts)
-
 
 @pytest.mark.parametrize('word', ['gain_shares', 'plain_rows', 'entropy'])
 def test_the_search_lands_on_the_section_that_defines_a_name(site, word):

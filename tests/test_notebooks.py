@@ -1,5 +1,4 @@
-"""Every notebook runs from top to bottom: those of the library as nbdev runs them, experiments as papermill runs them,
-figures of what the experiments made, in a folder of their own."""
+"Every notebook runs from top to bottom: the library as nbdev runs it, experiments by papermill, figures of what they made."
 import os
 import sys
 from pathlib import Path
@@ -12,14 +11,12 @@ from ambiscale_nb.corpora.registry import CORPORA
 from ambiscale_nb.study.notebooks import run_notebook
 from ambiscale_nb.models.contract import MODELS
 from ambiscale_nb.strategies.pool import STRATEGIES
-
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT/'scripts'))
 from check import library, said  # noqa: E402
 LIBRARY = library()
 EXPERIMENTS = sorted(ROOT.glob('nbs/experiments/*.ipynb')) # numbered in the order in which they build
 FIGURES = sorted(ROOT.glob('nbs/figures/*.ipynb')) # read what experiments wrote
-
 
 @pytest.fixture
 def registries():
@@ -28,7 +25,6 @@ def registries():
     before = [(o, dict(o)) for o in (MODELS, CORPORA, STRATEGIES)]
     yield
     for o, was in before: o.clear(); o.update(was)
-
 
 @pytest.mark.parametrize('path', LIBRARY, ids=lambda o: o.stem)
 def test_library(path, registries, monkeypatch, tmp_path):
@@ -41,7 +37,6 @@ def test_library(path, registries, monkeypatch, tmp_path):
     except Exception: pytest.fail(shell.prettytb(path), pytrace=False)
     write_nb(nb, tmp_path/path.name)
     if os.getenv('AMBISCALE_SAME_OUTPUTS'): assert said(tmp_path/path.name)==said(path)
-
 
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
@@ -56,7 +51,6 @@ def run(tmp_path_factory):
             return root
         yield once
 
-
 @pytest.fixture(scope='module')
 def drawn(run):
     "Every figure, drawn from what the experiments made: what went wrong, the files there are, and whether ours were touched."
@@ -68,9 +62,7 @@ def drawn(run):
         errors = execute(root, *((o, {} if o.stem=='corpus_card' else told) for o in FIGURES), stop=False)
     return dict(zip([o.stem for o in FIGURES], errors, strict=True)), written(root), before==ours()
 
-
 def written(root): return {o.relative_to(root).as_posix() for o in root.rglob('*') if o.is_file()}
-
 
 @pytest.mark.parametrize('path', EXPERIMENTS, ids=lambda o: o.stem)
 def test_experiment(path, run):
@@ -79,7 +71,6 @@ def test_experiment(path, run):
     for o in EXPERIMENTS[:EXPERIMENTS.index(path)+1]: root = run(o)
     assert any(o.startswith('results/smoke/') for o in written(root))
     assert written(ROOT/'figures')==before
-
 
 @pytest.mark.parametrize('path', FIGURES, ids=lambda o: o.stem)
 def test_figure(path, drawn):

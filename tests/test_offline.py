@@ -26,8 +26,6 @@ except OSError as e: print(e)'''
 
 def test_this_machine_is_within_reach():
     with socket.create_server(('127.0.0.1', 0)) as server:
-        for name in ('127.0.0.1', 'localhost'):
-            socket.create_connection((name, server.getsockname()[1]), 5).close()
+        for name in ('127.0.0.1', 'localhost'): socket.create_connection((name, server.getsockname()[1]), 5).close()
 
-def test_one_thread_and_no_downloads():
-    assert os.environ['OMP_NUM_THREADS'] and os.environ['HF_HUB_OFFLINE']=='1'
+def test_one_thread_and_no_downloads(): assert os.environ['OMP_NUM_THREADS'] and os.environ['HF_HUB_OFFLINE']=='1'

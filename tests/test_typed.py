@@ -1,13 +1,9 @@
-"""Values that YAML or a command line reads as another type than was meant: each is refused in one line with file, line,
-place, what was found and what is wanted, before anything is asked; what is meant without doubt is taken."""
+"Values that YAML or a command line reads as another type than was meant are refused in one line; clear ones are taken."
 import os
 import subprocess
 import sys
 from pathlib import Path
-
 import pytest
-
-from ambiscale_nb import core
 from ambiscale_nb.models import contract as models
 from ambiscale_nb.core import ROOT, InputError
 from ambiscale_nb.study.config import check_parameters, read_study
@@ -18,17 +14,13 @@ SERVED = HEAD+'  - {model: vllm, load: {model: demo, %s}}\n'
 RUN = HEAD+'  - {model: tiny-alm-nano, %s}\n'
 STUDY = HEAD+'  - {model: tiny-alm-nano}\n%s\n'
 
-
-def told(tmp_path, text):
-    (tmp_path/'s.yaml').write_text(text)
-    with pytest.raises(InputError) as e: read_study(tmp_path/'s.yaml')
-    return str(e.value)
-
-
 def read(tmp_path, text):
     (tmp_path/'s.yaml').write_text(text)
     return read_study(tmp_path/'s.yaml')
 
+def told(tmp_path, text):
+    with pytest.raises(InputError) as e: read(tmp_path, text)
+    return str(e.value)
 
 SLURM = [
     ('walltime: 12:00:00', 'walltime: found 12:00:00, which YAML reads as 43200, wanted text: write walltime: "12:00:00"'),
@@ -87,23 +79,19 @@ ALL = [*((STUDY % f'slurm: {{{o}}}', 5, 'slurm.'+said) for o, said in SLURM),
        (STUDY.replace('a test', '1.10') % '', 2, 'about: found 1.10, which YAML reads as 1.1, wanted text: write about: "1.10"'),
        (STUDY.replace('name: s', 'name: 2024') % '', 1, 'name: found 2024 (a whole number), wanted text: write name: "2024"')]
 
-
 @pytest.mark.parametrize(('text', 'line', 'said'), ALL, ids=lambda o: o.splitlines()[0] if isinstance(o, str) else '')
 def test_a_value_of_another_type_is_one_line(tmp_path, text, line, said):
     found = told(tmp_path, text)
     assert found.startswith(f's.yaml, line {line}: {said}') and '\n' not in found
-
 
 def test_all_wrong_values_are_reported_together_each_with_its_line(tmp_path):
     found = told(tmp_path, 'name: 2024\nruns:\n  - model: 3\n    load: {record: 1_0}\nslurm:\n  walltime: 12:00:00\nn: "8"')
     assert [o.split(': ')[:2] for o in found.splitlines()[1:]] == [
         ['  line 1', 'name'], ['  line 3', 'runs[0].model'], ['  line 6', 'slurm.walltime'], ['  line 7', 'n']]
 
-
 def test_a_merged_line_keeps_its_spelling(tmp_path):
     found = told(tmp_path, 'name: s\nruns:\n  - &a {model: tiny-alm-nano, split: 0123}\n  - {<<: *a, condition: swap}')
     assert found.count('found 0123, which YAML reads as 83') == 2
-
 
 @pytest.mark.parametrize('text', [
     STUDY % 'n: 1_000', STUDY % 'temperature: .5', STUDY % 'temperature: 1', STUDY % 'limits: {usd: 1e3, tokens: 1.5e6}',
@@ -116,12 +104,10 @@ def test_a_merged_line_keeps_its_spelling(tmp_path):
     STUDY % 'slurm: {walltime: 1-12}'])
 def test_what_is_meant_without_doubt_is_taken(tmp_path, text): read(tmp_path, text)
 
-
 def test_values_reach_slurm_and_models_as_they_were_written(tmp_path):
     study = read(tmp_path, SERVED % 'revision: "0123", record: "2024_10", seconds: 1e1'+'slurm: {walltime: "12:00:00"}')
     assert study.slurm.model_dump(exclude_unset=True) == dict(walltime='12:00:00')
     assert study.runs[0].load == dict(model='demo', revision='0123', record='2024_10', seconds=10.)
-
 
 @pytest.mark.parametrize('field', ['seconds: {0}', 'key: {0}', 'without: {0}', 'names: {{demo: {0}}}', 'retry: {{tries: {0}}}',
                                    'confidence: {0}', 'base_urls: {{a: {0}}}'])
@@ -130,12 +116,10 @@ def test_a_key_in_the_wrong_place_is_not_repeated(tmp_path, field):
         found = told(tmp_path, SERVED % field.format(key))
         assert key not in found and 's.yaml, line 4: runs[0].load' in found
 
-
 @pytest.mark.parametrize('url', ['http://u:%s@[::1/v1', 'http://u:%s@h:99999/v1', 'http://h:x/v1?key=%s', 'h/v1?key=%s', '//u:%s@'])
 def test_an_address_with_a_key_is_not_repeated(url):
     with pytest.raises(InputError) as e: models.load_model('vllm', model='demo', base_urls=url % 'sk-sentinel0123456789')
     assert 'sentinel' not in str(e.value)
-
 
 @pytest.mark.parametrize(('options', 'message'), [
     (dict(retry=dict(tries=3.5)), 'retry.tries: found 3.5 .a number., wanted a whole number'),
@@ -147,12 +131,9 @@ def test_an_address_with_a_key_is_not_repeated(url):
 def test_a_value_of_another_type_is_refused_where_a_model_is_loaded_by_hand(options, message):
     with pytest.raises(InputError, match=message): models.load_model('vllm', model='demo', **options)
 
-
 # Parameters of a notebook
-
 GIVEN = dict(study='s', model='tiny-alm-nano', n=4, temperature=1., limits={}, widths=[3], progress=True)
 HINTS = dict(study=str, model=str, n=int, temperature=float, limits=dict, widths=list, progress=bool)
-
 
 @pytest.mark.parametrize(('wrong', 'said'), [
     (dict(study=2024), 'study: found 2024 (a whole number), wanted text'), (dict(study=1.1), 'study: found 1.1 (a number)'),
@@ -167,10 +148,8 @@ def test_parameters_of_a_notebook_are_compared_with_its_types(wrong, said):
     with pytest.raises(InputError) as e: check_parameters(GIVEN | wrong | dict(__annotations__=HINTS))
     assert said in str(e.value)
 
-
 NUMBER = ('-p', 'study', '2024'), ('study: found 2024 (a whole number), wanted text', 'papermill: -r study')
 SERVER = '-r', 'model', 'vllm', '-y'
-
 
 @pytest.mark.parametrize(('notebook', 'words', 'said'), [
     ('01_sample', *NUMBER), ('02_score', *NUMBER),
@@ -185,7 +164,5 @@ def test_a_wrong_type_by_papermill_is_refused_before_anything_is_asked(tmp_path,
     assert done.returncode == 1 and all(o in done.stderr+done.stdout for o in said), done.stderr[-2000:]
     assert not (tmp_path/'results').exists()
 
-
 def test_every_study_of_the_project_is_read():
     for o in (ROOT/'conf').glob('*.yaml'): assert read_study(o).name and read_yaml(o).content
-    assert core.ROOT == ROOT

@@ -6,10 +6,11 @@
 __all__ = []
 
 # %% ../../nbs/1_corpora/07_msp_podcast.ipynb #6504092e
+import json
 import os
 import re
 import warnings
-from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 import numpy as np
 import pandas as pd
@@ -56,66 +57,108 @@ def part_said(text:str) -> tuple: # primary, secondary
     return (primary.strip(), secondary.strip()) if mark else (text.strip(), '')
 
 # %% ../../nbs/1_corpora/07_msp_podcast.ipynb #0a9dec16
-LINE = (r'(?s)^\s*(?P<rater>[^;]*?)\s*;(?P<said>.*);\s*A:[^;]*;\s*V:[^;]*;\s*D:[^;]*?;?\s*$')
+LINE = (r'(?s)^\s*(?P<name>[^;]*?)\s*;(?P<said>.*);\s*A:(?P<arousal>[^;]*);\s*V:(?P<valence>[^;]*)'
+        r';\s*D:(?P<dominance>[^;]*?);?\s*$')
 
-def judgements(file:pd.Series, lines:pd.Series) -> pd.DataFrame: # Categories
-    "Who chose what, from workers' lines and the clip of each: file, rater, primary, secondary."
+def parse_lines(lines:Iterable[str]) -> pd.DataFrame: # Categories
+    "Lines of workers, or first lines of clips in labels.txt: name, said and three numbers."
     text = pa.array(lines, pa.large_string())
     if isinstance(text, pa.ChunkedArray): text = text.combine_chunks()
     found = pc.extract_regex(text, LINE)
-    if found.null_count: raise InputError(
-        f"{found.null_count} lines are no worker's lines, first "
-        f"{text.filter(found.is_null())[0].as_py()!r}: expected 'worker; primary; secondary; "
-        "A:4; V:4; D:4;'")
-    rater, said = (found.field(o).dictionary_encode().to_pandas() for o in ('rater', 'said'))
-    pairs = [part_said(o) for o in said.cat.categories]
-    def part(i): return pd.Categorical([o[i] for o in pairs]).take(said.cat.codes)
-    return pd.DataFrame(dict(file=pd.Categorical(file), rater=rater, primary=part(0),
+    if found.null_count:
+        first = text.filter(found.is_null())[0].as_py()
+        raise InputError(f"{found.null_count} lines are no worker's lines, first {first!r}: "
+                         "expected 'worker; primary; secondary; A:4; V:4; D:4;'")
+    return pd.DataFrame({o.name: found.field(o.name).dictionary_encode().to_pandas()
+                         for o in found.type})
+
+# %% ../../nbs/1_corpora/07_msp_podcast.ipynb #925e9d4a
+def judgements(file:Iterable[str], lines:Iterable[str]) -> pd.DataFrame: # Categories
+    "Who chose what, from workers' lines and the clip of each: file, rater, primary, secondary."
+    df = parse_lines(lines)
+    pairs = [part_said(o) for o in df.said.cat.categories]
+    def part(i): return pd.Categorical([o[i] for o in pairs]).take(df.said.cat.codes)
+    return pd.DataFrame(dict(file=pd.Categorical(file), rater=df.name, primary=part(0),
                              secondary=part(1)))
 
 # %% ../../nbs/1_corpora/07_msp_podcast.ipynb #5400487b
+AS_TEXT = dict(na_filter=False, dtype='category', encoding='utf-8-sig', encoding_errors='replace')
+
 def find(folder:Path, pattern:str) -> Path|None: # `pattern` for the whole name, in any case
     "The first file or folder of this name."
     names = sorted(os.listdir(folder))
     return next((Path(folder)/o for o in names if re.fullmatch(pattern, o, re.I)), None)
 
-# %% ../../nbs/1_corpora/07_msp_podcast.ipynb #a258f1a5
-AS_TEXT = dict(encoding='utf-8-sig', errors='replace') # Any encoding, without an error
-FEW_WORDS = ('FileName', 'EmoClass_Major', 'EmoClass_Second') # Read as categories
+def decode(path:Path) -> str:
+    "The text of a file in whatever encoding."
+    return path.read_bytes().decode('utf-8-sig', 'replace')
 
-def read_strictly(path:Path, names:dict, needed:tuple, why:str) -> pd.DataFrame: # All text
-    "A CSV file with columns as `names` has them; raises InputError for too long rows, or `why`."
-    with warnings.catch_warnings(), open(path, newline='', **AS_TEXT) as file:
+# %% ../../nbs/1_corpora/07_msp_podcast.ipynb #a258f1a5
+def read_strictly(path:Path, strings:list, columns:list) -> pd.DataFrame: # `columns`: their names
+    "A CSV file as `strings` columns and categories; raises InputError where a row is too long."
+    kinds = {i: str if o in strings else 'category' for i, o in enumerate(columns)}
+    with warnings.catch_warnings():
         warnings.simplefilter('error', pd.errors.ParserWarning)
-        kinds = defaultdict(lambda: str, dict.fromkeys(FEW_WORDS, 'category'))
-        try: df = pd.read_csv(file, index_col=False, na_filter=False, dtype=kinds)
+        try: df = pd.read_csv(path, index_col=False, **{**AS_TEXT, 'dtype': kinds})
         except (pd.errors.ParserError, pd.errors.ParserWarning) as e:
             raise InputError(f"{path.name} has rows of too many fields: get it again ({e})") from e
-    columns = [names.get(str(o).strip().lower(), o) for o in df]
-    if any({*o}<={*columns} for o in needed): return df.set_axis(columns, axis=1)
-    raise InputError(f"{path.name} has columns {list(df)}: {why}")
+    return df.set_axis(columns, axis=1)
 
 # %% ../../nbs/1_corpora/07_msp_podcast.ipynb #df411ca6
-DETAILED = {'filename': 'file', 'emoclass_major': 'primary', 'emoclass_second': 'secondary',
-            **dict.fromkeys(('worker', 'workers', 'workerid'), 'rater'), 'emodetail': 'line'}
-JUDGED = ['file', 'rater', 'primary', 'secondary']
-
-def read_detailed(path:Path) -> pd.DataFrame: # As `judgements`
+def read_detailed_csv(path:Path) -> pd.DataFrame: # As `judgements`
     "Who chose what, from labels_detailed.csv in either layout."
-    df = read_strictly(path, DETAILED, (JUDGED, ('file', 'line')), "neither the layout of 1.6 and "
-                       "2.0 nor EmoDetail; releases up to 1.5 are not read")
-    return judgements(df.file, df.line) if {'file', 'line'}<=set(df) else (
-        df[JUDGED].astype('category'))
+    head = pd.read_csv(path, nrows=0, **AS_TEXT).columns.str.strip()
+    columns = ['rater' if re.fullmatch('Worker(s|ID)?', o) else o for o in head]
+    names = ['FileName', 'rater', 'EmoClass_Major', 'EmoClass_Second']
+    lines = {'FileName', 'EmoDetail'}<=set(columns)
+    if not lines and set(names)-set(columns):
+        raise InputError(f"{path.name} has columns {list(head)}: neither the layout of 1.6 and 2.0 "
+                         "nor EmoDetail; releases up to 1.5 are not read")
+    df = read_strictly(path, ['rater', 'EmoDetail'], columns)
+    if lines: return judgements(df.FileName, df.EmoDetail)
+    return df[names].set_axis(['file', 'rater', 'primary', 'secondary'], axis=1).astype('category')
 
-# %% ../../nbs/1_corpora/07_msp_podcast.ipynb #7081123f
+# %% ../../nbs/1_corpora/07_msp_podcast.ipynb #d303b485
+def read_json(path:Path) -> list: # Pairs (key, value), also inside
+    "A JSON file in which a key may occur twice."
+    return json.loads(decode(path), object_pairs_hook=list)
+
+def read_detailed_json(path:Path) -> pd.DataFrame: # As `judgements`
+    "Who chose what, from labels_detailed.json."
+    rows = [(file, rater, *(str(dict(o).get(f'EmoClass_{x}') or '') for x in ('Major', 'Second')))
+            for file, raters in read_json(path) for rater, o in raters]
+    return pd.DataFrame(rows, columns=['file', 'rater', 'primary', 'secondary']).astype('category')
+
+# %% ../../nbs/1_corpora/07_msp_podcast.ipynb #0c2a2711
+def read_txt(path:Path) -> tuple: # As `read_consensus` and as `judgements`
+    "Both tables from labels.txt."
+    lines = pd.Series([o for o in decode(path).split('\n') if o.strip()], dtype=str)
+    first = lines.str.match(r'(?i)\s*[^;]+\.wav\s*;').to_numpy()
+    if not len(lines) or not first[0]:
+        raise InputError(f"{path} does not begin with a clip's line: releases up to 1.5 are not "
+                         "read; get 1.6 or later")
+    clips = parse_lines(lines[first]).astype(str)
+    clips = clips.rename(columns={'name': 'file', 'said': 'letter'})
+    file = clips.file.to_numpy()[np.cumsum(first)-1][~first]
+    return clips, judgements(file, lines[~first])
+
+# %% ../../nbs/1_corpora/07_msp_podcast.ipynb #bcd40de0
 STATED = {'filename': 'file', 'emoclass': 'letter', 'emoclass_major': 'letter',
           'emoact': 'arousal', 'emoval': 'valence', 'emodom': 'dominance', 'spkrid': 'speaker',
           'gender': 'gender', 'split_set': 'split'}
 
+# %% ../../nbs/1_corpora/07_msp_podcast.ipynb #7081123f
 def read_consensus(path:Path) -> pd.DataFrame: # Those columns of `STATED` that the file has
-    "What labels_consensus.csv states of each clip, as text."
-    df = read_strictly(path, STATED, (('file', 'letter'),),
-                       'it lacks FileName or EmoClass; get it again')
+    "What labels_consensus.csv or .json states of each clip, as text."
+    if path.suffix.lower()=='.json':
+        df = pd.DataFrame([dict(o, FileName=file) for file, o in read_json(path)])
+        df = df.astype(object).where(df.notna(), '')
+    else:
+        head = list(pd.read_csv(path, nrows=0, **AS_TEXT))
+        df = read_strictly(path, head, head)
+    df.columns = [STATED.get(str(o).strip().lower(), str(o)) for o in df]
+    if not {'file', 'letter'}<=set(df):
+        raise InputError(f"{path.name} lacks FileName or EmoClass, it has {list(df)}: get it again")
     return df[[o for o in dict.fromkeys(STATED.values()) if o in df]].astype(str)
 
 # %% ../../nbs/1_corpora/07_msp_podcast.ipynb #d3770885
@@ -124,7 +167,7 @@ def extra_facts(folders:list) -> pd.DataFrame: # Root and label folder; file, sp
     def is_clip(o): return o.lower().endswith('.wav')
     def pairs(pattern): # (clip or speaker, fact) of a text file with two fields per line
         path = next((p for o in folders for p in [find(o, pattern)] if p), None)
-        lines = path.read_text(**AS_TEXT).split('\n') if path else []
+        lines = decode(path).split('\n') if path else []
         rows = ([x.strip() for x in o.split(';') if x.strip()] for o in lines)
         return [sorted(o, key=is_clip, reverse=True) if any(map(is_clip, o)) else o
                 for o in rows if len(o)==2]
@@ -136,9 +179,10 @@ def extra_facts(folders:list) -> pd.DataFrame: # Root and label folder; file, sp
     df['gender'] = df.speaker.map({number(o): x for o, x in voices if not is_clip(o)})
     return df.astype(object).fillna('').astype(str)
 
-# %% ../../nbs/1_corpora/07_msp_podcast.ipynb #059703d2
+# %% ../../nbs/1_corpora/07_msp_podcast.ipynb #4f6b8a7b
 OPEN = ('', 'NA', 'nan', 'None', 'Unknown', 'unknown') # Words for: not stated
 
+# %% ../../nbs/1_corpora/07_msp_podcast.ipynb #059703d2
 def complete(stated:pd.DataFrame, extra:pd.DataFrame) -> pd.DataFrame: # One row per clip
     "What is known of each clip from all files, also of clips that only Test3 lists."
     stated = stated.drop_duplicates('file')
@@ -153,12 +197,12 @@ def complete(stated:pd.DataFrame, extra:pd.DataFrame) -> pd.DataFrame: # One row
     if wrong.any(): raise InputError(
         f"{wrong.sum()} clips have no letter of {''.join(LETTERS_MSP)}, first "
         f"{letter[wrong.idxmax()]!r}: is this MSP-Podcast?")
-    part = df.split.where(~df.split.isin(OPEN), '').str.lower()
-    part = part.replace('validation', 'development')
+    part = df.split.str.lower().replace({'validation': 'development', **dict.fromkeys(
+        [o.lower() for o in OPEN], '')})
     return df.assign(letter=letter.where(letter.isin([*LETTERS_MSP]), ''), split=part)
 
 # %% ../../nbs/1_corpora/07_msp_podcast.ipynb #e1a6bd77
-def one_answer_each(said:pd.DataFrame, files:pd.Series) -> tuple: # From `judgements`
+def one_answer_each(said:pd.DataFrame, files:Iterable[str]) -> tuple: # From `judgements`
     "Judgements with `place` in `files`, once per worker; counts left out; places answered again."
     place = pd.Index(files).get_indexer(said.file.cat.categories)[said.file.cat.codes]
     again = said.duplicated(['file', 'rater']).to_numpy() & (place>=0)
@@ -183,7 +227,7 @@ def name_emotions(said:pd.DataFrame, emotions:str='primary') -> pd.DataFrame:
         named=pd.Categorical.from_codes(second.astype(int), fields)).reset_index(drop=True)
 
 # %% ../../nbs/1_corpora/07_msp_podcast.ipynb #030084ac
-def consensus_of(ratings:pd.DataFrame, uids:pd.Series) -> np.ndarray: # (U,); '' for a tie
+def consensus_of(ratings:pd.DataFrame, uids:Iterable[str]) -> np.ndarray: # (U,); '' for a tie
     "The plurality of primary emotions (uid, label, named) of each clip."
     first, nine = ratings[ratings.named=='primary'], label_set('eight+other')
     if len(ratings) and not len(first):
@@ -205,19 +249,23 @@ def voices(df:pd.DataFrame) -> pd.DataFrame: # speaker, gender, session (the pod
 # %% ../../nbs/1_corpora/07_msp_podcast.ipynb #d3729ba4
 NO_AUDIO = ('MSP-PODCAST_1909_1017',) # Listed in release 2.0 without a file
 
-def transcripts_of(root:Path, uids:pd.Series) -> list: # '' where there is none
+def msp_audio(root:Path) -> tuple: # Names are None if there is no such folder
+    "The audio folder (Audios or Audio) and the names of its files."
+    folder = find(root, 'audios?')
+    if folder is None or not folder.is_dir(): return Path(root)/'Audios', None
+    return folder, set(os.listdir(folder))
+
+def transcripts_of(root:Path, uids:Iterable[str]) -> list: # '' where there is none
     "Read the transcripts, one small file each: minutes on a network drive for a whole release."
     folder = find(root, 'transcripts?')
     here = set(os.listdir(folder)) if folder else ()
-    def words(o): return (folder/f'{o}.txt').read_text(**AS_TEXT).split()
-    return [' '.join(words(o)) if f'{o}.txt' in here else '' for o in uids]
+    return [' '.join(decode(folder/f'{o}.txt').split()) if f'{o}.txt' in here else '' for o in uids]
 
 # %% ../../nbs/1_corpora/07_msp_podcast.ipynb #405307d7
 def describe_clips(df:pd.DataFrame, root:Path, voted:np.ndarray, again:np.ndarray) -> tuple:
     "Clips of `complete` with flags, and unlisted audio; `again`: rows that a rater repeated."
     uid, who = df.file.str.replace(r'(?i)\.wav$', '', regex=True), voices(df)
-    folder = find(root, 'audios?')
-    here = set(os.listdir(folder)) if folder and folder.is_dir() else None
+    folder, here = msp_audio(root)
     gone = ~df.file.isin(here or ())
     bare = ~voted & (df.letter=='') & df.split.str.startswith('test')
     flags = join_flags(no_audio=gone & (uid.isin(NO_AUDIO) if here is None else True), blind=bare,
@@ -225,9 +273,10 @@ def describe_clips(df:pd.DataFrame, root:Path, voted:np.ndarray, again:np.ndarra
         unknown_speaker=who.unknown, no_split=df.split=='')
     numbers = {o: pd.to_numeric(df[o], errors='coerce') if o in df else np.nan
                for o in ('arousal', 'valence', 'dominance')}
-    clips = who.drop(columns='unknown').assign(corpus='msp_podcast', uid=uid, flags=flags,
-        path=f"{folder or root/'Audios'}{os.sep}"+df.file, ambiguity_source='votes', split=df.split,
-        letter=df.letter, consensus=df.letter.map({**LETTERS_MSP, '': ''}), **numbers)
+    clips = pd.DataFrame(dict(corpus='msp_podcast', uid=uid, path=f'{folder}{os.sep}'+df.file,
+        speaker=who.speaker, flags=flags, ambiguity_source='votes', gender=who.gender,
+        session=who.session, split=df.split, letter=df.letter,
+        consensus=df.letter.map({**LETTERS_MSP, '': ''}), **numbers))
     return clips, sum(o.lower().endswith('.wav') for o in (here or set())-set(df.file))
 
 # %% ../../nbs/1_corpora/07_msp_podcast.ipynb #52edcc83
@@ -247,11 +296,19 @@ def release_of(release:str|None, labelled:int, listed:int) -> str: # Clips with 
 # %% ../../nbs/1_corpora/07_msp_podcast.ipynb #00f6bb51
 def read_labels(folder:Path) -> tuple: # As `read_consensus` and as `judgements`
     "Both tables from the label folder."
-    stated, said = (find(folder, rf'labels_{o}\.csv') for o in ('con[sc]ensus', 'detailed'))
-    if not (stated and said): raise InputError(
-        f"{folder} lacks labels_{'detailed' if stated else 'consensus'}.csv: releases up to 1.5 "
-        "have other files and are not read; get 1.6 or later")
-    return read_consensus(stated), read_detailed(said)
+    def first(*names): return next((o for n in names for o in [find(folder, n)] if o), None)
+    txt = first(r'labels\.txt')
+    whole = first(r'labels_con[sc]ensus\.csv', r'labels_con[sc]ensus\.json') or txt
+    detail = first(r'labels_detailed\.csv', r'labels_detailed\.json') or txt
+    if whole is None or detail is None:
+        raise InputError(f"{folder} lacks labels_{'consensus' if whole is None else 'detailed'} as "
+                         ".csv or .json, and labels.txt: releases up to 1.5 have other files and "
+                         "are not read; get 1.6 or later")
+    both = read_txt(txt) if txt in (whole, detail) else (None, None)
+    stated = both[0] if whole==txt else read_consensus(whole)
+    if detail==txt: return stated, both[1]
+    json_or_csv = read_detailed_json if detail.suffix.lower()=='.json' else read_detailed_csv
+    return stated, json_or_csv(detail)
 
 # %% ../../nbs/1_corpora/07_msp_podcast.ipynb #19efc977
 PARTS = ('all', 'train', 'development', 'validation', 'test', 'test1', 'test2', 'test3')
@@ -298,15 +355,18 @@ MSP_COUNTS = {
     '1.12': {}, '2024-11': dict(parts={'train': 84_260, 'development': 31_961}, answers=649_102),
     '2.0': dict(thousands={'train': 169, 'development': 34, 'test1': 46, 'test2': 15},
                 speakers=3641, no_audio=1)}
-LETTER_COUNTS = dict(N=26_009, H=14_285, X=14_199, U=4084, C=3644, A=3218, S=2649, D=2593, F=1544,
-                     O=817) # Of release 1.8
+LETTER_COUNTS = pd.DataFrame({ # Of release 1.8
+    'all': dict(N=26_009, H=14_285, X=14_199, U=4084, C=3644, A=3218, S=2649, D=2593, F=1544,
+                O=817),
+    'test1': dict(N=4702, H=3475, X=2955, U=1029, C=736, D=709, A=622, S=505, F=367, O=226),
+    'development': dict(N=2529, X=1454, H=1320, A=621, C=547, D=441, U=382, S=302, F=130, O=74)})
 
 # %% ../../nbs/1_corpora/07_msp_podcast.ipynb #36652d16
 def check_letters(clips:pd.DataFrame, ratings:pd.DataFrame, known:dict) -> list:
-    "Votes against letters, and raters against the counts `known` of a release."
-    places = pd.Index(clips.uid).get_indexer(ratings.uid[ratings.order==0])
-    n, stated = np.bincount(places, minlength=len(clips)), (clips.letter!='').to_numpy()
-    m = n[n>0]
+    "Votes against letters, and raters against the counts `known` of a whole release."
+    n = np.bincount(pd.Index(clips.uid).get_indexer(ratings.uid[ratings.order==0]),
+                    minlength=len(clips))
+    stated, m = (clips.letter!='').to_numpy(), n[n>0]
     out = [count_check('clips with a letter and no votes', 0, int((n[stated]==0).sum()))]
     if (ratings.named=='primary').any():
         wrong = (consensus_of(ratings, clips.uid)!=clips.consensus) & stated & (n>0)
@@ -322,28 +382,31 @@ def check_letters(clips:pd.DataFrame, ratings:pd.DataFrame, known:dict) -> list:
     return out
 
 # %% ../../nbs/1_corpora/07_msp_podcast.ipynb #11568ad6
-def check_msp_podcast(clips:pd.DataFrame, ratings:pd.DataFrame|None=None) -> list: # All clips
+def check_msp_podcast(clips:pd.DataFrame, ratings:pd.DataFrame|None=None) -> list: # Primary ones
     "A copy against the published figures of its release, as lines of `count_check`."
-    release, parts, out = clips.release.iloc[0], clips.split.value_counts(), []
-    known = MSP_COUNTS.get(release, {})
+    release, parts = clips.release.iloc[0], clips.split.value_counts()
+    known, whole, out = MSP_COUNTS.get(release, {}), len(parts)>1, []
     def has(flag): return clips['flags'].str.contains(flag)
-    if release in CLIP_COUNTS or not release:
+    if whole and (release in CLIP_COUNTS or not release):
         n = {len(clips), int((~has('blind')).sum())}
         size = CLIP_COUNTS.get(release, 'those of a known release, or give `release`')
         out = [count_check('clips', size, size if size in n else min(n))]
     out += [count_check(f'{unit} of {o}', n, round(parts.get(o, 0)/size))
             for unit, size, field in (('clips', 1, 'parts'), ('thousands', 1000, 'thousands'))
-            for o, n in known.get(field, {}).items()]
-    out += [count_check(o, known[o], n) for o, n in {
+            for o, n in known.get(field, {}).items() if whole or o in parts]
+    if whole: out += [count_check(o, known[o], n) for o, n in {
         'speakers': clips.speaker[~has('unknown_speaker')].nunique(),
         'no_audio': int(has('no_audio').sum())}.items() if o in known]
-    out += [count_check(f'letter {o} of all', n, int((clips.letter==o).sum()))
-            for o, n in LETTER_COUNTS.items() if release=='1.8']
-    return out if ratings is None else out+check_letters(clips, ratings, known)
+    part = 'all' if whole else parts.index[0]
+    if release=='1.8' and part in LETTER_COUNTS:
+        out += [count_check(f'letter {o} of {part}', int(n), int((clips.letter==o).sum()))
+                for o, n in LETTER_COUNTS[part].items()]
+    return out if ratings is None else out+check_letters(clips, ratings, known if whole else {})
 
-# %% ../../nbs/1_corpora/07_msp_podcast.ipynb #13d3b1f3
+# %% ../../nbs/1_corpora/07_msp_podcast.ipynb #7073331b
 HOURS = {'1.8': 113.6, '1.11': 235.94, '1.12': 324.4, '2.0': 409.} # Of all labelled clips
 
+# %% ../../nbs/1_corpora/07_msp_podcast.ipynb #13d3b1f3
 def msp_size(split:str, release:str|None=None, **options:object) -> tuple|None: # None if unknown
     "Published clips of a split (default: latest release), their mean length in s, a description."
     release = release or RELEASES[-1]

@@ -31,6 +31,9 @@ class Commands(TyperGroup):
         try: return super().invoke(context)
         except (InputError, NotebookError) as e: print(f'Error: {e}', file=sys.stderr)
         raise typer.Exit(2)
+    def resolve_command(self, context, args): # `--study NAME`, but of import, is the argument NAME
+        given = args if args[0]=='import' else [o for o in args if o!='--study']
+        return super().resolve_command(context, given)
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False,
                   help='Ambiguous emotion under test-time scaling: run and read studies.',

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from in_one import execute
-
 from ambiscale_nb import metric
 from ambiscale_nb.core import ROOT, InputError
 from ambiscale_nb.corpora.ambiguity import soft_labels
@@ -39,19 +38,17 @@ def broken(p, y):
 NBS, SMALL = ROOT/'nbs', dict(study='own', model='tiny-alm-nano', limit=40, n=4, modes=['dist'], styles=['direct'],
                               widths=[], verify=False, progress=False)
 
-
 @pytest.fixture(scope='module')
 def study(tmp_path_factory):
     "A small study with these metrics, and a figure of the first."
-    root, patch = tmp_path_factory.mktemp('own'), pytest.MonkeyPatch()
+    root = tmp_path_factory.mktemp('own')
     (root/'own.py').write_text(OWN)
-    patch.setenv('AMBISCALE_PLUGINS', 'own.py')
-    execute(root, (NBS/'experiments/01_sample.ipynb', SMALL),
-            (NBS/'experiments/02_score.ipynb', dict(study='own', ks=[1, 4], progress=False)),
-            (NBS/'figures/fig2_strategies.ipynb', dict(study='own', metric='total_variation', out='results/own/figures')))
-    patch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('AMBISCALE_PLUGINS', 'own.py')
+        execute(root, (NBS/'experiments/01_sample.ipynb', SMALL),
+                (NBS/'experiments/02_score.ipynb', dict(study='own', ks=[1, 4], progress=False)),
+                (NBS/'figures/fig2_strategies.ipynb', dict(study='own', metric='total_variation', out='results/own/figures')))
     return root/'results/own'
-
 
 def test_it_is_scored_like_any_other(study):
     scores = pd.read_parquet(study/'scores.parquet')
@@ -66,7 +63,6 @@ def test_it_is_scored_like_any_other(study):
     got = own.query("strategy=='mean' and k==4 and stratum=='all' and reading=='plain'").value
     assert got.to_numpy() == pytest.approx(want)
 
-
 def test_a_table_for_a_paper_has_the_values_of_scores(study, monkeypatch):
     monkeypatch.setattr('ambiscale_nb.study.results.RESULTS', study.parent)
     scores = pd.read_parquet(study/'scores.parquet').query("reading=='plain' and stratum=='all'")
@@ -77,25 +73,21 @@ def test_a_table_for_a_paper_has_the_values_of_scores(study, monkeypatch):
             assert abs(float(row[name][0])-want) <= .51*10**-digits, (name_, name)
     with pytest.raises(InputError, match='no value per clip'): paper_rows([], scores, 'uar')
 
-
 def test_a_metric_of_labels_counts_only_its_clips(study):
     scores = pd.read_parquet(study/'scores.parquet').query("metric=='happy' and stratum=='all'")
     assert scores.n.between(1, 20).all() and scores.value.between(0, 1).all()
     assert (scores.prior >= scores.uniform).all()
-
 
 def test_one_that_fails_is_refused_and_stops_nothing(study):
     refused = pd.read_parquet(study/'refusals.parquet').query("strategy=='metric broken'")
     assert refused.reason.str.contains('must take (..., U, K) and return (..., U)', regex=False).all() and len(refused)
     assert 'broken' not in set(pd.read_parquet(study/'scores.parquet').metric)
 
-
 def test_the_report_and_a_figure_show_it(study):
     packed = re.search(r'id="cell-data"[^>]*>([^<]+)<', search_page(pd.read_parquet(study/'scores.parquet')))[1]
     assert b'total_variation' in gzip.decompress(base64.b64decode(packed))
     shown = pd.read_csv(study/'figures/fig2_strategies.csv')
     assert set(shown.metric) == {'total_variation'} and shown.value.between(0, 1).all()
-
 
 @pytest.mark.parametrize(('how', 'match'), [
     (dict(kind='text'), "Unknown kind of metric 'text'"), (dict(needs='ratings'), "Unknown need of a metric 'ratings'"),
@@ -104,7 +96,6 @@ def test_the_report_and_a_figure_show_it(study):
 def test_a_declaration_that_cannot_be_is_refused(how, match):
     with pytest.raises(InputError, match=match):
         metric(**dict(higher=True, bounds=(0, 1), source='x') | how)(lambda p, y: p)
-
 
 def test_values_out_of_bounds_are_refused(monkeypatch):
     monkeypatch.setattr(metrics, 'METRICS', registered := dict(metrics.METRICS))

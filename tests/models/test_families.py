@@ -393,7 +393,6 @@ def test_code_of_a_checkpoint_is_never_run(checkpoint, tmp_path):
 
 # --- the registry
 
-@EVERY
 def test_the_registry_states_what_a_family_can_do(alm, name):
     info, family = MODELS[name], FAMILIES[name]
     assert (info.backend, info.n_params)==('local', None) and family.repo in info.about

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from ambiscale_nb.sampling.audits import (MEASURES, alone_values, audio_values, audit_rows,
+from ambiscale_nb.sampling.audits import (MEASURES, audio_values, audit_rows,
     listwise_ledger, listwise_pool, order_table)
 from ambiscale_nb.strategies.budget import curves
 from ambiscale_nb.models.contract import Reply
@@ -13,12 +13,11 @@ from ambiscale_nb.strategies.pool import pool_of, rows as clips_of
 from ambiscale_nb.strategies.paper import to_judge, with_verdicts
 from ambiscale_nb.sampling.verify import (Judge, label_verdicts, list_verdicts, plan_verdicts,
     verdict_rows, verify_pool)
-from test_store import FOUR, Scripted, wave_of
+from test_store import FOUR, Scripted, clips, quick, wave_of  # noqa: F401 (a fixture)
 from verifiers import order_audit, shuffle_audit, tie_audit
 
 NAN, U = math.nan, 40
-ITEMS = pd.DataFrame(dict(corpus='demo', uid=[f'clip{i:03}' for i in range(U)], speaker=[f's{i%10}' for i in range(U)],
-                          audio_sha=[f'sha{i}' for i in range(U)]))
+ITEMS = clips(U).assign(speaker=[f's{i%10}' for i in range(U)])
 Y = np.eye(4)[np.arange(U)%4]*.7+.075
 WHO = dict(model='m', corpus='demo', decoding='sample', verifier='v', role='external')
 rng = np.random.default_rng(3)
@@ -29,22 +28,16 @@ LISTS = pd.DataFrame(dict(uid=ITEMS.uid, options=[tuple(o for o, on in zip(FOUR,
 class Judged(Scripted):
     "Hears the label of the clip's number; deaf: that of the first clip. `place`: what the first place is worth to it."
     name = 'v'
-    def __init__(self, deaf=False, place=0., step=None):
+    def __init__(self, deaf=False, place=0.):
         super().__init__()
-        self.deaf, self.place, self.step = deaf, place, step
+        self.deaf, self.place = deaf, place
     def likes(self, wave, label):
         at = 0 if self.deaf else round(float(wave[0])*1000)
         return [2., 1., .3, 0.][(FOUR.index(label)-at)%4]
     def score(self, wave, prompt, answers):
-        self.calls += 1
         if answers==['yes', 'no']:
-            label = next(o for o in FOUR if f'Is {o} ' in prompt.text)
-            if self.step: return np.log([max(round(self.likes(wave, label)/2/self.step)*self.step, .01), .5])
-            return np.array([self.likes(wave, label), 1.])
+            return np.array([self.likes(wave, next(o for o in FOUR if f'Is {o} ' in prompt.text)), 1.])
         return np.array([self.likes(wave, o)+self.place*(i==0) for i, o in enumerate(answers)])
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch): monkeypatch.setattr('os.fsync', lambda fd: None)
 
 def stored(model, folder, judge, options=None):
     "Rows of a judge, and of the same with other audio."
@@ -78,28 +71,10 @@ def test_a_deaf_verifier_is_found_and_a_listening_one_is_not(tmp_path, ask):
         row = of(fine, 'audio', o)
         assert row.low>0 and row.low<row.value<row.high and (row.n, row.speakers, row.reason)==(U, 10, '')
 
-def test_a_verifier_that_takes_the_first_is_found(tmp_path):
-    pool, _, table, own = listwise(Judged(place=40.), tmp_path/'first')
-    agreement, first = of(table, 'order', 'agreement'), of(table, 'order', 'first')
-    assert agreement.value==agreement.blind==0 and agreement.n==U
-    np.testing.assert_allclose([first.value, first.blind], .5, atol=1e-6)
-    fair = listwise(Judged(), tmp_path/'fair')[2]
-    assert of(fair, 'order', 'agreement').value==1 and abs(of(fair, 'order', 'first').value)<1e-9
-    assert of(fair, 'order', 'agreement').blind==0 and of(fair, 'order', 'first').blind==.5
-    lean = of(listwise(Judged(place=.8), tmp_path/'lean')[2], 'order', 'first')
-    assert 0<lean.low<=lean.value<=lean.high<.5
-
-def test_a_coarse_verifier_is_found(tmp_path):
-    coarse, fine = (of(pointwise(Judged(step=o), tmp_path/str(o))[2], 'tie', 'tied') for o in (1., None))
-    assert fine.value==0 and coarse.value>.3 and coarse.low>fine.value and coarse.blind==1
-
 def test_a_silent_verifier_is_found():
-    v = np.full((U, 4), .5)
-    v[::2] = NAN
-    table = audit_rows(with_verdicts(POOL, v), ITEMS.speaker, WHO, Y)
-    row = of(table, 'tie', 'missing')
-    assert row.value==.5 and row.n==U
-    assert of(table, 'tie', 'tied').n==U/2 and of(table, 'tie', 'tied').value==1
+    table = audit_rows(with_verdicts(POOL, np.where(np.arange(U)[:, None]%2, .5, np.full(4, NAN))), ITEMS.speaker, WHO, Y)
+    missing, tied = (of(table, 'tie', o) for o in ('missing', 'tied'))
+    assert (missing.value, missing.n, tied.value, tied.n)==(.5, U, 1, U/2)
 
 def test_values_are_those_of_the_audits_and_intervals_those_of_speakers(tmp_path):
     pool, other, table, own = listwise(Judged(place=.8), tmp_path)
@@ -118,21 +93,8 @@ def test_values_are_those_of_the_audits_and_intervals_those_of_speakers(tmp_path
 
 def test_a_part_of_the_clips_may_be_audited(tmp_path):
     pool, other, _ = pointwise(Judged(), tmp_path)
-    few = other[other.uid.isin(ITEMS.uid[:12])]
-    row = of(audit_rows(pool, ITEMS.speaker, WHO, Y, few), 'audio', 'votes')
-    assert row.n==12
-    none = audit_rows(pool, ITEMS.speaker, WHO, Y, other[other.uid.eq('?')])
-    assert 'set `audit`' in of(none, 'audio', 'votes').reason
-
-def test_the_verifier_alone_is_the_bar():
-    "It knows the answer: choosing from three of four labels can only lose."
-    pool = with_verdicts(POOL, Y)
-    values = alone_values(pool, Y).votes
-    holds = np.array([FOUR[i%4] in o for i, o in enumerate(LISTS.options)])
-    np.testing.assert_allclose(values[holds], 0)
-    np.testing.assert_allclose(values[~holds], .075-.775)
-    row = of(audit_rows(pool, ITEMS.speaker, WHO, Y), 'alone', 'votes')
-    assert row.high<0==row.blind
+    def votes(uids): return of(audit_rows(pool, ITEMS.speaker, WHO, Y, other[other.uid.isin(uids)]), 'audio', 'votes')
+    assert votes(ITEMS.uid[:12]).n==12 and 'set `audit`' in votes([]).reason
 
 def test_what_cannot_be_told_has_a_reason(tmp_path):
     pool, _, table, own = listwise(Judged(), tmp_path)
@@ -148,21 +110,18 @@ def test_what_cannot_be_told_has_a_reason(tmp_path):
     assert of(voteless, 'order', 'first').reason.startswith('asked about one label at a time')
 
 # ---- pools
-
 def test_a_stated_distribution_has_the_expected_verdict_of_its_list():
     rows = pd.DataFrame([dict(uid='a', group=f'g{r}', repeat=r, label=o, index=i, score=s, error='') for r in (0, 1)
                          for i, (o, s) in enumerate([('angry', .2), ('sad', .8)][::1-2*r])])
     pool = pool_of([[(.5, 0, 0, .5), (1, 0, 0, 0)]], FOUR, 'dist', uids=['a'])
     np.testing.assert_allclose(listwise_pool(pool, rows, 'a').verdict, [[.5, .2]])
 
-def test_it_runs_at_its_own_budget_and_is_billed_once(tmp_path):
+def test_it_runs_at_its_own_budget_and_lists_of_other_pools_are_not_its_bill(tmp_path):
     pool, _, _, own = listwise(Judged(), tmp_path)
-    points = curves(pool, ['alm_v'], None, Y)['alm_v']
-    assert [o.k for o in points]==[4]
-    paid = listwise_ledger(pool, own, dict.fromkeys(POOL.uids, 3.))
-    assert (paid['calls']==2).all() and (paid['audio_seconds']==6).all() and np.isnan(paid['in_tokens']).all()
-    more = pd.concat([own, own.assign(group=own.group+'x', label=own.label.map(dict(zip(FOUR, FOUR[1:]+FOUR[:1], strict=True))))])
-    assert listwise_ledger(clips_of(pool, [0, 1]), more)['calls'].tolist()==[2, 2]  # lists of other pools are not its bill
+    assert [o.k for o in curves(pool, ['alm_v'], None, Y)['alm_v']]==[4]
+    next_label = dict(zip(FOUR, FOUR[1:]+FOUR[:1], strict=True))
+    more = pd.concat([own, own.assign(group=own.group+'x', label=own.label.map(next_label))])
+    assert listwise_ledger(clips_of(pool, [0, 1]), more)['calls'].tolist()==[2, 2]
 
 def test_words_are_billed_by_the_call(tmp_path):
     class Words(Scripted):
@@ -171,10 +130,9 @@ def test_words_are_billed_by_the_call(tmp_path):
                           dict(prompt_tokens=90, output_tokens=12, usd=.02), .5)]
     items, judge = ITEMS.iloc[:2], Judge('listwise-text')
     options = pd.DataFrame(dict(uid=items.uid, options=[('angry', 'sad')]*2))
-    pool = pool_of([['angry', 'sad']]*2, FOUR, uids=items.uid)
     verify_pool(Words(), items, wave_of, FOUR, Store(tmp_path), judge, progress=False, options=options)
     rows = verdict_rows(Store(tmp_path), plan_verdicts(Words(), items, FOUR, judge, options))
-    paid = listwise_ledger(pool, rows)
+    paid = listwise_ledger(pool_of([['angry', 'sad']]*2, FOUR, uids=items.uid), rows)
     for o, want in dict(calls=2, in_tokens=180, out_tokens=24, usd=.04, wall_seconds=1).items():
         np.testing.assert_allclose(paid[o], want)
 

@@ -1,5 +1,4 @@
-"""Estimates against what really happens at a server on this machine: requests, tokens and money lie between
-the two ends of the estimate, and whatever is unknown stays so."""
+"Estimates against what happens at a server on this machine: requests, tokens and money lie within; unknown stays unknown."
 import math
 import numpy as np
 import pandas as pd
@@ -8,8 +7,7 @@ from loopback import Loopback
 from ambiscale_nb.models import check  # noqa: F401 (models register)
 from ambiscale_nb.core import InputError
 from ambiscale_nb.models.endpoint import ENDPOINTS
-from ambiscale_nb.sampling.estimate import (COLUMNS, LIKELY, clip_seconds, estimate_run,
-    requests_of, stand_in, totals)
+from ambiscale_nb.sampling.estimate import (COLUMNS, LIKELY, clip_seconds, estimate_run, requests_of, stand_in, totals)
 from ambiscale_nb.models.gemini import GEMINIS
 from ambiscale_nb.models.contract import MODELS, load_model
 from ambiscale_nb.sampling.files import CANDIDATES, Store
@@ -22,23 +20,24 @@ ASK = [prompt('label', o, LABELS) for o in STYLES]
 CLIPS = pd.DataFrame(dict(corpus='demo', uid=[*'abcd'], speaker=[*'wxyz'], duration=[.25, .5, 1., 2.],
                           audio_sha=['s0', 's1', 's2', 's3']))
 SECONDS = clip_seconds(CLIPS)
-PRICES = {'demo': dict(text_in=1., audio_in=8., text_out=3.)}
-
 def wave_of(uid): return (.3*np.sin(np.arange(int(16_000*SECONDS[uid]))*.05)).astype(np.float32)
 
 def options_of(server, kind):
-    url = server.gemini if kind=='gemini' else server.url
-    rate = 128. if kind=='gemini' else 120.
-    end = {} if kind=='gemini' else dict(end='<|eot_id|>')
-    return dict(model='demo', base_urls=url, key='', names={'demo': dict(PRICES['demo'], audio_rate=rate)}, **end)
+    names = {'demo': dict(text_in=1., audio_in=8., text_out=3., audio_rate=128. if kind=='gemini' else 120.)}
+    return dict(model='demo', key='', names=names, base_urls=server.gemini if kind=='gemini' else server.url) | (
+        {} if kind=='gemini' else dict(end='<|eot_id|>'))
+
+def both(kind, options): return stand_in(kind, **options), load_model(kind, **options)
+
+def estimate(model, draw=None, clips=CLIPS, **how): # All calls of a run that has nothing yet
+    return estimate_run(model, plan_pool(model, clips, ASK, draw or Draw()), SECONDS, LABELS, **how)
 
 @pytest.mark.parametrize('lacks', [(), ('n',)], ids=['takes n', 'takes no n'])
 @pytest.mark.parametrize('kind', ['openai', 'gemini', 'vllm'])
 def test_what_happens_lies_within_the_estimate(kind, lacks, tmp_path):
     if kind=='vllm' and lacks: pytest.skip('vLLM takes it')
     with Loopback(lacks=lacks) as server:
-        options, draw = options_of(server, kind), Draw(score=LABELS)
-        model, alm = stand_in(kind, **options), load_model(kind, **options)
+        draw, (model, alm) = Draw(score=LABELS), both(kind, options_of(server, kind))
         plan = plan_pool(model, CLIPS, ASK, draw)
         assert plan.equals(plan_pool(alm, CLIPS, ASK, draw))         # a stand-in plans as the model does
         table = estimate_run(model, plan, SECONDS, LABELS)
@@ -57,8 +56,7 @@ def test_what_happens_lies_within_the_estimate(kind, lacks, tmp_path):
 @pytest.mark.parametrize('kind', ['openai', 'vllm'])
 def test_a_judge_is_within_the_estimate(kind, tmp_path):
     with Loopback() as server:
-        options, judge = options_of(server, kind), Judge('score' if kind=='vllm' else 'text')
-        model, alm = stand_in(kind, **options), load_model(kind, **options)
+        judge, (model, alm) = Judge('score' if kind=='vllm' else 'text'), both(kind, options_of(server, kind))
         plan = plan_verdicts(model, CLIPS, LABELS, judge)
         table = estimate_run(model, plan, SECONDS, LABELS)
         verify_pool(alm, CLIPS, wave_of, LABELS, Store(tmp_path), judge, progress=False)
@@ -66,20 +64,17 @@ def test_a_judge_is_within_the_estimate(kind, tmp_path):
         assert len(server.asked)==table.requests.sum()==4*4*(3 if kind=='vllm' else 1)
     assert set(table['mode'])=={'verify'} and table.usd.notna().all()
     assert estimate_run(model, plan, SECONDS, LABELS, Store(tmp_path)).empty
-    more = estimate_run(model, plan_verdicts(model, CLIPS.assign(audio_sha=[*'wxyz']), LABELS, judge), SECONDS, LABELS,
-                        Store(tmp_path))
+    others = plan_verdicts(model, CLIPS.assign(audio_sha=[*'wxyz']), LABELS, judge)
+    more = estimate_run(model, others, SECONDS, LABELS, Store(tmp_path))
     assert more.hours.notna().all() and more.calls.sum()==16
 
 def test_only_the_rest_is_estimated(tmp_path):
     with Loopback() as server:
-        model, alm = stand_in('openai', **options_of(server, 'openai')), load_model(
-            'openai', **options_of(server, 'openai'))
+        model, alm = both('openai', options_of(server, 'openai'))
         sample_pool(alm, CLIPS[:1], wave_of, ASK, Draw(), Store(tmp_path), progress=False)
         alm.close()
-    plan = plan_pool(model, CLIPS, ASK, Draw(n=32))
-    rest = estimate_run(model, plan, SECONDS, LABELS, Store(tmp_path))
+    rest, full = (estimate(model, Draw(n=32), store=Store(o)) for o in (tmp_path, tmp_path/'none'))
     assert rest.calls.sum()==4*2*3-4                                 # greedy and the first block are there
-    full = estimate_run(model, plan, SECONDS, LABELS, Store(tmp_path/'none'))
     assert full.calls.sum()==24 and full.hours.isna().all() and rest.hours.notna().all()
     rows = Store(tmp_path).read(CANDIDATES)
     sampled = rest.query("decode=='sample' and style=='direct'").iloc[0]
@@ -87,13 +82,11 @@ def test_only_the_rest_is_estimated(tmp_path):
     assert sampled.output_tokens==pytest.approx(wrote*16*sampled.calls) and wrote!=LIKELY['label', 'direct']
 
 def test_identical_clips_are_paid_for_once():
-    model, twins = stand_in('gpt-audio-1.5'), CLIPS.assign(audio_sha='same')
-    table = estimate_run(model, plan_pool(model, twins, ASK, Draw()), SECONDS, LABELS)
-    assert table.calls.sum()==4
+    assert estimate(stand_in('gpt-audio-1.5'), clips=CLIPS.assign(audio_sha='same')).calls.sum()==4
 
 def test_swapped_audio_has_the_length_of_the_donor():
-    model, plan = stand_in('gpt-audio-1.5'), plan_pool(stand_in('gpt-audio-1.5'), CLIPS, ASK, Draw(condition='swap'))
-    one = plan[plan.uid.eq('a')]
+    model = stand_in('gpt-audio-1.5')
+    one = plan_pool(model, CLIPS, ASK, Draw(condition='swap')).query("uid=='a'")
     table = estimate_run(model, one, SECONDS, LABELS)
     assert one.audio_uid.iloc[0]!='a'
     assert table.audio_tokens.sum()==pytest.approx(4*10*SECONDS[one.audio_uid.iloc[0]])
@@ -101,11 +94,8 @@ def test_swapped_audio_has_the_length_of_the_donor():
 @pytest.mark.parametrize(('name', 'lost'), [('ultravox-v0.3', 'usd'), ('qwen2-audio', 'usd'), ('gpt-audio-mini', 'usd'),
                                             ('voxtral', 'audio_tokens'), ('gemini-3.8-flash', 'usd')])
 def test_unknown_is_not_zero(name, lost):
-    model = stand_in('openai', model=name) if name=='gpt-audio-mini' else stand_in(name)
-    table = estimate_run(model, plan_pool(model, CLIPS, ASK, Draw()), SECONDS, LABELS)
-    sure = stand_in('gpt-audio-1.5')
-    known = estimate_run(sure, plan_pool(sure, CLIPS, ASK, Draw()), SECONDS, LABELS)
-    total = totals([known, table]).set_index('model')
+    table = estimate(stand_in('openai', model=name) if name=='gpt-audio-mini' else stand_in(name))
+    total = totals([estimate(stand_in('gpt-audio-1.5')), table]).set_index('model')
     assert table[lost].isna().all() and math.isnan(total[lost]['all']) and total[lost]['gpt-audio-1.5']>0
     assert total.calls['all']==32 and total.requests.notna().all()
 
@@ -139,7 +129,5 @@ def test_wrong_options_are_refused_without_being_repeated(options):
     assert 'sk-1234567890' not in str(e.value) and 'secret77' not in str(e.value)
 
 def test_in_flight_divides_the_time():
-    model = stand_in('gpt-audio-1.5')
-    plan = plan_pool(model, CLIPS, ASK, Draw())
-    one, many = (estimate_run(model, plan, SECONDS, LABELS, ahead=o, seconds_a_call=9.).hours.sum() for o in (1, 32))
+    one, many = (estimate(stand_in('gpt-audio-1.5'), ahead=o, seconds_a_call=9.).hours.sum() for o in (1, 32))
     assert one==pytest.approx(16*9/3600) and many==pytest.approx(one/32)

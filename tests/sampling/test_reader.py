@@ -37,14 +37,14 @@ def study(tmp_path_factory):
         patch.setattr(results, 'RESULTS', tmp_path_factory.mktemp('results'))
         patch.setattr('loopback.answers', prefers_sad)
         load = dict(model='demo', base_urls=server.url, key='')
+        reader = dict(model='llamacpp', alias='reader', load=load, modes=[], lists_of=['tiny-alm-nano'], listwise=2, reads='text')
         go()
-        run = go(model='llamacpp', alias='reader', load=load, modes=[], lists_of=['tiny-alm-nano'], listwise=2, reads='text')
+        run = go(**reader)
         asked = len(server.asked)
-        go(model='llamacpp', alias='reader', load=load, modes=[], lists_of=['tiny-alm-nano'], listwise=2, reads='text')
+        go(**reader)
         assert len(server.asked)==asked  # what is stored is not asked again
         common = dict(limit=5, temperature=1.5, n=4, score=False, verify=False)
-        whole = config.StudyConfig(name='demo', runs=[dict(common, model='tiny-alm-nano', modes=['label']), dict(
-            common, model='llamacpp', alias='reader', load=load, modes=[], lists_of=['tiny-alm-nano'], listwise=2, reads='text')])
+        whole = config.StudyConfig(name='demo', runs=[dict(common, model='tiny-alm-nano', modes=['label']), common | reader])
         planned = plan_run(whole, whole.runs[1])[1]['listwise_plans']  # as `status` counts them
         assert {*planned.group}=={*run.here.read('listwise_plans', run.stem).group}
         score_study(run.here, ks=(1, 4), progress=False)
@@ -64,9 +64,8 @@ def test_it_reads_words_and_reasons_and_never_hears_the_clip(study):
 
 def test_results_say_that_it_never_heard_the_clip(study):
     scores = study[0].read('scores')
-    judged = scores[scores.verifier.eq('reader')]
-    assert len(judged) and set(judged.reading)=={'verifier never heard the clip'}
-    assert not scores[scores.reading.eq('plain')].verifier.eq('reader').any()
+    judged = scores.verifier.eq('reader')
+    assert judged.any() and set(scores.reading[judged])=={'verifier never heard the clip'}
 
 def test_reasons_stand_in_front_of_the_first_answer_with_a_label():
     rows = clips(1).assign(style='cot', mode='label', decode='sample', width=0, block=0, error='', finish='stop')
@@ -89,12 +88,8 @@ def test_what_it_cannot_read_is_refused():
     plan = plan_verdicts(Reader(), items.assign(transcript=['no', '']), FOUR, judge, lists)
     assert len(plan)==4 and plan.evidence.nunique()==2
 
-STUDY = """name: demo
-runs:
-  - {model: tiny-alm-nano}
-  - {model: tiny-alm-tiny}
-  - {model: tiny-alm-nano, condition: swap}
-"""
+MODELS = '{model: tiny-alm-nano}', '{model: tiny-alm-tiny}', '{model: tiny-alm-nano, condition: swap}'
+STUDY = 'name: demo\nruns:\n'+''.join(f'  - {o}\n' for o in MODELS)
 
 def test_the_verifier_of_a_study_is_one_more_run_for_each_corpus(tmp_path):
     path = tmp_path/'s.yaml'

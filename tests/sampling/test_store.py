@@ -17,23 +17,20 @@ from ambiscale_nb.corpora.labels import label_set
 from ambiscale_nb.models.contract import Capabilities, Reply
 from ambiscale_nb.models.prompts import prompt
 from ambiscale_nb.sampling import files, store as pool, verify
-from ambiscale_nb.sampling.files import CANDIDATES, INT, STR, Store, StoreLedger, Table
+from ambiscale_nb.sampling.files import CANDIDATES, STR, Store, StoreLedger
 from ambiscale_nb.sampling.store import Draw, Limits, sample_pool
 from ambiscale_nb.sampling.upkeep import check_store
+from small_run import NOTES
 
 FOUR = label_set('four').labels
 DIRECT, COT = prompt('label', 'direct', FOUR), prompt('label', 'cot', FOUR)
-NOTES = Table('notes', dict(key=STR, group=STR, model=STR, index=INT, text=STR, error=STR),
-              ('model',), ('group', 'index'))
 
 def note(group, text, error=''):
-    return [dict(key=f'{group}-{i}', group=group, model='m', index=i, text=text, error=error)
-            for i in range(4)]
+    return [dict(key=f'{group}-{i}', group=group, model='m', index=i, text=text, error=error) for i in range(4)]
 
 def clips(n=6):
     return pd.DataFrame(dict(corpus='demo', uid=[f'clip{i:03}' for i in range(n)],
-                             speaker=[f's{i%3}' for i in range(n)],
-                             audio_sha=[f'sha{i}' for i in range(n)]))
+                             speaker=[f's{i%3}' for i in range(n)], audio_sha=[f'sha{i}' for i in range(n)]))
 
 def wave_of(uid): return np.full(1600, int(uid[4:])/1000, np.float32)
 
@@ -87,25 +84,20 @@ def quick(monkeypatch):
     return flushed
 
 def test_a_group_is_flushed_before_it_is_acknowledged(tmp_path, quick):
-    store, _ = written(tmp_path, 'a')
+    store, _ = written(tmp_path, 'a', 'b')
     fd = next(iter(store.journals.values())).fd
-    assert quick[-1]==fd
-    store.append(NOTES, note('b', 'text'))
-    assert quick.count(fd)==2
+    assert quick[-1]==fd and quick.count(fd)==2
 
 # P1: kill -9; kills.py kills at random moments
-
-@pytest.mark.parametrize('at', ['writing Parquet', 'naming it', 'removing the journal'])
-def test_kill_inside_a_seal(tmp_path, monkeypatch, at):
-    last = {'writing Parquet': 'pyarrow.parquet.write_table', 'naming it': 'os.replace',
-            'removing the journal': 'pathlib.Path.unlink'}[at]
+@pytest.mark.parametrize('last', ['pyarrow.parquet.write_table', 'os.replace', 'pathlib.Path.unlink'])
+def test_kill_inside_a_seal(tmp_path, monkeypatch, last):
     def work():
         store, _ = written(tmp_path, *'abc')
         monkeypatch.setattr(last, lambda *o, **k: os.kill(os.getpid(), signal.SIGKILL))
         store.seal(NOTES)
     assert forked(work)==-signal.SIGKILL
     journal, = tmp_path.rglob('*.jsonl')
-    assert len(list(tmp_path.rglob('*.parquet')))==(at=='removing the journal')
+    assert len(list(tmp_path.rglob('*.parquet')))==(last=='pathlib.Path.unlink')
     before = Store(tmp_path).read(NOTES)
     assert len(before)==12 and before.key.is_unique and StoreLedger(tmp_path).total()['calls']==3
     later, _ = written(tmp_path, *'bcd')
@@ -113,7 +105,6 @@ def test_kill_inside_a_seal(tmp_path, monkeypatch, at):
     assert Store(tmp_path).read(NOTES)[:12].equals(before) and journal.exists()
 
 # P2: races
-
 @pytest.mark.parametrize('first', ['sealed', 'dead', 'at work'])
 @pytest.mark.parametrize('back', [0, 3600], ids=['', 'clock set back'])
 def test_racing_writers_give_one_answer_that_never_changes(tmp_path, monkeypatch, first, back):
@@ -147,14 +138,12 @@ def test_a_journal_at_work_is_not_cleared_away(tmp_path):
     assert not Store(tmp_path).at_work(NOTES)
 
 def test_a_journal_that_becomes_parquet_is_read_there(tmp_path, monkeypatch):
-    store, _ = written(tmp_path, *'ab')
-    read = files.journal_rows
+    (store, _), read = written(tmp_path, *'ab'), files.journal_rows
     def late(*o): store.seal(NOTES); return read(*o)
     monkeypatch.setattr(files, 'journal_rows', late)
     assert Store(tmp_path).have(NOTES)=={*'ab'}
 
 # Torn and damaged files
-
 @pytest.mark.parametrize('cut', [1, 2, 50, 'all but one byte'])
 def test_a_torn_tail_is_cut_and_counted(tmp_path, cut):
     store, path = written(tmp_path, *'abc')
@@ -196,8 +185,7 @@ def old_shard(path, rows):
 @pytest.mark.parametrize('harm', ['cut', 'empty', *range(0, 100, 20)], ids=str)
 @pytest.mark.parametrize('old', [False, True], ids=['', 'of the version before'])
 def test_a_damaged_shard_is_named(tmp_path, harm, old):
-    store, _ = written(tmp_path, 'a')
-    store.seal(NOTES)
+    written(tmp_path, 'a')[0].seal(NOTES)
     path, = tmp_path.rglob('shard-*.parquet')
     if old:
         rows = pq.read_table(path).select([*NOTES.columns])
@@ -215,10 +203,9 @@ def test_a_store_of_the_version_before_is_read_as_it_is(tmp_path):
     "Numbered files without a time, merged files next to what was merged, journals whose lines have no time."
     place = tmp_path/'notes/model=m'
     (place/'journal').mkdir(parents=True)
-    def shard(name, *groups): old_shard(place/f'shard-{name}.parquet', pa.Table.from_pylist(sum(groups, []), NOTES.schema))
-    shard('00000', note('a', None, 'timeout'), note('b', 'sealed'))
-    shard('00001', note('a', 'again'))
-    shard('00000-00001', note('a', 'again'), note('b', 'sealed'))
+    timeout, sealed, again = note('a', None, 'timeout'), note('b', 'sealed'), note('a', 'again')
+    for name, rows in {'00000': timeout+sealed, '00001': again, '00000-00001': again+sealed}.items():
+        old_shard(place/f'shard-{name}.parquet', pa.Table.from_pylist(rows, NOTES.schema))
     loose = [json.dumps(o).encode() for o in (note('c', 'loose'), note('b', 'too late'))]
     loose = b''.join(b'%s, "_sum": "%08x"}]\n' % (o[:-2], zlib.crc32(o)) for o in loose)
     (place/'journal'/f'{10**18:016x}-{"0"*32}.jsonl').write_bytes(loose)
@@ -228,7 +215,6 @@ def test_a_store_of_the_version_before_is_read_as_it_is(tmp_path):
     assert StoreLedger(tmp_path).total()['seconds']<60
 
 # Text
-
 TEXTS = ['', ' ', 'a\x00b', '\x00', 'x'*2_000_000, 'two\nlines\r\n', '\x1b[31mred', '😀 wütend 愤怒', '\u2028',
          '=1+1', '"\\', '<script>alert(1)</script>', 'null', 'NaN', '\ud83d\ude00', 'half \ud83d', '\udc00']
 
@@ -238,21 +224,17 @@ def test_any_text_comes_back_from_journal_and_shard(tmp_path):
     loose = store.read(NOTES)
     store.seal(NOTES)
     assert store.read(NOTES).equals(loose)
-    for i, text in enumerate(TEXTS):
-        spelt = ''.join(f'\\u{ord(o):04x}' if '\ud800'<=o<='\udfff' else o for o in text)
-        assert set(loose.text[loose.group==f'{i:02}'])=={spelt}
+    spelt = [''.join(f'\\u{ord(o):04x}' if '\ud800'<=o<='\udfff' else o for o in text) for text in TEXTS]
+    assert loose.groupby('group').text.agg(set).tolist()==[{o} for o in spelt]
 
 def test_an_error_has_no_text_and_no_label(tmp_path):
-    store = Store(tmp_path)
-    run(Scripted({'clip001': ConnectionError('happy')}), store, Draw(n=4))
-    rows = store.read(CANDIDATES)
+    run(Scripted({'clip001': ConnectionError('happy')}), Store(tmp_path), Draw(n=4))
+    rows = Store(tmp_path).read(CANDIDATES)
     assert (rows.text.isna()==(rows.error!='')).all() and set(rows.error)=={'', 'connection'}
-    answers = pool.answers(rows, label_set('four')).set_index('key')
-    assert set(answers.parse_status[rows.key[rows.error!='']])=={'error'}
-    assert set(answers.label[rows.key[rows.error!='']])=={()}
+    lost = pool.answers(rows, label_set('four')).set_index('key').loc[rows.key[rows.error!='']]
+    assert set(lost.parse_status)=={'error'} and set(lost.label)=={()}
 
 # P10: keys
-
 TASK = dict(audio_sha='a', model='m', revision='r', prompt_sha='p', decode='sample', temperature=.7, width=0,
             max_new_tokens=64, run_seed=0, condition='none', block=0, block_size=16)
 ASKED = [dict(revision='r2'), dict(model='m2'), dict(prompt_sha='q'), dict(audio_sha='b'), dict(temperature=.71),
@@ -281,8 +263,7 @@ def test_a_verdict_key_changes_with_what_was_asked(change):
     assert verify.verdict_key({**task, **change})!=verify.verdict_key(task)
 
 def test_another_revision_prompt_seed_or_temperature_is_drawn_anew(tmp_path):
-    store, model = Store(tmp_path), Scripted()
-    base = Draw(n=16, greedy=False)
+    store, model, base = Store(tmp_path), Scripted(), Draw(n=16, greedy=False)
     runs = [dict(), dict(), dict(draw=replace(base, temperature=.5)), dict(draw=replace(base, seed=1)),
             dict(prompts=[COT]), dict(draw=replace(base, condition='swap')),
             dict(items=clips().assign(audio_sha=lambda df: 'new'+df.audio_sha))]
@@ -294,7 +275,6 @@ def test_another_revision_prompt_seed_or_temperature_is_drawn_anew(tmp_path):
     assert len(pool.pool_rows(store, pool.plan_pool(model, renamed, [DIRECT], base)))==6*16
 
 # Blocks
-
 def test_raising_n_reuses_blocks(tmp_path):
     store, model, pools = Store(tmp_path), Scripted(), {}
     for n, calls in [(8, 6), (16, 12), (32, 18), (33, 24), (8, 24)]: # 8 are a block of their own: no more is asked for
@@ -304,8 +284,7 @@ def test_raising_n_reuses_blocks(tmp_path):
         rows = pool.pool_rows(store, pool.plan_pool(model, clips(), [DIRECT], draw))
         assert (rows.groupby('uid').size()==n).all()
         pools[n] = rows.groupby('uid').key.agg(list)
-    for a, b in [(16, 32), (32, 33)]:
-        assert all(y[:len(x)]==x for x, y in zip(pools[a], pools[b], strict=True))
+    for a, b in [(16, 32), (32, 33)]: assert all(y[:len(x)]==x for x, y in zip(pools[a], pools[b], strict=True))
     assert store.read(CANDIDATES).drop_duplicates(['uid', 'block', 'block_size']).seed.is_unique
 
 def test_a_model_that_gives_fewer_at_once_gets_smaller_blocks(tmp_path):
@@ -316,20 +295,16 @@ def test_a_model_that_gives_fewer_at_once_gets_smaller_blocks(tmp_path):
     assert set(rows.block_size)=={5, 1} and rows.block.max()==3 and model.calls==6*4 and len(rows)==6*16
 
 # P4: resuming
-
 def test_one_bad_clip_fails_alone_and_is_tried_again(tmp_path):
     store, long = Store(tmp_path), {'clip002': InputError('clip002: 40.00 s is over 30 s')}
-    first, still = run(Scripted(long), store), Scripted(long)
+    first, still, fixed = run(Scripted(long), store), Scripted(long), Scripted()
     assert (first.made, first.failed, first.kinds)==(10, 2, {'input': 2})
     rows = store.read(CANDIDATES)
     assert set(rows.uid[rows.error!=''])=={'clip002'} and (rows.error=='input').sum()==17
     assert (run(still, store).failed, still.calls)==(2, 2) and store.read(CANDIDATES).equals(rows)
-    fixed = Scripted()
-    second = run(fixed, store)
+    second, after = run(fixed, store), store.read(CANDIDATES)
     assert (second.had, second.made, fixed.calls)==(10, 2, 2)
-    after = store.read(CANDIDATES)
-    assert set(after.error)=={''} and len(after)==6*17
-    assert set(after.uid[after.downgrades!=''])=={'clip002'}
+    assert set(after.error)=={''} and len(after)==6*17 and set(after.uid[after.downgrades!=''])=={'clip002'}
     good = rows[rows.error==''].reset_index(drop=True)
     assert after[after.key.isin(good.key)].reset_index(drop=True).equals(good)
     assert StoreLedger(tmp_path).total()['failed']==4
@@ -338,8 +313,7 @@ def test_audio_that_cannot_be_loaded_costs_no_call(tmp_path):
     def broken(uid):
         if uid=='clip003': raise InputError('clip003: it is empty')
         return wave_of(uid)
-    model = Scripted()
-    report = run(model, Store(tmp_path), wave=broken)
+    report = run(model := Scripted(), Store(tmp_path), wave=broken)
     assert (report.failed, report.made, model.calls)==(2, 10, 10)
 
 class WrongKey(RuntimeError): fatal = True
@@ -353,14 +327,13 @@ def test_an_interrupted_run_pays_only_for_what_is_missing(tmp_path, stop):
     assert len(Store(tmp_path).read(CANDIDATES))==6*17 and not list(tmp_path.rglob('*.jsonl'))
 
 def test_limits_hold_over_runs(tmp_path):
-    store = Store(tmp_path)
+    store, bad = Store(tmp_path), {f'clip{i:03}': TimeoutError() for i in range(6)}
     for limits, why in [(Limits(calls=5), 'calls: 5 of 5'), (Limits(calls=5), 'calls: 5 of 5'),
                         (Limits(tokens=200), 'tokens: '), (Limits(seconds=0), 'seconds: ')]:
         assert run(Scripted(), store, limits=limits).stopped.startswith(why)
     run(Scripted(), store)
     spent = StoreLedger(tmp_path).total()
     assert [spent[o] for o in ('calls', 'tokens', 'usd')]==[12, 12*9+6*17*2, 0] and 0<spent['seconds']<99
-    bad = {f'clip{i:03}': TimeoutError() for i in range(6)}
     report = run(Scripted(bad), Store(tmp_path/'b'), limits=Limits(fail_on_error=.25))
     assert (report.failed, report.stopped)==(3, 'fail_on_error: 3 of 3')
     assert run(Scripted(), Store(tmp_path/'c'), limits=Limits(fail_on_error=True)).stopped==''
@@ -377,31 +350,31 @@ def test_a_limit_counts_what_other_processes_store(tmp_path):
 def test_two_runs_give_the_same_bytes(tmp_path):
     def stored(root, items):
         run(Scripted(), Store(root), Draw(n=20, widths=(3,), score=FOUR), items, (DIRECT, COT))
-        out = {}
-        for o in sorted(root.rglob('*.parquet')):
-            rows = pq.ParquetFile(o).read().to_pandas()
-            out[str(o.parent.relative_to(root))] = rows[[c for c in rows if not c.endswith('_measured')]]
-        return out
+        out = {o.parent.relative_to(root): pq.ParquetFile(o).read().to_pandas() for o in root.rglob('*.parquet')}
+        return {k: rows[[c for c in rows if not c.endswith('_measured')]] for k, rows in out.items()}
     a, b = stored(tmp_path/'a', clips()), stored(tmp_path/'b', clips().sample(frac=1, random_state=0))
     assert len(a)==2 and a.keys()==b.keys() and all(a[o].equals(b[o]) for o in a)
 
 # Reading
+def asked_one_by_one(root, items, draw):
+    "A store whose journal holds what was drawn."
+    store = Store(root)
+    for o in pool.plan_pool(Scripted(), items, [DIRECT], draw).to_dict('records'):
+        store.append(CANDIDATES, pool.ask(Scripted(), [wave_of(o['uid'])], [DIRECT], [o])[0])
+    return store
 
 def test_filters_agree_with_pandas_sealed_or_not(tmp_path):
     store = Store(tmp_path)
     run(Scripted(), store, Draw(n=20, widths=(3,)), prompts=(DIRECT, COT))
-    plan = pool.plan_pool(Scripted(), clips(), [DIRECT], Draw(n=4, seed=9, greedy=False))
-    for o in plan.to_dict('records'):
-        Store(tmp_path).append(CANDIDATES, pool.ask(Scripted(), [wave_of(o['uid'])], [DIRECT], [o])[0])
+    asked_one_by_one(tmp_path, clips(), Draw(n=4, seed=9, greedy=False))
     rows = store.read(CANDIDATES)
     assert len(rows)==2*6*(1+20+3)+6*4 and rows.equals(rows.sort_values([*CANDIDATES.order], ignore_index=True))
-    for where in (dict(decode='beam'), dict(uid=['clip001', 'clip004'], width=[0, 3]), dict(run_seed=9),
-                  dict(prompt_id=COT.id, block=1), dict(uid=[]), dict(model='nobody'), dict(text='sad'),
-                  dict(group=plan.group.unique()), dict(temperature=.7)):
+    for where in (dict(decode='beam'), dict(uid=['clip001', 'clip004'], width=[0, 3]), dict(run_seed=9), dict(text='sad'),
+                  dict(prompt_id=COT.id, block=1), dict(uid=[]), dict(model='nobody'), dict(temperature=.7),
+                  dict(group=rows.group[rows.run_seed.eq(9)].unique())):
         want = rows
         for c, v in where.items(): want = want[want[c].isin(files.listed(v))]
-        got = store.read(CANDIDATES, **where)
-        assert len(want)==len(got) and (want.key.values==got.key.values).all()
+        assert store.read(CANDIDATES, **where).key.tolist()==want.key.tolist()
     assert store.read(CANDIDATES, ['uid', 'text']).columns.tolist()==['uid', 'text']
     assert store.read(CANDIDATES).dtypes.equals(Store(tmp_path/'none').read(CANDIDATES).dtypes)
 
@@ -421,15 +394,11 @@ def test_altered_rows_are_found(tmp_path):
     rows = store.read(CANDIDATES)
     assert pool.false_keys(rows)==[] and check_store(store).empty
     for c, value in dict(temperature=.1, revision='r9', audio_sha='x', index=99, condition='swap').items():
-        odd = rows.copy()
-        odd.loc[0, c] = value
-        assert pool.false_keys(odd), c
+        assert pool.false_keys(rows.assign(**{c: [value, *rows[c][1:]]})), c
 
 def test_the_check_names_what_is_harmless(tmp_path):
     "A journal of a run that was killed, its torn line, and a half-written file."
-    store = Store(tmp_path)
-    for o in pool.plan_pool(Scripted(), clips(2), [DIRECT], Draw(n=None)).to_dict('records'):
-        store.append(CANDIDATES, pool.ask(Scripted(), [wave_of(o['uid'])], [DIRECT], [o])[0])
+    store = asked_one_by_one(tmp_path, clips(2), Draw(n=None))
     place, = store.places(CANDIDATES, {})
     path, = place.glob('journal/*')
     os.truncate(path, path.stat().st_size-9)
@@ -439,17 +408,13 @@ def test_the_check_names_what_is_harmless(tmp_path):
     assert found['count'].tolist()==[1, 1, 1] and not found.file.str.startswith('/').any()
 
 # Swapped audio
-
 @pytest.mark.parametrize('seed', range(8))
 def test_a_swap_is_a_derangement_between_speakers(seed):
     rng = np.random.default_rng(seed)
     sizes = rng.integers(1, 9, rng.integers(3, 12))
     sizes = np.minimum(sizes, sizes.sum()-sizes.max()) if 2*sizes.max()>sizes.sum() else sizes
-    speaker = np.repeat([f's{i}' for i in range(len(sizes))], sizes)
-    items = pd.DataFrame(dict(corpus='demo', uid=[f'u{i}' for i in range(len(speaker))], speaker=speaker,
-                              audio_sha=[f'a{i}' for i in range(len(speaker))]))
-    out = pool.heard(items, 'swap')
-    who = items.set_index('uid').speaker
+    items = clips(sizes.sum()).assign(speaker=np.repeat([f's{i}' for i in range(len(sizes))], sizes))
+    out, who = pool.heard(items, 'swap'), items.set_index('uid').speaker
     assert sorted(out.audio_uid)==sorted(items.uid) and (who[out.uid].values!=who[out.audio_uid].values).all()
     mixed = pool.heard(items.sample(frac=1, random_state=seed), 'swap').sort_values('uid')
     assert mixed.audio_uid.tolist()==out.sort_values('uid').audio_uid.tolist()
@@ -461,7 +426,6 @@ def test_a_swap_stores_the_audio_that_was_heard(tmp_path):
     assert (rows.audio_sha!=clips().set_index('uid').audio_sha[rows.uid].values).all()
 
 # Words and silence in place of a clip
-
 class Reader(Scripted):
     "Takes words too; keeps what it was given."
     capabilities = Capabilities(text=True)
@@ -470,20 +434,18 @@ class Reader(Scripted):
 
 def test_words_are_part_of_the_key_and_clips_that_share_them_share_a_pool(tmp_path):
     said = clips().assign(transcript=['no', 'no', 'yes', 'it is', '', None])
-    model, draw = Reader(), Draw(None, condition='transcript')
-    report = run(model, Store(tmp_path), draw, said)
+    model, draw, store = Reader(), Draw(None, condition='transcript'), Store(tmp_path)
+    report = run(model, store, draw, said)
     assert report.planned == 3
-    assert [*model.given] == [f'The speaker says: "{o}"\n' for o in ('no', 'yes', 'it is')]
-    assert len(pool.pool_rows(Store(tmp_path), pool.plan_pool(model, said, [DIRECT], draw))) == 4
-    other = said.assign(transcript=said.transcript.replace('yes', 'maybe'))
-    assert run(model, Store(tmp_path), draw, other).planned == 3 and model.given[-1] == 'The speaker says: "maybe"\n'
+    assert model.given == [f'The speaker says: "{o}"\n' for o in ('no', 'yes', 'it is')]
+    assert len(pool.pool_rows(store, pool.plan_pool(model, said, [DIRECT], draw))) == 4
+    run(model, store, draw, said.replace('yes', 'maybe'))
+    assert len(model.given) == 4 and model.given[-1] == 'The speaker says: "maybe"\n'
 
 def test_silence_has_the_length_of_the_clip_and_survives_sixteen_bits(tmp_path):
-    model = Reader()
-    run(model, Store(tmp_path), Draw(None, condition='silence'), wave=lambda uid: np.ones(1600+int(uid[4:]), np.float32))
-    assert [len(o) for o in model.given] == [1600+i for i in range(6)]
-    quiet = np.rint(model.given[0]*32768)
-    assert set(quiet) == {-1, 0, 1} and check_wave(model.given[0]) is model.given[0]
+    run(model := Reader(), Store(tmp_path), Draw(None, condition='silence'), wave=lambda o: np.ones(1600+int(o[4:]), np.float32))
+    assert [len(o) for o in model.given] == [1600+i for i in range(6)] and check_wave(model.given[0]) is model.given[0]
+    assert set(np.rint(model.given[0]*32768)) == {-1, 0, 1}
     assert not set(Store(tmp_path).read(CANDIDATES).group) & set(pool.plan_pool(model, clips(), [DIRECT], Draw(None)).group)
 
 @pytest.mark.parametrize('model, items, said', [
@@ -494,7 +456,6 @@ def test_what_cannot_be_asked_in_writing_is_refused_before_a_call(tmp_path, mode
     assert not model.calls and not [*tmp_path.iterdir()]
 
 # Replies and verdicts
-
 @pytest.mark.parametrize('reply, kind', [
     ([Reply(None, [], 'stop')], 'no_text'), ([], 'wrong_n'), ([Reply('sad', [1], 'stop', [math.nan])], 'nan_logprob'),
     ([Reply('sad', [1], 'stop')]*2, 'wrong_n'), ([Reply('sad', [1], 'stop', [-1.], token_ends=[1, 3])], 'token_ends')])
@@ -504,10 +465,9 @@ def test_a_reply_that_is_not_one_is_an_error_of_a_named_kind(tmp_path, reply, ki
     assert set(run(model, Store(tmp_path), Draw(greedy=False)).kinds)=={kind}
 
 def test_replies_of_a_bare_backend_are_stored_with_gaps(tmp_path):
-    model, store = Scripted(), Store(tmp_path)
+    model = Scripted()
     model.greedy = lambda *o: Reply('sad', None, 'stop', None, {}, .1)
-    run(model, store, Draw(n=None))
-    rows = store.read(CANDIDATES)
+    run(model, Store(tmp_path), Draw(n=None))
+    rows = Store(tmp_path).read(CANDIDATES)
     assert rows[['tokens', 'token_logprobs', 'sum_logprob', 'n_tokens', 'cost_measured']].isna().all(axis=None)
-    assert json.loads(Store(tmp_path).read(CANDIDATES).to_json())['text']['0']=='sad'
-
+    assert json.loads(rows.to_json())['text']['0']=='sad'

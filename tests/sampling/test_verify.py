@@ -14,30 +14,32 @@ from ambiscale_nb.models.contract import Capabilities, Reply
 from ambiscale_nb.sampling.store import Draw, plan_pool, pool_rows
 from ambiscale_nb.sampling.files import Store
 from ambiscale_nb.models.prompts import listwise_prompt
-from ambiscale_nb.strategies.pool import exchangeable, pool_of, predict, role_of
+from ambiscale_nb.strategies.pool import exchangeable, pool_of, predict
 from ambiscale_nb.strategies.paper import listwise_verdicts, to_judge, with_verdicts
 from verifiers import order_audit
 from ambiscale_nb.sampling.verify import (Judge, label_verdicts, list_verdicts, list_options,
     order_of, plan_verdicts, verdict_rows, verify_pool)
-from test_store import COT, DIRECT, FOUR, Scripted, clips, forked, run, wave_of
+from test_store import COT, DIRECT, FOUR, Scripted, clips, forked, quick, run, wave_of  # noqa: F401 (a fixture)
 
 NAN, SET = math.nan, label_set('four')
 
 class Ear(Scripted):
-    "Finds the label whose place is the clip's number, modulo four; a deaf one hears the first clip in all clips."
+    "Finds the label whose place is the clip's number, modulo four; deaf: always the first; dies at call number `die`."
     name = 'ear'
-    def __init__(self, deaf=False, words=None): super().__init__(); self.deaf, self.words, self.asked = deaf, words, []
-    def at(self, wave): return 0 if self.deaf else round(float(wave[0])*1000)
+    def __init__(self, deaf=False, words=None, die=None):
+        super().__init__()
+        self.deaf, self.words, self.die, self.asked = deaf, words, die, []
     def label(self, prompt): return next(i for i, o in enumerate(FOUR) if verify.verify_prompt(o, FOUR).sha==prompt.sha)
     def score(self, wave, prompt, answers):
-        self.calls += 1; self.asked.append((self.at(wave), self.label(prompt)))
-        return np.array([math.log(.8), math.log(.2)][::1 if self.at(wave)%4==self.label(prompt) else -1])
+        self.calls += 1
+        at, one = 0 if self.deaf else round(float(wave[0])*1000), answers==['yes', 'no']
+        self.asked.append((at, self.label(prompt) if one else tuple(answers)))
+        if self.calls==self.die: os.kill(os.getpid(), signal.SIGKILL)
+        if one: return np.log([.8, .2] if at%4==self.label(prompt) else [.2, .8])
+        return np.array([2.*(o==FOUR[at%4]) for o in answers])
     def sample(self, wave, prompt, n, seed, temperature):
         self.calls += 1
         return [Reply(self.words[self.calls%len(self.words)], [1], 'stop', None, {}, .1)]
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch): monkeypatch.setattr('os.fsync', lambda fd: None)
 
 def judged(model, store, judge=None, items=None):
     judge, items = judge or Judge(), clips() if items is None else items
@@ -46,30 +48,27 @@ def judged(model, store, judge=None, items=None):
     return report, rows, label_verdicts(rows, items.uid, FOUR)
 
 # ---- pointwise
-
 @pytest.mark.parametrize('n', [16, 64])
 def test_each_label_of_each_clip_is_judged_once_however_many_answers_there_are(tmp_path, n):
     store, model = Store(tmp_path), Ear()
     run(Scripted(), store, Draw(n=n, greedy=False))
-    _, rows, v = judged(model, store)
-    assert model.calls==len(set(model.asked))==len(rows)==6*4
+    for _ in 'ab':
+        _, rows, v = judged(model, store)
+        assert model.calls==len(set(model.asked))==len(rows)==6*4
     np.testing.assert_allclose(v, np.where(np.arange(6)[:, None]%4==np.arange(4), .8, .2))
     pool = pool_of([[*FOUR, FOUR[0], FOUR[0]]]*6, FOUR, label_verdict=v)
     np.testing.assert_allclose(predict('alm_v', pool).L, np.eye(4)[np.arange(6)%4])
     np.testing.assert_allclose(predict('w_alm_v', pool).dist[1], np.array([3*.2, .8, .2, .2])/1.8)
-    judged(model, store)
-    assert model.calls==6*4
 
 def test_equal_answers_have_one_verdict_and_a_stated_distribution_the_expected_one():
-    v = [[.9, .1, .3, NAN]]
-    label = pool_of([[FOUR[0], FOUR[1], FOUR[0], FOUR[3], None]], FOUR, label_verdict=v)
-    np.testing.assert_allclose(label.verdict, [[.9, .1, .9, NAN, NAN]])
+    v, (a, b, _, d) = [[.9, .1, .3, NAN]], FOUR
+    label = pool_of([[a, b, a, d, None]], FOUR, label_verdict=v)
     dist = pool_of([[(.5, .5, 0, 0), (1, 0, 0, 0), (0, 0, .5, .5)]], FOUR, 'dist', label_verdict=v)
+    np.testing.assert_allclose(label.verdict, [[.9, .1, .9, NAN, NAN]])
     np.testing.assert_allclose(dist.verdict, [[.5, .9, NAN]])
     assert to_judge(label).tolist()==[[True, True, False, True]] and to_judge(dist).all()
 
 # ---- missing
-
 @pytest.mark.parametrize('yes_no, status', [((-np.inf, -np.inf), 'undefined'), ((NAN, 0.), 'error'), ((-np.inf, 0.), 'ok')])
 def test_a_score_that_is_none_is_missing_and_a_sure_no_is_not(tmp_path, yes_no, status):
     model = Ear()
@@ -84,12 +83,10 @@ def test_words_that_cannot_be_read_are_missing_and_left_out_of_the_mean(tmp_path
     model = Ear(words=['yes', 'I refuse.', 'no', 'yes'])
     _, rows, v = judged(model, Store(tmp_path), Judge('text', repeats=4), clips(1))
     assert len(rows)==16 and (rows.status=='unparsed').sum()==4==rows.score.isna().sum()
-    for label, value in zip(FOUR, v[0], strict=True):
-        assert math.isclose(value, np.nanmean(rows.score[rows.label==label])), label
+    np.testing.assert_allclose(v[0], rows.groupby('label').score.mean()[[*FOUR]])
     silent = judged(Ear(words=['Hm.']), Store(tmp_path/'b'), Judge('text'), clips(1))[2]
     assert np.isnan(silent).all()
-    pool = pool_of([[FOUR[0], FOUR[0], FOUR[1]]]*2, FOUR, label_verdict=np.r_[silent, [[.1, .2, .3, .4]]])
-    p = predict('alm_v', pool)
+    p = predict('alm_v', pool_of([[FOUR[0], FOUR[0], FOUR[1]]]*2, FOUR, label_verdict=np.r_[silent, [[.1, .2, .3, .4]]]))
     assert p.flags.tolist()==['fallback', ''] and p.L[0, 0]==1 and p.L[1, 1]==1
 
 @pytest.mark.parametrize('judge, options, what', [
@@ -105,11 +102,6 @@ def test_ways_of_asking_that_cannot_be_answered_are_refused(judge, options, what
     with pytest.raises(InputError, match=what): plan()
 
 # ---- who judges
-
-def test_roles():
-    assert role_of('a', 'a', ('a', 'b'))=='self' and role_of('b', 'a', ('a', 'b'))=='cross'
-    assert role_of('c', 'a', ('a', 'b'))=='external' and role_of('c', 'a')=='external'
-
 def test_a_verifiers_verdicts_are_its_own_and_go_with_any_pool(tmp_path):
     "The same store, two verifiers and two models' answers: nobody's verdicts are taken for another's."
     store, other = Store(tmp_path), Ear(deaf=True)
@@ -121,39 +113,7 @@ def test_a_verifiers_verdicts_are_its_own_and_go_with_any_pool(tmp_path):
     cross = with_verdicts(pool, theirs)
     np.testing.assert_allclose(predict('alm_v', cross).L, np.eye(4)[[0]*6])
 
-def test_the_verifier_alone_needs_no_answers():
-    v = np.array([[.2, .4, .4, 0], [NAN]*4])
-    unread = pool_of([[None]]*2, FOUR, label_verdict=v)
-    p = predict('verifier_alone', unread)
-    np.testing.assert_allclose(p.L, [[0, .5, .5, 0], [0]*4])
-    np.testing.assert_allclose(p.dist, [[.2, .4, .4, 0], [.25]*4])
-    assert predict('alm_v', unread).empty.all()
-
-def test_a_swapped_judge_hears_another_speaker(tmp_path):
-    model, items = Ear(), clips()
-    plan = plan_verdicts(model, items, FOUR, Judge(condition='swap'))
-    speaker = items.set_index('audio_sha').speaker
-    assert (speaker[plan.audio_sha].to_numpy()!=speaker[items.set_index('uid').audio_sha[plan.uid]].to_numpy()).all()
-    assert not {*plan.group} & {*plan_verdicts(model, items, FOUR).group}
-
 # ---- listwise: the order
-
-def test_listwise_verdicts_are_the_mean_over_orders():
-    scores = np.array([[[.2, NAN, NAN]], [[.6, .5, NAN]]])
-    np.testing.assert_allclose(listwise_verdicts(scores), [[.4, .5, NAN]])
-    with pytest.raises(InputError, match='two orders'): listwise_verdicts(scores[:1])
-
-def test_the_order_audit_finds_a_verifier_that_looks_at_places():
-    rng, worth = np.random.default_rng(0), np.random.default_rng(1).random((300, 5)).round(6)
-    places = np.array([[rng.permutation(5) for _ in range(300)] for _ in range(4)])
-    fair, blind, leaning = (order_audit(np.broadcast_to(o, places.shape), places)
-                            for o in (worth, 1-places/5, worth*.8+.2*(places==0)))
-    assert fair['n']==300 and math.isclose(fair['agreement'], 1)
-    np.testing.assert_allclose(fair['by_place'], 0, atol=1e-12)
-    assert abs(blind['agreement']-.2)<.05  # as often as by chance: the first of five, whichever it is
-    np.testing.assert_allclose(blind['by_place'], .75*np.array([.4, .2, 0, -.2, -.4]), atol=.03)  # the mean has its own
-    assert blind['agreement']<leaning['agreement']<1 and leaning['by_place'][0]>.1>leaning['by_place'][1]
-
 def test_the_order_audit_by_hand():
     "The first clip keeps its favourite, the second changes it, a third lacks an order; two coins agree half of the time."
     scores = np.array([[[.9, .1], [.8, .2], [.5, .4]], [[.7, .3], [.4, .6], [NAN, NAN]]])
@@ -161,29 +121,15 @@ def test_the_order_audit_by_hand():
     assert found['n']==2 and found['agreement']==.5
     np.testing.assert_allclose(found['by_place'], [np.mean([.1, .2, 0, .1, .2]), np.mean([-.1, -.2, 0, -.1, -.2])], atol=1e-9)
     assert order_audit(np.full((2, 1, 2), .5), np.array([[[0, 1]], [[1, 0]]]))['agreement']==.5
+    np.testing.assert_allclose(listwise_verdicts(scores), [[.8, .2], [.6, .4], [.5, .4]])
 
 def test_answers_judged_in_view_of_each_other_are_not_exchangeable():
-    rng = np.random.default_rng(0)
-    answers = [[FOUR[i] for i in rng.integers(0, 4, 6)] for _ in range(5)]
     for way in ('listwise', 'pointwise'):
-        pool = pool_of(answers, FOUR, verdict=listwise_verdicts(rng.random((2, 5, 6))), verdicts_by=way)
+        pool = pool_of([[*FOUR]], FOUR, verdict=[[.2, .4, .1, .3]], verdicts_by=way)
         assert ('all answers' in exchangeable(pool))==(way=='listwise')
 
 # ---- listwise: the calls
-
-class Lister(Scripted):
-    "Hears the label whose place is the clip's number, modulo four; dies at call number `die`."
-    name = 'lister'
-    def __init__(self, die=None): super().__init__(); self.die, self.asked = die, []
-    def score(self, wave, prompt, answers):
-        self.calls += 1
-        self.asked.append((round(float(wave[0])*1000), tuple(answers)))
-        if self.calls==self.die: os.kill(os.getpid(), signal.SIGKILL)
-        best = FOUR[self.asked[-1][0]%4]
-        return np.array([2.*(o==best) for o in answers])
-
-def listed(*options, n=6):
-    return pd.DataFrame([dict(uid=o, options=s) for o in clips(n).uid for s in options])
+def listed(*options, n=6): return pd.DataFrame([dict(uid=o, options=s) for o in clips(n).uid for s in options])
 
 def side_by_side(model, store, options=None, judge=None, items=None, **more):
     judge, items = judge or Judge('listwise'), clips() if items is None else items
@@ -205,7 +151,7 @@ def test_pointwise_judgements_keep_the_keys_under_which_they_are_stored():
     assert [o.seed.iloc[0] for o in plans]==SEEDS
 
 def test_a_list_is_judged_in_an_order_and_its_reverse(tmp_path):
-    model, store = Lister(), Store(tmp_path)
+    model, store = Ear(), Store(tmp_path)
     report, rows = side_by_side(model, store)
     assert report.made==12 and len(rows)==12*4 and rows.key.is_unique and rows.status.eq('ok').all()
     for at in range(6):
@@ -214,14 +160,12 @@ def test_a_list_is_judged_in_an_order_and_its_reverse(tmp_path):
     assert len({o for _, o in model.asked})>4  # not one order for all clips
     scores, places = scores_of(rows)
     np.testing.assert_allclose(scores.sum(-1), 1)
-    assert (places.sum(0)==3).all()
-    np.testing.assert_allclose(listwise_verdicts(scores).argmax(-1), np.arange(6)%4)
-    side_by_side(model, store)
-    assert model.calls==12
+    assert (places.sum(0)==3).all() and (listwise_verdicts(scores).argmax(-1)==np.arange(6)%4).all()
+    assert side_by_side(model, store)[0].made==0 and model.calls==12
 
 def test_pools_that_hold_the_same_labels_share_a_call_and_others_do_not(tmp_path):
     two = ('angry', 'sad')
-    model, store = Lister(), Store(tmp_path)
+    model, store = Ear(), Store(tmp_path)
     side_by_side(model, store, listed(FOUR))
     report, rows = side_by_side(model, store, listed(FOUR, two))
     assert report.had==12 and model.calls==24
@@ -231,11 +175,11 @@ def test_pools_that_hold_the_same_labels_share_a_call_and_others_do_not(tmp_path
     assert np.isnan(scores_of(rows, FOUR[:3])[0]).all()  # what was judged on another list is no verdict on this one
 
 def test_the_key_of_a_list_holds_its_answers_and_their_order():
-    plan = plan_verdicts(Lister(), clips(1), FOUR, Judge('listwise', repeats=6), listed(FOUR, FOUR[:2], n=1))
+    plan = plan_verdicts(Ear(), clips(1), FOUR, Judge('listwise', repeats=6), listed(FOUR, FOUR[:2], n=1))
     assert plan.group.is_unique and len(plan)==12
     assert {verify.verdict_key(o) for o in plan.to_dict('records')}=={*plan.group}
-    shas = {listwise_prompt(o).sha for o in (FOUR, FOUR[::-1], FOUR[:3])}
-    assert len(shas)==3 and order_of('a', FOUR, 0)==order_of('a', FOUR[::-1], 0)
+    assert len({listwise_prompt(o).sha for o in (FOUR, FOUR[::-1], FOUR[:3])})==3
+    assert order_of('a', FOUR, 0)==order_of('a', FOUR[::-1], 0)
 
 def test_the_lists_of_a_run_are_the_labels_of_its_pools(tmp_path):
     store, model = Store(tmp_path), Scripted()
@@ -245,38 +189,33 @@ def test_the_lists_of_a_run_are_the_labels_of_its_pools(tmp_path):
     for uid, part in rows[rows.decode.eq('sample')].groupby('uid'):
         want = {tuple(o for o in FOUR if o in set(p.text)) for _, p in part.groupby('style')}
         assert {o for o in want if len(o)>1}=={*found.options[found.uid==uid]}, uid
-    assert not found.duplicated().any()
     other_word = rows.assign(text=rows.text.str.replace('happy', 'excited'))  # with four labels the same emotion
-    assert other_word.text.ne(rows.text).any() and list_options(other_word, SET).equals(found)
+    assert not found.duplicated().any() and other_word.text.ne(rows.text).any() and list_options(other_word, SET).equals(found)
     one = rows[rows.decode.eq('greedy')]
-    assert not len(list_options(one, SET)) and not len(list_options(one, SET, ('greedy',)))  # one answer is no choice
+    assert not sum(map(len, (list_options(one, SET), list_options(one, SET, ('greedy',)), list_options(rows[:0], SET))))
     rows['text'] = rows.text.where(rows['index'].ne(0), 'Hm.')
     assert {*map(len, list_options(rows, SET).options)}<={2, 3}  # what cannot be read is not on the list
     rows['error'] = rows.error.where(rows['style'].ne('cot') | rows.uid.ne('clip000') | rows['index'].ne(1), 'timeout')
     assert (list_options(rows, SET).uid=='clip000').sum()<=1  # a pool with a failed call waits
-    assert not len(list_options(rows.iloc[:0], SET))
 
 def test_killed_and_resumed_no_call_is_made_twice(tmp_path):
     for die in (1, 5, 9):
-        store = tmp_path/str(die)
-        assert forked(lambda store=store, die=die: side_by_side(Lister(die=die), Store(store)))==-signal.SIGKILL
-        again = Lister()
+        store, again = tmp_path/str(die), Ear()
+        assert forked(lambda store=store, die=die: side_by_side(Ear(die=die), Store(store)))==-signal.SIGKILL
         report, rows = side_by_side(again, Store(store))
-        assert (report.had, again.calls)==(die-1, 13-die)
-        assert len(rows)==48 and rows.key.is_unique
-    whole = side_by_side(Lister(), Store(tmp_path/'whole'))[1]
+        assert (report.had, again.calls, len(rows))==(die-1, 13-die, 48) and rows.key.is_unique
+    whole = side_by_side(Ear(), Store(tmp_path/'whole'))[1]
     same = [c for c in rows if not c.endswith('_measured')]
     pd.testing.assert_frame_equal(rows[same], whole[same])
 
 def test_where_nobody_has_a_choice_nothing_is_asked(tmp_path):
-    model = Lister()
     for o in (listed(FOUR).iloc[:0], list_options(pd.DataFrame(dict(decode=[])), SET)):
-        report, rows = side_by_side(model, Store(tmp_path), o)
+        report, rows = side_by_side(model := Ear(), Store(tmp_path), o)
         assert (report.planned, report.made, len(rows), model.calls)==(0, 0, 0, 0)
     assert np.isnan(scores_of(rows)[0]).all()
 
 def test_a_failed_list_is_an_error_for_each_answer_and_is_tried_again(tmp_path):
-    class Late(Lister):
+    class Late(Ear):
         def score(self, wave, prompt, answers):
             if (self.calls, self.die)==(2, None): self.calls += 1; raise TimeoutError('no reply in 60 s')
             return super().score(wave, prompt, answers)
@@ -284,49 +223,53 @@ def test_a_failed_list_is_an_error_for_each_answer_and_is_tried_again(tmp_path):
     report, rows = side_by_side(Late(), store)
     bad = rows[rows.error.ne('')]
     assert report.failed==1 and dict(report.kinds)=={'timeout': 1}
-    assert len(bad)==4 and set(bad.label)==set(FOUR) and bad.score.isna().all() and bad['index'].tolist()!=[0]*4
+    assert len(bad)==4 and set(bad.label)==set(FOUR) and bad.score.isna().all() and bad['index'].nunique()==4
     scores = scores_of(rows)[0]
     assert np.isnan(scores).sum()==4 and np.isfinite(listwise_verdicts(scores)).all()  # the other order is left
     assert order_audit(*scores_of(rows))['n']==5
-    assert side_by_side(Lister(), store)[0].made==1
-    assert np.isfinite(scores_of(side_by_side(Lister(), store)[1])[0]).all()
+    again, rows = side_by_side(Ear(), store)
+    assert again.made==1 and np.isfinite(scores_of(rows)[0]).all()
 
 @pytest.mark.parametrize('logp, status, error, scores', [
     ([-np.inf]*4, 'undefined', '', None), ([0, NAN, 0, 0], 'error', 'bad_score', None), ([0., *[-np.inf]*3], 'ok', '', {0, 1})])
 def test_a_list_without_probabilities_has_no_scores_and_some_without_are_a_sure_no(tmp_path, logp, status, error, scores):
-    model = Lister()
+    model = Ear()
     model.score = lambda wave, prompt, answers: np.array(logp)
     rows = side_by_side(model, Store(tmp_path))[1]
     assert set(rows.status)=={status} and set(rows.error)=={error}
     assert set(rows.score)==scores if scores else np.isnan(scores_of(rows)[0]).all()
 
-def test_another_clips_audio_leaves_the_order(tmp_path):
-    own, other = (plan_verdicts(Lister(), clips(), FOUR, Judge('listwise', o), listed(FOUR)) for o in ('none', 'swap'))
-    key = ['uid', 'repeat']
-    both = own.merge(other, on=key)
-    assert (both.label_x==both.label_y).all() and (both.audio_sha_x!=both.audio_sha_y).all()
-    assert not {*own.group} & {*other.group}
+@pytest.mark.parametrize('how', ['score', 'listwise'])
+def test_another_clips_audio_is_another_speakers_and_leaves_the_order(how):
+    own, other = (plan_verdicts(Ear(), clips(), FOUR, Judge(how, o), listed(FOUR) if how=='listwise' else None)
+                  for o in ('none', 'swap'))
+    both, speaker = own.merge(other, on=['uid', 'repeat', 'label']), clips().set_index('audio_sha').speaker
+    assert len(both)==len(own) and not {*own.group} & {*other.group}
+    assert (speaker[both.audio_sha_x].to_numpy()!=speaker[both.audio_sha_y].to_numpy()).all()
 
 # ---- listwise, in words
-
 def fake_words(monkeypatch, replies):
     "The server says these in turn, whatever it is asked."
     said = iter(replies)
     monkeypatch.setattr(loopback, 'answers', lambda sound, question, ask, n, beam: [next(said)]*n)
 
+def asked_in_words(root, options, faults=()):
+    "Two clips judged by a server, again, and what it was asked."
+    with loopback.Loopback() as server:
+        server.faults = list(faults)
+        model = EndpointALM('demo', 'openai', server.url, key='')
+        (report, rows), (again, _) = (side_by_side(model, Store(root), options, Judge('listwise-text'), clips(2)) for _ in 'ab')
+        model.close()
+        return report, rows, again, [o['messages'][0]['content'][1]['text'] for _, o in server.asked]
+
 def test_a_server_judges_lists_in_words(tmp_path, monkeypatch):
-    three, judge = ('angry', 'happy', 'sad'), Judge('listwise-text')
+    three = ('angry', 'happy', 'sad')
     fake_words(monkeypatch, ['{"angry": 80, "happy": 5, "sad": 40}', 'angry > sad > happy',
                              "I can't judge voices.", '{"sad": 90, "happy": "?"}'])
-    with loopback.Loopback() as server:
-        model = EndpointALM('demo', 'openai', server.url, key='')
-        report, rows = side_by_side(model, Store(tmp_path), listed(three, n=2), judge, clips(2))
-        asked = [o['messages'][0]['content'][1]['text'] for _, o in server.asked]
-        model.close()
-    assert report.made==4 and not report.failed and len(rows)==12 and all('Answer with JSON' in o for o in asked)
+    report, rows, _, asked = asked_in_words(tmp_path, listed(three, n=2))
+    assert (report.made, report.failed, len(rows))==(4, 0, 12) and all('Answer with JSON' in o for o in asked)
     scores = scores_of(rows, three, 2)[0]
-    np.testing.assert_allclose(scores[:, 0], [[.8, .05, NAN, .4], [1, 0, NAN, .5]])
-    np.testing.assert_allclose(scores[:, 1], [[NAN]*4, [NAN, NAN, NAN, .9]])
+    np.testing.assert_allclose(scores, [[[.8, .05, NAN, .4], [NAN]*4], [[1, 0, NAN, .5], [NAN, NAN, NAN, .9]]])
     assert set(rows.status[rows.score.isna()])=={'unparsed'} and set(rows.status[rows.score.notna()])=={'ok'}
     np.testing.assert_allclose(listwise_verdicts(scores), [[.9, .025, NAN, .45], [NAN, NAN, NAN, .9]])
     calls = rows.groupby('group').agg(text=('text', 'first'), out=('n_tokens', 'sum'))
@@ -335,13 +278,7 @@ def test_a_server_judges_lists_in_words(tmp_path, monkeypatch):
 @pytest.mark.parametrize('fault', ['refusal', 'content filter', 'bad_request'])
 def test_a_refusal_of_a_list_is_no_score_and_a_failure_is_tried_again(tmp_path, monkeypatch, fault):
     fake_words(monkeypatch, ['{"angry": 80, "sad": 40}']*9)
-    two, way = listed(('angry', 'sad'), n=2), Judge('listwise-text')
-    with loopback.Loopback() as server:
-        server.faults = [None, fault]
-        model = EndpointALM('demo', 'openai', server.url, key='')
-        report, rows = side_by_side(model, Store(tmp_path), two, way, clips(2))
-        again = side_by_side(model, Store(tmp_path), two, way, clips(2))[0]
-        model.close()
+    report, rows, again, _ = asked_in_words(tmp_path, listed(('angry', 'sad'), n=2), [None, fault])
     lost, failed = rows[rows.score.isna()], fault=='bad_request'
     assert (report.made, report.failed, again.made)==(4-failed, failed, failed)
     assert len(lost)==2 and lost.group.nunique()==1 and set(lost.status)=={'error' if failed else 'unparsed'}

@@ -14,12 +14,15 @@ from ambiscale_nb.sampling.store import BLANK, answers, reply_row
 from ambiscale_nb.sampling.files import CANDIDATES
 from ambiscale_nb.study.scores import make_pools
 import ambiscale_nb.strategies.beyond  # noqa: F401 (registers its strategies)
-from ambiscale_nb.strategies.pool import (NEEDS, STRATEGIES, Pool, applicable, check_pool, pick, pool_of, predict, take,
-    text_ids, ties)
-from ambiscale_nb.strategies.paper import score_by, span_logprob, verdicts
+from ambiscale_nb.strategies.pool import (NEEDS, STRATEGIES, Pool, applicable, check_pool, pick, pool_of, predict, take, ties)
+from ambiscale_nb.strategies.paper import score_by, span_logprob
 
 POOLED = ('majority', 'mean', 'bon', 'w_bon', 'w_bon_mean', 'alm_v', 'w_alm_v')
 NAMES = ('angry', 'fearful', 'happy', 'sad')
+
+def some(n, *args, **named):
+    "A test of so many examples, the same in every run."
+    return lambda test: settings(max_examples=n)(given(*args, **named)(test))
 
 @st.composite
 def pools(draw, min_n=1, max_n=6, max_u=3, mode=None, missing=True, split=True, U=None, K=None):
@@ -43,24 +46,19 @@ def pools(draw, min_n=1, max_n=6, max_u=3, mode=None, missing=True, split=True, 
                 label_verdict=np.where(verdict<0, np.nan, verdict))
 
 # ---- the slow reference: one clip, plain loops
-
 def share(x):
     top = max(x)
     won = [float(v>=top-1e-9) for v in x]
     return np.array(won)/sum(won)
 
 def reference(sid, cands, K, **o):
-    """One clip's candidates, (dist, parsed, logprob, tokens, verdict, text, mode) each: expected credit, and the
-    distributions that may come out with their chances. Selectors toss a coin between tied candidates."""
+    "One clip's candidates: expected credit, and the distributions that may come out with their chances; ties toss a coin."
     ok = [c for c in cands if c['parsed']]
     if not ok: return np.zeros(K), [(1., np.full(K, 1/K))]
     votes = lambda cs, ws: sum(w*share(c['dist']) for c, w in zip(cs, ws, strict=True))/sum(ws)
     pooled = lambda cs, ws: sum(w*c['dist'] for c, w in zip(cs, ws, strict=True))/sum(ws)
-    if sid=='majority':
-        v = votes(ok, [1]*len(ok))
-        return share(v), [(1., v)]
-    if sid=='mean':
-        v = pooled(ok, [1]*len(ok))
+    if sid in ('majority', 'mean'):
+        v = (votes if sid=='majority' else pooled)(ok, [1]*len(ok))
         return share(v), [(1., v)]
     if 'bon' in sid: score = [round(c['logprob']/(1 if sid=='w_bon' else c['tokens']), 9) for c in ok]
     else: score = [round(c['verdict'], 9) for c in ok]
@@ -85,8 +83,7 @@ def clip(pool, u, idx=None):
 
 def defined(pool): return [s for s in POOLED if not applicable(s, pool)]
 
-@given(pools())
-@settings(max_examples=60, deadline=None, derandomize=True)
+@some(60, pools())
 def test_every_strategy_equals_the_plain_reference(pool):
     for s in defined(pool):
         got = predict(s, pool)
@@ -99,8 +96,7 @@ def test_every_strategy_equals_the_plain_reference(pool):
         assert (got.ess<=got.n_eff+1e-9).all() and (got.ess[~got.empty]>=1-1e-9).all() and not got.ess[got.empty].any()
         assert (got.n_eff<=pool.parsed.sum(-1)+1e-9).all() and not (got.fallback.any() and s in ('majority', 'mean'))
 
-@given(pools())
-@settings(max_examples=30, deadline=None, derandomize=True)
+@some(30, pools())
 def test_a_pool_twice_over_changes_no_mean(pool):
     twice = take(pool, [*range(pool.n)]*2)
     for s in defined(pool):
@@ -113,8 +109,7 @@ def test_a_pool_twice_over_changes_no_mean(pool):
         np.testing.assert_allclose(a.ess[ok], b.ess[ok])
         np.testing.assert_allclose(a.n_eff[ok], b.n_eff[ok])
 
-@given(pools(missing=False))
-@settings(max_examples=30, deadline=None, derandomize=True)
+@some(30, pools(missing=False))
 def test_limits_of_the_weights(pool):
     mean, bon, vote = (predict(s, pool) for s in ('mean', 'bon', 'majority'))
     for far in (1e9, np.inf):
@@ -130,9 +125,10 @@ def test_limits_of_the_weights(pool):
         np.testing.assert_allclose(predict('w_alm_v', equal).dist, mean.dist, atol=1e-12)
         np.testing.assert_allclose(predict('w_alm_v', equal).L, vote.L)
         np.testing.assert_allclose(predict('alm_v', equal).dist, mean.dist, atol=1e-12)
+    zeros = replace(pool, label_verdict=np.zeros((len(pool.uids), len(pool.labels))))
+    np.testing.assert_allclose(predict('verifier_alone', zeros).L, 1/len(pool.labels))
 
-@given(pools(min_n=2))
-@settings(max_examples=25, deadline=None, derandomize=True)
+@some(25, pools(min_n=2))
 def test_axes_in_front_are_the_same_as_a_loop(pool):
     rng = np.random.default_rng(0)
     idx = rng.integers(0, pool.n, (5, len(pool.uids), 2))
@@ -146,35 +142,15 @@ def test_axes_in_front_are_the_same_as_a_loop(pool):
             np.testing.assert_array_equal(stack.flags[i], one.flags)
 
 # ---- degenerate pools
-
-def demo(answers, **fields):
-    n = len(answers[0])
-    return pool_of(answers, NAMES, **{'sum_logprob': np.full((len(answers), n), -1.), 'text_id': [[*range(n)]]*len(answers),
-                   'n_tokens': np.ones((len(answers), n)), 'label_verdict': np.full((len(answers), 4), .5), **fields})
-
-def test_verdicts_of_zero_are_verdicts():
-    pool = demo([['sad', 'sad', 'angry', 'happy']], label_verdict=np.zeros((1, 4)))
-    np.testing.assert_allclose(predict('w_alm_v', pool).dist, predict('mean', pool).dist)
-    assert predict('w_alm_v', pool).flags.tolist()==['']
-    np.testing.assert_allclose(predict('verifier_alone', pool).L, .25)
-
-@pytest.mark.parametrize('tokens', [[2, 4, 2], [1, 1, 1], [1, 9, 3]])
-def test_weights_are_the_probabilities_of_the_strings_whatever_their_tokens(tokens):
-    shares = [.35, .05, .6]
-    pool = demo([['sad', 'angry', 'happy']], sum_logprob=[np.log(shares)], n_tokens=[tokens])
-    at = [NAMES.index(o) for o in ('sad', 'angry', 'happy')]
-    np.testing.assert_allclose(predict('w_bon', pool).dist[0, at], shares)
-    flat = np.array(shares)**(1/np.array(tokens))
-    np.testing.assert_allclose(predict('w_bon_mean', pool).dist[0, at], flat/flat.sum())
-    np.testing.assert_allclose(predict('w_bon', pool, score='mean').dist, predict('w_bon_mean', pool).dist)
-    cot = replace(pool, style='cot')  # the reply holds more than the answer, whose own tokens are not known
-    np.testing.assert_allclose(predict('w_bon', cot).dist, predict('w_bon_mean', cot).dist)
-    assert 'own tokens' in applicable('w_bon', cot, score='answer')
-    own = replace(cot, answer_logprob=np.log([[.2, .7, .1]]), answer_tokens=np.ones((1, 3)))
-    np.testing.assert_allclose(predict('w_bon', own).dist[0, at], [.2, .7, .1])
+def demo(answers, mode='label', **fields):
+    "Answers of which everything is known, and the same of all."
+    U, N = len(answers), len(answers[0])
+    same = np.ones((U, N))
+    return pool_of(answers, NAMES, mode, **dict(sum_logprob=-same, n_tokens=same, label_verdict=np.full((U, 4), .5),
+        text_id=[[*range(N)]]*U, confidence=same, answer_logprob=-same, answer_tokens=same,
+        prompt=np.tile(np.arange(N)%2, (U, 1))) | fields)
 
 # ---- the tokens of an answer after reasoning
-
 @st.composite
 def tokenised(draw):
     "A text in tokens that are cut anywhere, in the middle of characters too, and a span of it."
@@ -197,8 +173,9 @@ def test_an_answers_own_tokens_are_those_that_hold_a_byte_of_it(case):
 
 def reasoned(lines, ends=True):
     "Rows of one clip after reasoning: (what each token says, its log-probability), per answer."
-    task = dict.fromkeys([o for o in CANDIDATES.columns if o not in BLANK], '')|dict(group='g'*32, mode='label', style='cot', decode='sample', uid='u',
-        temperature=1., width=0, max_new_tokens=9, block=0, block_size=len(lines), run_seed=0, seed=0)
+    task = dict.fromkeys([o for o in CANDIDATES.columns if o not in BLANK], '') | dict(
+        group='g'*32, mode='label', style='cot', decode='sample', uid='u', temperature=1., width=0, max_new_tokens=9,
+        block=0, block_size=len(lines), run_seed=0, seed=0)
     rows = []
     for i, tokens in enumerate(lines):
         text, logp = ''.join(t for t, _ in tokens), [p for _, p in tokens]
@@ -240,15 +217,7 @@ def test_stores_from_before_token_ends_are_read_as_they_were_and_keys_stay():
     assert pool_from(direct).answer_logprob is None and score_by(pool_from(direct))=='answer'
     assert answers(old, CHOSEN).parse_status.eq('ok').sum()==3
 
-@pytest.mark.parametrize('percent', [(20, 40, 30, 10), (70, 10, 10, 10), (30, 30, 30, 10)])
-def test_verdicts_of_one_on_every_label_are_one(percent):
-    dist = np.array([[list(o) for o in itertools.permutations(np.array(percent)/100)]])
-    pool = Pool(['u'], NAMES, 'dist', 'direct', 'sample', dist, np.ones((1, 24), bool), label_verdict=np.ones((1, 4)))
-    assert (check_pool(pool).verdict<=1).all() and verdicts(pool).tolist()==[[1.]*24]
-    assert (dist.sum(-1)>1).any() or percent[0]!=20     # what stopped the scoring of a whole pool
-
-@given(pools())
-@settings(max_examples=40, deadline=None, derandomize=True)
+@some(40, pools())
 def test_what_a_tie_draws_from_is_the_prediction(pool):
     for s in ('bon', 'alm_v', 'greedy', 'mbr'):
         if applicable(s, pool): continue
@@ -259,62 +228,50 @@ def test_what_a_tie_draws_from_is_the_prediction(pool):
         np.testing.assert_allclose((p.chance[..., None]*p.picks).sum(-2)[some], p.dist[some], atol=1e-9)
 
 def test_dedupe_counts_a_string_once_on_samples_only():
-    fields = dict(sum_logprob=[[-1, -1, -1]], text_id=text_ids([['x', 'x', 'y']]))
-    sample, beam = (demo([['sad', 'sad', 'angry']], kind=k, **fields) for k in ('sample', 'beam'))
-    np.testing.assert_allclose(predict('w_bon', sample).dist[0, [0, 3]], [.5, .5])
-    np.testing.assert_allclose(predict('w_bon', beam).dist[0, [0, 3]], [1/3, 2/3])
-    np.testing.assert_allclose(predict('w_bon', sample).n_eff, 2)
-    sure = demo([['sad', 'sad', 'angry']], sum_logprob=[[-1, -1, -1]])
-    np.testing.assert_allclose(predict('w_bon', sure).dist[0, [0, 3]], [1/3, 2/3])
+    def dist(text_id, kind='sample', **how):
+        pool = demo([['sad', 'sad', 'angry']], kind=kind, text_id=text_id)
+        return predict('w_bon', pool, **how).dist[0, [0, 3]].tolist()
+    twice, apart = [[0, 0, 1]], [[0, 1, 2]]
+    assert dist(twice)==[.5, .5]
+    np.testing.assert_allclose([dist(twice, 'beam'), dist(apart)], [[1/3, 2/3]]*2)
 
 def test_label_logprob_ignores_row_order_and_sums_spellings():
     lp = np.log([[.1, .2, .3, .4]])
-    a = predict('label_logprob', pool_of([list(NAMES)], NAMES, kind='score', sum_logprob=lp))
-    np.testing.assert_allclose(a.dist, np.exp(lp))
+    def scored(answers, lp): return predict('label_logprob', pool_of(answers, NAMES, kind='score', sum_logprob=lp))
     order = [2, 0, 3, 1]
-    b = predict('label_logprob', pool_of([[NAMES[i] for i in order]], NAMES, kind='score', sum_logprob=lp[:, order]))
-    np.testing.assert_allclose(a.dist, b.dist)
-    two = pool_of([[*NAMES, 'sad']], NAMES, kind='score', sum_logprob=np.log([[.2, .2, .2, .2, .2]]))
-    np.testing.assert_allclose(predict('label_logprob', two).dist[0, 3], .4)
-    lost = predict('label_logprob', pool_of([list(NAMES), [*NAMES[:3], None]], NAMES, kind='score',
-                                            sum_logprob=np.repeat(lp, 2, 0)))
-    assert lost.flags.tolist()==['', 'empty']
+    for o in (scored([[*NAMES]], lp), scored([[NAMES[i] for i in order]], lp[:, order])):
+        np.testing.assert_allclose(o.dist, np.exp(lp))
+    np.testing.assert_allclose(scored([[*NAMES, 'sad']], np.log([[.2]*5])).dist[0, 3], .4)
+    assert scored([[*NAMES], [*NAMES[:3], None]], np.repeat(lp, 2, 0)).flags.tolist()==['', 'empty']
 
 # ---- refusals
-
 def test_refusals_name_the_reason_and_a_remedy():
-    bare = pool_of([['sad', 'angry']], NAMES)
-    for s, words in {'bon': 'use majority or mean', 'w_bon': 'log-probabilities', 'alm_v': 'run the verifier first',
-                     'w_alm_v': 'run the verifier', 'verifier_alone': 'run the verifier', 'greedy': 'greedy pools',
-                     'label_logprob': 'score pools'}.items():
-        assert words in applicable(s, bare)
+    bare, untold = pool_of([['sad', 'angry']], NAMES), replace(demo([['sad', 'angry']]), text_id=None)
+    for s, words in dict(bon='use majority or mean', w_bon='log-probabilities', alm_v='run the verifier first', w_alm_v='run '
+                         'the verifier', verifier_alone='run the verifier', greedy='greedy pools', label_logprob='score pools',
+                         majorty="Did you mean 'majority'").items():
         with pytest.raises(InputError, match=words): predict(s, bare)
-    assert applicable('majority', bare)==''
-    assert 'text_id' in applicable('w_bon', replace(demo([['sad', 'angry']]), text_id=None))
-    assert applicable('w_bon', replace(demo([['sad', 'angry']]), text_id=None), dedupe='off')==''
-    assert applicable('w_bon', replace(demo([['sad', 'angry']]), text_id=None, kind='beam'))==''
+    assert 'text_id' in applicable('w_bon', untold) and applicable('majority', bare)==''
+    assert applicable('w_bon', untold, dedupe='off')==applicable('w_bon', replace(untold, kind='beam'))==''
     with pytest.raises(InputError, match='needs n_tokens'): predict('bon', pool_of([['sad']], NAMES, sum_logprob=[[-1]]))
-    with pytest.raises(InputError, match="Did you mean 'majority'"): predict('majorty', bare)
 
 @pytest.mark.parametrize('change, words', [
     (dict(dist=np.zeros((1, 2, 3))), 'shape'), (dict(uids=['a', 'b']), 'shape'), (dict(verdict=[[.5]]), 'verdict has shape'),
     (dict(label_verdict=np.ones((1, 3))), 'label_verdict has shape'), (dict(text_id=np.ones((2, 2))), 'text_id has shape'),
-    (dict(dist=np.full((1, 2, 4), np.nan)), 'non-finite'), (dict(dist=np.array([[[2, -1, 0, 0], [1, 0, 0, 0.]]])), 'negative'),
+    (dict(dist=np.full((1, 2, 4), np.nan)), 'non-finite'), (dict(dist=[[[2, -1, 0, 0], [1, 0, 0, 0.]]]), 'negative'),
     (dict(parsed=[[True, False]]), 'sum to 1'), (dict(dist=[[[.6, .4, 0, 0], [1, 0, 0, 0]]]), 'one-hot'),
     (dict(uids=['a', 'a'], dist=np.eye(4)[[[0], [1]]], parsed=np.ones((2, 1)), verdict=None, sum_logprob=np.zeros((2, 1)),
-          n_tokens=np.ones((2, 1))), 'same uid'), (dict(mode='words'), 'mode'), (dict(kind='samples'), "Did you mean 'sample'"), (dict(label_verdict=[[2, 0, 0, 0]]), r'\[0, 1\]')])
+          n_tokens=np.ones((2, 1))), 'same uid'), (dict(mode='words'), 'mode'), (dict(kind='samples'), "Did you mean 'sample'"),
+    (dict(label_verdict=[[2, 0, 0, 0]]), r'\[0, 1\]')])
 def test_a_bad_pool_is_refused(change, words):
-    pool = pool_of([['sad', 'angry']], NAMES)
-    with pytest.raises(InputError, match=words): check_pool(replace(pool, **change))
+    with pytest.raises(InputError, match=words): check_pool(replace(pool_of([['sad', 'angry']], NAMES), **change))
 
 # ---- the rest
-
 def test_ties_are_not_broken_by_index():
-    x = np.array([[.1+.2, .3, 0], [1, 1+1e-6, 0]])
-    np.testing.assert_allclose(ties(x), [[.5, .5, 0], [0, 1, 0]])
+    np.testing.assert_allclose(ties([[.1+.2, .3, 0], [1, 1+1e-6, 0]]), [[.5, .5, 0], [0, 1, 0]])
     picks = pick(np.full((2000, 4), .25), [str(i) for i in range(2000)], 'majority', 0)
     assert (abs(np.bincount(picks, minlength=4)/2000-.25)<.05).all()
-    np.testing.assert_array_equal(picks[:5], pick(np.full((5, 4), .25), [str(i) for i in range(5)], 'majority', 0))
+    np.testing.assert_array_equal(picks[:5], pick(np.full((5, 4), .25), [*'01234'], 'majority', 0))
 
 def test_registry_is_consistent():
     for s, o in STRATEGIES.items():

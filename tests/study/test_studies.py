@@ -143,7 +143,7 @@ def test_status_lists_runs_that_have_not_begun(commanded):
 def test_a_study_is_given_by_its_name_or_its_file(commanded, monkeypatch):
     "To every command alike; by the name of a folder it is what was last run."
     root = commanded[0]
-    for o in ('claims small', 'claims study.yaml', 'export small', 'status small --json'):
+    for o in ('claims small', 'claims study.yaml', 'claims --study small', 'export small', 'status small --json'):
         assert ask(root, o)[0] == 0, o
     assert 'All of it is stored' in ask(root, 'estimate small')[1]
     code, said = ask(root, 'status nothing')
