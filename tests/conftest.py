@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 import faults
+import in_one
 
 OFFLINE = Path(__file__).parent/'offline'
 NET_LOG = Path(tempfile.mkdtemp(prefix='ambiscale-tests-'))/'network.log'
@@ -26,6 +27,17 @@ exec(compile((OFFLINE/'sitecustomize.py').read_text(), str(OFFLINE/'sitecustomiz
 settings.register_profile('ci', derandomize=True, deadline=None, print_blob=True,
                           suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile('ci')
+
+
+def pytest_configure(config):
+    "One server of forks for all processes that run tests."
+    if not hasattr(config, 'workerinput'): os.environ['AMBISCALE_FORKS'] = in_one.server(os.getpid())
+
+
+@pytest.fixture
+def real_processes(monkeypatch):
+    "Kernels and commands of a test are what a user starts, not forks."
+    monkeypatch.delenv('AMBISCALE_FORKS', raising=False)
 
 
 def pytest_unconfigure(config): shutil.rmtree(NET_LOG.parent, ignore_errors=True)

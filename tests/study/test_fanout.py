@@ -24,6 +24,7 @@ from ambiscale_nb.sampling.store import Draw, parts_of, plan_pool, take_part
 from small_run import CALLS, CODE, NOTES, hold, notebook, release
 from waiting import PATIENCE, until
 
+pytestmark = pytest.mark.usefixtures('real_processes')
 NAMES, STARTED = ('a', 'b', 'c', 'd'), []
 
 def small_study(folder):

@@ -16,6 +16,7 @@ from ambiscale_nb.study import fanout, notebooks
 from small_run import notebook
 from waiting import PATIENCE, until
 
+pytestmark = pytest.mark.usefixtures('real_processes')
 TELL = ('import sys\nfrom IPython import get_ipython\napp = get_ipython().kernel.parent\n'
         'print(sys.executable, app.transport, app.ip)')
 

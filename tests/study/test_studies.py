@@ -160,7 +160,7 @@ def stopped(commanded):
     root = commanded[0]
     study_in(root, 'stopped', [dict(model='tiny-alm-nano'), dict(model='tiny-alm-tiny')],
              **SHARED | dict(workers=1, limit=0, beam_limit=0))
-    env = os.environ | {'AMBISCALE_ROOT': str(root), 'OMP_NUM_THREADS': '1', 'AMBISCALE_TEST_HOLD': '5'}
+    env = os.environ | {'AMBISCALE_ROOT': str(root), 'OMP_NUM_THREADS': '1', 'AMBISCALE_TEST_HOLD': '5', 'AMBISCALE_FORKS': ''}
     process = subprocess.Popen([tool('ambiscale'), 'run', 'stopped.yaml'], env=env, cwd=root, text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
     try:
