@@ -123,9 +123,9 @@ def stand_in(address, asked):
         if os.getppid() != parent: os._exit(1)  # as a kernel does
     code = number(connection)
     if code < 0:
-        signal.signal(-code, signal.SIG_DFL)
+        if -code != signal.SIGKILL: signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
-    os._exit(code)
+    os._exit(abs(code))
 
 
 # The server
