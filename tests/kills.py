@@ -94,9 +94,10 @@ def copies(root):
             rows = json.loads(body+b'}]')
             found.setdefault(rows[0]['group'], set()).add((rows[-1]['_stored'], *(o['text'] for o in rows)))
     for path in root.rglob('shard-*.parquet'):
-        rows = pq.ParquetFile(path).read().to_pandas()
-        for (group, stored), texts in rows.groupby(['group', 'stored_measured']).text:
-            found.setdefault(group, set()).add((stored, *texts))
+        here = {}
+        for o in pq.ParquetFile(path).read().to_pylist():
+            here.setdefault((o['group'], o['stored_measured']), []).append(o['text'])
+        for (group, stored), texts in here.items(): found.setdefault(group, set()).add((stored, *texts))
     return found
 
 def one_store(root, kills, rng, count):
