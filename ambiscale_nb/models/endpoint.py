@@ -61,7 +61,7 @@ class EndpointALM(Served):
         end:str|None=None, # Text of the token that ends an answer; vLLM needs it for scores
         max_seconds:float=30., # Longest clip: the window of Whisper's encoder
         confidence:bool=False, # Request the likeliest tokens too, for `deepconf`: longer replies
-        extra_body:dict|None=None, # Further fields of each request
+        extra_body:dict[str, object]|None=None, # Further fields of each request
         **options:object): # Of `Served`
         self.profile, self.end = PROFILES[choose(profile, PROFILES, 'profile')], end
         self.confidence, self.extra = confidence, extra_body or {}

@@ -52,15 +52,14 @@ def grid(server):
 @pytest.fixture(scope='module')
 def study(tmp_path_factory):
     "Its configuration; its folder, sampled, scored and drawn; the requests that the server got."
-    root, patch = tmp_path_factory.mktemp('grid'), pytest.MonkeyPatch()
-    patch.setenv('AMBISCALE_PLUGINS', str(Path(__file__).parents[1]/'grid.py'))
-    patch.setattr('loopback.answers', answers)
-    with Loopback() as server:
+    root = tmp_path_factory.mktemp('grid')
+    with pytest.MonkeyPatch.context() as patch, Loopback() as server:
+        patch.setenv('AMBISCALE_PLUGINS', str(Path(__file__).parents[1]/'grid.py'))
+        patch.setattr('loopback.answers', answers)
         config = grid(server)
         execute(root, *[(notebook, told) for notebook, _, told in study_tasks(config)],
                 (ROOT/'nbs/experiments/02_score.ipynb', dict(study='paper', ks=[1, 2], progress=False)),
                 *[(ROOT/f'nbs/figures/{o}.ipynb', dict(study='paper', out='figures')) for o in config.figures])
-    patch.undo()
     return config, root/'results/paper', server.asked
 
 
