@@ -53,7 +53,11 @@ def pool_names(rows:pd.DataFrame) -> pd.Series:
 @patch
 def read(self:Study, *parts:str) -> pd.DataFrame:
     "A table of the study."
-    if self.has(*parts): return pd.read_parquet(self.table(*parts))
+    if self.has(*parts):
+        table = pd.read_parquet(self.table(*parts))
+        if 'variant' not in table: return table
+        raise InputError(f"Study {self.name!r} was scored by an earlier version (column `variant`): "
+                         f"score it again with `ambiscale run {self.name} --rescore`")
     there = [o.name for o in sorted(RESULTS.glob('*')) if Study(o.name).has(*parts)]
     raise InputError(f"No {'/'.join(parts)} in study {self.name!r}: run it first "
         f"(`ambiscale run`, or experiments/01_sample and 02_score), or set `study` to one "

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from waiting import PATIENCE
 
-from ambiscale_nb.core import ROOT
+from ambiscale_nb.core import InputError, ROOT
 from ambiscale_nb import Capabilities, Reply, label_set, prompt
 from ambiscale_nb.sampling.store import Draw, plan_pool, sample_pool
 from ambiscale_nb.sampling.files import Store, valid_text
@@ -169,6 +169,12 @@ def test_every_cell_is_there_or_called_missing(page):
     assert re.match(r'0\.\d+ \[', ours.majority['label, direct', 'ambiguous'])
     assert ours.bon['label, direct', 'all']=='does not apply'  # no log-probabilities
     assert ours.majority['dist, direct', 'all']=='missing' and 'missing' in page[1]
+
+def test_tables_of_an_earlier_version_are_refused_with_the_remedy(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, 'RESULTS', tmp_path)
+    study = results.Study('old')
+    study.write(pd.DataFrame(dict(model=['m'], variant=['beam3'])), 'scores')
+    with pytest.raises(InputError, match='`ambiscale run old --rescore`'): study.read('scores')
 
 def test_what_does_not_apply_was_refused_on_the_pool_it_is_for(tmp_path, monkeypatch):
     "A refusal on another pool, or with other audio, says nothing; what a model lacks does."
