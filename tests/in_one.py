@@ -10,6 +10,7 @@ import atexit
 import json
 import os
 import re
+import resource
 import runpy
 import select
 import signal
@@ -30,7 +31,7 @@ HEAVY = ('torch', 'transformers.models.auto.processing_auto', 'transformers.mode
          'matplotlib.pyplot', 'seaborn', 'statsmodels.api', 'sklearn.linear_model', 'duckdb', 'joblib', 'pydantic', 'typer',
          'execnb.shell', 'papermill', 'distributed', 'yaml')
 
-LOW = 64  # files below this number are a fork's
+LOW = 512  # files below this number are a fork's
 
 
 @cache
@@ -98,7 +99,8 @@ def wanted(argv):
     "What a fork can do for a command line: a kernel, a worker process, or a command of this environment; None for all others."
     if 'ipykernel_launcher' in argv: return dict(module='ipykernel_launcher', argv=argv[argv.index('ipykernel_launcher'):])
     if spawned := re.search(r'spawn_main\(tracker_fd=(\d+), pipe_handle=(\d+)\)', ' '.join(argv)):
-        return dict(spawn=[int(o) for o in spawned.groups()], argv=[argv[0], '--multiprocessing-fork'])
+        spawn = [int(o) for o in spawned.groups()]
+        return dict(spawn=spawn, argv=[argv[0], '--multiprocessing-fork']) if max(spawn) < LOW else None
     script = next((o for o in argv[1:] if not o.startswith('-')), '')
     if Path(script).name in SCRIPTS: return dict(path=script, argv=argv[argv.index(script):])
     return None
@@ -111,11 +113,13 @@ def is_open(file):
 
 
 def stand_in(address, asked):
-    "Be a fork of the server: this process hands signals on, and ends as that ends."
+    "Be a fork of the server: this process hands signals on, and ends as that ends; it returns only if there is no server."
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     files = [o for o in range(LOW) if is_open(o)]  # a worker process was given some under their numbers
     request = asked | dict(env=dict(os.environ), cwd=os.getcwd(), mask=[int(o) for o in mask], files=files)
-    parent, connection = os.getppid(), ask(address, request, files)
+    parent = os.getppid()
+    try: connection = ask(address, request, files)
+    except OSError: return signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # no server: it goes on by itself
     fork = number(connection)
     for o in (signal.SIGINT, signal.SIGTERM): signal.signal(o, lambda number, frame: os.killpg(fork, number))
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -132,6 +136,8 @@ def stand_in(address, asked):
 
 def serve(address):
     "Fork for each request until standard input ends."
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < 4*LOW: resource.setrlimit(resource.RLIMIT_NOFILE, (4*LOW if hard < 0 else min(4*LOW, hard), hard))
     for _ in range(LOW): os.open(os.devnull, os.O_RDONLY)  # its own files get higher numbers, so that forks have the lower
     listener, forks = socket.socket(socket.AF_UNIX), {}
     listener.bind(address)
@@ -151,7 +157,7 @@ def serve(address):
         if listener not in ready: continue
         connection, _ = listener.accept()
         files = array.array('i')
-        _, found, _, _ = connection.recvmsg(1, socket.CMSG_SPACE(LOW*files.itemsize))
+        _, found, _, _ = connection.recvmsg(1, socket.CMSG_SPACE(253*files.itemsize))
         for *_, data in found: files.frombytes(data)
         with connection.makefile('rb') as f: line = f.readline()
         if not line: continue
