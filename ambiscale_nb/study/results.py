@@ -56,8 +56,8 @@ def read(self:Study, *parts:str) -> pd.DataFrame:
     if self.has(*parts):
         table = pd.read_parquet(self.table(*parts))
         if 'variant' not in table: return table
-        raise InputError(f"Study {self.name!r} was scored by an earlier version (column `variant`): "
-                         f"score it again with `ambiscale run {self.name} --rescore`")
+        raise InputError(f"Study {self.name!r} was scored by an earlier version (`variant`): score "
+                         f"it again with `ambiscale run {self.name} --rescore`")
     there = [o.name for o in sorted(RESULTS.glob('*')) if Study(o.name).has(*parts)]
     raise InputError(f"No {'/'.join(parts)} in study {self.name!r}: run it first "
         f"(`ambiscale run`, or experiments/01_sample and 02_score), or set `study` to one "
