@@ -141,6 +141,13 @@ def test_scores_need_the_right_end(server):
     with pytest.raises(CallError, match='pass the text of the model.s own end token'):
         model(server, end='</s>').score(WAVE, DIRECT, ['sad'])
 
+@pytest.mark.parametrize('kind', ['openai', 'gemini'])
+def test_what_it_cannot_do_is_refused(kind, server):
+    alm = model(server, kind)
+    for call in (lambda: alm.beams(WAVE, DIRECT, 2), lambda: alm.score(WAVE, DIRECT, ['sad'])):
+        with pytest.raises(InputError, match='demo has no'): call()
+    assert not server.asked
+
 def test_a_pick_is_checked(server, monkeypatch):
     assert {o.text for o in model(server).pick(WAVE, DIRECT, ['yes', 'no'], n=9)}=={'yes', 'no'}
     assert server.asked[-1][1]['structured_outputs']=={'choice': ['yes', 'no']}

@@ -11,7 +11,7 @@ from in_one import execute
 from typer.testing import CliRunner
 
 from ambiscale_nb.models import contract as models
-from ambiscale_nb.models.check import check_clips
+from ambiscale_nb.models.check import check_clips, check_model, passed
 from ambiscale_nb.study.cli import app
 from ambiscale_nb.core import InputError, ROOT, load_file
 from ambiscale_nb.corpora.labels import label_set
@@ -19,13 +19,18 @@ from ambiscale_nb.models.parser import parse, parse_list, parse_verdict
 from ambiscale_nb.models.prompts import MODES, STYLES, listwise_prompt, prompt, verify_prompt
 from ambiscale_nb.models.template import new_model, plugin_setting
 
-WAVE, _ = check_clips()
+WAVE, OTHER = check_clips()
 
 @pytest.fixture
 def mine(tmp_path, monkeypatch):  # The model that is written
     monkeypatch.setattr(models, 'MODELS', dict(models.MODELS))
     load_file(new_model('my-model', tmp_path))
     return models.load_model('my-model')
+
+def test_it_passes_every_check_as_it_stands(mine):
+    table = check_model(mine, WAVE, OTHER).set_index('check').ok
+    assert passed(table.reset_index()) and table[table.isna()].index.tolist() == [
+        'alone_and_in_a_batch', 'words', 'beams', 'choices']
 
 @pytest.mark.parametrize('name', ['four', 'six', 'sixteen', 'four+other'])
 def test_every_mode_is_read_under_every_label_set(mine, name):

@@ -6,8 +6,9 @@ import pytest
 import soundfile
 from ambiscale_nb.corpora import toyspeech
 from ambiscale_nb.corpora.ambiguity import fit_prior, noise_floor
+from ambiscale_nb.corpora.registry import votes_of
 from ambiscale_nb.core import rng_of
-from ambiscale_nb import jsd
+from ambiscale_nb import jsd, label_set, load_corpus
 from in_one import execute
 from test_study import SAMPLE, SCORE
 
@@ -40,3 +41,9 @@ def test_the_floor_of_toyspeech_is_near_its_truth(raters, tmp_path_factory):
     found = noise_floor(panel, jsd, fit_prior(panel), 200).mean()
     known = np.mean([jsd(truth, rng.multinomial(raters, truth)/raters).mean() for _ in range(20)])
     assert abs(found/known-1)<.25
+
+def test_the_embedded_corpus_comes_like_any_other():
+    utterances, ratings = load_corpus('toyspeech', n=12, labels='four+other')
+    v = votes_of(utterances, label_set('four+other').labels)
+    assert (v.sum(1)==10).all() and not utterances.out_of_set.any()
+    assert len(ratings)==120 and set(ratings.label)<=set(label_set('four+other').labels)

@@ -159,7 +159,7 @@ def imported(tmp_path_factory):
     with pytest.MonkeyPatch.context() as m:
         m.setattr(results, 'RESULTS', root)
         import_file(root/'said.csv', 'theirs', str(root/'votes.csv'), labels='four', model='they')
-        score(Study('theirs'), 1, 16)
+        score(Study('theirs'), 1, 2, 4, 8, 16)
     return root/'theirs'
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def study(imported, tmp_path, monkeypatch):
 
 def test_an_import_is_scored_at_its_own_number_and_what_counts_tokens_is_refused(study):
     scores, lost = plain_rows(study.read('scores')), unscored(study)
-    assert set(scores[scores.strategy.eq('majority')].k)=={1, 9} and 'mean' in set(scores.strategy)
+    assert set(scores[scores.strategy.eq('majority')].k)=={1, 2, 4, 8, 9} and 'mean' in set(scores.strategy)
     assert lost.strategies.str.contains('bon').any() and lost.reason.str.contains('n_tokens').any()
     page = failures_page(study, call_table(study))
     assert 'they on votes' in unscored_text(study) and 'Cells that could not be scored' in page and 'n_tokens' in page
@@ -182,7 +182,7 @@ def test_runs_that_cannot_be_read_stop_no_other(study):
     before, run = study.read('scores'), json.loads((study.root/'plans/they--votes--none.json').read_text())
     for model, more in (('lost', {}), ('nowhere', dict(corpus='gone'))):
         (study.root/f'plans/{model}--votes--none.json').write_text(json.dumps(run | dict(model=model) | more))
-    score(study, 1, 16)
+    score(study, 1, 2, 4, 8, 16)
     pd.testing.assert_frame_equal(study.read('scores'), before)
     lost = unscored(study).set_index('model').strategies
     assert lost['lost']==lost['nowhere']=='all strategies'
@@ -198,7 +198,7 @@ def test_where_nothing_can_be_scored_the_tables_say_so(study):
 def test_nothing_old_passes_for_new(study):
     picture = study.root/'figures/fig1_budget.png'
     picture.parent.mkdir(), picture.write_text('drawn of these scores')
-    score(study, 1, 16)
+    score(study, 1, 2, 4, 8, 16)
     assert picture.exists() and not (study.root/'outdated').exists()  # the same scores
     score(study, 9)
     assert not picture.exists() and (study.root/'outdated/figures/fig1_budget.png').exists()
