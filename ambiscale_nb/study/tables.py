@@ -150,7 +150,7 @@ def escaped(text:str, form:str) -> str:
 # %% ../../nbs/6_study/11_tables.ipynb #ba51d637
 def constants(rows:list) -> dict:
     "What is the same in all rows, apart from strategies: a LaTeX table names it in the caption."
-    names = ('corpus', 'answers', 'clips_of', 'n', 'speakers')
+    names = ('corpus', 'answers', 'clips_of', 'n', 'speakers') + ('model',)*('row' in rows[0])
     return {o: rows[0][o][0] for o in names if o in rows[0] and len({x[o] for x in rows})==1}
 
 def texts(row:dict, columns:list, form:str) -> list:
@@ -170,10 +170,12 @@ def table_caption(rows:list, metric:str, form:str) -> str:
             f'({models} models, {corpora} corpora). Samples without reasoning, except CoT (one '
             'answer) and self-consistency (reasoned samples). Prior: class prior of other '
             'speakers; rater: one more rater; floor: a perfect predictor against as few votes.')
-    if any('probe' in o for o in rows): text += (' Probe: an acoustic classifier, supervised by '
-                                                 'the votes on other speakers; not ranked.')
-    if form in TIED: text += (f' Best of a row in bold; {TIED[form]}: the 95 % interval of the '
-                              'paired difference to the best contains 0.')
+    probed = any('probe' in (*o, o.get('row', [''])[0]) for o in rows)
+    if probed: text += (' Probe: an acoustic classifier, supervised by the votes on other '
+                        'speakers; not ranked.')
+    place = 'stratum' if 'row' in rows[0] else 'row'
+    if form in TIED: text += (f' Best of a {place} in bold; {TIED[form]}: the 95 % interval of '
+                              'the paired difference to the best contains 0.')
     signed = any(WORDED_MARK in o for row in rows for o, *_ in row.values())
     if signed: text += f' {WORDED_TEXT}.'
     same = constants(rows) if form=='latex' else {}
@@ -182,27 +184,47 @@ def table_caption(rows:list, metric:str, form:str) -> str:
     return escaped(text.replace('(1 models', '(1 model').replace('1 corpora', '1 corpus'), form)
 
 # %% ../../nbs/6_study/11_tables.ipynb #67988750
-NOUGHT = re.compile(r'\b0(?=\.)') # Not printed in small letters: .123
+NOUGHT = re.compile(r'(?<![\d.])0(?=\.\d)') # Not printed: .123
 
-def latex_table(rows:list, columns:list, caption:str) -> str:
-    "A booktabs table; each row of values is followed by one of intervals."
-    lines, columns = [], [o for o in columns if o not in constants(rows)]
-    for row in rows:
-        lines.append(' & '.join(texts(row, columns, 'latex'))+r' \\')
-        intervals = [row.get(o, ('', '', ''))[1] for o in columns]
-        small = [rf'{{\tiny {NOUGHT.sub("", o)}}}' if o else '' for o in intervals]
-        lines.append(' & '.join(small)+r' \\[2pt]')
+def small(interval:str) -> str:
+    "An interval in small letters; '' stays."
+    return rf'{{\tiny {NOUGHT.sub("", interval)}}}' if interval else ''
+
+def latex_lines(row:dict, columns:list) -> list:
+    "The line of values of a row, and the line of its intervals if it has any."
+    values = texts(row, columns, 'latex')
+    shown = [v if o in (*HEAD, 'row') else NOUGHT.sub('', v) for o, v in zip(columns, values)]
+    intervals = [row.get(o, ('', '', ''))[1] for o in columns]
+    if not any(intervals): return [' & '.join(shown)+r' \\[2pt]']
+    return [' & '.join(shown)+r' \\', ' & '.join(map(small, intervals))+r' \\[2pt]']
+
+# %% ../../nbs/6_study/11_tables.ipynb #5a1c0e22
+def pages(rows:list) -> list:
+    "Lists of rows, a LaTeX table each: the strata of one model and corpus fit on a page."
+    if 'row' not in rows[0]: return [rows]
+    kinds = dict.fromkeys((o['model'], o['corpus']) for o in rows)
+    return [[o for o in rows if (o['model'], o['corpus'])==k] for k in kinds]
+
+# %% ../../nbs/6_study/11_tables.ipynb #5a1c0e23
+def latex_table(rows:list, metric:str) -> str:
+    "A booktabs table with its caption."
+    same, caption = constants(rows), table_caption(rows, metric, 'latex')
+    columns = [o for o in columns_of(rows) if o not in same]
+    lines = [o for row in rows for o in latex_lines(row, columns)]
     head = ' & '.join(escaped(HEADINGS.get(o, o), 'latex') for o in columns)+r' \\'
-    return '\n'.join([r'\begin{table}', r'\centering\scriptsize\setlength{\tabcolsep}{2.5pt}',
-                      rf'\caption{{{caption}}}', rf"\begin{{tabular}}{{{'l'*len(columns)}}}",
+    shape = f"{{@{{}}{'l'*len(columns)}@{{}}}}"
+    return '\n'.join([r'\begin{table}', r'\centering\scriptsize\setlength{\tabcolsep}{2pt}',
+                      rf'\caption{{{caption}}}', rf'\begin{{tabular}}{shape}',
                       r'\toprule', head, r'\midrule', *lines, r'\bottomrule', r'\end{tabular}',
                       r'\end{table}', ''])
+
 
 # %% ../../nbs/6_study/11_tables.ipynb #42ef57a8
 def written_table(rows:list, metric:str, form:str) -> str:
     "The table as latex, markdown or csv; the first two with a caption."
-    columns, caption = columns_of(rows), table_caption(rows, metric, choose(form, FORMS, 'form'))
-    if form=='latex': return latex_table(rows, columns, caption)
+    if choose(form, FORMS, 'form')=='latex':
+        return '\n'.join(latex_table(o, metric) for o in pages(rows))
+    columns, caption = columns_of(rows), table_caption(rows, metric, form)
     lines = [texts(o, columns, form) for o in rows]
     head = [HEADINGS.get(o, o) for o in columns]
     if form=='csv': return pd.DataFrame(lines, columns=head).to_csv(index=False)
