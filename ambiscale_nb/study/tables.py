@@ -192,8 +192,8 @@ def small(interval:str) -> str:
 
 def latex_lines(row:dict, columns:list) -> list:
     "The line of values of a row, and the line of its intervals if it has any."
-    values = texts(row, columns, 'latex')
-    shown = [v if o in (*HEAD, 'row') else NOUGHT.sub('', v) for o, v in zip(columns, values)]
+    values = zip(columns, texts(row, columns, 'latex'), strict=True)
+    shown = [v if o in (*HEAD, 'row') else NOUGHT.sub('', v) for o, v in values]
     intervals = [row.get(o, ('', '', ''))[1] for o in columns]
     if not any(intervals): return [' & '.join(shown)+r' \\[2pt]']
     return [' & '.join(shown)+r' \\', ' & '.join(map(small, intervals))+r' \\[2pt]']
