@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SINGLE_ANSWER', 'MOST_PARTS', 'CLAIMS', 'judged', 'verdict_words', 'claims_of', 'planned', 'short_of_speakers',
-           'claim_text', 'heading', 'verdict_table', 'beside_published', 'write_claims', 'claim_effects']
+           'claim_text', 'heading', 'verdict_table', 'beside_published', 'with_notes', 'write_claims', 'claim_effects']
 
 # %% ../../nbs/6_study/10_claims.ipynb #718c6539
 from collections.abc import Callable
@@ -15,9 +15,11 @@ from ..core import InputError, rng_of
 from ..metrics.statistics import detectable, power_of
 from ..metrics.equivalence import (INCONCLUSIVE, NOT_TESTABLE, OPPOSITE, SIZE_OPEN,
     SMALL, SUPPORTED, Effect, verdict)
-from .results import Study, plain_scores, pool_names, unread_view, with_interval
+from .results import (Study, WORDED_MARK, plain_scores, pool_names,
+    unread_view, with_interval)
 from .listening import listening, words_notes
-from .cells import BASE, ANSWERS, PLAIN, SCALED, WEIGHTED, Cell, cells_of
+from ambiscale_nb.study.cells import (BASE, ANSWERS, PLAIN, SCALED, WEIGHTED, Cell, cells_of,
+    worded_scores)
 from .effects import (STRONG, TOO_ALIKE, Outcome, able, closest, deficits,
     dominance, fails, gains_more, improves, larger_gain, missing_systems, on_size, small_lose,
     strong_of, strongest, system_of, unread_in, untestable, weighting)
@@ -157,7 +159,8 @@ def verdict_words(row:pd.Series) -> str: # Of `claims_of`, perhaps without `unre
     view = unread_view(getattr(row, 'unread', 0.))
     if row.verdict==NOT_TESTABLE and not view.testable: return f'{row.verdict}: {view.note}'
     if row.verdict==NOT_TESTABLE: return row.verdict
-    return f'{row.verdict} {view.mark} ({view.note})' if view.mark else row.verdict
+    worded = f' {WORDED_MARK}'*(WORDED_MARK in getattr(row, 'note', ''))
+    return row.verdict+f' {view.mark} ({view.note})'*bool(view.mark)+worded
 
 # %% ../../nbs/6_study/10_claims.ipynb #7dd092d9
 def claims_of(
@@ -262,14 +265,28 @@ def beside_published(scores:pd.DataFrame) -> pd.DataFrame:
     found = pd.DataFrame(out, columns=columns)
     return found.assign(unread=shown) if any(shown) else found
 
+# %% ../../nbs/6_study/10_claims.ipynb #fbe4c1ac
+def worded_notes(claims:pd.DataFrame, scores:pd.DataFrame) -> list:
+    "Per claim, how many of its scores another wording might give as well; '' for none."
+    marked, counts = worded_scores(scores), []
+    for o in claims.itertuples():
+        names = CLAIMS[o.claim].names
+        own = [x for x in marked if x[2]==o.mode and x[3] in names and x[4:]==('all', o.metric)]
+        counts.append(len(own))
+    return [f'{WORDED_MARK} {n} of its scores: no further from the single answer than another '
+            'wording of the question might be' if n else '' for n in counts]
+
 # %% ../../nbs/6_study/10_claims.ipynb #2d96c8cc
 def with_notes(claims:pd.DataFrame, study:Study) -> pd.DataFrame: # From `claims_of`
-    "The claims, that on accuracy with a note on what words alone give where a run has asked."
-    if not any(o['condition']=='transcript' for o in study.runs()): return claims
-    said = words_notes(listening(study)).query("style=='direct'").groupby('mode').says
-    more = claims['mode'].map(said.agg('; '.join)).where(claims.claim.eq('1b')).fillna('')
-    notes = ['; '.join(filter(None, o)) for o in zip(claims.note, more, strict=True)]
-    return claims.assign(note=notes)
+    "The claims with notes on scores that another wording might give, and on what words alone give."
+    more, marked = [''], worded_notes(claims, study.read('scores'))
+    if any(o['condition']=='transcript' for o in study.runs()):
+        found = words_notes(listening(study))
+        said = found[found['style'].eq('direct' if 'direct' in [*found['style']] else 'cot')]
+        said = said.groupby('mode').says.agg('; '.join)
+        more = claims['mode'].map(said).where(claims.claim.eq('1b')).fillna('')
+    every = zip(claims.note, marked, [*more]*(len(claims)//len(more)), strict=True)
+    return claims.assign(note=['; '.join(filter(None, o)) for o in every])
 
 # %% ../../nbs/6_study/10_claims.ipynb #fac3895f
 def write_claims(study:Study) -> pd.DataFrame:

@@ -15,6 +15,7 @@ import shutil
 import sys
 import textwrap
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
 import pandas as pd
@@ -22,6 +23,7 @@ import typer
 import yaml
 from typer.core import TyperGroup
 from ..core import EMBEDDED, InputError, RESULTS, ROOT, choose, load_plugins
+from . import repeat
 from .notebooks import NotebookError, run_notebook
 
 # %% ../../nbs/6_study/23_cli.ipynb #bc505ef0
@@ -54,7 +56,9 @@ def show(df:pd.DataFrame, as_json:bool=False):
         table.add_column(str(o), justify='right' if number else 'left', overflow='fold',
                          no_wrap=i==0)
     for row in df.astype(object).itertuples(index=False): table.add_row(*map(str, row))
-    width = shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else 100
+    screen = sys.__stdout__ # Also where what is printed is stored
+    seen = screen and screen.isatty()
+    width = shutil.get_terminal_size((100, 24)).columns if seen else 100
     Console(file=file, width=width, markup=False, highlight=False, emoji=False).print(table)
     print('\n'.join(o.rstrip() for o in file.getvalue().splitlines()))
 
@@ -237,10 +241,12 @@ def shown_rows(best:pd.DataFrame) -> pd.DataFrame: # From `best_rows`
     "The same for the screen."
     from ambiscale_nb.study import results, tables
     ends = zip(best.value, best.low, best.high, strict=True)
+    below = best.get('below_wording', pd.Series(False, best.index))
     found = best[['model', *['corpus']*(best.corpus.nunique()>1)]].assign(
         answers=best['mode'].map(dict(dist='shares', label='one label')),
         strategy=best.strategy.map(lambda o: tables.PAPER_NAMES.get(o, o)), k=best.k, n=best.n,
-        **{'all clips': [results.with_interval(*o) for o in ends]},
+        **{'all clips': [results.with_mark(results.with_interval(*o), 0, x)
+                         for o, x in zip(ends, below, strict=True)]},
         **{o: best[o].map('{:.3f}'.format) for o in ('clear', 'ambiguous') if o in best})
     unread = [' '.join(results.unread_view(o)[:2]).strip() for o in best.unparsed]
     return found.assign(unread=unread) if any(unread) else found
@@ -249,6 +255,7 @@ def shown_rows(best:pd.DataFrame) -> pd.DataFrame: # From `best_rows`
 def row_notes(best:pd.DataFrame, metric:str) -> list: # From `best_rows`
     "What has to be known to read the table of the best rows."
     from ambiscale_nb.metrics.metrics import METRICS
+    from ambiscale_nb.study.results import WORDED_TEXT
     guides = dict(one_more_rater='one more rater', noise_floor='perfect predictor',
                   prior='without audio')
     notes = [f'{METRICS[metric].axis}, with 95 % intervals over speakers; k: answers per clip, '
@@ -256,6 +263,7 @@ def row_notes(best:pd.DataFrame, metric:str) -> list: # From `best_rows`
     known = ', '.join(f'{v} {best.iloc[0][k]:.3f}' for k, v in guides.items()
                       if pd.notna(best.iloc[0].get(k)))
     if known: notes.append(f'For comparison, on the clips of the first row: {known}.')
+    if best.get('below_wording', pd.Series(dtype=bool)).any(): notes.append(WORDED_TEXT)
     if best.low.isna().any():
         why = [o for o in best[best.low.isna()].get('reason', ()) if o]
         notes.append(': '.join(['[–]: no interval', *why[:1]])+'.')
@@ -279,17 +287,34 @@ def print_summary(name:str, whole:bool=True):
         for o in row_notes(best, metric): print_lines(o)
     print_places(name, whole)
 
+# %% ../../nbs/6_study/23_cli.ipynb #7e51b0c5
+def print_timed(text:str, start:float):
+    "What a run prints, and how long it took."
+    from ambiscale_nb.study.fanout import time_text
+    print(f'{text}It took {time_text(time.time()-start)}.')
+
+def repeated(study:str, start:float) -> bool:
+    "Print what the last run printed, if nothing has changed since (`18_repeat`)."
+    old = repeat.as_before(study)
+    for o in old.get('said', ()): print(o, file=sys.stderr)
+    if old: print_timed(old['text'], start)
+    return bool(old)
+
 # %% ../../nbs/6_study/23_cli.ipynb #7e51b0c4
-def end_run(config:Config, failed:list, seconds:float) -> int:
+def end_run(config:Config, failed:list, start:float, inputs:tuple) -> int:
     "Report what `run_study` returned, and its time; status 1 if it failed or the figures differ."
-    from ambiscale_nb.study import fanout, plans, run
+    from ambiscale_nb.study import changes, plans, run
     for name, why in failed: print(f'FAILED {name}: {why}', file=sys.stderr)
     if text := plans.failures_text(config.name): print(text, file=sys.stderr)
-    print_summary(config.name, all(o in config.figures for o, _ in failed))
-    found = {} if failed else run.compare_figures(config)
-    if found: print(run.comparison_text(found))
-    print(f'It took {fanout.time_text(seconds)}.')
-    return int(bool(failed) or any(lines for _, lines in found.values()))
+    with redirect_stdout(io.StringIO()) as text:
+        print_summary(config.name, all(o in config.figures for o, _ in failed))
+        found = {} if failed else run.compare_figures(config)
+        if found: print(run.comparison_text(found))
+    print_timed(text.getvalue(), start)
+    status = int(bool(failed) or any(lines for _, lines in found.values()))
+    said = [] if status else changes.stored_lines(config)
+    if said: repeat.remember(config.name, *inputs, [*said, repeat.REUSED], text.getvalue())
+    return status
 
 # %% ../../nbs/6_study/23_cli.ipynb #d8f06b23
 @app.command()
@@ -299,15 +324,19 @@ def run(study:StudyFile,
         force:Annotated[bool, typer.Option('--force', help='Ask everything again; what is stored '
                                            'is moved to `superseded`.')]=False):
     "Sample, verify, score and draw; run it again to resume. What has changed is done again."
+    start = time.time()
+    if rescore and force: raise InputError('--rescore asks nothing, --force all: take one')
+    if not (rescore or force) and repeated(study, start): return
     from ambiscale_nb.study.config import read_study
     from ambiscale_nb.study.run import run_study
-    asked, start = read_study(study), time.time()
-    if rescore and force: raise InputError('--rescore asks nothing, --force all: take one')
+    asked = read_study(study)
+    paths = repeat.rests_on(study, asked.model_dump())
+    before = repeat.inputs_now(paths)
     try: failed = run_study(asked, rescore=rescore, force=force)
     except KeyboardInterrupt:
         print(f'\nTo continue: ambiscale run {study}', file=sys.stderr)
         raise
-    if not end_run(asked, failed, time.time()-start): return
+    if not end_run(asked, failed, start, (study, paths, before)): return
     if failed: print(f'Fix this and run it again; what is stored is kept: ambiscale run {study}',
                      file=sys.stderr)
     raise typer.Exit(1)
@@ -379,7 +408,7 @@ def claims(study:StudyFile=EMBEDDED,
     scores = here.read('scores') # Says which studies have them
     choose(decoding, ('sample', 'beam'), 'decoding')
     pools, systems = cells.cells_of(here, decoding, width, style), strong or effects.strong_of(here)
-    found = claims.claims_of(pools, tuple(systems), style)[0]
+    found = claims.with_notes(claims.claims_of(pools, tuple(systems), style)[0], here)
     if as_json: return show(found, True)
     by_claim = [claims.claim_text(o) for _, o in found.groupby('claim')]
     print_lines('\n\n'.join([claims.heading(found), *by_claim]))
@@ -410,6 +439,7 @@ def table(study:StudyFile=EMBEDDED,
     rows_of = tables.strata_rows if strata else tables.paper_rows
     rows = rows_of(cells.cells_of(here), here.read('scores'), metric)
     print(tables.written_table(rows, metric, forms[0] if forms else 'markdown'))
+    if csv: print(tables.table_caption(rows, metric, 'csv'), file=sys.stderr)
 
 # %% ../../nbs/6_study/23_cli.ipynb #6371201c
 @app.command()

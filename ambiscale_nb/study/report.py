@@ -424,7 +424,7 @@ def grid_page(cells:pd.DataFrame, refused:dict|None=None) -> Page:
 # %% ../../nbs/6_study/12_report.ipynb #f0e0a552
 SHOWN = ('model corpus condition mode style strategy wording decoding width reading verifier '
          'calibration k stratum metric value low high n speakers noise_floor one_more_rater prior '
-         'uniform probe unparsed calls tokens ess').split()
+         'uniform probe unparsed below_wording calls tokens ess').split()
 
 def search_page(scores:pd.DataFrame) -> Page:
     "All scores at full budget, with a box to type in."
@@ -446,7 +446,9 @@ def curve_panel(rows:pd.DataFrame, metric:str, stratum:str) -> dict:
     for name in in_order(rows.strategy):
         own, (colour, _, label) = rows[rows.strategy.eq(name)], look_of(name)
         points = own[['k', 'value', 'low', 'high']].to_json(orient='values', double_precision=4)
-        lines.append(dict(name=visible(with_mark(label, own.unparsed.max()), 80), colour=colour,
+        below = own.get('below_wording', pd.Series([False])).iloc[-1] # At the most samples
+        name = visible(with_mark(label, own.unparsed.max(), below), 80)
+        lines.append(dict(name=name, colour=colour,
                           selects=name in SELECTS, points=json.loads(points)))
     known = rows.reindex(columns=['noise_floor', 'one_more_rater', 'probe']).mean().dropna()
     guides = {GUIDES[o][0]: round(v, 4) for o, v in known.items()}

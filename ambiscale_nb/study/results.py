@@ -265,7 +265,10 @@ def summary(scores:pd.DataFrame) -> pd.DataFrame:
     if scores.empty: return pd.DataFrame()
     df = at_full_budget(plain_scores(scores), 'none')
     df = df[df.metric.eq(first_metric(scores))]
-    df = df.assign(shown=[with_interval(*o) for o in df[['value', 'low', 'high']].to_numpy()],
+    below = df.get('below_wording', pd.Series(False, df.index))
+    ends = zip(df.value, df.low, df.high, strict=True)
+    df = df.assign(shown=[with_mark(with_interval(*o), 0, x)
+                          for o, x in zip(ends, below, strict=True)],
                    unread=[' '.join(unread_view(o)[:2]).strip() for o in df.unparsed])
     index = ['unread']*int(df.unread.ne('').any())
     index += ['model', 'corpus', 'mode', 'style', 'decoding', 'width', 'strategy', 'k']

@@ -26,6 +26,7 @@ from .config import (figure_stem, folder_of, planned_model, run_name,
 from .fanout import run_shards, StudyWatch, whole_name
 from ambiscale_nb.study.notebooks import (code_fingerprint, is_done, run_notebook, SharedKernel,
     stamp_of)
+from .repeat import REUSED
 from .report import nonce_of, publish
 from .results import guarded, outdate, Study
 
@@ -230,7 +231,7 @@ def run_study(study:StudyConfig, progress:bool=True, rescore:bool=False, force:b
     write_manifest(study)
     why = scoring_news(study, scored_from(study, figure_folder(study.name, not failed)))
     if rescore or force: why = 'as asked'
-    say(f'scores and figures: {"computed: " if why else "reused, as nothing has changed"}{why}')
+    say(f'scores and figures: computed: {why}' if why else REUSED)
     return failed+score_and_draw(study, not failed, progress)
 
 # %% ../../nbs/6_study/19_run.ipynb #5c20380f
