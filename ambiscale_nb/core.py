@@ -112,7 +112,7 @@ def load_plugins() -> list: # Paths of the files that `AMBISCALE_PLUGINS` names
     return files
 
 def look_up(name:str, registry:dict, what:str): # `what` is for the message
-    "The registered entry of this name; plugins are loaded if it is not found at first."
+    "A registered entry by its name; plugins are loaded if it is missing."
     if name not in registry: load_plugins()
     return registry[choose(name, sorted(registry), what)]
 

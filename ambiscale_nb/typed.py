@@ -37,7 +37,7 @@ class Written:
 
 # %% ../nbs/02_typed.ipynb #acee810c
 def each_field(node:yaml.Node|None, place:tuple=()) -> Iterator[tuple]:
-    "Each place below a YAML node, with its line and node; duplicated fields come twice."
+    "Path, line and node of each field below a YAML node, duplicates included."
     if len(place)>8: return # No study is that deep, but a list may contain itself
     inside = ()
     if isinstance(node, yaml.MappingNode):

@@ -191,7 +191,7 @@ def expand_votes(votes:Votes) -> Judgements:
 # %% ../../nbs/1_corpora/04_ambiguity.ipynb #94b37561
 @dataclass(frozen=True)
 class PanelPairs:
-    "Raters of a clip as predictors of other raters of the same clip."
+    "Pairs of a predicting and a predicted rater of one clip."
     said: np.ndarray # (P, K), distributions of those who predict
     votes: np.ndarray # (P, K), votes of those who are predicted
     owner: np.ndarray # (P,), row number of the clip
@@ -229,7 +229,7 @@ def leave_one_rater_out(judgements:Judgements, metric:Callable) -> PerClip:
 # %% ../../nbs/1_corpora/04_ambiguity.ipynb #d9b563df
 def half_panels(judgements:Judgements, splits:int=20) -> PanelPairs:
     # One pair per random split of a clip with four raters or more
-    "Half of a panel as the predictor of the other half; with an odd number one rater sits out."
+    "Half of a panel as the predictor of the other half; with an odd number one rater is left out."
     n, owner = judgements.raters, judgements.owner
     if n.max(initial=0)<4:
         raise InputError(f"No clip of {len(n)} has four raters: use `single_raters`")

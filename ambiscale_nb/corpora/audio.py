@@ -295,7 +295,7 @@ def load_wave(path:str|Path, max_seconds:float=30., start:float|None=None, end:f
 
 # %% ../../nbs/1_corpora/03_audio.ipynb #4f1c0eeb
 def inspect_files(paths:Iterable[str|Path], deep:bool=False, progress:bool=True) -> pd.DataFrame:
-    "What each file is: path, fault ('ok' or of `FAULTS`), why, bytes, seconds, rate, channels."
+    "A table of files: path, fault ('ok' or of `FAULTS`), why, bytes, seconds, rate, channels."
     from tqdm.auto import tqdm
     rows = []
     for path in tqdm(list(paths), desc='inspect files', leave=False, disable=not progress):

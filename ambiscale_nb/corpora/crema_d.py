@@ -120,7 +120,7 @@ def audio_paths(root:Path, names:list, audio:str) -> list: # Pairs (path, flag)
 
 # %% ../../nbs/1_corpora/05_crema_d.ipynb #2ffa0fc5
 def clip_table(root:Path, modality:str, audio:str) -> pd.DataFrame: # One row per clip, with votes
-    "All that is known of each clip."
+    "One row per clip with its metadata."
     table = read_tabulated(root/TABLE, modality)
     names = table.fileName.tolist()
     paths, missing = zip(*audio_paths(root, names, audio), strict=True)

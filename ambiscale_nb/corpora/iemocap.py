@@ -56,7 +56,7 @@ ATTRIBUTES = re.compile(r'A-[EFM]\d+:\s*val\s+[1-5];\s*act\s+[1-5];\s*dom\s+[1-5
 
 @dataclass
 class Found:
-    "The content of the files."
+    "The parsed content of the evaluation files."
     clips: dict = field(default_factory=dict) # uid -> start, end, consensus, V, A, D
     tags: dict = field(default_factory=dict) # (uid, rater) -> emotions, note
     odd: list = field(default_factory=list) # file, line number, kind, text

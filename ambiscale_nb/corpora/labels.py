@@ -60,7 +60,7 @@ def label_set(name:str|dict|LabelSet) -> LabelSet:
 
 # %% ../../nbs/1_corpora/01_labels.ipynb #0d83abc0
 def target_of(emotion:str, labels:LabelSet) -> str|None:
-    "The class that an emotion counts for; None if it is out of set."
+    "The class of an emotion in a label set; None if it is out of set."
     label = dict(labels.merged).get(emotion, emotion)
     if label in labels.labels: return label
     return 'other' if 'other' in labels.labels else None

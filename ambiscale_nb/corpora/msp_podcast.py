@@ -238,7 +238,7 @@ def consensus_of(ratings:pd.DataFrame, uids:Iterable[str]) -> np.ndarray: # (U,)
 
 # %% ../../nbs/1_corpora/07_msp_podcast.ipynb #c5644444
 def voices(df:pd.DataFrame) -> pd.DataFrame: # speaker, gender, session (the podcast), unknown
-    "Who speaks in the clips of `complete`; unknown speakers take the name of their podcast."
+    "Speakers of the clips of `complete`; unknown speakers take the name of their podcast."
     podcast = df.file.str.extract(r'(?i)^MSP-PODCAST_(\d+)_')[0].fillna('unknown')
     number = df.speaker.str.strip().str.removesuffix('.0')
     unknown = number.isin(OPEN)

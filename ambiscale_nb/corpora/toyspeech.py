@@ -53,7 +53,7 @@ CONSONANTS = 'mnlsfkptvz'
 
 @dataclass(frozen=True)
 class Speaker:
-    "A voice at rest."
+    "The voice of a speaker in neutral speech."
     name: str # Unique over splits
     gender: str # 'f' or 'm'
     f0: float # Hz

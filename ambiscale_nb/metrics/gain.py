@@ -115,7 +115,7 @@ MOST_ERROR = .35 # Bound of the relative standard error
 
 @dataclass(frozen=True)
 class Gain:
-    "Shares of what can be learnt beyond the base that a strategy recovers."
+    "The shares of the learnable information beyond the base that a strategy recovers."
     clear: Estimate # `n` counts clips with donors
     ambiguous: Estimate
     effect: Estimate # Ambiguous less clear; NaN with a reason where it cannot be computed
@@ -164,7 +164,7 @@ def stratum_share(predictions:list, spread:BaseColumns, target:np.ndarray, group
 # %% ../../nbs/3_metrics/03_gain.ipynb #9e1d3032
 def prior_scale(ideal:Dist, spread:BaseColumns, votes:Votes, labels:np.ndarray,
         codes:Codes) -> Jackknifed: # 1 where unknown
-    "What pairs of raters say can be learnt, over what the perfect predictor says."
+    "Learnable information from pairs of raters, relative to the perfect predictor."
     n, y, size = votes.sum(1), soft_labels(votes), codes.max()+1
     group = np.unique(labels, axis=0, return_inverse=True)[1].ravel()
     use = has_donors(group, codes) & (n>1.5)

@@ -64,7 +64,7 @@ def metric(*, higher:bool, bounds:tuple, source:str, kind:str='dist', needs:str=
 
 # %% ../../nbs/3_metrics/01_metrics.ipynb #a70da97b
 def checked_output(kind:str, p:Dist|Credit, q:Votes) -> tuple[Dist|Credit, Votes]:
-    "Both as arrays; refuses rows that are no distributions (`dist`) or credit (`label`)."
+    "Both as arrays; refuses rows that are not distributions (`dist`) or credit (`label`)."
     p, q = np.asarray(p, float), np.asarray(q, float)
     if p.shape[-1:]!=q.shape[-1:]:
         raise InputError(f"Prediction and soft label must have the same labels, got shapes "
@@ -139,7 +139,7 @@ def hits(L:Credit, q:Votes) -> PerClip:
 
 # %% ../../nbs/3_metrics/01_metrics.ipynb #e7371545
 def ratio(top:np.ndarray, bottom:np.ndarray) -> np.ndarray:
-    "A quotient; NaN where `bottom` is not above 0."
+    "A quotient; NaN if the denominator is not positive."
     some = bottom>0
     return np.where(some, top/np.where(some, bottom, 1), np.nan)[()]
 

@@ -112,7 +112,7 @@ def effective_clusters(sizes:np.ndarray) -> float:
     return float(sizes.sum()**2/(sizes**2).sum())
 
 def too_few(sizes:np.ndarray) -> str: # '' if there are enough
-    "Why there is no interval and no test, from the speakers' numbers of clips."
+    "The reason if speakers are too few or too unequal for an interval; '' if not."
     n = len(sizes)
     if n<FEW: return f"{'one speaker' if n==1 else f'{n} speakers'}: an interval needs {FEW}"
     if (effective := effective_clusters(sizes))>=2: return ''

@@ -195,7 +195,7 @@ def check_words(t:Trial) -> tuple:
 
 # %% ../../nbs/2_models/11_check.ipynb #54de4819
 def check_audio_tokens(t:Trial) -> tuple:
-    "There are audio tokens in its input."
+    "The server counts audio tokens in its input."
     n = t.alone.usage.get('audio_tokens')
     if n is None: return None, 'it does not report how many'
     return n>0, f"{n or 'no'} tokens of audio"

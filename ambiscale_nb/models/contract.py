@@ -193,7 +193,7 @@ def load_model(name:str, /, **options:object) -> ALM: # options: those of its fa
 
 # %% ../../nbs/2_models/03_contract.ipynb #4e8307a3
 def check_ready(name:str, /, **options:object): # -> the model or its folder; None if unknown
-    "Refuse what loading would refuse (no key, no checkpoint), without reading weights."
+    "Raise the errors that loading would raise (no key, no checkpoint), without reading weights."
     info = check_options(name, options)
     return info.ready(**options) if info.ready else None
 

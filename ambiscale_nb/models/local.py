@@ -224,7 +224,7 @@ def gumbel(starts:Tensor, step:int, size:int) -> Tensor: # (R, size) of float64
 
 # %% ../../nbs/2_models/04_local.ipynb #5cf06a3e
 def peak(logp:Tensor) -> Tensor: # (..., V) log-probabilities -> (...)
-    "Mean -log P of the `TOP` likeliest tokens."
+    "Confidence of a step: mean -log P of the `TOP` likeliest tokens."
     return -logp.topk(min(TOP, logp.shape[-1])).values.mean(-1)
 
 # %% ../../nbs/2_models/04_local.ipynb #3c3721d7

@@ -40,7 +40,7 @@ def ending(reason:object) -> str:
 STATUSES = ('ok', 'repaired', 'refusal', 'out_of_set', 'truncated', 'empty', 'error')
 
 class Answer(NamedTuple):
-    "What the parser made of one text."
+    "A parsed answer: label or distribution, status, note."
     label: tuple # The most probable labels: one, several in a tie, none if not read
     dist: tuple|None # K probabilities in the order of the labels, sum 1; None if not read
     status: str # One of `STATUSES`

@@ -390,7 +390,7 @@ REFUSED_ALIKE = 5 # Refusals of one cause, and no answer, after which a run ends
 
 @patch
 def end_if_hopeless(self:Report, limits:Limits):
-    "Raise the refusal that all calls met, where none was ever answered."
+    "Raise the common error if every call failed with it."
     alike = next((o for o in self.texts.values() if len(o)>=REFUSED_ALIKE), None)
     if not alike or self.had+self.made or limits.fail_on_error is not False: return
     kind, text = alike[0]

@@ -60,7 +60,7 @@ PER_ANSWER = ('dist', 'parsed', *FILLED_FIELDS, *OPTIONAL_FIELDS)
 
 # %% ../../nbs/4_strategies/01_pool.ipynb #27c88094
 def fill(pool:Pool) -> None:
-    "Turn the fields of a pool into arrays, with NaN for what is absent."
+    "Turn the fields of a pool into arrays, with NaN for missing values."
     pool.uids, pool.labels = np.asarray(pool.uids, object), tuple(pool.labels)
     pool.dist, pool.parsed = np.asarray(pool.dist, float), np.asarray(pool.parsed, bool)
     for o in OPTIONAL_FIELDS:

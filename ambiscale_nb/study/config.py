@@ -38,7 +38,7 @@ def check_orders(n:int) -> int:
     return n
 
 def check_long(text:str) -> str:
-    "Refuse what is neither of the two things that can be done with a long clip."
+    "Accept `drop` or `crop` with a long clip."
     if text in ('drop', 'crop'): return text
     raise ValueError('write drop (leave long clips out) or crop (hear their beginning)')
 

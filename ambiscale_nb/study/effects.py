@@ -148,7 +148,7 @@ def deficits(cells:list) -> dict:
 
 # %% ../../nbs/6_study/09_effects.ipynb #9ee74c9b
 def closest(parts:dict) -> Ranked:
-    "The least over strategies of their largest deficit, from `deficits`."
+    "The smallest over strategies of their largest deficit, from `deficits`."
     def behind(s): return {f'behind {b}, {cell}': o for (a, b, cell), o in parts.items() if a==s}
     names = dict.fromkeys(k[0] for k in parts)
     return ranked({s: ranked(behind(s), 'any') for s in names}, 'every')

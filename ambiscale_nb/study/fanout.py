@@ -87,7 +87,7 @@ def ctrl_c_waits(said:str=''): # said: printed when it comes
 
 # %% ../../nbs/6_study/14_fanout.ipynb #62239daa
 def hear_no_ctrl_c():
-    "Leave Ctrl-C to the process that started this one."
+    "Ignore Ctrl-C in this process; its parent handles it."
     signal.signal(signal.SIGINT, lambda *about: None)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 

@@ -87,7 +87,7 @@ def figure_folder(study:str, whole:bool=True) -> str:
 
 # %% ../../nbs/6_study/19_run.ipynb #271be8be
 def picture_folder(stem:str, study:str) -> str:
-    "Where a figure that is asked for goes, under the project's root."
+    "The folder of a requested figure, under the project's root."
     if stem==REAL: return COMMITTED
     load_plugins()
     file, plans = folder_of(study)/'study.json', folder_of(study)/'plans' # An import has no file
