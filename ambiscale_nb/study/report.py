@@ -257,19 +257,29 @@ def names_page(scores:pd.DataFrame) -> Page:
             for o in in_order(scores.strategy)]
     return fold('What the names of strategies mean', table(pd.DataFrame(rows)))
 
+# %% ../../nbs/6_study/12_report.ipynb #5e1f07ac
+def at_budget_of(own:pd.DataFrame, other:pd.DataFrame, same:list) -> pd.DataFrame:
+    "Rows of `prompt_ensemble` with as many answers as the plain `mean` of `own` has."
+    mean = own[own.strategy.eq('mean')].set_index(same).k
+    joint = other[other.strategy.eq('prompt_ensemble')]
+    k = mean.reindex(pd.MultiIndex.from_frame(joint[same].replace('prompt_ensemble', 'mean')))
+    return joint[joint.k.to_numpy()==k.to_numpy()]
+
 # %% ../../nbs/6_study/12_report.ipynb #c02b7be4
 def readings(scores:pd.DataFrame, corpus:str) -> pd.DataFrame:
     "Settings that are not plain, next to the plain score of the same strategy; NaN: there is none."
-    df = at_full_budget(scores[scores.corpus==corpus], 'none')
-    metric = headline(df)
-    df = df[df.metric.eq(metric) & df.stratum.eq('all')]
+    df = scores[(scores.corpus==corpus) & (scores.condition=='none') & (scores.stratum=='all')]
+    df = df[df.metric.eq(metric := headline(df))]
     df = df.assign(pool=pool_names(df), asked=df['mode']+', '+df['style'])
-    own, other = plain_scores(df), df[df.reading!='plain']
+    own, other = at_full_budget(plain_scores(df)), df[df.reading!='plain']
     same = ['model', 'asked', 'strategy', 'pool']
-    plain_values = own.set_index(same).value.reindex(pd.MultiIndex.from_frame(other[same]))
-    out = other.assign(plain=plain_values.to_numpy(), **{metric: score_texts(other)})
-    names = ['reading', *same, 'verifier', 'calibration']
-    return out.sort_values(names)[[*names, metric, 'plain', 'n']]
+    other = pd.concat([at_full_budget(other), at_budget_of(own, other, same)]).drop_duplicates()
+    keys = pd.MultiIndex.from_frame(other[same].replace('prompt_ensemble', 'mean'))
+    plain = own.set_index(same)[['value', 'k']].reindex(keys)
+    out = other.assign(plain=plain.value.to_numpy(), at=plain.k.to_numpy(),
+                       **{metric: score_texts(other)})
+    names = ['reading', *same, 'verifier', 'calibration', 'k']
+    return out.sort_values(names)[[*names, metric, 'plain', 'at', 'n']]
 
 # %% ../../nbs/6_study/12_report.ipynb #e9a47c11
 def fold_by(df:pd.DataFrame, by:str, digits:dict) -> Page:
@@ -282,14 +292,14 @@ def fold_by(df:pd.DataFrame, by:str, digits:dict) -> Page:
 def readings_page(scores:pd.DataFrame) -> Page:
     "The variants of scoring of each corpus."
     found = {o: readings(scores, o) for o in sorted(scores.corpus.unique())}
-    return Page(''.join(titled(o, fold_by(df, 'reading', dict(plain=3)) if len(df) else paragraph(
+    return Page(''.join(titled(o, fold_by(df, 'reading', dict(plain=3, at=0)) if len(df) else paragraph(
         'There is no other variant.')) for o, df in found.items()))
 
 # %% ../../nbs/6_study/12_report.ipynb #0b6f7e2d
 SIDE = {'variance': ('model', dict(sd=4, of_mean=4, share=2), 'model corpus mode style strategy k '
                      'source levels sd of_mean share note'),
         'audits': ('verifier', dict(value=3, low=3, high=3, blind=3), 'model verifier role corpus '
-                   'mode style asked audit measure value low high n blind says reason')}
+                   'mode style reading asked audit measure value low high n blind says reason')}
 
 def side_page(study:Study, name:str) -> Page: # `variance` or `audits`
     "A table that scoring stored next to the scores."
