@@ -32,12 +32,12 @@ CHANGES = {
     'the study': lambda o: o.edit('s.yaml', 'n: 2', 'n: 3'),
     'a plugin': lambda o: o.edit('model.py', "'sad'", "'mad'"),
     'a table': lambda o: (o.root/'results/s/scores.parquet').touch(),
-    'a journal': lambda o: o.journal().write_bytes(o.journal().read_bytes()+b'{'),
+    'a stored answer': lambda o: o.answers().write_bytes(o.answers().read_bytes()+b'{'),
     'a figure less': lambda o: (o.root/'results/s/figures/fig1_budget.png').rename(o.root/'results/gone.png'),
     'a setting': lambda o: os.environ.update(AMBISCALE_OWN_CLINIC='elsewhere'),
     'the folder': lambda o: os.chdir(o.root/'clips')}
 SCRIPT = """
-import os, sys, shutil
+import os, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_repeat import CHANGES
@@ -50,17 +50,15 @@ class Project:
         old, new = (o if isinstance(o, bytes) else o.encode() for o in (old, new))
         assert old in data
         (self.root/name).write_bytes(data.replace(old, new, 1))
-    def journal(self): return sorted((self.root/'results/s/candidates').rglob('*.jsonl'))[0]
-    def files(self): return [o for o in self.root.rglob('*') if o.is_file()]
+    def answers(self): return next(o for o in sorted((self.root/'results/s/candidates').rglob('*')) if o.is_file())
 
 here = Project()
-files = {{o: (o.read_bytes(), o.stat().st_mtime_ns) for d in ('results', 'real') for o in (here.root/d).rglob('*') if o.is_file()}}
-files |= {{o: (o.read_bytes(), o.stat().st_mtime_ns) for o in here.root.glob('*.*')}}
+def own(): return [o for k in ('results/**/*', 'real/*', '*.*') for o in here.root.glob(k) if o.is_file()]
+files = {{o: (o.read_bytes(), o.stat().st_mtime_ns) for o in own()}}
 def restore():
     os.chdir(here.root)
     os.environ.pop('AMBISCALE_OWN_CLINIC', None)
-    for o in [*(here.root/'results').rglob('*'), *(here.root/'real').rglob('*')]:
-        if o.is_file() and o not in files: o.unlink()
+    for o in set(own())-set(files): o.unlink()
     for o, (data, at) in files.items():
         if not o.exists() or o.read_bytes()!=data or o.stat().st_mtime_ns!=at:
             o.write_bytes(data)
