@@ -13,9 +13,12 @@ scores of labels, a verifier that scores and one that judges in words. Then the 
 file and says how likely the same tokens are. llama.cpp rounds activations to 8 bits where weights are quantised, transformers does
 not; so the same weights are also written out in 32 bits and served, where both compute the same. The script fails where a call fails,
 a seed does not repeat, requests are not as many as they should be, or log-probabilities of the weights in 32 bits are more than .05
-nats apart. The last line of the output is JSON; `--save` keeps it in llamacpp.json."""
+nats apart. Last, `ambiscale run` takes a study to its end in which the model is asked about words alone and judges the answers of
+another model by their reasons (`--only study`: this part alone). The last line of the output is JSON; `--save` keeps it in
+llamacpp.json."""
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -72,6 +75,14 @@ FIELDS = dict(plain={}, input_audio=dict(messages=[dict(role='user', content=[di
     structured_outputs=dict(structured_outputs=dict(choice=['maybe'])), use_beam_search=dict(use_beam_search=True),
     modalities=dict(modalities=['text']), grammar=dict(grammar='root ::= "maybe"'))
 
+STUDY = """name: words
+figures: []
+runs:
+  - {{model: llamacpp, alias: words, load: {load}, corpus: toyspeech, condition: transcript, limit: 2, modes: [label], n: 4}}
+  - {{model: tiny-alm-nano, corpus: toyspeech, limit: 2, n: 4, modes: [label], widths: []}}
+verifier: {{model: llamacpp, alias: reader, load: {load}, reads: text}}
+"""
+
 class Counted(EndpointALM):
     "Counts requests, and words in place of clips."
     def post(self, *args):
@@ -123,6 +134,19 @@ def compare(a, weights, rows):
         far[o.decode], tokens = [*far.get(o.decode, ()), *apart], tokens+len(p)
     return {k: [float(f'{f(v):.2g}') for f in (np.median, max)] for k, v in far.items()}, tokens
 
+def by_command(a, folder):
+    "The study by `ambiscale run`: its exit status, and calls that were wanted, done and failed."
+    root = Path(folder)/'project'
+    root.mkdir()
+    for o in ('nbs', 'ambiscale_nb', 'conf', 'settings.ini'): (root/o).symlink_to(HERE.parent/o)
+    load = f'{{model: smollm2, base_urls: "http://127.0.0.1:{a.port}/v1", seconds: 600}}'
+    (root/'study.yaml').write_text(STUDY.format(load=load))
+    def call(*words): return subprocess.run([sys.executable, '-m', 'ambiscale_nb', *words], cwd=root, capture_output=True,
+                                            env=os.environ | dict(AMBISCALE_ROOT=str(root)), text=True, check=False)
+    done = call('run', 'study.yaml')
+    table = json.loads(call('status', 'study.yaml', '--json').stdout)
+    return dict(exit_status=done.returncode, **{k: sum(o[k] for o in table) for k in ('calls', 'done', 'failed')})
+
 def fields(url):
     "What the server does with a field: its status, and the beginning of its message or whether the answer is another one."
     out, plain = {}, ''
@@ -135,18 +159,31 @@ def fields(url):
         out[name] = 'the same answer' if answer==plain else repr(answer)
     return out
 
+def ended(command):
+    "Whether a study went to its end without a failed call."
+    return command['exit_status']==0 and command['done']==command['calls'] and not command['failed']
+
+def finish(a, out, good):
+    "Print the figures, keep them if asked, and end with a status."
+    if a.save: (HERE/'llamacpp.json').write_text(json.dumps(out, indent=1)+'\n')
+    print(json.dumps(out))
+    sys.exit(0 if good else 1)
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     p.add_argument('--python', required=True, help='interpreter of the environment with the weights, and xllamacpp')
-    p.add_argument('--reader', required=True, help='interpreter of the environment with transformers and gguf')
+    p.add_argument('--reader', help='interpreter of the environment with transformers and gguf')
     p.add_argument('--server', help='the executable llama-server, in place of xllamacpp')
     p.add_argument('--port', type=int, default=8078)
+    p.add_argument('--only', choices=['study'], help='this part alone; with --save the other figures stay')
     p.add_argument('--save', action='store_true', help='keep the figures')
     a = p.parse_args()
     def lines(python, code): return subprocess.run([python, '-c', code], capture_output=True, text=True, check=True).stdout.split()
     weights, url = lines(a.python, WEIGHTS)[0], f'http://127.0.0.1:{a.port}/v1'
     with tempfile.TemporaryDirectory() as folder, open(Path(folder).with_suffix('.log'), 'w') as log:
         began, whole = time.time(), str(Path(folder)/'float.gguf')
+        with served(a, weights, log): command = by_command(a, folder)
+        if a.only: return finish(a, json.loads((HERE/'llamacpp.json').read_text()) | dict(study=command), ended(command))
         with served(a, weights, log) as alm:
             rows, verdicts, asked = study(alm, Path(folder)/'one')
             again, behaviour = study(alm, Path(folder)/'two'), fields(url)
@@ -159,7 +196,7 @@ def main():
     # A greedy answer, N samples over SLOTS at a time (asked for all at once first), a request for each label that is scored
     want = {'answers': len(WORDS)*(1+-(-N//SLOTS)+len(LABELS))+1, 'verdicts by score': len(WORDS)*len(LABELS)*2,
             'verdicts by text': len(WORDS)*len(LABELS)}
-    out = dict(benchmark='llamacpp', clips=len(WORDS), samples=N, slots=SLOTS, requests=asked, requests_wanted=want,
+    out = dict(benchmark='llamacpp', study=command, clips=len(WORDS), samples=N, slots=SLOTS, requests=asked, requests_wanted=want,
         requests_of_the_same_again=again[2], failed=int(rows.error.ne('').sum()+verdicts.error.ne('').sum()),
         status_of_verdicts={' '.join(k): int(v) for k, v in verdicts.groupby('verifier').status.value_counts().items()},
         same_seed_same_texts=same, largest_change_of_log_probability=float(f'{apart:.2g}'),
@@ -168,9 +205,7 @@ def main():
             quantised=far, the_same_weights_in_32_bits=near), tokens_compared=[tokens, others], fields=behaviour, seconds=round(seconds), weights=Path(weights).name,
         server=lines(a.python, VERSION)[0] if not a.server else 'llama-server', transformers=lines(a.reader, READER)[0],
         date=str(date.today()))
-    if a.save: (HERE/'llamacpp.json').write_text(json.dumps(out, indent=1)+'\n')
-    print(json.dumps(out))
-    good = same and not out['failed'] and asked==want and max(o[1] for o in near.values())<=TOLERANCE
-    sys.exit(0 if good else 1)
+    good = ended(command) and same and not out['failed'] and asked==want and max(o[1] for o in near.values())<=TOLERANCE
+    finish(a, out, good)
 
 if __name__=='__main__': main()

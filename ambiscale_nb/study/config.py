@@ -72,7 +72,7 @@ class RunConfig(BaseModel, extra='forbid'):
     limit: int|None = Field(None, ge=0) # Clips; 0 for all
     widths: Counts|None = None # Beam widths
     score: bool = True # Take the probability of every label
-    verify: bool = True # Let the model judge every label
+    verify: bool = True # Let the model judge every label; under condition none alone
     listwise: Orders|None = None # Orders of the lists that it judges; 0 for none
     lists_of: list[str] = [] # Other models whose answers it judges listwise, when all have run
     reads: str = 'audio' # What it judges others' lists by: audio; or text, words and reasons alone
@@ -420,7 +420,7 @@ def run_parameters(study:StudyConfig, run:RunConfig) -> dict:
                                                prompts=prompt_text(study.prompts))
     shared = ('n', 'wordings', 'limit', 'widths', 'temperature', 'seed', 'max_seconds')
     own |= {o: getattr(study, o) for o in shared if own[o] is None}
-    judges = bool(run.verify and run.condition=='none')
+    own['verify'] = judges = run.verify and run.condition=='none' # A judge hears the clip itself
     if run.reads=='text': own |= dict(verify=False, audit=0)
     if not (run.modes or run.lists_of) and own['listwise'] is None: own['listwise'] = 0 # No lists
     own |= {o: judges*getattr(study, o) for o in ('listwise', 'audit') if own[o] is None}

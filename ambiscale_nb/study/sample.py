@@ -57,7 +57,9 @@ class SamplingRun:
     "One model on one corpus; call its steps in their order."
     def __init__(self, given:dict): # Parameters of `01_sample`
         load_plugins()
-        self.given, self.here, self.reports = given, Study(given['study']), []
+        judges = given['verify'] and given['condition']=='none' # A judge hears the clip itself
+        self.given, self.reports = dict(given, verify=judges), []
+        self.here = Study(given['study'])
         self.model = model_for(given, self.here.root)
         self.can, self.crop = self.model.capabilities, given['max_seconds']=='crop'
         self.corpus = named(given['corpus'], given['name'])

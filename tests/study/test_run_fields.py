@@ -72,3 +72,11 @@ def test_what_a_run_does_not_say_comes_from_the_study_and_its_styles_are_counted
         runs = [dict(model='tiny-alm-nano', verify=False) | more]
         return estimate_study(read(tmp_path, name='nothing', runs=runs))[0].calls.sum()
     assert 2*calls(styles=['direct'], score=False) == 2*calls(styles=['cot'], score=False) == calls(score=False)
+
+@pytest.mark.parametrize('condition', ['swap', 'transcript', 'silence'])
+def test_answers_under_another_condition_are_not_judged_since_a_judge_hears_the_clip(tmp_path, condition):
+    "A server of text alone refused these calls; a model that hears would have brought the sound into strategies on words."
+    study = read(tmp_path, runs=[dict(model='tiny-alm-nano'), dict(model='tiny-alm-nano', condition=condition)])
+    assert [run_parameters(study, o)['verify'] for o in study.runs] == [True, False]
+    asked = estimate_study(read(tmp_path, name='nothing', runs=[dict(model='tiny-alm-nano', condition=condition)]))[0]
+    assert {*asked['mode']} == {'label', 'dist'}
