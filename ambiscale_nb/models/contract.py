@@ -228,6 +228,7 @@ UNUSABLE = ('truncated', 'not_json', 'malformed', 'empty', 'wrong_n', 'nan_logpr
             'failed', 'bad_format') # An answer came and was paid for, but cannot be used
 REFUSED = ('bad_request', 'too_large', 'context_too_long', 'unheard', 'no_beams', 'no_scores')
 FATAL = ('auth', 'forbidden', 'not_found', 'quota', 'no_audio')
+ANSWER_FAILED = 'an answer failed' # Begins the message of an error inside an answer, of any kind
 
 class CallError(RuntimeError):
     "A failed call and its kind."
