@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['TOP', 'MODELS', 'OPTION_TYPES', 'LOST', 'RETRIED', 'UNUSABLE', 'REFUSED', 'FATAL', 'NAMES_AS_OF', 'NAMES', 'SECRET',
-           'cached_cleaner', 'Reply', 'spelt_ends', 'Capabilities', 'ALM', 'ask_together', 'LazyModule', 'check_url',
-           'full_revision', 'ModelInfo', 'register_model', 'options_of', 'wrong_options', 'check_options', 'load_model',
-           'check_ready', 'model_table', 'require', 'check_call', 'CallError', 'declined', 'Name', 'with_fields',
-           'known_names', 'Retired', 'check_name', 'cost_of', 'cleaner', 'cleaned', 'read_key', 'in_flight']
+           'cached_cleaner', 'ODD_KEY', 'Reply', 'spelt_ends', 'Capabilities', 'ALM', 'ask_together', 'LazyModule',
+           'check_url', 'full_revision', 'ModelInfo', 'register_model', 'options_of', 'wrong_options', 'check_options',
+           'load_model', 'check_ready', 'model_table', 'require', 'check_call', 'CallError', 'declined', 'Name',
+           'with_fields', 'known_names', 'Retired', 'check_name', 'cost_of', 'cleaner', 'cleaned', 'read_key',
+           'in_flight']
 
 # %% ../../nbs/2_models/03_contract.ipynb #2c3548c3
 import inspect
@@ -309,7 +310,8 @@ def cost_of(name:Name, prompt_tokens:float, audio_tokens:float|None,
 # %% ../../nbs/2_models/03_contract.ipynb #8ffc3ff6
 ENTITIES = {'"': 'quot', '&': 'amp', "'": 'apos', '<': 'lt', '>': 'gt'}
 ESCAPES = {'\n': 'n', '\r': 'r', '\t': 't'} # After a backslash
-BLANKS = r'(?:\s|\\+[nrt]){0,2}' # Between two characters of a key
+BLANKS = (r'(?:[\s\0\u200b-\u200d\u2060\ufeff\u2500-\u257f|:]|=\s|'
+          r'\\+(?:[nrt]|x00|u0000)){0,8}') # Between two characters of a key; a wrap with an indent
 
 def escaped_pattern(text:str, plain:bool=False) -> str: # plain: letters and digits stay as they are
     "A regular expression for a text whose characters may each be percent-encoded or escaped."
@@ -318,19 +320,22 @@ def escaped_pattern(text:str, plain:bool=False) -> str: # plain: letters and dig
         at, raw = ord(c), c.encode('utf-8', 'surrogatepass')
         wide = c.encode('utf-16-be', 'surrogatepass').hex('-', 2).split('-')
         ways = ([f'u{o}' for o in wide], [f'x{o:02x}' for o in raw], [f'{o:03o}' for o in raw],
-                [f'U{at:08x}'], [f'x{at:02x}'], [ESCAPES.get(c, f'U{at:08x}')])
+                [f'U{at:08x}'], [f'x{at:02x}'], [ESCAPES.get(c, f'U{at:08x}')],
+                [rf'u\{{0*{at:x}\}}'])
         escaped = '|'.join(r'\\+'.join(o) for o in ways)
-        percent = ''.join(f'%(?:25)*{o:02x}' for o in raw)
+        percent = ''.join(f'(?:%(?:25)*|=){o:02x}' for o in raw)
+        percent += '|'+''.join(f'%u{o}' for o in wide)
         entity = f'&(?:amp;)*(?:#0*{at}|#x0*{at:x}|{ENTITIES.get(c, "#")});'
         return rf'(?:\\*{re.escape(c)}|\\+(?:{escaped})|{percent}|{entity})'
     return BLANKS.join(map(any_of, text))
 
 # %% ../../nbs/2_models/03_contract.ipynb #dcba617a
 def encoded_forms(secret:str) -> set: # of texts
-    "A key in hexadecimal and in base64, by itself or inside JSON."
+    "A key in hexadecimal (also as UTF-16) and in base64, by itself or inside JSON."
     texts = {secret, *(json.dumps(secret, ensure_ascii=o)[1:-1] for o in (True, False))}
     raws = {o.encode('utf-8', 'surrogatepass') for o in texts}
-    return {o.hex() for o in raws}|{
+    wide = {o.encode('utf-16-le', 'surrogatepass').hex()[:-2] for o in texts}
+    return wide|{o.hex() for o in raws}|{
         code(bytes(shift)+o).decode()[first:(shift+len(o))*8//6] for o in raws
         for shift, first in enumerate((0, 2, 3)) for code in (b64encode, urlsafe_b64encode)}
 
@@ -372,14 +377,15 @@ def holds_key(text:str, pattern:re.Pattern) -> bool:
 # %% ../../nbs/2_models/03_contract.ipynb #1b20f27a
 def cleaner(secrets:tuple|list) -> Callable:
     "A function from text to text that removes keys, however they are encoded."
-    parts = {p.strip('"\'`“”‘’') for s in secrets for p in s.split()}
+    parts = {p.strip('"\'`“”‘’') for s in secrets for p in (
+        *s.split(), *re.findall('[!-~]+', s), s.encode('ascii', 'ignore').decode())}
     words = {*secrets, *(p for p in parts if len(p)>=8)}
     if not words: return str
     codes = {o for s in words for o in encoded_forms(s)}
     read = {*words, *(s.encode('utf-8', 'surrogatepass').decode('latin-1') for s in words)}
     ways = [escaped_pattern(o, o in codes) for o in sorted(read|codes, key=len, reverse=True)]
     first = re.escape(''.join({o[0] for o in read|codes}))
-    pattern = re.compile(rf'(?=[\\%&{first}])(?:{"|".join(ways)})', re.IGNORECASE)
+    pattern = re.compile(rf'(?=[\\%&={first}])(?:{"|".join(ways)})', re.IGNORECASE)
     @lru_cache(maxsize=4096) # Most long words are names of fields
     def shown(word): return HIDDEN if holds_key(word, pattern) else word
     def clean(text): return CODED.sub(lambda m: shown(m[0]), pattern.sub(HIDDEN, text))
@@ -395,6 +401,9 @@ def cleaned(text:str) -> str:
     return cached_cleaner(tuple(sorted(o for o in keys if len(o)>=8)))(text)
 
 # %% ../../nbs/2_models/03_contract.ipynb #0f97cc4f
+ODD_KEY = re.compile(r'[^!-~]|^["\'`]|["\'`]$|[<>(){}\[\],;\\]|' # The last: NAME=key
+                     r'(?i:^[\w-]*(?:key|token|secret|bearer)[=:](?!=*$))')
+
 def read_key(variable:str) -> str:
     "The key in a variable of the environment, '' without a variable; its value is not repeated."
     if not check_variable(variable): return ''
@@ -402,11 +411,11 @@ def read_key(variable:str) -> str:
         raise InputError(f"{variable} is not set: export it, or replay recordings")
     if len(key)<8: raise InputError(f"The key in {variable} has {len(key)} characters, too few to "
                                     f"tell it from ordinary text: use one of 8 or more")
-    if not (odd := re.search(r'[^!-~]|^["\'`]|["\'`]$', key)): return key
-    what = unicodedata.name(odd[0], f'U+{ord(odd[0]):04X}').lower()
-    raise InputError(f"The key in {variable} cannot be sent: character {odd.start()+1} of "
+    if not (odd := ODD_KEY.search(key)): return key
+    what = unicodedata.name(odd[0][-1], f'U+{ord(odd[0][-1]):04X}').lower()
+    raise InputError(f"The key in {variable} cannot be sent: character {odd.end()} of "
                      f"{len(key)} is {what}. Copy the key again: plain ASCII on one line, without "
-                     f"quotes, spaces or a word in front of it")
+                     f"quotes, brackets, separators, spaces or a word in front of it")
 
 # %% ../../nbs/2_models/03_contract.ipynb #5a0f4a6d
 def in_flight(work:Callable, tasks:Iterable, ahead:int=1, # How many at a time; 1: no threads
