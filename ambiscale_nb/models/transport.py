@@ -226,6 +226,8 @@ def bounded_backend():
     return Backend()
 
 # %% ../../nbs/2_models/05_transport.ipynb #ed2d7bf0
+NO_HOSTS = ('direct', 'none', 'null', 'no', 'off', 'false', 'true', 'http', 'https')
+
 def bypasses_proxy(host:str, no_proxy:str) -> bool:
     "Whether a host is this machine, or is listed in NO_PROXY."
     def parse(text, kind):
@@ -236,13 +238,15 @@ def bypasses_proxy(host:str, no_proxy:str) -> bool:
     address = getattr(address, 'ipv4_mapped', None) or address
     if host=='localhost' or host.endswith('.localhost'): return True
     if address and (address.is_loopback or address.is_unspecified): return True
-    for rule in no_proxy.lower().replace(',', ' ').split():
+    for rule in re.split(r'[\s,;"\']+', no_proxy.lower()):
         if rule=='*': return True
+        rule = re.sub(r'^(\d+(?:\.\d+){0,2})\.$', r'\1.*', rule) # The beginning of an address
         rule = rule.rpartition('://')[2].rstrip('/.')
         name = rule if rule.count(':')>1 else rule.partition(':')[0] # Without a port
         name = re.sub(r'^\[(.*)\](?::\d+)?', r'\1', rule) if rule.startswith('[') else name
         network = parse(name, lambda text: ipaddress.ip_network(text, strict=False))
         if address and network and address in network: return True
+        if '*' in name and re.fullmatch(re.escape(name).replace(r'\*', '.*'), host): return True
         name = name.removeprefix('*').lstrip('.')
         if name and not address and (host==name or host.endswith('.'+name)): return True
     return False
@@ -251,11 +255,12 @@ def bypasses_proxy(host:str, no_proxy:str) -> bool:
 def find_proxy(base_url:str) -> tuple|None: # Variable, proxy's URL, (user, password) or None
     "The proxy that the environment names for a server; refuses one that cannot be used."
     url, proxies = urlsplit(base_url), getproxies()
-    skip = os.environ.get('no_proxy') or os.environ.get('NO_PROXY') or ''
+    skip = os.environ.get('no_proxy') or os.environ.get('NO_PROXY') or proxies.get('no') or ''
     scheme = next((o for o in (url.scheme, 'all') if (proxies.get(o) or '').strip()), None)
     if not scheme or bypasses_proxy(url.hostname, skip) or proxy_bypass(url.hostname): return None
-    names = (f'{scheme}_proxy', f'{scheme}_PROXY'.upper())
-    variable = next((o for o in names if os.environ.get(o)), f'the system ({scheme} proxy)')
+    wanted = f'{scheme}_proxy'
+    names = [o for o in (wanted, wanted.upper(), *os.environ) if o.lower()==wanted]
+    variable = next(filter(os.environ.get, names), f'the system ({scheme} proxy)')
     value = proxies[scheme].strip()
     remedy = f'name an HTTP proxy such as http://proxy:3128, or list {url.hostname} in NO_PROXY'
     if value.lower().startswith('socks') and '://' in value:
@@ -264,8 +269,9 @@ def find_proxy(base_url:str) -> tuple|None: # Variable, proxy's URL, (user, pass
         parts = urlsplit(value if '://' in value else f'http://{value}')
         port = (443 if parts.scheme=='https' else 80) if parts.port is None else parts.port
     except ValueError: parts, port = urlsplit(''), 0
-    odd = '://' not in value and parts.path.strip('/') # As in http:/proxy
-    if parts.scheme not in ('http', 'https') or not parts.hostname or not port or odd:
+    odd = re.search(r'[^!-~\w]', value) or ('://' not in value and parts.path.strip('/'))
+    if odd or parts.scheme not in ('http', 'https') or not port or (
+            parts.hostname or 'none') in NO_HOSTS:
         raise InputError(f"{variable} names no proxy that can be used: {remedy}")
     host = f'[{parts.hostname}]' if ':' in parts.hostname else parts.hostname
     user = (unquote(parts.username), unquote(parts.password or '')) if parts.username else None
