@@ -19,8 +19,8 @@ from ..core import InputError, Wave, choose
 from ..corpora.audio import check_wave
 from .parser import ending
 from .prompts import Prompt
-from .contract import (ANSWER_FAILED, TOP, CallError, Capabilities, LazyModule, ModelInfo,
-    Reply, check_call, full_revision, require, spelt_ends)
+from .contract import (ANSWER_FAILED, TOP, CallError, Capabilities, LazyModule,
+    ModelInfo, Reply, check_call, full_revision, require, spelt_ends)
 from ambiscale_nb.models.serving import (CUT, SERVING, Served, count, other_name, register_served,
     wav_bytes)
 from .transport import CALL, SPENT, find_error, read_failure

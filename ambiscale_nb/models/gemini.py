@@ -12,18 +12,19 @@ from ..core import Wave
 from ..corpora.audio import check_wave
 from .parser import ending
 from .prompts import Prompt
-from ambiscale_nb.models.contract import (ANSWER_FAILED, CallError, Capabilities, LazyModule,
+from .contract import (ANSWER_FAILED, CallError, Capabilities, LazyModule,
     ModelInfo, Reply, full_revision, spelt_ends)
 from ambiscale_nb.models.serving import (CUT, SERVING, Served, count, other_name, register_served,
     wav_bytes)
 from .endpoint import answer_start
 from .transport import CALL, SPENT
 
-# %% ../../nbs/2_models/08_gemini.ipynb #823d57f4
+# %% ../../nbs/2_models/08_gemini.ipynb #33b0c0ee
 GEMINI = Capabilities(logprobs=False, label_scoring=False, beams=False, seed=False, verify=False,
                       max_seconds=400.) # As WAV in one request of 20 MB
 CHUNK, GOOGLE = 8, 'https://generativelanguage.googleapis.com' # Candidates of one request
 
+# %% ../../nbs/2_models/08_gemini.ipynb #823d57f4
 class GeminiALM(Served):
     "A Gemini model, or a server that speaks its protocol."
     chunk = CHUNK
