@@ -132,7 +132,7 @@ STATUS = {400: 'bad_request', 401: 'auth', 402: 'quota', 403: 'forbidden', 404: 
           408: 'timeout', 409: 'server', 413: 'too_large', 422: 'bad_request', 429: 'rate_limit',
           451: 'declined'}
 MESSAGES = ('message', 'statusmsg', 'errormsg', 'errormessage', 'msg', 'detail', 'description',
-            'errordescription', 'title', 'faultstring')
+            'errordescription', 'title', 'reason', 'faultstring')
 CODE_FIELDS = ('code', 'statuscode', 'status', 'errorcode', 'httpstatus', 'httpcode')
 CODE = re.compile('[45][0-9]{2}')
 
@@ -154,10 +154,12 @@ def find_error(body:object) -> dict: # body: a response, as parsed JSON
     error = first(filter(None, map(names.get, ('error', 'errors', 'base_resp', 'fault'))))
     answered = any(map(body.get, ('choices', 'candidates', 'promptFeedback')))
     if not error and not answered:
-        def wraps(o): return isinstance(o, dict) and {'error', 'errors'} & {k.lower() for k in o}
-        if inner := first(filter(wraps, body.values())): return find_error(inner) # Tencent's
+        inner = [o for o in body.values() if isinstance(o, dict)]
+        def wraps(o): return {'error', 'errors'} & {k.lower() for k in o}
+        if found := first(filter(wraps, inner)): return find_error(found) # Tencent's
+        def told(o): return get_fields(o, MESSAGES) and error_codes(o)
         coded = any(map(CODE.fullmatch, error_codes(body)))
-        if coded or get_fields(body, MESSAGES): error = body
+        error = body if coded or get_fields(body, MESSAGES) else first(filter(told, inner))
     if isinstance(error, list): error = error[0]
     if not error: return {}
     if not isinstance(error, dict): # A flag or a text; the other fields are next to it
