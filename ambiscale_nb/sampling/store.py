@@ -358,6 +358,7 @@ class Report:
     kinds: Counter = field(default_factory=Counter) # Of failures
     said: Counter = field(default_factory=Counter) # Their messages
     texts: dict = field(default_factory=dict) # Failures since the last answer: cause -> messages
+    served: bool = False # Whether a server answers: then a failed call costs requests
     stopped: str = '' # The limit that ended the run
     rest: str = '' # What remains and how to go on; '' if nothing does
 
@@ -392,7 +393,7 @@ ALIKE = 5 # Failures of one cause, and no answer in between, after which a run e
 def end_if_hopeless(self:Report, limits:Limits):
     "Raise the error that calls met again and again, without an answer in between."
     known = self.had+self.made # A server that has answered may still refuse single clips
-    kinds = ('rate_limit', *UNUSABLE, *(() if known else REFUSED))
+    kinds = ('rate_limit', *(UNUSABLE if self.served else ()), *(() if known else REFUSED))
     alike = ((k, o) for (k, cause), o in self.texts.items() if len(o)>=ALIKE and (
         k in kinds or cause.startswith(ANSWER_FAILED)))
     if limits.fail_on_error is not False or not (found := next(alike, None)): return
@@ -508,6 +509,7 @@ def sample_pool(model:ALM, items:Clips, wave_of:WaveOf, prompts:list, draw:Draw,
     ahead = at_a_time(model, in_flight)
     plan, by_sha = plan_pool(model, items, prompts, draw), {o.sha: o for o in prompts}
     todo, report = missing(store, CANDIDATES, take_part(plan, part))
+    report.served = hasattr(model, 'serving')
     wave_of = played(items, draw.condition, wave_of)
     def call(waves, tasks):
         return ask(model, waves, [by_sha[o['prompt_sha']] for o in tasks], tasks, draw.score)

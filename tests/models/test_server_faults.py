@@ -313,6 +313,12 @@ def test_calls_that_fail_alike_after_an_answer_end_the_run(fault, requests, serv
     assert rows.error.eq('').sum()==3 and rows.error.ne('').sum()==ALIKE
     assert run(model('openai', server), Store(tmp_path), limits=Limits(fail_on_error=99)) is None
 
+def test_a_verifier_that_fails_alike_ends_its_run_too(server, tmp_path):
+    server.always = 'null content'
+    with pytest.raises(CallError, match=f'{ALIKE} calls failed alike and none was answered'):
+        verify_pool(model('openai', server), CLIPS, wave_of, WORDS, Store(tmp_path), Judge('text'), progress=False)
+    assert len(server.asked)==2*ALIKE
+
 def test_failures_between_answers_or_of_several_causes_end_no_run(server, tmp_path):
     server.faults = (['finish: error']*2*(ALIKE-1)+[None])*2
     assert run(model('openai', server), Store(tmp_path/'a')) is None
