@@ -184,7 +184,7 @@ def failure_kind(status:int, words:str, wait:float|None=None) -> str: # wait: re
     def match(*kinds): return next((o for o in kinds if ERROR_WORDS[o].search(words)), '')
     kind = STATUS.get(status) or ('server' if status>=500 else 'bad_request' if status>=300 else '')
     if kind not in ('auth', 'quota', 'rate_limit', 'timeout'):
-        ours = kind=='not_found' or (kind=='forbidden' and OURS.search(words))
+        ours = kind=='not_found' or status>501 or (kind=='forbidden' and OURS.search(words))
         if special := match(*(() if ours else ('declined',)), 'no_audio'): return special
     kind = kind or match(*ERROR_WORDS) or 'failed'
     lasting = match('quota') or (match('plan') and not wait and not MINUTE.search(words))
