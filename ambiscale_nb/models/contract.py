@@ -378,7 +378,8 @@ def holds_key(text:str, pattern:re.Pattern) -> bool:
 def cleaner(secrets:tuple|list) -> Callable:
     "A function from text to text that removes keys, however they are encoded."
     parts = {p.strip('"\'`“”‘’') for s in secrets for p in (
-        *s.split(), *re.findall('[!-~]+', s), s.encode('ascii', 'ignore').decode())}
+        *re.split(r'[\s,;<>()]+', s), *re.findall('[!-~]+', s),
+        s.encode('ascii', 'ignore').decode())}
     words = {*secrets, *(p for p in parts if len(p)>=8)}
     if not words: return str
     codes = {o for s in words for o in encoded_forms(s)}
