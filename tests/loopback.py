@@ -48,7 +48,7 @@ def client(kind, server, time=None, **options):
     "A model of a profile ('vllm', 'openai', 'llamacpp') or of Gemini; waiting costs it no time."
     options = dict(seconds=PATIENCE, key='') | (time or Time()).options | options
     if kind=='gemini': return GeminiALM(options.pop('model', 'demo'), server.gemini, **options)
-    return EndpointALM(options.pop('model', 'demo'), kind, server.url, **dict(end=END)|options)
+    return EndpointALM(options.pop('model', 'demo'), kind, options.pop('base_urls', server.url), **dict(end=END)|options)
 
 def forms_of(secret):  # A key as it may be written, by other means than those under test
     raw = secret.encode('utf-8', 'surrogatepass')

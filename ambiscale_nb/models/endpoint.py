@@ -19,8 +19,8 @@ from ..core import InputError, Wave, choose
 from ..corpora.audio import check_wave
 from .parser import ending
 from .prompts import Prompt
-from .contract import (TOP, CallError, Capabilities, LazyModule, ModelInfo,
-    Reply, check_call, full_revision, require, spelt_ends)
+from .contract import (ANSWER_FAILED, TOP, CallError, Capabilities, LazyModule,
+    ModelInfo, Reply, check_call, full_revision, require, spelt_ends)
 from ambiscale_nb.models.serving import (CUT, SERVING, Served, count, other_name, register_served,
     wav_bytes)
 from .transport import CALL, SPENT, find_error, read_failure
@@ -125,26 +125,37 @@ def get_dict(value:object, *path:str) -> dict:
 def spoken_text(content:object, field:str='text') -> str: # content: a string, or a list of parts
     "The text in a field of a message, without thoughts."
     def one(o):
-        if isinstance(o, str): return o if field=='text' else ''
+        if isinstance(o, str): o = dict(text=o)
         if not isinstance(o, dict) or o.get('thought') or THOUGHT.search(str(o.get('type'))):
             return ''
-        text = o.get(field)
-        return one(text.get('value')) if isinstance(text, dict) else one(text)
+        refusal = o.get('refusal') or (o.get('type')=='refusal' and o.get('text'))
+        text = refusal if field=='refusal' else not refusal and o.get('text')
+        if isinstance(text, dict): text = text.get('value')
+        return text if isinstance(text, str) else ''
     return ''.join(map(one, content if isinstance(content, list) else [content]))
 
 # %% ../../nbs/2_models/07_endpoint.ipynb #33b0c0e6
+FILTERED = re.compile(r'"(?:filtered|blocked|flagged)": true') # In results of content filters
+
+def message_of(choice:dict) -> dict:
+    "The message of a choice, or a text in its place."
+    found = choice.get('message') or choice.get('delta') or choice.get('text')
+    return found if isinstance(found, dict) else dict(content=found)
+
 def read_choice(choice:dict) -> tuple: # Text, finish
     "What a choice of a completion says, and why it ends."
-    message, error = get_dict(choice, 'message'), find_error(dict(error=choice.get('error')))
-    text, finish = spoken_text(message.get('content')), str(choice.get('finish_reason') or 'stop')
+    message, finish = message_of(choice), str(choice.get('finish_reason') or 'stop')
+    text, blocked = spoken_text(message.get('content')), ending(choice.get('native_finish_reason'))
+    error = find_error(dict(error=choice.get('error') or message.get('error')))
     if error or ending(finish)=='failed':
         failed = read_failure(200, {}, json.dumps(dict(error=error or finish)), 0.)
-        if failed.kind=='declined': return '', 'refusal'
+        if 'declined'==failed.kind or blocked=='refusal': return '', 'refusal'
         kind = failed.kind if error else 'failed'
-        raise CallError(kind, f'an answer failed: {failed}', paid=True)
+        raise CallError(kind, f'{ANSWER_FAILED}: {failed}', paid=True)
     if text: return text, finish
     for o in (message.get('refusal'), 'text'), (message.get('content'), 'refusal'):
         if refusal := spoken_text(*o): return refusal, 'refusal'
+    if FILTERED.search(json.dumps(choice)): return '', 'refusal'
     return '', 'empty' if ending(finish)=='stop' else finish
 
 # %% ../../nbs/2_models/07_endpoint.ipynb #33b0c0dc

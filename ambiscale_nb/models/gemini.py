@@ -12,18 +12,19 @@ from ..core import Wave
 from ..corpora.audio import check_wave
 from .parser import ending
 from .prompts import Prompt
-from ambiscale_nb.models.contract import (CallError, Capabilities, LazyModule, ModelInfo, Reply,
-    full_revision, spelt_ends)
+from .contract import (ANSWER_FAILED, CallError, Capabilities, LazyModule,
+    ModelInfo, Reply, full_revision, spelt_ends)
 from ambiscale_nb.models.serving import (CUT, SERVING, Served, count, other_name, register_served,
     wav_bytes)
 from .endpoint import answer_start
 from .transport import CALL, SPENT
 
-# %% ../../nbs/2_models/08_gemini.ipynb #823d57f4
+# %% ../../nbs/2_models/08_gemini.ipynb #33b0c0ee
 GEMINI = Capabilities(logprobs=False, label_scoring=False, beams=False, seed=False, verify=False,
                       max_seconds=400.) # As WAV in one request of 20 MB
 CHUNK, GOOGLE = 8, 'https://generativelanguage.googleapis.com' # Candidates of one request
 
+# %% ../../nbs/2_models/08_gemini.ipynb #823d57f4
 class GeminiALM(Served):
     "A Gemini model, or a server that speaks its protocol."
     chunk = CHUNK
@@ -34,7 +35,8 @@ class GeminiALM(Served):
         self.revision = full_revision(self.revision, system=self.system, config=self.config)
     def connect(self, url, secret, http): # The SDK; it retries nothing
         return genai.Client(api_key=secret, vertexai=False, http_options=types.HttpOptions(
-            base_url=url, httpx_client=http, timeout=int(self.serving.seconds*1000)))
+            base_url=url, httpx_client=http, timeout=int(self.serving.seconds*1000),
+            async_client_args=dict(trust_env=False)))
     def post(self, parts, call, n, **settings): # fields of `GenerateContentConfig` -> response, s
         system = dict(system_instruction=self.system) if self.system else {}
         def make(client, seed):
@@ -56,7 +58,7 @@ def read_candidate(candidate:object) -> tuple: # Text, finish, note
     text = ''.join(o.text for o in parts if o.text and not o.thought)
     reason = getattr(candidate.finish_reason, 'value', candidate.finish_reason) or 'STOP'
     end = ending(reason)
-    if end=='failed': raise CallError('failed', f'an answer failed: {reason}')
+    if end=='failed': raise CallError('failed', f'{ANSWER_FAILED}: {reason}')
     if end=='refusal': return text, 'safety', f'blocked: {reason}'
     if end=='length': return text, 'length', '' if text else f'{CUT} (`config`)'
     return text, str(reason).lower() if text or str(reason)!='STOP' else 'empty', ''

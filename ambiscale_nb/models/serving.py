@@ -231,7 +231,7 @@ def prepare(self:Served, base_urls:str|list, serving:Serving):
     if not urls: raise InputError(f"{self.name} has no address: pass base_urls")
     for o in () if self.replays else urls: find_proxy(check_url(o)) # Refuses a bad proxy now
     self.serving, self.clients = serving, {} # Clients: address -> transport, the SDK's client
-    self.lock, self.local, self.counts_audio = threading.Lock(), threading.local(), False
+    self.lock, self.local, self.counts_audio = threading.Lock(), threading.local(), set()
     self.short_calls = 0 # Calls that gave too few answers; -inf once `n` was granted
     self.errors = 0 # Errors that ended a run
     if not self.replays: read_key(self.key)
@@ -267,6 +267,7 @@ def slot(self:Served):
     "A slot at the server with the most room; yields its client."
     def load(o): return o[1].until>o[1].clock(), o[1].active/max(1., o[1].limit)
     url, limit = min(self.limits.items(), key=load)
+    self.local.url = '' if self.replays and len(self.limits)>1 else url # Unknown in such a replay
     kind, after, before = 'unsent', None, self.errors
     if not self.replays: limit.enter()
     try:
@@ -374,9 +375,10 @@ def usage(self:Served, read:float|None, written:float|None, audio:object, n:int)
     "Tokens and USD of one of `n` answers; an error if a server that counts audio has counted none."
     if not (read or written): return {}
     words = getattr(self.local, 'words', False) # Asked in writing: there is no audio to hear
-    if audio==0 and self.counts_audio and not words:
+    url = getattr(self.local, 'url', '') # The address that answers this thread
+    if audio==0 and url in self.counts_audio and not words:
         raise CallError('unheard', "the model was given 0 tokens of audio")
-    self.counts_audio = self.counts_audio or bool(count(audio))
+    if url and count(audio): self.counts_audio.add(url)
     heard = 0 if words else count(audio)
     usd = cost_of(self.price, read, heard, written) if read and written else None
     return dict(audio_tokens=heard, prompt_tokens=read, output_tokens=written and written/n,

@@ -131,13 +131,19 @@ def requested_wait(headers:dict, details:object, now:float) -> float|None:
 STATUS = {400: 'bad_request', 401: 'auth', 402: 'quota', 403: 'forbidden', 404: 'not_found',
           408: 'timeout', 409: 'server', 413: 'too_large', 422: 'bad_request', 429: 'rate_limit',
           451: 'declined'}
-MESSAGES = ('message', 'status_msg', 'error_msg', 'msg', 'detail', 'faultstring')
+MESSAGES = ('message', 'statusmsg', 'errormsg', 'errormessage', 'msg', 'detail', 'description',
+            'errordescription', 'title', 'reason', 'faultstring')
 CODE_FIELDS = ('code', 'statuscode', 'status', 'errorcode', 'httpstatus', 'httpcode')
+CODE = re.compile('[45][0-9]{2}')
+
+def get_fields(error:dict, names:tuple) -> list: # names: in lower case, without underscores
+    "The values of an error's fields, however these are spelled: `errorCode`, `error_code`."
+    known = {str(k).lower().replace('_', ''): o for k, o in error.items()}
+    return [known[o] for o in names if o in known]
 
 def error_codes(error:dict) -> list: # of texts
-    "The codes of an error in lower case, however their fields are spelled."
-    return [str(o).lower().removesuffix('.0') for k, o in error.items()
-            if k.lower().replace('_', '') in CODE_FIELDS]
+    "The codes of an error in lower case."
+    return [str(o).lower().removesuffix('.0') for o in get_fields(error, CODE_FIELDS)]
 
 # %% ../../nbs/2_models/05_transport.ipynb #6e983daa
 def find_error(body:object) -> dict: # body: a response, as parsed JSON
@@ -148,9 +154,12 @@ def find_error(body:object) -> dict: # body: a response, as parsed JSON
     error = first(filter(None, map(names.get, ('error', 'errors', 'base_resp', 'fault'))))
     answered = any(map(body.get, ('choices', 'candidates', 'promptFeedback')))
     if not error and not answered:
-        def wraps(o): return isinstance(o, dict) and {'error', 'errors'} & {k.lower() for k in o}
-        if inner := first(filter(wraps, body.values())): return find_error(inner) # Tencent's
-        if {*MESSAGES[:-1]} & body.keys(): error = body
+        inner = [o for o in body.values() if isinstance(o, dict)]
+        def wraps(o): return {'error', 'errors'} & {k.lower() for k in o}
+        if found := first(filter(wraps, inner)): return find_error(found) # Tencent's
+        def told(o): return get_fields(o, MESSAGES) and error_codes(o)
+        coded = any(map(CODE.fullmatch, error_codes(body)))
+        error = body if coded or get_fields(body, MESSAGES) else first(filter(told, inner))
     if isinstance(error, list): error = error[0]
     if not error: return {}
     if not isinstance(error, dict): # A flag or a text; the other fields are next to it
@@ -158,14 +167,15 @@ def find_error(body:object) -> dict: # body: a response, as parsed JSON
             dict(message=error) if error is not True else {})
     error = {str(k).lower(): o for k, o in error.items()}
     if {*error_codes(error)} & {'0', '200', 'ok', 'success'}: return {}
-    return {**error, 'message': str(first(filter(None, map(error.get, MESSAGES))) or error)}
+    return {**error, 'message': str(first(filter(None, get_fields(error, MESSAGES))) or error)}
 
 # %% ../../nbs/2_models/05_transport.ipynb #33b0c0d3
 ERROR_WORDS = {k: re.compile('(?i)'+re.sub(r'\n {4}', '', v)) for k, v in tomllib.loads(
     files('ambiscale_nb').joinpath('assets/errors.toml').read_text('utf-8')).items()}
-DAY = re.compile(r'(?i)per[ _-]?day|daily|\b[rt]pd\b|24[ -]?h')
-MINUTE = re.compile(r'(?i)(?:per|/)[ _-]?(?:min|sec)|\b[rt]p[ms]\b')
-PLAN = re.compile(r'(?i)(?:exceeded|check) (?:your )?(?:current quota|plan and billing)')
+EACH = r'(?i)(?:per|/|\ban?|\beach|\bevery|\bin)[ _-]{0,2}(?:\d+[ _-]?)?'
+DAY = re.compile(EACH+r'day|daily|\b[rt]pd\b|24[ -]?h|\b(?:today|tomorrow)\b|[每当][日天]|今[日天]')
+MINUTE = re.compile(EACH+r'(?:min|sec)|\b[rt]p[ms]\b|每分|每秒')
+QUOTED_CODE = re.compile(r'(?i)(?:code|status)["\']?\W{1,3}([45]\d\d)\b')
 OURS = re.compile(r'(?i)\b(?:account|organi[sz]ation|project|region|country|territory)\b')
 
 # %% ../../nbs/2_models/05_transport.ipynb #33b0c0d4
@@ -174,15 +184,15 @@ def failure_kind(status:int, words:str, wait:float|None=None) -> str: # wait: re
     def match(*kinds): return next((o for o in kinds if ERROR_WORDS[o].search(words)), '')
     kind = STATUS.get(status) or ('server' if status>=500 else 'bad_request' if status>=300 else '')
     if kind not in ('auth', 'quota', 'rate_limit', 'timeout'):
-        ours = kind=='not_found' or (kind=='forbidden' and OURS.search(words))
+        ours = kind=='not_found' or status>501 or (kind=='forbidden' and OURS.search(words))
         if special := match(*(() if ours else ('declined',)), 'no_audio'): return special
     kind = kind or match(*ERROR_WORDS) or 'failed'
-    if kind in ('rate_limit', 'quota') and status!=402:
-        if DAY.search(words) or match('quota'): return 'quota'
-        plan = PLAN.search(words) and not MINUTE.search(words)
-        return 'quota' if plan and not wait else 'rate_limit'
+    lasting = match('quota') or (match('plan') and not wait and not MINUTE.search(words))
+    if kind in ('rate_limit', 'quota', 'plan') and status!=402:
+        return 'quota' if lasting or DAY.search(words) else 'rate_limit'
+    if kind=='forbidden': return 'quota' if lasting else match('auth') or kind
     if kind in ('bad_request', 'too_large'):
-        return match('context_too_long', 'auth', 'quota') or kind
+        return match('context_too_long', 'auth') or ('quota' if lasting else kind)
     return match('bad_format') or kind if status==500 else kind
 
 # %% ../../nbs/2_models/05_transport.ipynb #33b0c0e2
@@ -192,8 +202,8 @@ def read_failure(status:int, headers:dict, text:str, now:float) -> CallError:
     except ValueError: error = {}
     message = error.get('message') or text[:200]
     words = json.dumps(error, ensure_ascii=False).replace('\\', '') if error else text
-    codes = (o for o in error_codes(error) if re.fullmatch('[45][0-9]{2}', o))
-    if status<300: status = int(next(codes, 200))
+    codes = [*filter(CODE.fullmatch, error_codes(error)), *QUOTED_CODE.findall(words)]
+    if status<300: status = int(first(codes) or 200)
     wait = requested_wait(headers, error.get('details'), now)
     kind = failure_kind(status, re.sub(r'https?://[^\s"]+', '', words), wait)
     return CallError(kind, f"{status}: {message[:400]}", wait, str(error.get('param') or ''))
@@ -218,6 +228,8 @@ def bounded_backend():
     return Backend()
 
 # %% ../../nbs/2_models/05_transport.ipynb #ed2d7bf0
+NO_HOSTS = ('direct', 'none', 'null', 'no', 'off', 'false', 'true', 'http', 'https')
+
 def bypasses_proxy(host:str, no_proxy:str) -> bool:
     "Whether a host is this machine, or is listed in NO_PROXY."
     def parse(text, kind):
@@ -228,13 +240,15 @@ def bypasses_proxy(host:str, no_proxy:str) -> bool:
     address = getattr(address, 'ipv4_mapped', None) or address
     if host=='localhost' or host.endswith('.localhost'): return True
     if address and (address.is_loopback or address.is_unspecified): return True
-    for rule in no_proxy.lower().replace(',', ' ').split():
+    for rule in re.split(r'[\s,;"\']+', no_proxy.lower()):
         if rule=='*': return True
+        rule = re.sub(r'^(\d+(?:\.\d+){0,2})\.$', r'\1.*', rule) # The beginning of an address
         rule = rule.rpartition('://')[2].rstrip('/.')
         name = rule if rule.count(':')>1 else rule.partition(':')[0] # Without a port
         name = re.sub(r'^\[(.*)\](?::\d+)?', r'\1', rule) if rule.startswith('[') else name
         network = parse(name, lambda text: ipaddress.ip_network(text, strict=False))
         if address and network and address in network: return True
+        if '*' in name and re.fullmatch(re.escape(name).replace(r'\*', '.*'), host): return True
         name = name.removeprefix('*').lstrip('.')
         if name and not address and (host==name or host.endswith('.'+name)): return True
     return False
@@ -243,11 +257,12 @@ def bypasses_proxy(host:str, no_proxy:str) -> bool:
 def find_proxy(base_url:str) -> tuple|None: # Variable, proxy's URL, (user, password) or None
     "The proxy that the environment names for a server; refuses one that cannot be used."
     url, proxies = urlsplit(base_url), getproxies()
-    skip = os.environ.get('no_proxy') or os.environ.get('NO_PROXY') or ''
+    skip = os.environ.get('no_proxy') or os.environ.get('NO_PROXY') or proxies.get('no') or ''
     scheme = next((o for o in (url.scheme, 'all') if (proxies.get(o) or '').strip()), None)
     if not scheme or bypasses_proxy(url.hostname, skip) or proxy_bypass(url.hostname): return None
-    names = (f'{scheme}_proxy', f'{scheme}_PROXY'.upper())
-    variable = next((o for o in names if os.environ.get(o)), f'the system ({scheme} proxy)')
+    wanted = f'{scheme}_proxy'
+    names = [o for o in (wanted, wanted.upper(), *os.environ) if o.lower()==wanted]
+    variable = next(filter(os.environ.get, names), f'the system ({scheme} proxy)')
     value = proxies[scheme].strip()
     remedy = f'name an HTTP proxy such as http://proxy:3128, or list {url.hostname} in NO_PROXY'
     if value.lower().startswith('socks') and '://' in value:
@@ -256,8 +271,9 @@ def find_proxy(base_url:str) -> tuple|None: # Variable, proxy's URL, (user, pass
         parts = urlsplit(value if '://' in value else f'http://{value}')
         port = (443 if parts.scheme=='https' else 80) if parts.port is None else parts.port
     except ValueError: parts, port = urlsplit(''), 0
-    odd = '://' not in value and parts.path.strip('/') # As in http:/proxy
-    if parts.scheme not in ('http', 'https') or not parts.hostname or not port or odd:
+    odd = re.search(r'[^!-~\w]', value) or ('://' not in value and parts.path.strip('/'))
+    if odd or parts.scheme not in ('http', 'https') or not port or (
+            parts.hostname or 'none') in NO_HOSTS:
         raise InputError(f"{variable} names no proxy that can be used: {remedy}")
     host = f'[{parts.hostname}]' if ':' in parts.hostname else parts.hostname
     user = (unquote(parts.username), unquote(parts.password or '')) if parts.username else None

@@ -27,8 +27,8 @@ from fastcore.basics import patch
 from tqdm.auto import tqdm
 from ..core import InputError, Wave, choose, content_key, rng_of, seed_of
 from ..corpora.labels import LabelSet
-from ..models.contract import (ALM, REFUSED, CallError, Reply, cleaned,
-    ask_together, declined, in_flight as in_threads)
+from ..models.contract import (ALM, ANSWER_FAILED, REFUSED, UNUSABLE, CallError,
+    Reply, ask_together, cleaned, declined, in_flight as in_threads)
 from ..models.parser import PARSER_VERSION, Answer, parse
 from ..models.prompts import Prompt
 from .files import ( # noqa: F401 (other rooms import all of them from here)
@@ -357,7 +357,8 @@ class Report:
     failed: int = 0 # Calls that failed in this run
     kinds: Counter = field(default_factory=Counter) # Of failures
     said: Counter = field(default_factory=Counter) # Their messages
-    texts: dict = field(default_factory=dict) # Kinds and messages of refusals, by cause
+    texts: dict = field(default_factory=dict) # Failures since the last answer: cause -> messages
+    served: bool = False # Whether a server answers: then a failed call costs requests
     stopped: str = '' # The limit that ended the run
     rest: str = '' # What remains and how to go on; '' if nothing does
 
@@ -365,10 +366,10 @@ class Report:
         "Count a call."
         kind, text = rows[0]['error'], rows[0]['error_text']
         self.made, self.failed = self.made+(not kind), self.failed+bool(kind)
-        if not kind: return
+        if not kind: return self.texts.clear()
         self.kinds[kind] += 1
         self.said[text] += 1
-        if kind in REFUSED: self.texts.setdefault(cause_of(text), []).append((kind, text))
+        self.texts.setdefault((kind, cause_of(text)), []).append(text)
 
 # %% ../../nbs/5_sampling/02_store.ipynb #8ba9f686
 @patch
@@ -386,15 +387,19 @@ def remains(self:Report, command:str='', broken:bool=False) -> str:
             f"these calls and no other")
 
 # %% ../../nbs/5_sampling/02_store.ipynb #cb227b5a
-REFUSED_ALIKE = 5 # Refusals of one cause, and no answer, after which a run ends
+ALIKE = 5 # Failures of one cause, and no answer in between, after which a run ends
 
 @patch
 def end_if_hopeless(self:Report, limits:Limits):
-    "Raise the common error if every call failed with it."
-    alike = next((o for o in self.texts.values() if len(o)>=REFUSED_ALIKE), None)
-    if not alike or self.had+self.made or limits.fail_on_error is not False: return
-    kind, text = alike[0]
-    raise CallError(kind, f"{len(alike)} calls were refused alike and none was answered: {text}. "
+    "Raise the error that calls met again and again, without an answer in between."
+    known = self.had+self.made # A server that has answered may still refuse single clips
+    kinds = ('rate_limit', *(UNUSABLE if self.served else ()), *(() if known else REFUSED))
+    alike = ((k, o) for (k, cause), o in self.texts.items() if len(o)>=ALIKE and (
+        k in kinds or cause.startswith(ANSWER_FAILED)))
+    if limits.fail_on_error is not False or not (found := next(alike, None)): return
+    kind, texts = found
+    since = ' since the last answer' if known else ' and none was answered'
+    raise CallError(kind, f"{len(texts)} calls failed alike{since}: {texts[0]}. "
                     f"The run ends; `fail_on_error` lets it go on", fatal=True)
 
 # %% ../../nbs/5_sampling/02_store.ipynb #29db639a
@@ -504,6 +509,7 @@ def sample_pool(model:ALM, items:Clips, wave_of:WaveOf, prompts:list, draw:Draw,
     ahead = at_a_time(model, in_flight)
     plan, by_sha = plan_pool(model, items, prompts, draw), {o.sha: o for o in prompts}
     todo, report = missing(store, CANDIDATES, take_part(plan, part))
+    report.served = hasattr(model, 'serving')
     wave_of = played(items, draw.condition, wave_of)
     def call(waves, tasks):
         return ask(model, waves, [by_sha[o['prompt_sha']] for o in tasks], tasks, draw.score)

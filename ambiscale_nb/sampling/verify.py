@@ -247,6 +247,7 @@ def verify_pool(model:ALM, items:Clips, wave_of:WaveOf, labels:LabelNames, store
     ahead = at_a_time(model, in_flight)
     plan, by_sha = asked_plan(model, items, labels, judge, options)
     todo, report = missing(store, VERDICTS, take_part(plan, part))
+    report.served = hasattr(model, 'serving')
     def call(waves, tasks):
         return judge_tasks(model, waves, [by_sha[o['prompt_sha']] for o in tasks], tasks)
     alike = ('repeat', 'max_new_tokens', *(() if judge.listwise else ('prompt_id',)))

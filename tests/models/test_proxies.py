@@ -2,7 +2,7 @@
 cannot be used is refused when a model is loaded; this machine is never reached through a proxy."""
 import httpx2
 import pytest
-from loopback import DIRECT, WAVE, Loopback
+from loopback import DIRECT, WAVE, WORDS, Loopback
 from ambiscale_nb.core import InputError
 from ambiscale_nb.models.transport import Transport, bypasses_proxy, find_proxy
 from ambiscale_nb.models.contract import CallError, load_model
@@ -19,7 +19,7 @@ def no_proxies(monkeypatch):
     ('HTTP_PROXY', ' p.corp:3128 ', FAR, 'http://p.corp:3128'), ('HTTP_PROXY', 'p', FAR, 'http://p:80'),
     ('HTTP_PROXY', 'https://p', FAR, 'https://p:443'), ('HTTP_PROXY', '[fd00::1]:3128', FAR, 'http://[fd00::1]:3128'),
     ('HTTP_PROXY', 'http://p:3128/', FAR, 'http://p:3128'), ('ALL_PROXY', 'p:1', FAR, 'http://p:1'),
-    ('ALL_PROXY', 'p:1', 'https://far.example/v1', 'http://p:1'), ('HTTPS_PROXY', 'p:1', FAR, None), ('HTTP_PROXY', '', FAR, None)])
+    ('Http_Proxy', 'p:1', FAR, 'http://p:1'), ('ALL_PROXY', 'p:1', 'https://far.example/v1', 'http://p:1'), ('HTTPS_PROXY', 'p:1', FAR, None), ('HTTP_PROXY', '', FAR, None)])
 def test_a_proxy_is_read_as_curl_reads_it(monkeypatch, variable, value, url, proxy):
     monkeypatch.setenv(variable, value)
     found = find_proxy(url)
@@ -37,7 +37,10 @@ def test_the_password_of_a_proxy_is_passed_on_and_not_shown(monkeypatch):
     ('HTTP_PROXY', 'http://:3128', 'HTTP_PROXY names no proxy'), ('HTTP_PROXY', 'p:port', 'HTTP_PROXY names no proxy'),
     ('HTTP_PROXY', 'http:/p:3128', 'HTTP_PROXY names no proxy'), ('HTTP_PROXY', 'http://[::1', 'HTTP_PROXY names no proxy'),
     ('HTTP_PROXY', 'http//p:3128', 'HTTP_PROXY names no proxy'), ('HTTP_PROXY', 'p:0', 'HTTP_PROXY names no proxy'),
-    ('HTTP_PROXY', 'ftp://p:21', 'HTTP_PROXY names no proxy'), ('HTTP_PROXY', 'p:99999', 'HTTP_PROXY names no proxy')])
+    ('HTTP_PROXY', 'ftp://p:21', 'HTTP_PROXY names no proxy'), ('HTTP_PROXY', 'DIRECT', 'HTTP_PROXY names no proxy'),
+    ('Http_Proxy', 'none', 'Http_Proxy names no proxy'), ('HTTP_PROXY', 'http:3128', 'HTTP_PROXY names no proxy'),
+    ('HTTP_PROXY', 'http://pr oxy:1', 'HTTP_PROXY names no proxy'), ('HTTP_PROXY', 'http://\u200bp:1', 'HTTP_PROXY names no proxy'),
+    ('HTTP_PROXY', 'p:99999', 'HTTP_PROXY names no proxy')])
 def test_a_proxy_that_cannot_be_used_is_refused_when_a_model_is_loaded(monkeypatch, variable, value, said):
     monkeypatch.setenv(variable, value)
     with pytest.raises(InputError, match=said) as e: load_model('vllm', model='demo', base_urls=FAR)
@@ -56,8 +59,19 @@ def test_a_proxy_that_cannot_be_used_is_refused_when_a_model_is_loaded(monkeypat
     ('::ffff:10.1.2.3', '10.0.0.0/8', True), ('0.0.0.0', '', True), ('gpu.corp', 'gpu.corp.', True),
     ('gpu.corp', 'http://gpu.corp/', True), ('gpu.corp', 'http://gpu.corp:80', True), ('10.1.2.3', '10.0.0.0/255.0.0.0', True),
     ('127.0.0.1.example', '', False), ('localhost.example', '', False), ('10.1.2.3', '10.0.0.0/33', False),
+    ('10.1.2.3', '10.1.*', True), ('10.1.2.3', '10.1.2.', True), ('10.1.2.3', '10.1.3.', False), ('10.11.2.3', '10.1.*', False),
+    ('gpu.corp', 'far;gpu.corp', True), ('gpu.corp', '"gpu.corp"', True), ('gpu.corp', "'.corp', far", True), ('gpu.corp', 'gpu.*', True),
+    ('gpu2.corp', 'gpu*.corp', True), ('my.gpu.corp', 'gpu.*', False), ('10.1.2.3', '10.1.2.3.', True), ('far', '""', False),
     ('gpu.corp', 'gpu.corp:8000', True), ('10.1.2.3', '2.3', False), ('far', ', ,', False), ('far', '10.0.0.0/8', False)])
 def test_what_is_reached_directly(host, rules, direct): assert bypasses_proxy(host, rules) == direct
+
+@pytest.mark.parametrize('value', ['socks5://127.0.0.1:1', 'http://:1', 'ftp://p:1'])
+@pytest.mark.parametrize('protocol', ['vllm', 'gemini'])
+def test_a_proxy_that_cannot_be_used_does_not_keep_from_this_machine(protocol, value, server, monkeypatch):
+    for o in ('ALL_PROXY', 'HTTP_PROXY', 'HTTPS_PROXY'): monkeypatch.setenv(o, value)
+    alm = load_model(protocol, model='demo', base_urls=server.gemini if protocol=='gemini' else server.url, key='')
+    assert alm.greedy(WAVE, DIRECT).text in WORDS
+    alm.close()
 
 def test_a_request_goes_through_a_proxy_without_a_scheme_and_past_it_by_a_network(server, monkeypatch):
     near = server.gemini.removeprefix('http://')

@@ -2,6 +2,8 @@
 ends with every answer kept once, every failure named, few requests, and the key in no file."""
 import json
 import logging
+import math
+import quopri
 import re
 import traceback
 from collections import Counter
@@ -9,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from loopback import CLIPS, DIRECT, END, WAVE, WORDS, Time, client, forms_of, leaks, wave_of
+from loopback import CLIPS, DIRECT, END, WAVE, WORDS, Loopback, Time, client, forms_of, leaks, wave_of
 from ambiscale_nb.core import InputError
 from ambiscale_nb.models.endpoint import answer_start, read_choice
 from ambiscale_nb.models.serving import GONE, ConcurrencyLimit
@@ -18,7 +20,7 @@ from ambiscale_nb.models.gemini import GeminiALM
 from ambiscale_nb.corpora.labels import label_set
 from ambiscale_nb.models.contract import CallError, cleaned, cleaner, load_model
 from ambiscale_nb.sampling.files import CANDIDATES, Store
-from ambiscale_nb.sampling.store import Draw, Limits, answers, sample_pool
+from ambiscale_nb.sampling.store import ALIKE, Draw, Limits, answers, sample_pool
 from ambiscale_nb.sampling.verify import VERDICTS, Judge, verify_pool
 from waiting import until
 
@@ -34,9 +36,9 @@ OUTCOMES = {
     (KEPT, N*CALLS, 0): ['n ignored', 'two at most'], ('truncated', CALLS, 0): ['thoughts used up the budget'],
     (REFUSED, CALLS, 0): ['a filter in a 200', 'content_filter', 'data_inspection_failed', 'content_policy_violation',
         'flagged', 'unavailable for legal reasons'],
-    ('failed: rate_limit', 60, CALLS): ['429 in a 200', 'a quota of the minute, as Google says it'],
-    ('failed: failed', 24, CALLS): ['an error of no kind in a 200', 'finish: error'],
-    ('failed: server or failed', 24, CALLS): ['one choice failed'],
+    ('ends: rate_limit', 5*ALIKE, CALLS): ['429 in a 200', 'a quota of the minute, as Google says it'],
+    ('ends: failed', 2*ALIKE, CALLS): ['an error of no kind in a 200', 'finish: error'],
+    ('ends: server or failed', 2*ALIKE, CALLS): ['one choice failed'],
     ('ends: server', GONE, CALLS): ['503 in a 200', 'an error in words in a 200', '503'],
     ('ends: auth', 1, CALLS): ['401 in a 200', 'an error of Tencent in a 200'],
     ('ends: quota', 1, CALLS): ['402 in a 200', 'a quota of the day', 'a quota of the day, as Google says it',
@@ -90,7 +92,8 @@ def test_a_study_ends_whatever_a_server_does(fault, protocol, ahead, server, tmp
     assert failed.text.isna().all() and failed.error_text.ne('').all()
     if found in (KEPT, 'truncated') and most==CALLS: most *= 1+(protocol=='gemini')  # which gives 8 answers at most
     slack = ahead-1 if ended is not None else 0                         # calls that were under way when the first failed
-    assert requests<=most+min(slack, CALLS), requests
+    each = most//ALIKE if most in (2*ALIKE, 5*ALIKE) else 0             # their requests, where a call makes all its tries
+    assert requests<=most+min(slack, CALLS-ALIKE if each else CALLS)*max(each, 1), requests
     if 'rate_limit' not in found: assert requests<=2*CALLS or fault in ('n ignored', 'two at most')
 
     server.always, before = None, len(server.asked)                     # the server has recovered
@@ -116,6 +119,8 @@ ODD = {'“AIza-0123456789abc”': 'double quotation mark', 'sk-0123456789Жabc'
        'sk-0123 456789': 'space', 'Bearer sk-0123456789': 'space', '"sk-0123456789abc"': 'quotation mark',
        "'sk-0123456789abc": 'apostrophe', 'sk-012345\x006789': 'u+0000', 'sk-0123456789é': 'e with acute',
        '\ufeffsk-0123456789': 'zero width', 'sk-0123456789\x7f': 'u+007f', 'sk-01234\u200b56789': 'zero width space',
+       'OPENAI_API_KEY=sk-0123456': 'equals', '<sk-0123456789abc>': 'less-than', '(sk-0123456789abc)': 'left parenthesis',
+       'sk-0123456789abc;': 'semicolon', 'sk-0123456789,sk-9876543': 'comma', 'sk-0123456789\\nabc': 'reverse solidus',
        'sk-01234\r\n56789': 'u+000d', 'sk-🔑0123456789': 'key', 'sk-0123456789\xa0x': 'no-break'}
 
 @pytest.mark.parametrize('key', ODD, ids=ascii)
@@ -173,6 +178,19 @@ def test_a_failure_of_any_model_brings_no_key(tmp_path, monkeypatch):
         assert rows.error_text.eq("header b'[redacted]'" if table is CANDIDATES else "header '[redacted]'").all()
     assert KEY not in cleaned(f'{KEY} {KEY!r}')
 
+@pytest.mark.parametrize('key', [KEY, *(o for o in ODD if max(o)>'~')], ids=ascii)
+def test_no_damaged_form_of_a_key_survives_in_a_text(key):
+    clean, raw, at = cleaner([key]), key.encode(), len(key)//2
+    plain = ''.join(o for o in key if '!'<=o<='~')
+    for text in (quopri.encodestring(raw).decode(), key.encode('utf-16-le').hex(), key.encode('utf-16-be').hex(), raw.hex(':'),
+                 repr(key.encode('utf-16-le')), key.encode('ascii', 'namereplace').decode(), key.encode('ascii', 'replace').decode(),
+                 key.encode('ascii', 'ignore').decode(), raw.decode('ascii', 'replace'), raw.decode('cp1252', 'replace'),
+                 ascii(raw.decode('ascii', 'surrogateescape')), ''.join(f'\\u{{{ord(o):x}}}' for o in key),
+                 f'{key[:at]}\n    {key[at:]}', f'{key[:at]} │\n│ {key[at:]}', '\u200b'.join(key)):
+        left = clean(f'<{text}>')
+        assert '[redacted]' in left, text
+        assert not any(plain[i:i+8] in left for i in range(len(plain)-7)), left
+
 # Kind 2: what an error is called
 KINDS = yaml.safe_load((Path(__file__).parent/'errors.yaml').read_text())
 
@@ -187,7 +205,40 @@ def test_errors_are_called_by_what_they_are(kind, status, body):
     {'base_resp': {'status_code': 0, 'status_msg': ''}, 'choices': [1]}, {}, [], 'fine', None, 7], ids=str)
 def test_what_is_no_error(body): assert find_error(body)=={}
 
+@pytest.mark.parametrize(('choice', 'found'), [
+    ({'message': {'content': [{'type': 'refusal', 'refusal': 'no'}]}}, ('no', 'refusal')),
+    ({'message': {'content': [{'type': 'refusal', 'text': 'no'}]}}, ('no', 'refusal')),
+    ({'message': {'content': [{'type': 'text', 'text': 'sad', 'refusal': None}]}}, ('sad', 'stop')),
+    ({'message': {'content': None, 'refusal': [{'type': 'text', 'text': 'no'}]}}, ('no', 'refusal')),
+    ({'message': 'sad'}, ('sad', 'stop')), ({'text': 'sad', 'finish_reason': 'stop'}, ('sad', 'stop')),
+    ({'delta': {'content': 'sad'}}, ('sad', 'stop')), ({'message': {'content': 'sad', 'error': {'code': 0}}}, ('sad', 'stop')),
+    ({'message': {'content': ''}, 'finish_reason': 'error', 'native_finish_reason': 'SAFETY'}, ('', 'refusal')),
+    ({'message': {'content': ''}, 'finish_reason': 'error', 'native_finish_reason': 'PROHIBITED_CONTENT'}, ('', 'refusal')),
+    ({'message': {'content': ''}, 'content_filter_results': {'hate': {'filtered': True, 'severity': 'high'}}}, ('', 'refusal')),
+    ({'message': {'content': ''}, 'content_filter_results': {'hate': {'filtered': False}}}, ('', 'empty')),
+    ({'message': {'content': 'sad'}, 'content_filter_results': {'hate': {'filtered': True}}}, ('sad', 'stop'))], ids=str)
+def test_what_a_choice_says_in_whatever_shape(choice, found): assert read_choice(choice)==found
+
+@pytest.mark.parametrize(('choice', 'kind'), [
+    ({'message': {'content': 'sad', 'error': {'code': 429}}}, 'rate_limit'), ({'message': {'content': ''}, 'error': 'boom'}, 'failed'),
+    ({'message': {'content': ''}, 'finish_reason': 'error', 'native_finish_reason': 'STOP'}, 'failed'),
+    ({'message': {'content': 'sad', 'error': {'message': 'insufficient balance'}}}, 'quota')], ids=str)
+def test_a_choice_with_an_error_is_a_failed_call(choice, kind):
+    with pytest.raises(CallError) as e: read_choice(choice)
+    assert e.value.kind==kind and e.value.paid
+
 # Kind 3: what is known of an answer
+def test_only_a_server_that_counts_audio_can_be_deaf(server):
+    with Loopback() as other:
+        alm = client('vllm', server, base_urls=[server.url, other.url])
+        def ask(url):                                                   # the other one is busy
+            for o in alm.limits: alm.limits[o].until = -math.inf if o==url else math.inf
+            return alm.greedy(WAVE, DIRECT).usage['audio_tokens']
+        other.always = 'unheard'
+        assert [ask(server.url), ask(other.url)]==[30, None] and len(other.asked)==1
+        server.always = 'unheard'
+        with pytest.raises(CallError, match='0 tokens of audio'): ask(server.url)
+
 @pytest.mark.parametrize('protocol', PROTOCOLS)
 def test_log_probabilities_are_those_of_the_answer(protocol, server):
     def scores(): return [(o.text, o.token_logprobs) for o in model(protocol, server).sample(WAVE, DIRECT, 4, 1)]
@@ -251,6 +302,29 @@ def test_refusals_that_differ_or_are_accepted_do_not_end_a_run(server, tmp_path)
     assert run(model('openai', server), Store(tmp_path/'b')) is None                 # one call was answered
     assert run(model('openai', server), Store(tmp_path/'b')) is None                 # in an earlier run
     assert Store(tmp_path/'b').read(CANDIDATES).error.ne('').sum()==N*(CALLS-1)
+
+@pytest.mark.parametrize(('fault', 'requests'), [('429', 5), ('429 in a 200', 5), ('an error of no kind in a 200', 2),
+    ('null content', 2), ('finish: error', 2), ('HTML body', 2)])
+def test_calls_that_fail_alike_after_an_answer_end_the_run(fault, requests, server, tmp_path):
+    server.always, server.faults = fault, [None]*3
+    ended = run(model('openai', server), Store(tmp_path))
+    assert 'since the last answer' in str(ended) and len(server.asked)==3+requests*ALIKE
+    rows = Store(tmp_path).read(CANDIDATES).drop_duplicates('uid')
+    assert rows.error.eq('').sum()==3 and rows.error.ne('').sum()==ALIKE
+    assert run(model('openai', server), Store(tmp_path), limits=Limits(fail_on_error=99)) is None
+
+def test_a_verifier_that_fails_alike_ends_its_run_too(server, tmp_path):
+    server.always = 'null content'
+    with pytest.raises(CallError, match=f'{ALIKE} calls failed alike and none was answered'):
+        verify_pool(model('openai', server), CLIPS, wave_of, WORDS, Store(tmp_path), Judge('text'), progress=False)
+    assert len(server.asked)==2*ALIKE
+
+def test_failures_between_answers_or_of_several_causes_end_no_run(server, tmp_path):
+    server.faults = (['finish: error']*2*(ALIKE-1)+[None])*2
+    assert run(model('openai', server), Store(tmp_path/'a')) is None
+    server.faults = (['finish: error']*2*(ALIKE-1)+['null content']*2*(ALIKE-1))
+    assert run(model('openai', server), Store(tmp_path/'b')) is None
+    assert Store(tmp_path/'b').read(CANDIDATES).error.ne('').sum()==N*2*(ALIKE-1)
 
 def test_a_server_that_was_gone_is_asked_again_after_a_while(server, tmp_path):
     time = Time()
