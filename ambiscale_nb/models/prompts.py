@@ -117,6 +117,17 @@ def check_question(where:str, mode:str, style:str, text:str): # `where` is for t
     if wrong: raise InputError(f'{where}: the parser could not know the form of the answers, since '
         f'{wrong}. Ask for {FORMS[mode]}{FORMS[style]}; got {text!r}')
 
+# %% ../../nbs/2_models/02_prompts.ipynb #0c81ee8d
+def refuse_twins(given:dict):
+    "Refuse two questions of one text: they would have the same answers."
+    seen = {}
+    for name, texts in given.items():
+        for o, text in texts.items():
+            place = f'wordings.{name}.{o}'
+            first = seen.setdefault(' '.join(text.split()), place)
+            if first!=place: raise InputError(f'{first} and {place} have the same text, so their '
+                                              f'answers are the same: change one, got {text!r}')
+
 # %% ../../nbs/2_models/02_prompts.ipynb #7eee0ceb
 QUESTIONS = {f'{m}-{s}': (m, s) for m in MODES for s in STYLES}
 
@@ -132,23 +143,33 @@ def read_wordings(given:dict) -> dict:
             f'wordings.{name}.{o}', *QUESTIONS[choose(o, QUESTIONS, 'question')], text)
         if {*texts}!={*next(iter(given.values()))}: raise InputError(
             f'wordings.{name} has other questions than the first wording: {", ".join(texts)}')
+    refuse_twins(given)
     return {str(k): {QUESTIONS[o]: x for o, x in v.items()} for k, v in given.items()}
 
 # %% ../../nbs/2_models/02_prompts.ipynb #8fde4c0f
-def prompt_set(source:str|dict|PromptSet='') -> PromptSet:
-    "The prompts of this package (''), or your own: a YAML file, its fields, or these as JSON."
-    if isinstance(source, PromptSet) or not source: return source or OURS
+def prompt_fields(source:str|dict, folder:Path) -> dict:
+    "The fields of prompts, from a YAML file (in `folder`, here or in the project) or JSON."
     if isinstance(source, str) and not source.lstrip().startswith('{'):
-        path = next((o for o in (Path(source).expanduser(), ROOT/source) if o.is_file()), None)
-        if not path: raise InputError(f'No prompts at {source}: give a YAML file')
+        paths = [o/Path(source).expanduser() for o in (folder, Path(), ROOT)]
+        path = next((o for o in paths if o.is_file()), None)
+        if not path: raise InputError(f'No prompts at {source}: write a YAML file, looked for at '
+                                      + ', '.join(dict.fromkeys(map(str, paths))))
         source = read_yaml(path).content
     found = json.loads(source) if isinstance(source, str) else source
     if not isinstance(found, dict): raise InputError(f'Prompts have `wordings: ...`, got {found!r}')
     for o in found: choose(o, ('wordings', 'system', 'order'), 'field of prompts')
+    return found
+
+# %% ../../nbs/2_models/02_prompts.ipynb #8fde4c11
+def prompt_set(source:str|dict|PromptSet='', folder:Path=Path()) -> PromptSet: # folder: a study's
+    "The prompts of this package (''), or your own: a YAML file, its fields, or these as JSON."
+    if isinstance(source, PromptSet) or not source: return source or OURS
+    found = prompt_fields(source, folder)
     system, order = found.get('system') or '', found.get('order') or []
     if not isinstance(system, str): raise InputError(f'system is {system!r}: write a text')
     if not isinstance(order, list): raise InputError(f'order is {order!r}: write a list of labels')
-    return PromptSet(read_wordings(found.get('wordings')), system, tuple(map(str, order)))
+    wordings = read_wordings(found['wordings']) if 'wordings' in found else OURS.wordings
+    return PromptSet(wordings, system, tuple(map(str, order)))
 
 OURS = prompt_set(str(files('ambiscale_nb').joinpath('assets/prompts.yaml')))
 
