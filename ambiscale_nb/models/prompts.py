@@ -110,7 +110,7 @@ def check_question(where:str, mode:str, style:str, text:str): # `where` is for t
     if not isinstance(text, str): raise InputError(f'{where} is {text!r}: write a text in quotes')
     text, choice, wrong = ' '.join(text.split()), ('{labels}', '{options}')[:1+(mode=='label')], ''
     if len(names := re.findall(r'\{+[^{}":]*\}+', text))!=1 or names[0] not in choice:
-        wrong = f"it has the placeholders {', '.join(names) or '(none)'}, and needs {choice[0]} once"
+        wrong = f"it has the placeholders {', '.join(names) or '(none)'}, but needs {choice[0]}"
     elif mode=='dist' and 'JSON' not in text.upper(): wrong = 'it does not ask for JSON'
     elif style=='cot' and 'answer:' not in text.lower(): wrong = 'it has no "Answer:"'
     elif found := wrong_form(mode, style, text): wrong = 'it asks for {} ({!r})'.format(*found)

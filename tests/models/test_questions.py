@@ -26,7 +26,7 @@ def test_own_wordings_pass():
         for how, text in texts.items(): check_question('ours', *how, text)
 
 @pytest.mark.parametrize(('question', 'told'), [
-    ('Answer with a digit: {labels}.', r"a number \('digit'\)"), ('{labels}? {clip}', r'placeholders \{labels\}, \{clip\}, and'),
+    ('Answer with a digit: {labels}.', r"a number \('digit'\)"), ('{labels}? {clip}', r'placeholders \{labels\}, \{clip\}, but'),
     ('Is it {labels}? Yes or no.', r"yes or no \('Yes'\)"), ('Answer with a colour: {labels}.', r"another form \('a colour'\)")])
 def test_an_error_names_what_was_found(question, told):
     with pytest.raises(InputError, match=f'wordings.mine.label-direct: .*{told}.*one of {{labels}} in words'):
