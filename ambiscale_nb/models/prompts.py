@@ -9,10 +9,13 @@ __all__ = ['MODES', 'STYLES', 'MAX_NEW_TOKENS', 'OURS', 'VERIFY', 'LISTWISE', 'L
 # %% ../../nbs/2_models/02_prompts.ipynb #dfe10555
 import json
 import re
+import tomllib
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
 from ..core import InputError, ROOT, choose, content_key
+from .parser import _expanded
 from ..typed import read_yaml
 
 # %% ../../nbs/2_models/02_prompts.ipynb #b3b0d41f
@@ -60,23 +63,70 @@ class PromptSet:
 
 
 # %% ../../nbs/2_models/02_prompts.ipynb #81e32250
-LETTERS = re.compile(r'(?i)\bletters?\b|\boption [a-h]\b|\b[a-h]\)')
-NO_WORD = re.compile(r'(?i)\bjson\b|%|\bpercent|\bprobabilit|\bscores?\b|\bnumbers?\b|\bhow many\b')
+_TABLES = tomllib.loads(files('ambiscale_nb').joinpath('assets/questions.toml').read_text('utf-8'))
+_PARTS = _TABLES.pop('parts')
+ASKED = {kind: {o: re.compile(text, re.I) for o, text in _expanded(_PARTS | table).items()
+                if o in table} for kind, table in _TABLES.items()} # Kind -> what -> pattern
+FORM = SimpleNamespace(**ASKED.pop('form'), **ASKED.pop('harmless'))
+FORMS = {'label': 'one of {labels} in words, or one letter of {options}',
+         'dist': 'JSON with a share of 100 for each of {labels}',
+         'direct': '', 'cot': ', after "Answer:"'}
 
+# %% ../../nbs/2_models/02_prompts.ipynb #81e32252
+def unknown_form(text:str) -> str: # '' if there is none
+    "What a question asks for in place of a word."
+    for m in FORM.ask.finditer(text):
+        words = re.match(r"""[\s"'“‘(]*((?:[\w'’-]+ ?)*)""", text[m.end():])[1].split()
+        stops = [i for i, o in enumerate(words) if FORM.stop.match(o)]
+        form = ' '.join(words[:stops[0] if stops else None])
+        named = FORM.known.search(form) or all(map(FORM.idle.match, form.split()))
+        if not named: return form
+    return ''
+
+# %% ../../nbs/2_models/02_prompts.ipynb #81e32254
+def about_answer(text:str) -> str:
+    "The part of a question for a chain of thought that says what follows Answer:."
+    at = text.lower().find('answer:')
+    part = text[max(text.rfind(o, 0, at) for o in '.!?;,')+1:]
+    named = '{' in part or FORM.known.search(re.sub('(?i)answer:', '', part))
+    return part if named else text
+
+# %% ../../nbs/2_models/02_prompts.ipynb #81e32257
+def wrong_form(mode:str, style:str, text:str) -> tuple: # () if nothing is wrong
+    "What a question asks for that the parser could not read, and the passage."
+    plain, words = ' '.join(FORM.text.sub(' ', text).split()), [] if '{options}' in text else [1]
+    part = about_answer(plain) if (mode, style)==('label', 'cot') else plain
+    looks = [(f'raw {mode}', text) for _ in words]+[('raw cot', text)]*(style=='cot')
+    looks += [('any', plain), (mode, part), *(('words', part) for _ in words)]
+    found = [(what, m[0].strip()) for kind, o in looks for what, pattern in ASKED[kind].items()
+             if (m := pattern.search(o))]
+    if found: return found[0]
+    if mode=='dist': return () if FORM.share.search(text) else ('no share of each label', 'JSON')
+    return ('another form', odd) if (odd := unknown_form(part)) else ()
+
+# %% ../../nbs/2_models/02_prompts.ipynb #81e32255
 def check_question(where:str, mode:str, style:str, text:str): # `where` is for the message
     "Refuse a question to which the parser could not know the form of the answers."
     if not isinstance(text, str): raise InputError(f'{where} is {text!r}: write a text in quotes')
-    labels, options = text.count('{labels}'), text.count('{options}')
-    rules = ((labels+options!=1, 'has {labels} once, or {options} for answers by letter'),
-             (LETTERS.search(text) and not options, 'that wants letters declares them: {options}'),
-             (mode=='label' and NO_WORD.search(text), 'in mode label wants one word or letter'),
-             (mode=='dist' and (options or 'JSON' not in text), 'in mode dist has {labels}, and '
-              'wants JSON'),
-             (style=='cot' and 'Answer:' not in text, 'in style cot wants "Answer:" before the '
-              'answer'))
-    if broken := next((rule for wrong, rule in rules if wrong), ''): raise InputError(
-        f'{where}: the parser could not know the form of the answers. A question {broken}; got '
-        f'{text!r}')
+    text, choice, wrong = ' '.join(text.split()), ('{labels}', '{options}')[:1+(mode=='label')], ''
+    if len(names := re.findall(r'\{+[^{}":]*\}+', text))!=1 or names[0] not in choice:
+        wrong = f"it has the placeholders {', '.join(names) or '(none)'}, but needs {choice[0]}"
+    elif mode=='dist' and 'JSON' not in text.upper(): wrong = 'it does not ask for JSON'
+    elif style=='cot' and 'answer:' not in text.lower(): wrong = 'it has no "Answer:"'
+    elif found := wrong_form(mode, style, text): wrong = 'it asks for {} ({!r})'.format(*found)
+    if wrong: raise InputError(f'{where}: the parser could not know the form of the answers, since '
+        f'{wrong}. Ask for {FORMS[mode]}{FORMS[style]}; got {text!r}')
+
+# %% ../../nbs/2_models/02_prompts.ipynb #0c81ee8d
+def refuse_twins(given:dict):
+    "Refuse two questions of one text: they would have the same answers."
+    seen = {}
+    for name, texts in given.items():
+        for o, text in texts.items():
+            place = f'wordings.{name}.{o}'
+            first = seen.setdefault(' '.join(text.split()), place)
+            if first!=place: raise InputError(f'{first} and {place} have the same text, so their '
+                                              f'answers are the same: change one, got {text!r}')
 
 # %% ../../nbs/2_models/02_prompts.ipynb #7eee0ceb
 QUESTIONS = {f'{m}-{s}': (m, s) for m in MODES for s in STYLES}
@@ -93,23 +143,33 @@ def read_wordings(given:dict) -> dict:
             f'wordings.{name}.{o}', *QUESTIONS[choose(o, QUESTIONS, 'question')], text)
         if {*texts}!={*next(iter(given.values()))}: raise InputError(
             f'wordings.{name} has other questions than the first wording: {", ".join(texts)}')
+    refuse_twins(given)
     return {str(k): {QUESTIONS[o]: x for o, x in v.items()} for k, v in given.items()}
 
 # %% ../../nbs/2_models/02_prompts.ipynb #8fde4c0f
-def prompt_set(source:str|dict|PromptSet='') -> PromptSet:
-    "The prompts of this package (''), or your own: a YAML file, its fields, or these as JSON."
-    if isinstance(source, PromptSet) or not source: return source or OURS
+def prompt_fields(source:str|dict, folder:Path) -> dict:
+    "The fields of prompts, from a YAML file (in `folder`, here or in the project) or JSON."
     if isinstance(source, str) and not source.lstrip().startswith('{'):
-        path = next((o for o in (Path(source).expanduser(), ROOT/source) if o.is_file()), None)
-        if not path: raise InputError(f'No prompts at {source}: give a YAML file')
+        paths = [o/Path(source).expanduser() for o in (folder, Path(), ROOT)]
+        path = next((o for o in paths if o.is_file()), None)
+        if not path: raise InputError(f'No prompts at {source}: write a YAML file, looked for at '
+                                      + ', '.join(dict.fromkeys(map(str, paths))))
         source = read_yaml(path).content
     found = json.loads(source) if isinstance(source, str) else source
     if not isinstance(found, dict): raise InputError(f'Prompts have `wordings: ...`, got {found!r}')
     for o in found: choose(o, ('wordings', 'system', 'order'), 'field of prompts')
+    return found
+
+# %% ../../nbs/2_models/02_prompts.ipynb #8fde4c11
+def prompt_set(source:str|dict|PromptSet='', folder:Path=Path()) -> PromptSet: # folder: a study's
+    "The prompts of this package (''), or your own: a YAML file, its fields, or these as JSON."
+    if isinstance(source, PromptSet) or not source: return source or OURS
+    found = prompt_fields(source, folder)
     system, order = found.get('system') or '', found.get('order') or []
     if not isinstance(system, str): raise InputError(f'system is {system!r}: write a text')
     if not isinstance(order, list): raise InputError(f'order is {order!r}: write a list of labels')
-    return PromptSet(read_wordings(found.get('wordings')), system, tuple(map(str, order)))
+    wordings = read_wordings(found['wordings']) if 'wordings' in found else OURS.wordings
+    return PromptSet(wordings, system, tuple(map(str, order)))
 
 OURS = prompt_set(str(files('ambiscale_nb').joinpath('assets/prompts.yaml')))
 

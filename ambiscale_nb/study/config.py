@@ -23,7 +23,7 @@ from ..typed import (all_misread, mismatch, parameter_types, place_in, read_yaml
     wrong_arguments, wrong_types)
 from ..corpora.labels import label_set, label_text
 from ..corpora.registry import CONVENTIONS, Corpus, data_name, located, named
-from ..models.contract import check_options, wrong_options
+from ..models.contract import check_options, options_of, wrong_options
 from ambiscale_nb.models.prompts import (MODES, STYLES, prompt, prompt_set, prompt_text,
     wording_shares)
 from ..sampling.estimate import stand_in
@@ -237,15 +237,29 @@ def named_twice(study:StudyConfig, folders:bool=True) -> list:
     return found
 
 # %% ../../nbs/6_study/15_config.ipynb #6c1a8a1a
-def with_prompts(study:StudyConfig) -> StudyConfig:
+def with_prompts(study:StudyConfig, folder:Path=Path()) -> StudyConfig: # folder: of its file
     "A study with the text of its own prompts, and their system prompt as an option of its models."
-    asked = prompt_set(study.prompts)
+    asked = prompt_set(study.prompts, folder)
     def told(run):
         if not asked.system: return run
         if run.load.get('system', asked.system)!=asked.system: raise InputError(
             f'{run.model} has another system prompt under `load`: leave one of them out')
         return run.model_copy(update=dict(load=run.load | dict(system=asked.system)))
     return study.model_copy(update=dict(prompts=prompt_text(asked), runs=[*map(told, study.runs)]))
+
+# %% ../../nbs/6_study/15_config.ipynb #6c1a8a1b
+def without_system(study:StudyConfig) -> tuple: # (study, [(place, what is wrong)])
+    "A study without the system prompt of its models that take none, which is a mistake."
+    from ambiscale_nb.models.contract import MODELS
+    load_plugins()
+    def takes(run): return run.model not in MODELS or 'system' in options_of(MODELS[run.model])
+    def cut(run): return run.model_copy(update=dict(
+        load={k: v for k, v in run.load.items() if k!='system'}))
+    if not prompt_set(study.prompts).system or all(map(takes, study.runs)): return study, []
+    names = ', '.join(dict.fromkeys(o.model for o in study.runs if not takes(o)))
+    kept = study.model_copy(update=dict(runs=[o if takes(o) else cut(o) for o in study.runs]))
+    return kept, [(('prompts', 'system'), f'{names}: no system prompt can be sent to a model in '
+                   'this process, put its text into the questions (wordings)')]
 
 # %% ../../nbs/6_study/15_config.ipynb #8bf0910c
 def check_prompts(study:StudyConfig, run:RunConfig):
@@ -290,8 +304,8 @@ def wrong_run(at:tuple, run:RunConfig, texts:dict) -> list:
 def wrong_names(study:StudyConfig, texts:dict|None=None) -> list:
     "(place, what is wrong) with the names of a study whose fields are right."
     from ambiscale_nb.models.contract import MODELS
-    load_plugins()
-    found = [x for i, o in enumerate(study.runs) for x in wrong_run(('runs', i), o, texts or {})]
+    study, found = without_system(study)
+    found += [x for i, o in enumerate(study.runs) for x in wrong_run(('runs', i), o, texts or {})]
     found += named_twice(study, folders=not found)
     if v := study.verifier: found += wrong_at(('verifier', 'model'), check_options, v.model, v.load)
     if v: found += wrong_at(('verifier', 'reads'), choose, v.reads, READS, 'way to judge')
@@ -349,11 +363,11 @@ def read_study(study:str|Path) -> StudyConfig:
     if not isinstance(found, dict): raise InputError(
         f'{path.name} is no study: it needs `name: ...` and `runs: ...`, see conf/smoke.yaml')
     wrong = field_errors(found, StudyConfig, texts) or wrong_at(
-        ('prompts',), with_prompts, StudyConfig(**found))
-    wrong = wrong or wrong_names(with_prompts(StudyConfig(**found)), texts)
+        ('prompts',), with_prompts, StudyConfig(**found), path.parent)
+    wrong = wrong or wrong_names(with_prompts(StudyConfig(**found), path.parent), texts)
     wrong += [o for o in all_misread(written) if o[0] not in [place for place, _ in wrong]]
     raise_wrong(path.name, wrong, written.lines)
-    config = with_prompts(StudyConfig.model_validate(found))
+    config = with_prompts(StudyConfig.model_validate(found), path.parent)
     figures = list(dict.fromkeys(map(figure_stem, config.figures))) # Each is drawn once
     whole = with_verifier(config) if config.verifier else config
     return whole.model_copy(update=dict(figures=figures))

@@ -78,6 +78,16 @@ def test_variance_is_split_over_wordings(worded):
     assert {'prompt', 'seed', 'speaker', 'uid × prompt'} <= {*part.index}
     assert pd.read_parquet(worded/'scores.parquet').below_wording.dtype == bool
 
+@pytest.mark.parametrize(('n', 'sources'), [(3, {'prompt', 'uid × prompt'}), (8, {'prompt', 'seed', 'prompt × seed'})])
+def test_wordings_with_few_samples_are_compared(tmp_path, n, sources):
+    "One answer per wording is one level; two or three answers are halves of one answer."
+    few = ONE | dict(n=n, limit=12, modes=['label'], verify=False)
+    execute(tmp_path, (SAMPLE, few), (SCORE, dict(study='worded', ks=[1], workers=1)))
+    found = pd.read_parquet(tmp_path/'results/worded/variance.parquet')
+    part = found[found.strategy.eq('majority')].set_index('source')
+    assert {*part.k} == {1} and np.isfinite(part.high['prompt']) and sources <= {*part.index} and part.levels['prompt'] == 3
+    assert ('seed' in part.index) == (n > 3)
+
 def test_more_wordings_later_are_other_calls():
     "Answers to one wording are found again where its share has the same blocks; no block is read in part or mixed."
     clips = pd.DataFrame(dict(corpus='demo', uid=['a', 'b'], audio_sha=['s', 't'], speaker=['x', 'y']))
@@ -117,6 +127,16 @@ def written(path, n=4, w=2, more='', model='tiny-alm-nano', modes='[label]'):
     (dict(more='  system: Listen.'), 'system'), (dict(more='  style: cot'), "Unknown field of prompts 'style'")])
 def test_a_study_whose_questions_are_not_there_is_refused(tmp_path, change, told):
     with pytest.raises(InputError, match=told): written(tmp_path/'s.yaml', **change)
+
+def test_a_system_prompt_for_a_model_without_one_is_told_at_its_field(tmp_path):
+    with pytest.raises(InputError, match=r's.yaml, line \d+: prompts.system: tiny-alm-nano: .*put its text into the questions'):
+        written(tmp_path/'s.yaml', more='  system: Listen.')
+
+def test_prompts_lie_next_to_the_study_and_may_have_an_order_alone(tmp_path):
+    (tmp_path/'own.yaml').write_text('order: [sad, happy, neutral, angry, fearful, disgusted]')
+    (tmp_path/'s.yaml').write_text('name: demo\nprompts: own.yaml\nruns: [{model: tiny-alm-nano}]')
+    own = prompt_set(read_study(tmp_path/'s.yaml').prompts)
+    assert own.wordings == OURS.wordings and own.order[0] == 'sad'
 
 def test_own_prompts_are_part_of_the_study(tmp_path):
     "Their text is kept, their system prompt is an option of the model, their letters are known to the parser."
