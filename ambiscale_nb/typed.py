@@ -180,15 +180,16 @@ def remedy(place:tuple, value:object, wanted:str, text:str|None) -> str:
     if name in SUCH: return f', such as {at}{SUCH[name]}'
     if isinstance(value, dict|list): return ''
     if value is None and (text!='~' or 'text' not in wanted): return ': leave it out'
-    shown = str(value) if text is None else text
+    plain = str(value).lower() if isinstance(value, bool) else str(value)
+    shown = plain if text is None else text
     if wanted.startswith('a list'): return f': write {at}[{shown}]'
     if isinstance(value, str): # Quoted, where another type is wanted
         word = value.strip().lower()
         if wanted=='true or false' and word in ('yes', 'on', 'true', 'no', 'off', 'false'):
             return f": write {at}{'true' if word in ('yes', 'on', 'true') else 'false'}"
-        plain = 'number' in wanted and re.fullmatch(r'([-+]?)0*(\d+(?:\.\d*)?)', word)
-        if plain: word = re.sub(r'\.0*$' if 'whole' in wanted else '$', '', plain[1]+plain[2])
-        return f': write {at}{word}' if plain else ''
+        number = 'number' in wanted and re.fullmatch(r'([-+]?)0*(\d+(?:\.\d*)?)', word)
+        if number: word = re.sub(r'\.0*$' if 'whole' in wanted else '$', '', number[1]+number[2])
+        return f': write {at}{word}' if number else ''
     if 'text' in wanted: return f': write {at}"{shown}"'
     whole = isinstance(value, float) and math.isfinite(value) and value.is_integer()
     return f': write {at}{int(value)}' if wanted=='a whole number' and whole else ''

@@ -134,7 +134,7 @@ TOP = [
     ('limits: {fail_on_error: 10%}', 'limits.fail_on_error: found "10%" (text), wanted true or false or a number'),
     ('limits: {fail_on_error: 1.5}', 'limits.fail_on_error: fail_on_error must be True, False, a share between 0 and 1, or a number'),
     ('limits: {fail_on_error: 0}', 'limits.fail_on_error: fail_on_error must be True, False, a share between 0 and 1, or a number'),
-    ('limits: {usd: 1,000}', 'limits[0]: Keys should be strings, got 0 (a comma starts another field: write 1000, not 1,000)'),
+    ('limits: {usd: 1,000}', 'limits[0]: Keys should be strings, got 0 (write 1000, not 1,000: a comma starts another field)'),
     ('figures: 3', 'figures: found 3 (a whole number), wanted a list: write figures: ["3"]'),
     ('figures: fig3', 'figures: found "fig3" (text), wanted a list: write figures: [fig3]')]
 ALL = [*((STUDY % f'slurm: {{{o}}}', 5, 'slurm.'+said) for o, said in SLURM),
@@ -142,6 +142,11 @@ ALL = [*((STUDY % f'slurm: {{{o}}}', 5, 'slurm.'+said) for o, said in SLURM),
        *((SERVED.replace('vllm', 'gemini') % f'config: {{{o}}}', 4, 'runs[0].load.config'+said) for o, said in GEMINI),
        *((STUDY % f'verifier: {{model: vllm, load: {{model: demo, {o}}}}}', 5, 'verifier.load.'+said) for o, said in VERIFIER),
        (HEAD+'  - {model: vllm, load: {model: ""}}', 4, 'runs[0].load.model: Which model?'),
+       (HEAD+'  - {model: vllm}', 4, 'runs[0].load.model: Which model?'),
+       (HEAD+'  - {model: vllm, load: {model: null}}', 4, 'runs[0].load.model: found null, which YAML reads as nothing, wanted text: '
+        'Which model?'),
+       (HEAD+'  - {model: qwen2-audio, load: {dtype: float17}}', 4, "runs[0].load.dtype: Unknown dtype 'float17'. Did you mean"),
+       (HEAD+'  - {model: qwen2-audio, load: {batch: -1}}', 4, 'runs[0].load.batch: found -1 (a whole number), wanted a number of 0 or'),
        (HEAD+'  - {model: null}', 4, 'runs[0].model: found null, which YAML reads as nothing, wanted text'),
        *((RUN % o, 4, 'runs[0].'+said) for o, said in FIELDS), *((STUDY % o, 5, said) for o, said in TOP),
        (STUDY.replace('a test', '1.10') % '', 2, 'about: found 1.10, which YAML reads as 1.1, wanted text: write about: "1.10"'),
@@ -236,7 +241,7 @@ NUMBER = ('-p', 'study', '2024'), ('study: found 2024 (a whole number), wanted t
 SERVER = '-r', 'model', 'vllm', '-y'
 
 @pytest.mark.parametrize(('notebook', 'words', 'said'), [
-    ('01_sample', *NUMBER), ('02_score', *NUMBER),
+    ('01_sample', *NUMBER), ('02_score', *NUMBER), ('../figures/fig3_size', *NUMBER),
     ('01_sample', (*SERVER, 'load: {model: demo, extra_body: 5}'), ['vllm: extra_body: found 5 (a whole number), wanted names']),
     ('01_sample', (*SERVER, 'load: {model: demo, system: no}'), ['vllm: system: found false, wanted text'])])
 def test_a_wrong_type_by_papermill_is_refused_before_anything_is_asked(tmp_path, notebook, words, said):

@@ -175,7 +175,7 @@ OPTIONAL_PARAMS = ('n', 'top_logprobs', 'logprobs', 'seed') # In the order of le
 
 def check_optional(param:str) -> str:
     "Refuse a parameter that cannot be left out; text that may be a key is not repeated."
-    shown = param if re.fullmatch('[A-Za-z_]{1,16}', str(param)) else '(not shown)'
+    shown = param if re.fullmatch('[A-Za-z_]{1,16}|.{,7}', str(param)) else '(not shown)'
     choose(shown, OPTIONAL_PARAMS, 'parameter to do without')
     return param
 

@@ -29,6 +29,7 @@ from ..typed import (all_misread, mismatch, parameter_types, place_in, read_yaml
 from ..corpora.labels import label_set, label_text
 from ..corpora.registry import CONVENTIONS, Corpus, data_name, located, named
 from ..models.contract import check_options, wrong_options
+from ..models.serving import ServedName, check_served
 from ambiscale_nb.models.prompts import (MODES, STYLES, prompt, prompt_set, prompt_text,
     wording_shares)
 from ..sampling.estimate import stand_in
@@ -196,7 +197,7 @@ def field_error(error:dict, lacking:list) -> str:
     if error['type']=='missing': return 'This field is missing'
     if error['type']!='extra_forbidden':
         text = error['msg'].removeprefix('Value error, ')
-        more = ' (a comma starts another field: write 1000, not 1,000)'
+        more = ' (write 1000, not 1,000: a comma starts another field)'
         if ', got ' not in text: text += f", got {error['input']!r}"
         return text+more*(error['type']=='invalid_key' and isinstance(error['input'], int))
     kinds = dict(runs=RunConfig, limits=LimitsConfig, slurm=SlurmConfig, verifier=VerifierConfig)
@@ -318,6 +319,8 @@ def wrong_load(at:tuple, model:str, load:dict, texts:dict) -> list:
     found = wrong_at((*at, 'model'), choose, model, sorted(MODELS), 'model')
     if found: return found
     found = mismatches((*at, 'load'), wrong_options(MODELS[model], load), texts)
+    if parameter_types(MODELS[model].factory).get('model') is ServedName and 'model' not in load:
+        found += wrong_at((*at, 'load', 'model'), check_served, '')
     return found or wrong_at((*at, 'load'), check_options, model, load)
 
 # %% ../../nbs/6_study/15_config.ipynb #e92b5d06
