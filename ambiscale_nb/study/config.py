@@ -16,9 +16,7 @@ import re
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
-from functools import reduce
 from itertools import product
-from operator import getitem
 from pathlib import Path
 from typing import Annotated, Any
 import yaml
@@ -29,7 +27,6 @@ from ..typed import (all_misread, mismatch, parameter_types, place_in, read_yaml
 from ..corpora.labels import label_set, label_text
 from ..corpora.registry import CONVENTIONS, Corpus, data_name, located, named
 from ..models.contract import check_options, wrong_options
-from ..models.serving import ServedName, check_served
 from ambiscale_nb.models.prompts import (MODES, STYLES, prompt, prompt_set, prompt_text,
     wording_shares)
 from ..sampling.estimate import stand_in
@@ -318,9 +315,9 @@ def wrong_load(at:tuple, model:str, load:dict, texts:dict) -> list:
     from ambiscale_nb.models.contract import MODELS
     found = wrong_at((*at, 'model'), choose, model, sorted(MODELS), 'model')
     if found: return found
-    found = mismatches((*at, 'load'), wrong_options(MODELS[model], load), texts)
-    if parameter_types(MODELS[model].factory).get('model') is ServedName and 'model' not in load:
-        found += wrong_at((*at, 'load', 'model'), check_served, '')
+    takes = inspect.signature(MODELS[model].factory).parameters # A default may be none that works
+    given = {o: takes[o].default for o in takes if o=='model'}|load
+    found = mismatches((*at, 'load'), wrong_options(MODELS[model], given), texts)
     return found or wrong_at((*at, 'load'), check_options, model, load)
 
 # %% ../../nbs/6_study/15_config.ipynb #e92b5d06
@@ -399,8 +396,9 @@ def mistakes(found:dict, texts:dict|None=None) -> list:
 
 def tried(found:dict, place:tuple, text:str|None) -> list:
     "What is wrong at a place once a remedy is written there; None leaves the field out."
-    study, (*above, last) = deepcopy(found), place
-    here = reduce(getitem, above, study)
+    here = study = deepcopy(found)
+    *above, last = place
+    for o in above: here = here[o]
     try: here[last] = yaml.safe_load(text or '')
     except yaml.YAMLError: return ['found what YAML cannot read']
     if text is None: del here[last]
