@@ -96,6 +96,7 @@ RULES = dict(greater_than='a number over {gt:g}', greater_than_equal='a number o
 def rule_words(error:dict) -> str|Exception: # `error`: one of pydantic's
     "The rule that a value of the right type breaks; '' for other errors."
     if error['type']=='value_error': return error['ctx']['error']
+    if error['type']=='is_instance_of' and isinstance(error['input'], bool): return 'text' # OFF
     return RULES.get(error['type'], '').format(**error.get('ctx', {}))
 
 def either(kinds:list) -> str|Exception:

@@ -86,7 +86,7 @@ LOAD = [
     ('names: {demo: {price: 1}}', "names.demo: Unknown field of demo 'price'."),
     ('names: {demo: 5}', 'names.demo: found 5 (a whole number), wanted names and values'),
     ('names: {1: {status: live}}', 'names[1]: found 1 (a whole number), wanted text'),
-    ('names: nofile.yaml', 'names: No table of names at nofile.yaml'),
+    ('names: nofile.yaml', "names: No table of names at 'nofile.yaml'"), ('names: ""', "names: No table of names at ''"),
     ('without: [N]', "without[0]: Unknown parameter to do without 'N'. Choose from: n, top_logprobs, logprobs, seed."),
     ('without: yes', "without: found yes, which YAML reads as true, wanted a list: Unknown parameter to do without"),
     ('record: a, replay: b', ': Either record, or replay'),
@@ -100,6 +100,8 @@ GEMINI = [
     ('max_output_tokens: "9"', '.max_output_tokens: found "9" (text), wanted a whole number: write max_output_tokens: 9'),
     ('max_outpt_tokens: 9', ": Unknown field of GenerateContentConfig 'max_outpt_tokens'. Did you mean 'max_output_tokens'?"),
     ('thinking_config: {thinking_budget: "0"}', '.thinking_config.thinking_budget: found "0" (text), wanted a whole number'),
+    ('safety_settings: [{category: HARM_CATEGORY_HARASSMENT, threshold: OFF}]', '.safety_settings[0].threshold: found OFF, which '
+     'YAML reads as false, wanted text: write threshold: "OFF"'),
     ('thinking_config: {budget: 0}', '.thinking_config.budget: found 0 (a whole number), wanted no field of this name')]
 VERIFIER = [
     ('record: 2024_10', 'record: found 2024_10, which YAML reads as 202410, wanted text: write record: "2024_10"'),

@@ -169,9 +169,10 @@ Urls = Url|Annotated[list[Url], Field(min_length=1)]
 Seconds = Annotated[float, Field(gt=0)]
 OPTION_TYPES = dict(base_urls=Urls|None, key=Variable|None, name=str, revision=str,
     n_params=Annotated[int, Field(gt=0)]|None, record=str, replay=str,
-    ceiling=Annotated[int, Field(ge=1)], seconds=Seconds, end=str|None, max_seconds=Seconds,
-    confidence=bool, model=str, config=dict[str, object]|None, folder=str, device=str, dtype=str,
-    system=str|None, extra_body=dict[str, object]|None)
+    ceiling=Annotated[int, Field(ge=1)], seconds=Seconds, retry=dict[str, object],
+    without=list[str], end=str|None, max_seconds=Seconds, confidence=bool, model=str,
+    config=dict[str, object]|None, folder=str, device=str, dtype=str, system=str|None,
+    extra_body=dict[str, object]|None)
 
 # %% ../../nbs/2_models/03_contract.ipynb #01587852
 def wrong_options(info:ModelInfo, options:dict) -> list: # (place, value, wanted type)
@@ -286,7 +287,7 @@ def with_fields(base:object, given:dict, where:str): # where: for messages -> a 
 def known_names(own:dict|str|Path|None=None) -> dict: # own: fields by name, or a YAML file
     "The table of names, updated by the user's entries."
     if isinstance(own, (str, Path)):
-        if not (ROOT/own).exists(): raise InputError(f"No table of names at {own}")
+        if not (ROOT/own).is_file(): raise InputError(f"No table of names at {str(own)!r}")
         own = read_yaml(ROOT/own).content
     table = dict(NAMES)
     for name, given in (own or {}).items():
