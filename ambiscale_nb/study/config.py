@@ -196,7 +196,7 @@ def field_error(error:dict, lacking:list) -> str:
         text = error['msg'].removeprefix('Value error, ')
         more = ' (write 1000, not 1,000: a comma starts another field)'
         if ', got ' not in text: text += f", got {error['input']!r}"
-        return text+more*(error['type']=='invalid_key' and isinstance(error['input'], int))
+        return text+more*(error['type']=='invalid_key' and len(error['loc'])>1)
     kinds = dict(runs=RunConfig, limits=LimitsConfig, slurm=SlurmConfig, verifier=VerifierConfig)
     known = kinds.get(above[0] if above else '', StudyConfig).model_fields
     near = [x for o in (lacking, known) for x in difflib.get_close_matches(name, o, 1)]
