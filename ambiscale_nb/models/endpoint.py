@@ -13,16 +13,18 @@ from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Annotated
 import numpy as np
 from fastcore.basics import patch
+from pydantic import AfterValidator
 from ..core import InputError, Wave, choose
 from ..corpora.audio import check_wave
 from .parser import ending
 from .prompts import Prompt
 from .contract import (ANSWER_FAILED, TOP, CallError, Capabilities, LazyModule,
-    ModelInfo, Reply, check_call, full_revision, require, spelt_ends)
-from ambiscale_nb.models.serving import (CUT, SERVING, Served, count, other_name, register_served,
-    wav_bytes)
+    ModelInfo, Reply, Seconds, Urls, Variable, check_call, full_revision, require, spelt_ends)
+from ambiscale_nb.models.serving import (CUT, SERVING, Served, ServedName, count, other_name,
+    register_served, wav_bytes)
 from .transport import CALL, SPENT, find_error, read_failure
 
 # %% ../../nbs/2_models/07_endpoint.ipynb #5a44385a
@@ -51,23 +53,29 @@ PROFILES = dict(
 SET = ('model', 'messages', 'n', 'seed', 'temperature', 'logprobs', 'top_logprobs', 'stream')
 openai = LazyModule('openai')
 
+def check_extra(fields:dict) -> dict:
+    "Refuse fields of a request that a study sets itself."
+    if odd := [o for o in SET if o in fields]:
+        raise InputError(f"extra_body cannot set {', '.join(odd)}: the study sets them")
+    return fields
+
+ExtraBody = Annotated[dict[str, object], AfterValidator(check_extra)]
+
 # %% ../../nbs/2_models/07_endpoint.ipynb #95454a62
 class EndpointALM(Served):
     "An audio-language model behind a server that speaks OpenAI's protocol."
     def __init__(self,
-        model:str='', # As the server knows it
+        model:ServedName='', # As the server knows it
         profile:str='vllm', # Or 'openai', 'llamacpp'
-        base_urls:str|list[str]|None=None, key:str|None=None, # None: as in the profile
+        base_urls:Urls|None=None, key:Variable|None=None, # None: as in the profile
         end:str|None=None, # Text of the token that ends an answer; vLLM needs it for scores
-        max_seconds:float=30., # Longest clip: the window of Whisper's encoder
+        max_seconds:Seconds=30., # Longest clip: the window of Whisper's encoder
         confidence:bool=False, # Request the likeliest tokens too, for `deepconf`: longer replies
-        extra_body:dict[str, object]|None=None, # Further fields of each request
+        extra_body:ExtraBody|None=None, # Further fields of each request
         **options:object): # Of `Served`
         self.profile, self.end = PROFILES[choose(profile, PROFILES, 'profile')], end
-        self.confidence, self.extra = confidence, extra_body or {}
+        self.confidence, self.extra = confidence, check_extra(extra_body or {})
         known = vars(self.profile.capabilities)
-        if odd := [o for o in SET if o in self.extra]:
-            raise InputError(f"extra_body cannot set {', '.join(odd)}: the study sets them")
         able = known['label_scoring'] and (self.profile.grammar or bool(end))
         scores = dict.fromkeys(('label_scoring', 'verify'), able)
         can = Capabilities(**known | scores | dict(max_seconds=max_seconds))

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
+from typing import Annotated
+from pydantic import AfterValidator, Field
 from ..core import InputError, Wave, choose
 from ..corpora.audio import RATE
 from .contract import Capabilities, ModelInfo, register_model
@@ -152,14 +154,20 @@ def checked_checkpoint(name:str, folder:str='', revision:str='', **options:objec
     return path
 
 # %% ../../nbs/2_models/10_families.ipynb #52b10b2b
-def load_family(name:str, folder:str='', revision:str='', device:str='', dtype:str='',
-                batch:int=0) -> LocalALM: # batch: see `LocalALM`
+def check_dtype(dtype:str) -> str:
+    "Refuse the name of another type of number; '' is the usual one of a device."
+    return dtype and choose(dtype, ('float32', 'bfloat16', 'float16'), 'dtype')
+
+Dtype = Annotated[str, AfterValidator(check_dtype)]
+
+def load_family(name:str, folder:str='', revision:str='', device:str='', dtype:Dtype='',
+                batch:Annotated[int, Field(ge=0)]=0) -> LocalALM: # batch: see `LocalALM`
     "A registered family's model, from a folder or from a commit in the hub's cache."
     from transformers import AutoProcessor
     path = checked_checkpoint(name, folder, revision)
     family, device = FAMILIES[name], check_device(device)
     usual = 'float32' if device.startswith('cpu') else 'bfloat16'
-    dtype = choose(dtype or usual, ('float32', 'bfloat16', 'float16'), 'dtype')
+    dtype = check_dtype(dtype) or usual
     processor = AutoProcessor.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     model = load_weights(family, path, dtype).to(device)
     return wrap(family, model, processor, folder_revision(path), batch)

@@ -15,8 +15,10 @@ import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 import numpy as np
 import pandas as pd
+from pydantic import Field
 from tqdm import tqdm
 from ..core import InputError, RESULTS, ROOT, Wave, choose, rng_of
 from ..corpora.toyspeech import DIMENSIONS, EMOTIONS, VERSION, clip, clip_wave
@@ -291,7 +293,8 @@ def save_tiny(model:Net, processor:Processor, folder:Path) -> Path:
     return Path(folder)
 
 # %% ../../nbs/2_models/09_tiny_alm.ipynb #fae04402
-def load_tiny(size:str='tiny', folder:Path=None, batch:int=16) -> LocalALM: # batch: clips
+def load_tiny(size:str='tiny', folder:Path=None,
+              batch:Annotated[int, Field(ge=1)]=16) -> LocalALM: # batch: clips
     "A trained tiny-alm in 64 bits on the CPU; the shipped one without a folder."
     from transformers import AutoProcessor, Qwen2AudioForConditionalGeneration
     folder = Path(folder or ASSETS/choose(size, TINY_SIZES, 'size of tiny-alm'))

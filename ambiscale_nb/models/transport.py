@@ -26,7 +26,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 from fastcore.basics import first, patch
 from ..core import InputError, RESULTS, choose, content_key
-from .contract import CallError, LazyModule, cached_cleaner
+from .contract import CallError, LazyModule, cached_cleaner, check_recording
 
 # %% ../../nbs/2_models/05_transport.ipynb #d0e0c50e
 def hash_audio(body:object): # -> the same kind of object
@@ -100,10 +100,7 @@ def read(self:Recorder, key:str, what:str='this request') -> dict: # what: for t
 # %% ../../nbs/2_models/05_transport.ipynb #688f1ca3
 def open_recorder(recorder:Recorder|None=None, record:str|Path='', replay:str|Path=''):
     "The recorder that a model is loaded with; None if nothing is recorded or replayed."
-    if bool(recorder)+bool(record)+bool(replay)>1:
-        raise InputError("Either record, or replay, or pass a recorder: not several of them")
-    if isinstance(recorder, (str, Path)):
-        raise InputError(f"recorder={str(recorder)!r}: name the folder as `record` or as `replay`")
+    check_recording(recorder, record, replay)
     if not (record or replay): return recorder
     return Recorder(RESULTS/(record or replay), 'record' if record else 'replay')
 

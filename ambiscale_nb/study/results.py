@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 from ..core import InputError, RESULTS, ROOT, shaped, write_atomic, write_table
+from ..typed import mismatch
 from ..corpora.labels import LabelSet, label_set, label_text
 from ..corpora.ambiguity import LEVELS, strata
 from ..metrics.metrics import METRICS
@@ -32,6 +33,11 @@ Names = shaped('Names, (U,): clips, speakers or groups of speakers')
 class Study:
     "The tables of a study, in a folder under `results/`."
     name: str
+
+    def __post_init__(self): # papermill reads `-p study 2024` as a number
+        if not isinstance(self.name, str): raise InputError(
+            f"study: {mismatch(('study',), self.name, 'text')} (papermill: -r study {self.name})")
+
     @property
     def root(self): return RESULTS/self.name
     @property

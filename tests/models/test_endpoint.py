@@ -291,7 +291,7 @@ def test_a_key_is_named_never_given(server, monkeypatch):
     ('gemini-3.8-flash', dict(temperature=1), 'Unknown option of gemini-3.8-flash'),
     ('vllm', dict(profile='openai'), "Unknown option of vllm 'profile'"), *(('vllm', o, said) for o, said in (
         (dict(retry={'trys': 3}), "Did you mean 'tries'"), (dict(without=['nn']), "Unknown parameter to do without"),
-        (dict(ceiling=0), 'ceiling must be 1 or more'), (dict(seconds=-1), 'seconds over 0'),
+        (dict(ceiling=0), 'ceiling: found 0 .*wanted a number of 1 or more'), (dict(seconds=-1), 'seconds: found -1 .*a number over 0'),
         (dict(record='a', replay='b'), 'Either record, or replay'), (dict(recorder='here'), 'as `record` or as `replay`'),
         (dict(replay='nowhere'), 'No recordings in nowhere'), (dict(names={'demo': {'price': 1}}), 'field of demo'),
         (dict(model=''), 'Which model')))])

@@ -3,8 +3,10 @@ import json
 import re
 
 import pandas as pd
+import pytest
 
-from ambiscale_nb.core import ROOT
+from ambiscale_nb.core import ROOT, InputError
+from ambiscale_nb.study.reanalysis import check_clips
 
 REAL = pd.read_csv(ROOT/'figures/fig11_real.csv')
 
@@ -29,3 +31,14 @@ def test_the_csv_has_every_element_and_no_row_of_the_source():
     assert REAL.predictor.str.fullmatch(r'wording [1-8]').sum()==16
     assert {'wordings agree', 'no option: refusal', 'published: W-BoN'} <= {*REAL.predictor}
     assert len(REAL)<150 and not REAL.astype(str).apply(lambda o: o.str.contains(r'\d{4}_[A-Z]{3}_')).any().any()
+
+def test_a_part_of_the_recordings_does_not_replace_the_figure(tmp_path):
+    answers = pd.DataFrame(dict(uid=range(290)))
+    REAL.to_csv(tmp_path/'fig11_real.csv', index=False)
+    check_clips(answers, tmp_path/'fig11_real.csv')
+    check_clips(answers[1:], tmp_path/'none.csv')
+    said = 'fig11_real.* show answers to 290 clips and are kept: here are answers and recordings of 289. Put .*AMBISCALE_CREMA_D'
+    with pytest.raises(InputError, match=said): check_clips(answers[1:], tmp_path/'fig11_real.csv')
+    cells = json.loads((ROOT/'nbs/figures/fig11_real.ipynb').read_text())['cells']
+    source = '\n'.join(''.join(o['source']) for o in cells)
+    assert 0<source.index('check_clips(answers, ROOT/out')<source.index('question_scores(answers')<source.index('save_figure(fig')

@@ -265,7 +265,7 @@ RUN = 'name: s\nruns:\n  - {model: tiny-alm-nano}\n'
     ('name: s', 's.yaml, line 1: runs: This field is missing'),
     (RUN+'  - model: tiny-alm-tiny\n    limitt: 3', "s.yaml, line 5: runs[1].limitt: Unknown field 'limitt'. Did you mean"),
     (RUN+'limits: {cals: 3}', "s.yaml, line 4: limits.cals: Unknown field 'cals'. Did you mean 'calls'?"),
-    (RUN+'1: 3', 's.yaml, line 1: [1]: Keys should be strings, got 1'),
+    (RUN+'1: 3', 's.yaml, line 4: [1]: Keys should be strings, got 1'),
     (RUN+'xyz: 3', "s.yaml, line 4: xyz: Unknown field 'xyz'. Choose from: name, about, runs,"),
     (RUN+'n: many', "s.yaml, line 4: n: Input should be a valid integer, unable to parse string as an integer, got 'many'"),
     (RUN+'n: 0', 's.yaml, line 4: n: Input should be greater than or equal to 1, got 0'),
