@@ -191,7 +191,7 @@ def planned(model:str, corpus:str, speakers:int) -> Planned:
 
 # %% ../../nbs/6_study/10_claims.ipynb #ea5568e8
 def short_of_speakers(cells:list, strong:tuple=STRONG, modes:int=1) -> list:
-    "Claims that cannot reach their level because speakers are too few, always or unless all parts agree, as text."
+    "Claims that cannot reach their level with so few speakers, always or unless all parts agree."
     out, strong = [], tuple(system_of(o) for o in strong)
     for o in CLAIMS.values():
         like = replace(o, effect=CLAIMS['1a'].effect) if o.key=='2' else o # The same rule

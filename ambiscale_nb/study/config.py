@@ -452,7 +452,8 @@ def read_study(study:str|Path) -> StudyConfig:
     if not isinstance(found, dict): raise InputError(
         f'{path.name} is no study: it needs `name: ...` and `runs: ...`, see conf/smoke.yaml')
     beside = path.parent
-    wrong = [(place, with_remedy(found, place, why, beside)) for place, why in mistakes(found, texts, beside)]
+    wrong = mistakes(found, texts, beside)
+    wrong = [(place, with_remedy(found, place, why, beside)) for place, why in wrong]
     wrong += [o for o in all_misread(written) if not any(is_reported(o[0], *x) for x in wrong)]
     raise_wrong(path.name, wrong, written.lines)
     config = with_prompts(StudyConfig.model_validate(found), path.parent)

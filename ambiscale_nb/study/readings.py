@@ -14,7 +14,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 from ..corpora.ambiguity import soft_labels
-from ..metrics.metrics import jsd
+from ..metrics.metrics import METRICS, jsd
 from ..metrics.variance import SHARES, WORDINGS, components
 from ..sampling.audits import audit_rows, listwise_ledger, listwise_pool
 from ..sampling.verify import clip_of_list, label_verdicts, verdict_rows
@@ -222,13 +222,13 @@ def no_values(pool:Pool, setting:dict, here:Truth, h:int, parts:int) -> pd.DataF
     "Rows without a value where wordings cannot be compared, for the note; empty without wordings."
     if not parts or 'each' not in setting: return pd.DataFrame()
     return half_row(pool, setting, here, strategy='majority', k=h, seed='half 1', verifier='none',
-                    value=np.nan)
+                    metric='jsd', value=np.nan)
 
 # %% ../../nbs/6_study/04_readings.ipynb #5f8f8590
 WEIGHED = ('majority', 'w_bon', 'w_alm_v') # Strategies whose variance is split
 
 def half_values(pool:Pool, setting:dict, truth:Truth) -> pd.DataFrame:
-    "Divergence in bits of every clip by each half of a sampled pool, per strategy; may be empty."
+    "JSD (bits) and accuracy of every clip by each half of a sampled pool, per strategy."
     (h, parts), again = half_of(pool, setting), setting['reading']=='other verifier'
     here, rows, acted = truth.rows(pool.uids), [], truth.source=='acted'
     if not h or acted: return no_values(pool, setting, here, h, parts*(not again))
@@ -237,8 +237,10 @@ def half_values(pool:Pool, setting:dict, truth:Truth) -> pd.DataFrame:
         judged = verifier_in(setting, s) or 'none'
         if again and judged=='none': continue # Already among the rows of the pool's own verifier
         if applicable(s, half := take(pool, range(i*h, (i+1)*h))): continue
-        rows.append(half_row(pool, setting, here, strategy=s, k=h, seed=f'half {i+1}',
-                             verifier=judged, value=expected(predict(s, half), jsd, y)))
+        p = predict(s, half)
+        found = dict(jsd=expected(p, jsd, y), accuracy=METRICS['accuracy'].fn(p.L, y))
+        rows += [half_row(pool, setting, here, strategy=s, k=h, seed=f'half {i+1}',
+                          verifier=judged, metric=k, value=v) for k, v in found.items()]
     return pd.concat(rows) if rows else pd.DataFrame()
 
 # %% ../../nbs/6_study/04_readings.ipynb #e211c7f9
@@ -246,35 +248,34 @@ UNCOMPARED = 'nothing to compare: no samples, no votes of people, or no answer t
 
 def variance_rows(halves:pd.DataFrame) -> pd.DataFrame: # `halves`: rows of `half_values`
     "Components of variance per model, corpus, mode, style, strategy and source; may be empty."
-    cell, parts = ['model', 'corpus', 'mode', 'style', 'strategy', 'k'], []
+    cell, parts = ['model', 'corpus', 'mode', 'style', 'strategy', 'k', 'metric'], []
     for key, part in halves.groupby(cell) if len(halves) else ():
         n = part.prompt.nunique()
         factors = ['prompt', *(o for o in ('seed', 'verifier') if part[o].nunique()>1)]
-        found = components(part, factors).assign(**dict(zip(cell, key, strict=True)), metric='jsd')
+        found = components(part, factors).assign(**dict(zip(cell, key, strict=True)))
         worded = found.source.str.contains('prompt') & (n<WORDINGS)
         found.loc[worded, SHARES[2:8]] = np.nan
         found.loc[worded, 'note'] = (f"{n} wording{'s'*(n>1)} of the question: a variance needs "
                                      f'{WORDINGS}')
         if part.value.isna().all(): found['note'] = UNCOMPARED
         parts.append(found)
-    return pd.concat(parts)[[*cell, 'metric', *SHARES]] if parts else pd.DataFrame()
+    return pd.concat(parts)[[*cell, *SHARES]] if parts else pd.DataFrame()
 
 # %% ../../nbs/6_study/04_readings.ipynb #abbcaa5f
 def below_wording(scores:pd.DataFrame, variance:pd.DataFrame) -> np.ndarray: # bool, one per row
     "Whether a row differs from the single answer by no more than another wording might."
     worded = variance.query("source=='prompt' and high.notna()") if len(variance) else variance
     if worded.empty: return np.zeros(len(scores), bool)
-    where = ['model', 'corpus', 'mode']
+    where = ['model', 'corpus', 'mode', 'metric']
     limits = np.sqrt(worded.set_index([*where, 'style', 'strategy']).high)
-    at = [*where, 'condition', 'stratum', 'metric']
+    at = [*where, 'condition', 'stratum']
     single = scores[['strategy', 'style', 'reading']].eq(['greedy', 'direct', 'plain']).all(axis=1)
     base = scores[single].set_index(at).value
     gain = scores.value.to_numpy()-base.reindex(pd.MultiIndex.from_frame(scores[at])).to_numpy()
     def most(names): return limits.reindex(pd.MultiIndex.from_frame(
         scores[[*where, 'style']].assign(strategy=names))).to_numpy()
     limit = np.where(np.isnan(own := most(scores.strategy)), most('majority'), own)
-    shown = ~single & scores.metric.eq('jsd') & scores.condition.eq('none')
-    return (abs(gain)<=limit) & shown.to_numpy()
+    return (abs(gain)<=limit) & ~single.to_numpy() & scores.condition.eq('none').to_numpy()
 
 # %% ../../nbs/6_study/04_readings.ipynb #7970e086
 def audits_of(pool:Pool, setting:dict, truth:Truth, heard:Verifier|None) -> pd.DataFrame:

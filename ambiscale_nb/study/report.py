@@ -292,12 +292,13 @@ def fold_by(df:pd.DataFrame, by:str, digits:dict) -> Page:
 def readings_page(scores:pd.DataFrame) -> Page:
     "The variants of scoring of each corpus."
     found = {o: readings(scores, o) for o in sorted(scores.corpus.unique())}
-    return Page(''.join(titled(o, fold_by(df, 'reading', dict(plain=3, at=0)) if len(df) else paragraph(
-        'There is no other variant.')) for o, df in found.items()))
+    def shown(df): return fold_by(df, 'reading', dict(plain=3, at=0)) if len(df) else paragraph(
+        'There is no other variant.')
+    return Page(''.join(titled(o, shown(df)) for o, df in found.items()))
 
 # %% ../../nbs/6_study/12_report.ipynb #0b6f7e2d
 SIDE = {'variance': ('model', dict(sd=4, of_mean=4, share=2), 'model corpus mode style strategy k '
-                     'source levels sd of_mean share note'),
+                     'metric source levels sd of_mean share note'),
         'audits': ('verifier', dict(value=3, low=3, high=3, blind=3), 'model verifier role corpus '
                    'mode style reading asked audit measure value low high n blind says reason')}
 
@@ -306,7 +307,7 @@ def side_page(study:Study, name:str) -> Page: # `variance` or `audits`
     if not study.table(name).exists(): return paragraph('Not in this study: score it again.')
     df, (by, digits, columns) = study.read(name), SIDE[name]
     if df.empty: return paragraph('This study has nothing to split or audit.')
-    return fold_by(df[columns.split()], by, digits)
+    return fold_by(df.filter(columns.split()), by, digits)
 
 # %% ../../nbs/6_study/12_report.ipynb #b2e70d02
 HEARD = dict(transcript='words alone', swap="another's audio", silence='silence',

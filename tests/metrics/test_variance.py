@@ -125,7 +125,7 @@ def test_a_sum_over_sources_is_the_variance_of_the_mean():
 @pytest.mark.parametrize('wordings', [3, 6])
 def test_gains_are_marked_at_nominal_rates(wordings):
     "A gain of one standard deviation between wordings is unmarked in 2.5 % of studies, a tenth of it never; a large one always."
-    rng, sd, cell = rng_of('marks', wordings), .03, dict(corpus='c', mode='label', style='direct')
+    rng, sd, cell = rng_of('marks', wordings), .03, dict(corpus='c', mode='label', style='direct', metric='jsd')
     parts = {('mean', (0,)): sd, ('speaker', ()): .1, ('clip', ()): .1, ('clip', (0,)): .05, ('clip', (0, 1)): .1}
     study, gains = (rng, 12, 5, (wordings, 2), parts), dict(greedy=0, small=.1, same=1, large=50)
     layout, split, rows = design_of(made(*study)), [], []
@@ -134,7 +134,7 @@ def test_gains_are_marked_at_nominal_rates(wordings):
         high = williams(terms_of(squares_of(design), 'mean', (0,)))[1]
         split.append(dict(cell, model=model, strategy='majority', source='prompt', high=high))
         rows += [dict(cell, model=model, strategy=k, value=.5-g*sd) for k, g in gains.items()]
-    rows = pd.DataFrame(rows).assign(metric='jsd', reading='plain', stratum='all', condition='none')
+    rows = pd.DataFrame(rows).assign(reading='plain', stratum='all', condition='none')
     _, small, same, large = below_wording(rows, pd.DataFrame(split)).reshape(300, 4).mean(0)
     assert small > .99 and .95 <= same <= 1 and large < .05, (small, same, large)
 

@@ -73,9 +73,10 @@ def test_the_ensemble_costs_what_one_wording_with_all_samples_costs(worded):
 
 def test_variance_is_split_over_wordings(worded):
     found = pd.read_parquet(worded/'variance.parquet')
-    part = found[found.strategy.eq('majority') & found['mode'].eq('label')].set_index('source')
-    assert part.levels['prompt'] == 3 and np.isfinite(part.high['prompt']) and {*part.k} == {2}
-    assert {'prompt', 'seed', 'speaker', 'uid × prompt'} <= {*part.index}
+    for metric in ('jsd', 'accuracy'):
+        part = found[found.strategy.eq('majority') & found['mode'].eq('label') & found.metric.eq(metric)].set_index('source')
+        assert part.levels['prompt'] == 3 and np.isfinite(part.high['prompt']) and {*part.k} == {2}
+        assert {'prompt', 'seed', 'speaker', 'uid × prompt'} <= {*part.index}
     assert pd.read_parquet(worded/'scores.parquet').below_wording.dtype == bool
 
 @pytest.mark.parametrize(('n', 'sources'), [(3, {'prompt', 'uid × prompt'}), (8, {'prompt', 'seed', 'prompt × seed'})])
@@ -84,7 +85,7 @@ def test_wordings_with_few_samples_are_compared(tmp_path, n, sources):
     few = ONE | dict(n=n, limit=12, modes=['label'], verify=False)
     execute(tmp_path, (SAMPLE, few), (SCORE, dict(study='worded', ks=[1], workers=1)))
     found = pd.read_parquet(tmp_path/'results/worded/variance.parquet')
-    part = found[found.strategy.eq('majority')].set_index('source')
+    part = found[found.strategy.eq('majority') & found.metric.eq('jsd')].set_index('source')
     assert {*part.k} == {1} and np.isfinite(part.high['prompt']) and sources <= {*part.index} and part.levels['prompt'] == 3
     assert ('seed' in part.index) == (n > 3)
 
