@@ -349,6 +349,19 @@ def wrong_run(at:tuple, run:RunConfig, texts:dict) -> list:
     if run.reads=='text' and (run.modes or not run.lists_of): found.append(((*at, 'reads'), READER))
     return found+(wrong_reading(at, run, CORPORA[run.corpus]) if corpus else [])
 
+# %% ../../nbs/6_study/15_config.ipynb #e92b5d08
+def wrong_verifier(study:StudyConfig) -> list:
+    "(place, what is wrong) where the verifier of a study has nothing to judge, or no own name."
+    if not (v := study.verifier): return []
+    names = {planned_model(o).name for o in study.runs if o.condition=='none' and o.modes}
+    own = planned_model(RunConfig(model=v.model, alias=v.alias, load=v.load)).name
+    if not names: return [(('verifier',), 'no run under condition none has answers to judge')]
+    if own in names: return [(('verifier', 'alias'), f'{own} also answers: give the verifier a '
+                              'name of its own here')]
+    if v.reads=='text' and not v.listwise: return [(('verifier', 'listwise'), 'a verifier that '
+        'reads judges lists alone: write the number of orders, 2 or more')]
+    return []
+
 # %% ../../nbs/6_study/15_config.ipynb #04a199af
 def wrong_names(study:StudyConfig, texts:dict|None=None) -> list:
     "(place, what is wrong) with the names of a study whose fields are right."
@@ -358,8 +371,8 @@ def wrong_names(study:StudyConfig, texts:dict|None=None) -> list:
     found += named_twice(study, folders=not found)
     if v := study.verifier: found += wrong_load(('verifier',), v.model, v.load, texts or {})
     if v: found += wrong_at(('verifier', 'reads'), choose, v.reads, READS, 'way to judge')
-    found = found or [x for i, o in enumerate(study.runs)
-                      for x in wrong_at(('runs', i), check_prompts, study, o)]
+    found = found or wrong_verifier(study) or [
+        x for i, o in enumerate(study.runs) for x in wrong_at(('runs', i), check_prompts, study, o)]
     names = sorted({*MODELS, *(o.served for o in MODELS.values())}-{''})
     for i, o in enumerate(study.strong): found += wrong_at(('strong', i), choose, o, names, 'model')
     for i, o in enumerate(study.figures): found += wrong_at(('figures', i), figure_stem, o)

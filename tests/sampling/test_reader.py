@@ -100,8 +100,12 @@ def test_the_verifier_of_a_study_is_one_more_run_for_each_corpus(tmp_path):
     asked = config.run_parameters(study, run)
     assert asked['listwise']==2 and not asked['verify'] and not asked['audit'] and study.verifier is None
     for wrong, what in (('verifier: {model: llamacp}', "Did you mean 'llamacpp'"),
-                        ('verifier: {model: llamacpp, load: {model: demo}, reads: sound}', 'way to judge')):
+                        ('verifier: {model: llamacpp, load: {model: demo}, reads: sound}', 'way to judge'),
+                        ('verifier: {model: llamacpp, load: {model: demo}, reads: text, listwise: 0}', r'verifier.listwise: .* lists alone'),
+                        ('verifier: {model: tiny-alm-tiny}', 'verifier.alias: tiny-alm-tiny also answers')):
         path.write_text(f'{STUDY}{wrong}\n')
         with pytest.raises(InputError, match=what): config.read_study(path)
+    path.write_text('name: demo\nruns:\n  - {model: tiny-alm-nano, condition: transcript}\nverifier: {model: tiny-alm-tiny}\n')
+    with pytest.raises(InputError, match='line 4: verifier: no run under condition none'): config.read_study(path)
     path.write_text(STUDY+'  - {model: llamacpp, load: {model: demo}, reads: text}\n')
     with pytest.raises(InputError, match='judges answers of others'): config.read_study(path)
