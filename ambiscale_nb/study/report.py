@@ -440,7 +440,8 @@ SHOWN = ('model corpus condition mode style strategy wording decoding width read
 def search_page(scores:pd.DataFrame) -> Page:
     "All scores at full budget, with a box to type in."
     full = at_full_budget(scores).sort_values('condition', kind='stable')
-    rows = readable(full.filter(SHOWN))
+    marked = full.get('below_wording', pd.Series(dtype=bool)).any()
+    rows = readable(full.filter([o for o in SHOWN if marked or o!='below_wording']))
     return Page(
         '<p><input id="cell-filter" placeholder="words: jsd ambiguous majority" '
         'aria-label="words that a row must contain"> <span id="cell-count" class="note"></span></p>'
