@@ -159,7 +159,7 @@ def verdict_words(row:pd.Series) -> str: # Of `claims_of`, perhaps without `unre
     view = unread_view(getattr(row, 'unread', 0.))
     if row.verdict==NOT_TESTABLE and not view.testable: return f'{row.verdict}: {view.note}'
     if row.verdict==NOT_TESTABLE: return row.verdict
-    worded = f' {WORDED_MARK}'*(WORDED_MARK in getattr(row, 'note', ''))
+    worded = f' {WORDED_MARK}'*(WORDED_MARK in str(getattr(row, 'note', '')))
     return row.verdict+f' {view.mark} ({view.note})'*bool(view.mark)+worded
 
 # %% ../../nbs/6_study/10_claims.ipynb #7dd092d9
