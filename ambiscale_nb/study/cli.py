@@ -288,20 +288,20 @@ def print_summary(name:str, whole:bool=True):
     print_places(name, whole)
 
 # %% ../../nbs/6_study/23_cli.ipynb #7e51b0c5
-def print_timed(text:str, start:float):
+def print_timed(text:str, seconds:float):
     "What a run prints, and how long it took."
     from ambiscale_nb.study.fanout import time_text
-    print(f'{text}It took {time_text(time.time()-start)}.')
+    print(f'{text}It took {time_text(seconds)}.')
 
 def repeated(study:str, start:float) -> bool:
     "Print what the last run printed, if nothing has changed since (`18_repeat`)."
     old = repeat.as_before(study)
     for o in old.get('said', ()): print(o, file=sys.stderr)
-    if old: print_timed(old['text'], start)
+    if old: print_timed(old['text'], time.time()-start)
     return bool(old)
 
 # %% ../../nbs/6_study/23_cli.ipynb #7e51b0c4
-def end_run(config:Config, failed:list, start:float, inputs:tuple) -> int:
+def end_run(config:Config, failed:list, seconds:float, inputs:tuple=()) -> int:
     "Report what `run_study` returned, and its time; status 1 if it failed or the figures differ."
     from ambiscale_nb.study import changes, plans, run
     for name, why in failed: print(f'FAILED {name}: {why}', file=sys.stderr)
@@ -310,9 +310,9 @@ def end_run(config:Config, failed:list, start:float, inputs:tuple) -> int:
         print_summary(config.name, all(o in config.figures for o, _ in failed))
         found = {} if failed else run.compare_figures(config)
         if found: print(run.comparison_text(found))
-    print_timed(text.getvalue(), start)
+    print_timed(text.getvalue(), seconds)
     status = int(bool(failed) or any(lines for _, lines in found.values()))
-    said = [] if status else changes.stored_lines(config)
+    said = changes.stored_lines(config) if inputs and not status else []
     if said: repeat.remember(config.name, *inputs, [*said, repeat.REUSED], text.getvalue())
     return status
 
@@ -336,7 +336,7 @@ def run(study:StudyFile,
     except KeyboardInterrupt:
         print(f'\nTo continue: ambiscale run {study}', file=sys.stderr)
         raise
-    if not end_run(asked, failed, start, (study, paths, before)): return
+    if not end_run(asked, failed, time.time()-start, (study, paths, before)): return
     if failed: print(f'Fix this and run it again; what is stored is kept: ambiscale run {study}',
                      file=sys.stderr)
     raise typer.Exit(1)
