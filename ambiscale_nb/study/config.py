@@ -349,7 +349,7 @@ def wrong_run(at:tuple, run:RunConfig, texts:dict) -> list:
     if run.reads=='text' and (run.modes or not run.lists_of): found.append(((*at, 'reads'), READER))
     return found+(wrong_reading(at, run, CORPORA[run.corpus]) if corpus else [])
 
-# %% ../../nbs/6_study/15_config.ipynb #e92b5d08
+# %% ../../nbs/6_study/15_config.ipynb #092fa308
 def wrong_verifier(study:StudyConfig) -> list:
     "(place, what is wrong) where the verifier of a study has nothing to judge, or no own name."
     if not (v := study.verifier): return []
