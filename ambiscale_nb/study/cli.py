@@ -327,10 +327,10 @@ def run(study:StudyFile,
     start = time.time()
     if rescore and force: raise InputError('--rescore asks nothing, --force all: take one')
     if not (rescore or force) and repeated(study, start): return
-    from ambiscale_nb.study.config import read_study
+    from ambiscale_nb.study.config import read_study, study_file
     from ambiscale_nb.study.run import run_study
     asked = read_study(study)
-    paths = repeat.rests_on(study, asked.model_dump())
+    paths = repeat.rests_on(str(study_file(study) or study), asked.model_dump())
     before = repeat.inputs_now(paths)
     try: failed = run_study(asked, rescore=rescore, force=force)
     except KeyboardInterrupt:

@@ -11,6 +11,7 @@ import os
 import sys
 import sysconfig
 from pathlib import Path
+import yaml
 from ..core import content_key, installed_plugins, RESULTS, ROOT, write_atomic
 
 # %% ../../nbs/6_study/18_repeat.ipynb #a71e0006
@@ -63,13 +64,14 @@ def named_paths(texts:list, places:list): # -> generator of paths
             if found: yield path
 
 # %% ../../nbs/6_study/18_repeat.ipynb #a71e000f
-def rests_on(file:str, settings:dict) -> list: # As typed; fields of the study
+def rests_on(file:str, settings:dict) -> list: # Its YAML file or name; fields of the study
     "Files and folders that the results of a study rest on, apart from those it writes."
     own = [ROOT/o for o in ('ambiscale_nb', 'nbs', 'figures', 'conf', 'settings.ini',
                          '.git/logs/HEAD')]
     modules = [sys.modules[o.module].__file__ for o in installed_plugins()
                if o.module in sys.modules]
-    names = [file, *texts_in(settings), *texts_in(environment())]
+    written = yaml.safe_load(Path(file).read_text()) if Path(file).is_file() else {}
+    names = [file, *texts_in([written, settings, environment()])]
     places = [Path.cwd(), ROOT, Path(file).resolve().parent]
     return sorted({str(o) for o in [*own, *modules, *named_paths(names, places)]})
 

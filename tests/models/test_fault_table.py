@@ -33,13 +33,10 @@ def test_twenty_kills(tmp_path):
 def test_the_campaign_notices(tmp_path, monkeypatch, harm, column):
     "A store that forgets, or lets a clock that was set back overtake, does not pass."
     from ambiscale_nb.sampling import files
-    for seed in range(2, 8): (tmp_path/str(seed)).mkdir()
     if harm == 'again':
         monkeypatch.setattr(files, 'newest', lambda folder: 0)
         monkeypatch.setattr(files.Store, 'have', lambda *o, **how: set())
     else: monkeypatch.setattr(files.os, 'fsync', lambda fd: files.os.ftruncate(fd, 0))
-    for seed in range(2, 8):  # where kills fall depends on the machine, so one campaign may harm nothing
-        try: found = campaign(6, seed=seed, root=tmp_path/str(seed))
-        except Exception: return  # it does not even finish
-        if found[column] or found['missing in the end'] or found['failed by themselves']: return
-    pytest.fail(str(found))
+    try: found = campaign(20, seed=2, root=tmp_path)  # where kills fall depends on the machine: six may harm nothing
+    except Exception: return  # it does not even finish
+    assert found[column] or found['missing in the end'] or found['failed by themselves'], found

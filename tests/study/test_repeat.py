@@ -29,6 +29,7 @@ CHANGES = {
     'a new clip': lambda o: (o.root/'clips/c99.wav').touch(),
     'a clip less': lambda o: (o.root/'clips/c02.wav').rename(o.root/'clips/gone'),
     'a label set': lambda o: o.edit('mood.yaml', 'glad', 'gald'),
+    'a question': lambda o: o.edit('asked.yaml', 'Which one', 'What kind'),
     'the study': lambda o: o.edit('s.yaml', 'n: 2', 'n: 3'),
     'a plugin': lambda o: o.edit('model.py', "'sad'", "'mad'"),
     'a table': lambda o: (o.root/'results/s/scores.parquet').touch(),
@@ -82,9 +83,10 @@ def project(root, fails=False):
     (root/'clips').symlink_to(root/'real')
     (root/'model.py').write_text(MODEL.replace('FAILS', str(fails)))
     (root/'mood.yaml').write_text(MOOD)
+    (root/'asked.yaml').write_text('wordings: {mine: {label-direct: "Which one is it: {labels}? One word."}}\n')
     run = dict(model='steady', corpus='own', root='clips', labels='mood.yaml', modes=['label'], styles=['direct'], widths=[],
                score=False, verify=False)
-    (root/'s.yaml').write_text(yaml.safe_dump(dict(name='s', n=2, figures=['1'], runs=[run])))
+    (root/'s.yaml').write_text(yaml.safe_dump(dict(name='s', n=2, figures=['1'], prompts='asked.yaml', runs=[run])))
     return run_it(root)
 
 
